@@ -1,0 +1,259 @@
+"""The one configuration system: typed parameters with unit and range, read from ROS parameter files.
+
+A settings class is a frozen dataclass whose fields are made by `parameter`; a field whose type is such a class is a
+group and gives dotted names (`agent.deter`). Nodes, launch files and the command line all use these names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from moto_ros.errors import MotoError
+
+Value = bool | int | float | str | tuple[Any, ...]
+T = TypeVar("T")
+
+REQUIRED: Any = dataclasses.MISSING
+"""Default of a parameter that has no safe default: whoever starts the node must name it."""
+
+SCALARS: dict[type, str] = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One parameter: dotted name, scalar type, whether it is a list, default, and what values are allowed."""
+
+    name: str
+    kind: type
+    is_list: bool
+    default: Any
+    doc: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """Return the documentation line that `--help` and parameter descriptors show."""
+        limits = f"{'-inf' if self.low is None else self.low}..{'inf' if self.high is None else self.high}"
+        parts = [self.unit, "" if self.low is None and self.high is None else limits, " | ".join(self.choices)]
+        noted = ", ".join(part for part in parts if part)
+        return f"{self.doc} [{noted}]" if noted else self.doc
+
+
+def parameter(
+    default: Any,
+    doc: str,
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """Declare a settings field: default (or REQUIRED), one line of documentation, unit and allowed values."""
+    metadata = {"doc": doc, "unit": unit, "low": low, "high": high, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def group(settings: type) -> Any:
+    """Declare a field that holds another settings class; its parameters get the field's name as a prefix."""
+    return dataclasses.field(default_factory=settings)
+
+
+@lru_cache
+def specs(settings: type, prefix: str = "") -> dict[str, Spec]:
+    """Return every parameter of a settings class by dotted name, groups included."""
+    hints = typing.get_type_hints(settings)
+    found: dict[str, Spec] = {}
+    for field in dataclasses.fields(settings):
+        name, hint = prefix + field.name, hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            found |= specs(typing.cast(type, hint), name + ".")
+        else:
+            found[name] = _spec(name, hint, field)
+    return found
+
+
+def _spec(name: str, hint: Any, field: dataclasses.Field[Any]) -> Spec:
+    is_list = typing.get_origin(hint) is tuple
+    kind = typing.get_args(hint)[0] if is_list else hint
+    return Spec(name, kind, is_list, field.default, **field.metadata)
+
+
+def build(settings: type[T], values: Mapping[str, Any], source: str) -> T:
+    """Make a settings object from flat dotted names.
+
+    Raises MotoError, naming `source` (a file, a node, the command line), for an unknown name, a wrong type, a value out
+    of range, or a missing required parameter.
+    """
+    known = specs(settings)
+    for name in values:
+        if name not in known:
+            raise MotoError(unknown_parameter(name, list(known), source))
+    checked = {name: check(spec, values[name], source) for name, spec in known.items() if name in values}
+    for name, spec in known.items():
+        if name not in checked and spec.default is REQUIRED:
+            raise MotoError(f"{source}: parameter '{name}' ({spec.describe()}) is missing; set it")
+    return _construct(settings, checked, "")
+
+
+def _construct(settings: type[T], values: Mapping[str, Value], prefix: str) -> T:
+    hints = typing.get_type_hints(settings)
+    arguments: dict[str, Any] = {}
+    for field in dataclasses.fields(typing.cast(Any, settings)):
+        name = prefix + field.name
+        if dataclasses.is_dataclass(hints[field.name]):
+            arguments[field.name] = _construct(hints[field.name], values, name + ".")
+        elif name in values:
+            arguments[field.name] = values[name]
+    return settings(**arguments)
+
+
+def unknown_parameter(name: str, known: list[str], source: str) -> str:
+    """Return the sentence for a name nobody declares, with the closest known names."""
+    close = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(sorted(known))}"
+    return f"{source}: unknown parameter '{name}'; {hint}"
+
+
+def check(spec: Spec, value: Any, source: str) -> Value:
+    """Return `value` as the parameter's type, or raise MotoError with what was found and expected."""
+    if not spec.is_list:
+        return _check_scalar(spec, value, source)
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        raise MotoError(f"{source}: parameter '{spec.name}' is {value!r}, expected a list; write [a, b]")
+    # ROS parameter files cannot hold an empty list: [''] stands for it.
+    return tuple(_check_scalar(spec, item, source) for item in value if item != "")
+
+
+def _check_scalar(spec: Spec, value: Any, source: str) -> Value:
+    if spec.kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    fits = isinstance(value, spec.kind) and (spec.kind is bool or not isinstance(value, bool))
+    if not fits or not _allowed(spec, value):
+        raise MotoError(f"{source}: parameter '{spec.name}' is {value!r}, expected {_expected(spec)}")
+    return typing.cast(Value, value)
+
+
+def _allowed(spec: Spec, value: Any) -> bool:
+    if spec.choices:
+        return value in spec.choices
+    if spec.kind not in (int, float):
+        return True
+    low, high = -math.inf if spec.low is None else spec.low, math.inf if spec.high is None else spec.high
+    return math.isfinite(value) and low <= value <= high
+
+
+def _expected(spec: Spec) -> str:
+    if spec.choices:
+        return f"one of {', '.join(spec.choices)}"
+    text = SCALARS[spec.kind]
+    if spec.low is not None or spec.high is not None:
+        text += f" in {'-inf' if spec.low is None else spec.low}..{'inf' if spec.high is None else spec.high}"
+    return f"{text} ({spec.unit})" if spec.unit else text
+
+
+def flatten(settings: Any, prefix: str = "") -> dict[str, Value]:
+    """Return a settings object as flat dotted names."""
+    flat: dict[str, Value] = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            flat |= flatten(value, f"{prefix}{field.name}.")
+        else:
+            flat[prefix + field.name] = value
+    return flat
+
+
+def digest(settings: Any) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of a settings object's values."""
+    text = json.dumps(flatten(settings), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def parse(spec: Spec, text: str, source: str) -> Value:
+    """Read a command-line text as YAML and check it against `spec`."""
+    try:
+        value = text if spec.kind is str and not spec.is_list else yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise MotoError(f"{source}: '{text}' for '{spec.name}' is not YAML ({error}); write name:=value") from error
+    return check(spec, value, source)
+
+
+def read_parameters(path: Path, node: str = "") -> dict[str, Any]:
+    """Read a ROS parameter file and return its flat names, those under `/**` first, then those under `node`.
+
+    Raises MotoError when the file is missing, not YAML or not in ROS form.
+    """
+    content = _load(path)
+    flat: dict[str, Any] = {}
+    for name, section in content.items():
+        if not isinstance(section, Mapping) or set(section) != {"ros__parameters"}:
+            raise MotoError(f"{path}: '{name}' has no 'ros__parameters', expected '<node>: ros__parameters: ...'; add it")
+        if name == "/**" or (node and name.rsplit("/", 1)[-1] == node):
+            flat |= dict(_flat_items(section["ros__parameters"] or {}, ""))
+    return flat
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise MotoError(f"{path}: {error.strerror}, expected a ROS parameter file; give its path") from error
+    except yaml.YAMLError as error:
+        raise MotoError(f"{path}: not YAML ({error}), expected a ROS parameter file; mend it".replace("\n", " ")) from error
+    if not isinstance(content, dict):
+        raise MotoError(f"{path}: found {type(content).__name__}, expected '<node>: ros__parameters: ...'; mend it")
+    return content
+
+
+def _flat_items(section: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _flat_items(value, f"{prefix}{name}.")
+        else:
+            yield prefix + str(name), value
+
+
+def write_parameters(path: Path, node: str, values: Mapping[str, Value]) -> None:
+    """Write flat names as a ROS parameter file for one node; empty lists are written as ['']."""
+    plain = {name: list(value) or [""] if isinstance(value, tuple) else value for name, value in values.items()}
+    text = yaml.safe_dump({node: {"ros__parameters": plain}}, sort_keys=True, allow_unicode=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def config_folder() -> Path:
+    """Return the folder of shipped parameter files: installed beside the package, or the source tree's `config/`."""
+    source = Path(__file__).resolve().parents[1] / "config"
+    if source.is_dir():
+        return source
+    for parent in Path(__file__).resolve().parents:
+        installed = parent / "share" / "moto_ros" / "config"
+        if installed.is_dir():
+            return installed
+    raise MotoError(f"{source}: no such folder, expected the package's parameter files; install moto_ros again")
+
+
+def shipped(kind: str, name: str) -> Path:
+    """Return the shipped parameter file `config/<kind>/<name>.yaml`, or `name` itself if it is a path to a YAML file."""
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    folder = config_folder() / kind
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+        raise MotoError(f"{kind} '{name}': no file {path}, expected one of {known} or a path ending in .yaml")
+    return path

@@ -1,0 +1,50 @@
+"""An episode in the Dreamer storage convention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from moto_ros.errors import MotoError
+
+
+@dataclass(frozen=True)
+class Episode:
+    """T steps and T + 1 observations; row t of `action` and `reward` led to observation t (row 0 is zero).
+
+    images: camera name -> uint8 (T+1, H, W, 3); proprio: float32 (T+1, P); action: float32 (T+1, A) in [-1, 1];
+    reward: float32 (T+1,); success: bool (T+1,); is_terminal: bool (T+1,), true only where no future exists (a time
+    limit is a truncation, not a termination); stamps: int64 (T+1,), nanoseconds of the robot state observed.
+    """
+
+    images: dict[str, np.ndarray]
+    proprio: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    success: np.ndarray
+    is_terminal: np.ndarray
+    stamps: np.ndarray
+    info: dict[str, str | int | float | bool] = field(default_factory=dict)
+    """Facts about the whole episode: id, origin ("offline" or "online"), source, gaps, policy_version..."""
+
+    def __post_init__(self) -> None:
+        """Refuse arrays whose lengths differ or that hold no step."""
+        lengths = {name: len(rows) for name, rows in self.arrays().items()}
+        if len(set(lengths.values())) != 1 or len(self.reward) < 2:
+            raise MotoError(f"episode {self.info.get('id', '?')}: rows {lengths}, expected one common length >= 2")
+
+    def __len__(self) -> int:
+        """Return T, the number of actions taken."""
+        return len(self.reward) - 1
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether any step reached success."""
+        return bool(self.success.any())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return every row array by name; images as `image/<camera>`."""
+        rows = {f"image/{camera}": pixels for camera, pixels in self.images.items()}
+        names = ("proprio", "action", "reward", "success", "is_terminal", "stamps")
+        return rows | {name: getattr(self, name) for name in names}

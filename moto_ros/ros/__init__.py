@@ -1,0 +1,1 @@
+"""What every node shares of ROS: names, QoS by meaning, typed parameters, conversions, the life of a node."""

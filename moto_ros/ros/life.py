@@ -1,0 +1,66 @@
+"""The life of a node's process: start, spin on one thread, say what is wrong in one sentence, leave cleanly."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from moto_ros.errors import MotoError
+
+
+class Finished(Exception):
+    """Raised in a callback to end the node's process: its work is done (status 0) or it cannot go on."""
+
+    def __init__(self, status: int = 0) -> None:
+        """Keep the process's exit status."""
+        super().__init__(f"finished with status {status}")
+        self.status = status
+
+
+def run(make: Callable[[], Node], arguments: Sequence[str] | None = None) -> int:
+    """Make the node, spin it until Ctrl-C, SIGTERM or `Finished`, destroy it; return the exit status.
+
+    A MotoError at start or in a callback is printed as one sentence and gives status 1.
+    """
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    _raise_on_signals()
+    node: Node | None = None
+    try:
+        node = make()
+        return spin(node)
+    except MotoError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
+    except Finished as finished:
+        return finished.status
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def spin(node: Node) -> int:
+    """Spin `node` on a single-threaded executor; never returns normally, see `run`."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        executor.spin()
+    finally:
+        executor.shutdown(timeout_sec=1.0)
+    return 0
+
+
+def _raise_on_signals() -> None:
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)

@@ -1,0 +1,28 @@
+"""Names of topics and services, relative to the robot's namespace. The contract, said once."""
+
+ACTION = "policy/action"
+EPISODE_STATE = "episode/state"
+REWARD = "episode/reward"
+ROBOT_STATE = "robot/state"
+POLICY_WEIGHTS = "trainer/policy"
+TRAINING_STATUS = "trainer/status"
+EPISODE_BAG = "recorder/bag"
+READY = "system/ready"
+DIAGNOSTICS = "/diagnostics"
+
+ROBOT_RESET = "robot/reset"
+ROBOT_STOP = "robot/stop"
+ROBOT_RECOVER = "robot/recover"
+EPISODE_START = "episode/start"
+EPISODE_END = "episode/end"
+TRAINER_SAVE = "trainer/save"
+
+
+def camera_image(camera: str, compressed: bool = False) -> str:
+    """Return the image topic of a camera, raw or JPEG."""
+    return f"camera/{camera}/{'compressed' if compressed else 'image_raw'}"
+
+
+def camera_info(camera: str) -> str:
+    """Return the calibration topic of a camera."""
+    return f"camera/{camera}/camera_info"

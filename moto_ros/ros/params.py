@@ -1,0 +1,49 @@
+"""Typed parameters on a node: declared, documented and validated from a settings class."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+
+from moto_ros.config import Spec, build, flatten, specs
+
+T = TypeVar("T")
+LIMIT = 2**62
+BUILT_IN = ("use_sim_time", "start_type_description_service")
+
+
+def settings_of(node: Node, settings: type[T]) -> T:
+    """Return the node's settings from its parameters, each then declared read-only with its description and range.
+
+    The node must have been made with `automatically_declare_parameters_from_overrides=True`. Raises MotoError for an
+    unknown name, a wrong type or a value out of range.
+    """
+    given = {name: value.value for name, value in node.get_parameters_by_prefix("").items() if not _is_built_in(name)}
+    built = build(settings, given, node.get_fully_qualified_name())
+    values = flatten(built)
+    for name, spec in specs(settings).items():
+        if node.has_parameter(name):
+            node.undeclare_parameter(name)
+        value = values[name]
+        node.declare_parameter(name, list(value) or [""] if isinstance(value, tuple) else value, descriptor(spec))
+    return built
+
+
+def _is_built_in(name: str) -> bool:
+    return name in BUILT_IN or name.startswith("qos_overrides.")
+
+
+def descriptor(spec: Spec) -> ParameterDescriptor:
+    """Return the ROS descriptor of a parameter: description with unit, range, read-only."""
+    found = ParameterDescriptor(description=spec.describe(), read_only=True)
+    if spec.is_list or (spec.low is None and spec.high is None):
+        return found
+    if spec.kind is int:
+        low, high = int(-LIMIT if spec.low is None else spec.low), int(LIMIT if spec.high is None else spec.high)
+        found.integer_range = [IntegerRange(from_value=low, to_value=high, step=0)]
+    elif spec.kind is float:
+        low, high = (-1e300 if spec.low is None else spec.low), (1e300 if spec.high is None else spec.high)
+        found.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)]
+    return found

@@ -1,0 +1,1 @@
+"""MuJoCo worlds and the node that replaces robot and camera."""

@@ -1,0 +1,55 @@
+"""What a world tells after each control period."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from moto_ros.errors import MotoError
+
+PROPRIO_FIELDS = (
+    "ee_position",
+    "ee_quaternion",
+    "ee_linear_velocity",
+    "ee_angular_velocity",
+    "gripper_width",
+    "joint_position",
+    "joint_velocity",
+    "joint_effort",
+    "wrench",
+)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Robot state in SI units, poses in the robot's base frame, and what the task says of this moment.
+
+    Arrays are float64: joint_* (n,) in rad, rad/s, N m (arm joints only); ee_position (3,) in m; ee_quaternion (4,) xyzw;
+    ee_linear_velocity (3,) in m/s, ee_angular_velocity (3,) in rad/s, both along the base axes; wrench (6,) is the
+    contact force and torque on the hand in N, N m, about ee_position; gripper_width in m.
+    """
+
+    joint_position: np.ndarray
+    joint_velocity: np.ndarray
+    joint_effort: np.ndarray
+    ee_position: np.ndarray
+    ee_quaternion: np.ndarray
+    ee_linear_velocity: np.ndarray
+    ee_angular_velocity: np.ndarray
+    gripper_width: float
+    wrench: np.ndarray
+    reward: float = 0.0
+    success: bool = False
+    facts: Mapping[str, float | bool | str | tuple[str, ...]] = field(default_factory=dict)
+    """What only this task knows, such as the kitchen elements completed so far."""
+
+
+def proprio(snapshot: Snapshot, fields: Sequence[str]) -> np.ndarray:
+    """Concatenate the named fields of the robot state as float32 (P,), in the given order."""
+    unknown = [name for name in fields if name not in PROPRIO_FIELDS]
+    if unknown:
+        raise MotoError(f"proprio field '{unknown[0]}' is unknown, expected some of {', '.join(PROPRIO_FIELDS)}")
+    parts = [np.atleast_1d(getattr(snapshot, name)) for name in fields]
+    return np.concatenate(parts or [np.zeros(0)]).astype(np.float32)

@@ -1,0 +1,102 @@
+"""A simulated robot with a task: the interface, and worlds by name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from moto_ros.errors import MotoError
+from moto_sim.renderer import Intrinsics
+from moto_sim.snapshot import Snapshot
+
+FAMILIES = {"metaworld": ("moto_sim.meta_world", "MetaWorld"), "kitchen": ("moto_sim.kitchen", "Kitchen")}
+"""World family -> module and class; imported when asked for, since each loads a simulator."""
+
+
+class World(ABC):
+    """A robot, its task and its cameras; one seed gives one trajectory, to the bit, whatever came before."""
+
+    action_size: int
+    """Size of the action vector."""
+    control_period: float
+    """Simulated seconds that one step takes."""
+    joint_names: tuple[str, ...]
+    """Names of the arm's joints, in the order of the joint vectors."""
+
+    @abstractmethod
+    def reset(self, seed: int) -> Snapshot:
+        """Start an episode that is drawn from `seed` alone."""
+
+    @abstractmethod
+    def step(self, action: np.ndarray) -> Snapshot:
+        """Move for one control period with `action`, (A,) in [-1, 1]; out-of-range entries are clipped."""
+
+    @property
+    @abstractmethod
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras that can be rendered."""
+
+    @abstractmethod
+    def render(self, camera: str) -> np.ndarray:
+        """Return the present frame of `camera` as RGB uint8 (H, W, 3)."""
+
+    @abstractmethod
+    def camera_intrinsics(self, camera: str) -> Intrinsics:
+        """Return the pinhole parameters of `camera` for the image size in use."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what the world holds; call from the thread that rendered."""
+
+
+def closest(word: str, words: list[str]) -> str:
+    """Return a hint that names the words nearest to `word`, or all of them where none is near."""
+    near = difflib.get_close_matches(word, words, n=3, cutoff=0.4)
+    return ", ".join(near or words)
+
+
+def _family(name: str) -> Any:
+    """Import and return the world class that `name` ("family/task") asks for."""
+    family, slash, _ = name.partition("/")
+    if family not in FAMILIES or not slash:
+        raise MotoError(
+            f"world '{name}' is unknown, expected '<family>/<task>' with a family of {', '.join(FAMILIES)}, such as "
+            "metaworld/window-open-v3 or kitchen/mixed"
+        )
+    module, cls = FAMILIES[family]
+    try:
+        return getattr(importlib.import_module(module), cls)
+    except (ImportError, AttributeError) as error:
+        raise MotoError(
+            f"world '{name}' needs MuJoCo and its tasks, but importing {module} failed ({error}); install "
+            "moto_sim's requirements, and unset MUJOCO_GL if it names a missing backend"
+        ) from error
+
+
+def image_shape(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return (height, width) from one number or a pair; raise MotoError outside 8..2048 pixels."""
+    shape = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(shape) != 2 or not all(8 <= side <= 2048 for side in shape):
+        raise MotoError(f"image_size {image_size} is not usable, expected one side or (height, width) in 8..2048 pixels")
+    return int(shape[0]), int(shape[1])
+
+
+def make_world(name: str, image_size: int | tuple[int, int] = 64, **options: Any) -> World:
+    """Make the world called `name`, such as `metaworld/window-open-v3` or `kitchen/mixed`.
+
+    `options` are the keyword arguments of that world's class; an unknown name or option raises MotoError.
+    """
+    cls = _family(name)
+    known = [key for key in inspect.signature(cls).parameters if key not in ("task", "image_size")]
+    for key in options:
+        if key not in known:
+            raise MotoError(f"option '{key}' of world '{name}' is unknown, expected one of {closest(key, known)}")
+    task = name.partition("/")[2]
+    if task not in cls.tasks():
+        raise MotoError(f"world '{name}' has no such task, expected one of {closest(task, list(cls.tasks()))}")
+    return cls(task, image_shape(image_size), **options)

@@ -1,0 +1,39 @@
+"""Mend the ROS wheels of this environment so that interface packages build: their CMake files name the build machine.
+
+The wheels' CMake files hold the include folders of the Python and the NumPy that built them; both are replaced by those of
+the interpreter that runs this. Running it again changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import sysconfig
+from pathlib import Path
+
+import numpy
+
+FOREIGN = {
+    r"/opt/python/cp\d+-cp\d+/include/python3\.\d+": sysconfig.get_path("include"),
+    r"/opt/python/cp\d+-cp\d+/lib/python3\.\d+/site-packages/numpy/_?core/include": numpy.get_include(),
+}
+
+
+def mend(path: Path) -> bool:
+    """Replace foreign include folders in one CMake file; return whether it changed."""
+    before = after = path.read_text()
+    for pattern, here in FOREIGN.items():
+        after = re.sub(pattern, here, after)
+    if after != before:
+        path.write_text(after)
+    return after != before
+
+
+def main() -> None:
+    """Mend every CMake file below this interpreter's prefix."""
+    changed = [path for path in Path(sys.prefix, "share").rglob("*.cmake") if mend(path)]
+    print(f"mended {len(changed)} CMake files")
+
+
+if __name__ == "__main__":
+    main()
