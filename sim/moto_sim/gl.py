@@ -1,4 +1,4 @@
-"""Off-screen OpenGL for MuJoCo: EGL where it finds a device, OSMesa else, and one clear sentence where neither works."""
+"""Off-screen OpenGL for MuJoCo: EGL where it finds a device, OSMesa else, one clear sentence where neither works."""
 
 from __future__ import annotations
 

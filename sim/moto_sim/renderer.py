@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import mujoco
 import numpy as np
 
 from moto_ros.errors import MotoError
+from moto_sim.culling import Culling
 from moto_sim.gl import create_context
 
 COSTLY_EFFECTS = (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX)
@@ -82,20 +84,30 @@ class Renderer:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = mujoco.MjvScene(model, MAX_GEOMS)
         self._option, self._rect = mujoco.MjvOption(), mujoco.MjrRect(0, 0, size[1], size[0])
+        self._culling = Culling(model)
         for effect in COSTLY_EFFECTS:
             self._scene.flags[effect] = False
+        # EGL shuts down at exit, and a context freed after that prints errors.
+        atexit.register(self.close)
 
     def render(self, data: mujoco.MjData, camera: str) -> np.ndarray:
         """Return the frame of `camera` as RGB uint8 (H, W, 3); raise MotoError on an unknown name."""
         if camera not in self._cameras:
             raise MotoError(f"camera '{camera}' does not exist, expected one of {', '.join(self._cameras)}")
         self._gl.make_current()
-        view, everything = self._cameras[camera], mujoco.mjtCatBit.mjCAT_ALL
-        mujoco.mjv_updateScene(self._model, data, self._option, None, view, everything, self._scene)
+        self._fill_scene(data, self._cameras[camera])
         mujoco.mjr_render(self._rect, self._scene, self._context)
         frame = np.empty((*self._size, 3), np.uint8)
         mujoco.mjr_readPixels(frame, None, self._rect, self._context)
         return np.ascontiguousarray(frame[::-1])
+
+    def _fill_scene(self, data: mujoco.MjData, camera: mujoco.MjvCamera) -> None:
+        """Put into the scene what this camera can see."""
+        mujoco.mjv_updateCamera(self._model, data, camera, self._scene)
+        self._culling.hide(data, self._scene, aspect=self._size[1] / self._size[0])
+        everything = mujoco.mjtCatBit.mjCAT_ALL
+        mujoco.mjv_updateScene(self._model, data, self._option, None, camera, everything, self._scene)
+        self._culling.show()
 
     def close(self) -> None:
         """Free the GL context; a second call does nothing."""
@@ -103,3 +115,4 @@ class Renderer:
             self._context.free()
             self._gl.free()
             self._gl = None
+            atexit.unregister(self.close)

@@ -26,9 +26,10 @@ PROPRIO_FIELDS = (
 class Snapshot:
     """Robot state in SI units, poses in the robot's base frame, and what the task says of this moment.
 
-    Arrays are float64: joint_* (n,) in rad, rad/s, N m (arm joints only); ee_position (3,) in m; ee_quaternion (4,) xyzw;
-    ee_linear_velocity (3,) in m/s, ee_angular_velocity (3,) in rad/s, both along the base axes; wrench (6,) is the
-    contact force and torque on the hand in N, N m, about ee_position; gripper_width in m.
+    Arrays are float64. Arm joints only: joint_position (n,) in rad, joint_velocity (n,) in rad/s, joint_effort (n,) in
+    N m, the external torque. ee_position (3,) in m; ee_quaternion (4,) xyzw; ee_linear_velocity (3,) in m/s and
+    ee_angular_velocity (3,) in rad/s, along the base axes; wrench (6,) is the contact force and torque on the hand in
+    N and N m, about ee_position; gripper_width in m.
     """
 
     joint_position: np.ndarray

@@ -82,7 +82,7 @@ def image_shape(image_size: int | tuple[int, int]) -> tuple[int, int]:
     """Return (height, width) from one number or a pair; raise MotoError outside 8..2048 pixels."""
     shape = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     if len(shape) != 2 or not all(8 <= side <= 2048 for side in shape):
-        raise MotoError(f"image_size {image_size} is not usable, expected one side or (height, width) in 8..2048 pixels")
+        raise MotoError(f"image_size {image_size} is not usable, expected a side or (height, width) in 8..2048 pixels")
     return int(shape[0]), int(shape[1])
 
 

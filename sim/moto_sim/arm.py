@@ -1,0 +1,107 @@
+"""Reads an arm's state out of MuJoCo, in SI units and in the arm's base frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ArmNames:
+    """What a model calls its arm: base and hand body, arm joints from the base outwards."""
+
+    base: str
+    hand: str
+    joints: tuple[str, ...]
+
+
+def _subtree_geoms(model: mujoco.MjModel, body: int) -> np.ndarray:
+    """Return the geoms of `body` and of every body it carries."""
+    carried = {body}
+    for index in range(body + 1, model.nbody):
+        if int(model.body_parentid[index]) in carried:
+            carried.add(index)
+    return np.flatnonzero(np.isin(model.geom_bodyid, sorted(carried)))
+
+
+class Arm:
+    """One arm of a model; `data` must have gone through forward kinematics when it is read."""
+
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, names: ArmNames) -> None:
+        """Look the names up in the model."""
+        self._model, self._data = model, data
+        self._base, self._hand = model.body(names.base).id, model.body(names.hand).id
+        joints = [model.joint(name).id for name in names.joints]
+        self._position, self._velocity = model.jnt_qposadr[joints], model.jnt_dofadr[joints]
+        self._hand_geoms = _subtree_geoms(model, self._hand)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the fields of a Snapshot that describe the arm, as copies."""
+        wrench = self._wrench()
+        linear, angular = self._twist()
+        return {
+            "joint_position": self._data.qpos[self._position],
+            "joint_velocity": self._data.qvel[self._velocity],
+            "joint_effort": self._external_torque(wrench),
+            "ee_position": self._to_base @ (self._point - self._data.xpos[self._base]),
+            "ee_quaternion": self._quaternion(),
+            "ee_linear_velocity": self._to_base @ linear,
+            "ee_angular_velocity": self._to_base @ angular,
+            "wrench": np.concatenate([self._to_base @ wrench[:3], self._to_base @ wrench[3:]]),
+        }
+
+    @property
+    def _to_base(self) -> np.ndarray:
+        """Rotation from world to base axes (3, 3)."""
+        return self._data.xmat[self._base].reshape(3, 3).T
+
+    @property
+    def _point(self) -> np.ndarray:
+        """World position of the hand (3,)."""
+        return self._data.xpos[self._hand]
+
+    def _quaternion(self) -> np.ndarray:
+        """Orientation of the hand in the base frame as xyzw; MuJoCo's own order is wxyz."""
+        inverse, result = np.empty(4), np.empty(4)
+        mujoco.mju_negQuat(inverse, self._data.xquat[self._base])
+        mujoco.mju_mulQuat(result, inverse, self._data.xquat[self._hand])
+        return np.roll(result, -1)
+
+    def _twist(self) -> tuple[np.ndarray, np.ndarray]:
+        """Linear and angular velocity of the hand along world axes."""
+        twist = np.empty(6)
+        mujoco.mj_objectVelocity(self._model, self._data, mujoco.mjtObj.mjOBJ_XBODY, self._hand, twist, 0)
+        return twist[3:], twist[:3]
+
+    def _wrench(self) -> np.ndarray:
+        """Force and torque that contacts put on the hand, about its position, along world axes (6,)."""
+        total = np.zeros(6)
+        geoms = self._data.contact.geom
+        touching = np.isin(geoms, self._hand_geoms)
+        for index in np.flatnonzero(touching[:, 0] != touching[:, 1]):
+            sign = 1.0 if touching[index, 1] else -1.0
+            total += sign * self._contact_wrench(int(index))
+        return total
+
+    def _contact_wrench(self, index: int) -> np.ndarray:
+        """Force and torque of one contact on its second geom, about the hand, along world axes (6,)."""
+        local, contact = np.zeros(6), self._data.contact[index]
+        mujoco.mj_contactForce(self._model, self._data, index, local)
+        axes = contact.frame.reshape(3, 3).T
+        force = axes @ local[:3]
+        torque = axes @ local[3:] + np.cross(contact.pos - self._point, force)
+        return np.concatenate([force, torque])
+
+    def _external_torque(self, wrench: np.ndarray) -> np.ndarray:
+        """Joint torques (n,) that `wrench` on the hand causes: the transposed Jacobian times the wrench."""
+        linear, angular = np.zeros((3, self._model.nv)), np.zeros((3, self._model.nv))
+        mujoco.mj_jac(self._model, self._data, linear, angular, self._point, self._hand)
+        return (linear.T @ wrench[:3] + angular.T @ wrench[3:])[self._velocity]
+
+
+def joint_names(prefix: str, numbers: Sequence[int]) -> tuple[str, ...]:
+    """Return `prefix` followed by each number."""
+    return tuple(f"{prefix}{number}" for number in numbers)

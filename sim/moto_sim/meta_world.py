@@ -1,0 +1,96 @@
+"""The 50 Meta-World tasks under MOTO's protocol: sparse reward, action repeat, a start that a seed decides."""
+
+from __future__ import annotations
+
+import numpy as np
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+
+from moto_sim.arm import Arm, ArmNames, joint_names
+from moto_sim.mujoco_world import MujocoWorld, check_action
+from moto_sim.pristine import Pristine
+from moto_sim.renderer import FreeView
+from moto_sim.snapshot import Snapshot
+
+AGENT_VIEW = FreeView(azimuth=15.0, elevation=-22.5, distance=0.75, lookat=(-0.15, 0.65, 0.25))
+"""The camera of MOTO's Meta-World experiments."""
+
+CAMERA_NAMES = {"gripperPOV": "wrist"}
+"""Meta-World's camera -> a second name for it."""
+
+SAWYER = ArmNames(base="base", hand="hand", joints=joint_names("right_j", range(7)))
+FINGERS = ("rightEndEffector", "leftEndEffector")
+
+HAND_INIT = (0.1, 0.5, 0.3)
+"""Mean start position of the hand in MOTO's protocol, m."""
+
+SETTLING_STEPS = 10
+
+
+class MetaWorld(MujocoWorld):
+    """One Meta-World task; actions are (dx, dy, dz, gripper), reward is 1 while success holds and 0 else."""
+
+    action_size = 4
+    joint_names = SAWYER.joints
+
+    def __init__(
+        self,
+        task: str,
+        image_size: tuple[int, int],
+        action_repeat: int = 2,
+        hand_init: tuple[float, float, float] = HAND_INIT,
+        hand_noise: float = 0.02,
+    ) -> None:
+        """Make `task`; `hand_noise` is the standard deviation of the hand's start around `hand_init`, m."""
+        self.task = task
+        self._env = ALL_V3_ENVIRONMENTS[task]()
+        super().__init__(self._env.model, self._env.data, image_size)
+        self._unfreeze()
+        self._pristine = Pristine(self._env)
+        self._arm = Arm(self._env.model, self._env.data, SAWYER)
+        self._repeat, self._hand_init, self._hand_noise = action_repeat, np.asarray(hand_init), hand_noise
+        self.control_period = action_repeat * self._env.dt
+        self._views = {"agent": AGENT_VIEW.camera()} | self._views
+        self._views |= {alias: self._views[name] for name, alias in CAMERA_NAMES.items() if name in self._views}
+        self.expert_observation = np.zeros(39)
+
+    @staticmethod
+    def tasks() -> tuple[str, ...]:
+        """Return the names of all tasks, such as `window-open-v3`."""
+        return tuple(ALL_V3_ENVIRONMENTS)
+
+    def reset(self, seed: int) -> Snapshot:
+        """Draw object positions and the hand's start from `seed`, then let the arm settle for ten still steps."""
+        hand, objects = (np.random.default_rng(source) for source in np.random.SeedSequence(seed).spawn(2))
+        self._pristine.restore()
+        self._env.np_random = objects
+        self._env.hand_init_pos = self._hand_init + self._hand_noise * hand.standard_normal(3)
+        self._env.reset()
+        for _ in range(SETTLING_STEPS):
+            success = self._substep(np.zeros(4, np.float32))
+        return self._snapshot(success)
+
+    def step(self, action: np.ndarray) -> Snapshot:
+        """Repeat `action` for one control period; success counts where it holds at the end of it."""
+        values = check_action(action, self.action_size)
+        for _ in range(self._repeat):
+            success = self._substep(values)
+        return self._snapshot(success)
+
+    def _unfreeze(self) -> None:
+        """Let each reset draw the objects anew, show the goal to the expert, and set no step limit."""
+        env = self._env
+        env._freeze_rand_vec, env._partially_observable, env._set_task_called = False, False, True
+        env.seeded_rand_vec, env.max_path_length = True, np.inf
+        # The bounds that observations are clipped to were computed for a hidden goal, and cached.
+        vars(env).pop("sawyer_observation_space", None)
+
+    def _substep(self, action: np.ndarray) -> bool:
+        """Do one environment step; keep what the scripted expert looks at."""
+        self.expert_observation, _, _, _, info = self._env.step(action)
+        return bool(info["success"])
+
+    def _snapshot(self, success: bool) -> Snapshot:
+        """Read the robot and grade the moment."""
+        right, left = (self._env.data.site(name).xpos for name in FINGERS)
+        width = float(np.linalg.norm(right - left))
+        return Snapshot(**self._arm.state(), gripper_width=width, reward=float(success), success=success)

@@ -1,0 +1,85 @@
+"""Episodes straight from a world, without ROS: for benchmarks, tests and tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from moto_ros.data.episode import Episode
+from moto_sim.experts import Expert, add_noise
+from moto_sim.snapshot import Snapshot, proprio
+from moto_sim.world import World
+
+FIRST_STAMP = 1_000_000_000
+"""Stamp of the first observation, ns; a stamp of zero means "unknown" in ROS."""
+
+Act = Callable[[dict[str, np.ndarray], np.ndarray], np.ndarray]
+"""A policy: images by camera and proprioception (P,) -> action (A,)."""
+
+
+def expert_act(world: World, noise: float, generator: np.random.Generator) -> Act:
+    """Return the world's scripted expert as a policy, with N(0, noise) added to every action."""
+    expert = Expert(world)
+    return lambda images, state: add_noise(expert.action(), noise, generator)
+
+
+def collect(
+    world: World,
+    act: Act,
+    steps: int,
+    seed: int,
+    cameras: Sequence[str] = ("agent",),
+    fields: Sequence[str] = (),
+    stop_on_success: bool = False,
+) -> Episode:
+    """Run one episode of at most `steps` actions from `seed`; proprioception is the named `fields`."""
+    rows = _Rows(world, cameras, fields)
+    rows.add(world.reset(seed), np.zeros(world.action_size, np.float32))
+    for _ in range(steps):
+        action = np.clip(np.asarray(act(*rows.last()), np.float32), -1.0, 1.0)
+        snapshot = world.step(action)
+        rows.add(snapshot, action)
+        if stop_on_success and snapshot.success:
+            break
+    return rows.episode({"seed": seed, "source": "rollout"})
+
+
+class _Rows:
+    """Grows the rows of an episode."""
+
+    def __init__(self, world: World, cameras: Sequence[str], fields: Sequence[str]) -> None:
+        """Start empty."""
+        self._world, self._fields = world, tuple(fields)
+        self._images: dict[str, list[np.ndarray]] = {camera: [] for camera in cameras}
+        self._proprio: list[np.ndarray] = []
+        self._action: list[np.ndarray] = []
+        self._outcome: list[tuple[float, bool]] = []
+
+    def add(self, snapshot: Snapshot, action: np.ndarray) -> None:
+        """Append an observation and the action that led to it; the first row carries no reward."""
+        first = not self._action
+        for camera, frames in self._images.items():
+            frames.append(self._world.render(camera))
+        self._proprio.append(proprio(snapshot, self._fields))
+        self._action.append(action)
+        self._outcome.append((0.0, False) if first else (snapshot.reward, snapshot.success))
+
+    def last(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Return the newest images and proprioception."""
+        return {camera: frames[-1] for camera, frames in self._images.items()}, self._proprio[-1]
+
+    def episode(self, info: dict[str, str | int | float | bool]) -> Episode:
+        """Stack everything into an Episode."""
+        reward, success = zip(*self._outcome, strict=True)
+        stamps = FIRST_STAMP + np.arange(len(reward)) * round(1e9 * self._world.control_period)
+        return Episode(
+            images={camera: np.stack(frames) for camera, frames in self._images.items()},
+            proprio=np.stack(self._proprio),
+            action=np.stack(self._action),
+            reward=np.asarray(reward, np.float32),
+            success=np.asarray(success, bool),
+            is_terminal=np.zeros(len(reward), bool),
+            stamps=stamps.astype(np.int64),
+            info=info,
+        )
