@@ -1,0 +1,153 @@
+"""What a step is made of, and which topics bring it: the settings every reader of messages shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from moto_ros.config import parameter, unknown_parameter
+from moto_ros.errors import MotoError
+from moto_ros.ros import names
+
+SECOND = 1_000_000_000
+"""Nanoseconds in a second."""
+
+FIELD_SIZES: dict[str, int] = {
+    "ee_position": 3,
+    "ee_quaternion": 4,
+    "ee_linear_velocity": 3,
+    "ee_angular_velocity": 3,
+    "gripper_width": 1,
+    "joint_position": 0,
+    "joint_velocity": 0,
+    "joint_effort": 0,
+    "wrench": 6,
+}
+"""Proprioception fields and their sizes (m, rad, s, N; quaternion x y z w); 0 stands for the number of joints."""
+
+MAX_IMAGE_SIZE = 1024
+
+
+@dataclass(frozen=True)
+class StepLayout:
+    """Sizes and timing of an observation and an action; the same object for live topics, bags and the policy."""
+
+    cameras: tuple[str, ...] = parameter(("agent",), "Cameras, in the order of the image channels")
+    image_size: int = parameter(64, "Side of the square image to learn from", unit="px", low=8, high=MAX_IMAGE_SIZE)
+    image_policy: str = parameter(
+        "resize",
+        "What to do with frames of another size: crop to the central square and resize, or leave them out",
+        choices=("resize", "reject"),
+    )
+    proprio: tuple[str, ...] = parameter((), "Fields of the robot state that are observed, in order")
+    joint_count: int = parameter(7, "Joints in the robot state", low=0, high=64)
+    joint_names: tuple[str, ...] = parameter((), "Joints to take from a state that names them; empty takes all")
+    action_size: int = parameter(4, "Length of the action vector", low=1, high=64)
+    control_rate: float = parameter(10.0, "Rate of control steps", unit="Hz", low=0.1, high=1000.0)
+    pairing_tolerance: float = parameter(
+        0.0, "Largest spread of stamps in an observation; 0: equal (lockstep)", unit="s", low=0.0, high=10.0
+    )
+    max_age: float = parameter(
+        0.0, "Oldest observation a policy may act on; 0: no limit (lockstep)", unit="s", low=0.0, high=10.0
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse unknown or repeated names, and an observation of nothing."""
+        for name in self.proprio:
+            if name not in FIELD_SIZES:
+                raise MotoError(unknown_parameter(name, list(FIELD_SIZES), "proprio"))
+        for key in ("cameras", "proprio"):
+            if len(set(getattr(self, key))) != len(getattr(self, key)):
+                raise MotoError(f"parameter '{key}' is {getattr(self, key)}, expected each name once; remove repeats")
+        if not self.cameras and not self.proprio:
+            raise MotoError("parameters 'cameras' and 'proprio' are both empty, expected something to observe; set one")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """Return (H, W, 3 x cameras) of the concatenated image, or None without cameras."""
+        return (self.image_size, self.image_size, 3 * len(self.cameras)) if self.cameras else None
+
+    @property
+    def proprio_size(self) -> int:
+        """Return the length of the proprioception vector."""
+        return sum(FIELD_SIZES[name] or self.joint_count for name in self.proprio)
+
+    @property
+    def tolerance_ns(self) -> int:
+        """Return the pairing tolerance in nanoseconds."""
+        return round(self.pairing_tolerance * SECOND)
+
+    @property
+    def period_ns(self) -> int:
+        """Return the control period in nanoseconds."""
+        return round(SECOND / self.control_rate)
+
+
+@dataclass(frozen=True)
+class TopicMap:
+    """Which topic plays which role. The defaults are the contract; the rest maps bags recorded by somebody else."""
+
+    namespace: str = parameter("", "Namespace that relative topic names are looked up in, e.g. left_arm")
+    compressed: bool = parameter(False, "Whether cameras publish JPEG or PNG (sensor_msgs/CompressedImage)")
+    camera_topics: tuple[str, ...] = parameter((), "Image topics in the order of `cameras`; empty takes the contract's")
+    state_topics: tuple[str, ...] = parameter((names.ROBOT_STATE,), "Topics that bring the fields of `proprio`")
+    action_topic: str = parameter(names.ACTION, "Topic of commanded actions")
+    reward_topic: str = parameter(names.REWARD, "Topic of rewards")
+    episode_topic: str = parameter(names.EPISODE_STATE, "Topic that tells episodes apart")
+    action_fields: tuple[str, ...] = parameter(
+        (), "Fields of a foreign action message, e.g. twist.linear or points.0.positions; empty guesses by type"
+    )
+    action_low: tuple[float, ...] = parameter((), "Command that is action -1: one number, or one for each entry")
+    action_high: tuple[float, ...] = parameter((), "Command that is action +1: one number, or one for each entry")
+    reward_source: str = parameter(
+        "topic",
+        "Where rewards come from: the reward topic, 1 at the last step of each episode, or none",
+        choices=("topic", "success_at_end", "zero"),
+    )
+    episode_source: str = parameter(
+        "topic", "What an episode is: told by the episode topic, or the whole bag", choices=("topic", "whole_bag")
+    )
+
+    def absolute(self, topic: str) -> str:
+        """Return a topic's name as it stands in a bag."""
+        if topic.startswith("/"):
+            return topic
+        prefix = self.namespace.strip("/")
+        return f"/{prefix}/{topic}" if prefix else f"/{topic}"
+
+    def roles(self, layout: StepLayout) -> dict[str, str]:
+        """Return role by absolute topic name: `camera/<name>`, `state`, `state/<n>`, `action`, `reward`, `episode`."""
+        found = {self.absolute(topic): role for topic, role in self._camera_roles(layout)}
+        for index, topic in enumerate(self.state_topics):
+            found[self.absolute(topic)] = f"state/{index}" if index else "state"
+        others = {"action": self.action_topic, "reward": self.reward_topic, "episode": self.episode_topic}
+        return found | {self.absolute(topic): role for role, topic in others.items() if topic}
+
+    def _camera_roles(self, layout: StepLayout) -> list[tuple[str, str]]:
+        if self.camera_topics and len(self.camera_topics) != len(layout.cameras):
+            raise MotoError(
+                f"parameter 'camera_topics' has {len(self.camera_topics)} entries, expected {len(layout.cameras)}, "
+                f"one for each of cameras {list(layout.cameras)}; set both lists alike"
+            )
+        contract = [names.camera_image(camera, self.compressed) for camera in layout.cameras]
+        topics = self.camera_topics or contract
+        return [(topic, f"camera/{camera}") for topic, camera in zip(topics, layout.cameras, strict=True)]
+
+
+@dataclass
+class Problems:
+    """Sentences for a person, one for each kind of problem, with how often it happened."""
+
+    first: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, kind: str, sentence: str, times: int = 1) -> None:
+        """Count a problem; the first sentence of each kind is the one that is shown."""
+        self.first.setdefault(kind, sentence)
+        self.counts[kind] = self.counts.get(kind, 0) + times
+
+    def sentences(self) -> list[str]:
+        """Return one sentence for each kind, in the order of their first appearance."""
+        return [
+            text if self.counts[kind] == 1 else f"{text} ({self.counts[kind]} such cases)"
+            for kind, text in self.first.items()
+        ]
