@@ -1,0 +1,63 @@
+# Everything is one command; `make` or `make help` lists them. Variables may follow: make finetune SEED=1 TASK=drawer_open
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help system env build test lint finetune bench lock clean
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+
+# A ROS installation that is sourced is used; without one, ROS 2 Jazzy comes from wheels.
+ENV_MADE := .venv/.made_for_$(if $(ROS_DISTRO),$(ROS_DISTRO),wheels)
+MESSAGES_BUILT := build/.moto_msgs_for_$(if $(ROS_DISTRO),$(ROS_DISTRO),wheels)
+BUILT := build/.built_for_$(if $(ROS_DISTRO),$(ROS_DISTRO),wheels)
+MESSAGES := $(shell find moto_msgs -type f)
+SOURCES := $(shell find moto_ros launch config resource sim package.xml setup.py setup.cfg tools/moto \
+	-type f -not -path '*/__pycache__/*' -not -path '*.egg-info/*')
+
+ENTER := . tools/enter.sh &&
+PYTHON_FILES := moto_ros sim launch test tools bench setup.py
+
+help:  ## list these commands
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## */\1\t/' | expand -t 12
+
+system:  ## install the Debian packages that building and rendering need (as root; else say which are missing)
+	@PYTHON="$(PYTHON)" tools/system.sh
+
+env: $(ENV_MADE)  ## make .venv with everything pinned
+
+$(ENV_MADE): requirements/*.txt tools/env.sh tools/check_python.py tools/mend_ros_wheels.py
+	@PYTHON="$(PYTHON)" tools/env.sh
+	@touch $@
+
+build: $(BUILT)  ## build moto_msgs, moto_ros and moto_sim into install/
+
+$(MESSAGES_BUILT): $(ENV_MADE) tools/build.sh $(MESSAGES)
+	@tools/build.sh moto_msgs
+	@touch $@
+
+$(BUILT): $(MESSAGES_BUILT) $(SOURCES) requirements/run.txt
+	@tools/build.sh moto_ros moto_sim
+	@touch $@
+
+test: build lint  ## run the linters and the whole test suite; PYTEST_ARGS="-k name" for a part
+	@$(ENTER) OMP_NUM_THREADS=1 pytest --timeout 300 $(PYTEST_ARGS)
+
+lint: $(ENV_MADE)  ## run ruff and mypy
+	@$(ENTER) ruff check $(PYTHON_FILES) && ruff format --check $(PYTHON_FILES) && mypy moto_ros sim/moto_sim
+
+# Each variable that is given becomes the argument of the same name.
+ARGUMENTS = $(foreach name,TASK AGENT PRESET SEED RUN BAGS DEVICE,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) '$($(name))'))
+
+finetune: build  ## record, pre-train, fine-tune, evaluate, report: TASK= AGENT= PRESET= SEED= RUN= BAGS= DEVICE=
+	@$(ENTER) moto finetune $(ARGUMENTS)
+
+bench: build  ## measure simulator, ROS loop, bags, replay and learning; prints tables, writes bench.json
+	@$(ENTER) python -m bench
+
+lock: $(ENV_MADE)  ## pin anew: rewrite requirements/constraints.txt (needs uv)
+	@tools/lock.sh
+
+clean:  ## remove what was built and cached; runs/ and .venv stay
+	rm -rf build install log .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
