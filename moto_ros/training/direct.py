@@ -1,0 +1,56 @@
+"""Carries out a whole run without ROS, one thing after the other: for pre-training, benchmarks and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from moto_ros.data.episode import Episode
+from moto_ros.errors import MotoError
+from moto_ros.training.conductor import Done, Offline, Publish, RunEpisode, Update
+from moto_ros.training.learner import Progress, never
+from moto_ros.training.session import Session
+
+Play = Callable[[RunEpisode], tuple[Episode, Sequence[float]]]
+"""Runs an episode with the session's agent; returns it and the uncertainty at each step."""
+
+
+def carry_out(
+    session: Session,
+    play: Play,
+    *,
+    on_update: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = never,
+) -> bool:
+    """Do what the conductor says until the run is done (True) or `stop` ends it early (False)."""
+    while not isinstance(action := session.conductor.next(), Done):
+        if stop():
+            return False
+        if isinstance(action, (Offline, Update)):
+            session.learn(action, on_update=on_update, stop=stop)
+        elif isinstance(action, Publish):
+            session.conductor.published(action.version)
+        elif isinstance(action, RunEpisode):
+            session.conductor.episode_started(action)
+            episode, uncertainty = play(action)
+            session.take(action, episode, None, uncertainty)
+        else:
+            _lose_interrupted(session, action.episode)
+    session.save()
+    return True
+
+
+def _lose_interrupted(session: Session, episode: int) -> None:
+    """Run an episode again that a killed process left unfinished: without ROS nobody else finishes it."""
+    session.conductor.episode_lost(episode, "its process was killed")
+
+
+def pretrain(
+    session: Session, *, on_update: Callable[[Progress], None] | None = None, stop: Callable[[], bool] = never
+) -> bool:
+    """Do the offline phase only; return False when `stop` ended it early."""
+    action = session.conductor.next()
+    if not isinstance(action, Offline):
+        return True
+    if not session.store.holds("all"):
+        raise MotoError(f"{session.run.bags}: no usable episode, expected demonstrations; record some or name bags")
+    return session.learn(action, on_update=on_update, stop=stop)

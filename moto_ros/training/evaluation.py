@@ -1,0 +1,78 @@
+"""Playing a policy without ROS, judging episodes, and summing up evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moto_ros.agents.interface import Agent, Batch
+from moto_ros.data.episode import Episode
+from moto_ros.training.conductor import EpisodeResult
+from moto_ros.training.statistics import Interval, wilson
+
+
+class Player:
+    """Plays one episode with an agent: give observations, take actions; one seed gives one sequence of actions."""
+
+    def __init__(self, agent: Agent, action_size: int, seed: int, *, sample: bool, device: str = "cpu") -> None:
+        self._agent = agent
+        self._sample = sample
+        self._device = torch.device(device)
+        self._generator = torch.Generator(self._device).manual_seed(seed)
+        self._state = agent.start(1)
+        self._action = torch.zeros(1, action_size, device=self._device)
+        self.uncertainty: list[float] = []
+
+    def __call__(self, images: Mapping[str, np.ndarray], proprio: np.ndarray) -> np.ndarray:
+        """Return the action (A,) for camera frames (H, W, 3), in camera order, and proprioception (P,)."""
+        decision = self._agent.act(
+            self._observation(images, proprio), self._state, sample=self._sample, generator=self._generator
+        )
+        self._state, self._action = decision.state, decision.action
+        self.uncertainty.append(float(decision.uncertainty))
+        return decision.action[0].cpu().numpy()
+
+    def _observation(self, images: Mapping[str, np.ndarray], proprio: np.ndarray) -> Batch:
+        seen: dict[str, Tensor] = {"proprio": torch.as_tensor(proprio, dtype=torch.float32), "action": self._action[0]}
+        if images:
+            seen["image"] = torch.from_numpy(np.concatenate(list(images.values()), axis=-1))
+        return {name: rows.unsqueeze(0).to(self._device) for name, rows in seen.items()}
+
+
+def result_of(episode: Episode, id: int) -> EpisodeResult:
+    """Return how an episode went; success is reaching it at any step, as Meta-World counts it."""
+    return EpisodeResult(id, episode.succeeded, float(episode.reward.sum()), len(episode))
+
+
+def chunk_of(episode: Episode, length: int) -> dict[str, np.ndarray]:
+    """Return the first `length` observations (at most) of an episode as a chunk batch of one (1, L, ...)."""
+    rows = slice(0, min(length, len(episode) + 1))
+    chunk = {name: getattr(episode, name)[None, rows] for name in ("proprio", "action", "reward", "is_terminal")}
+    first = np.zeros_like(chunk["is_terminal"])
+    first[:, 0] = True
+    image = {"image": np.concatenate(list(episode.images.values()), axis=-1)[None, rows]} if episode.images else {}
+    return image | chunk | {"is_first": first}
+
+
+def success_of(results: Sequence[EpisodeResult]) -> Interval:
+    """Return the success rate with its Wilson interval."""
+    return wilson(sum(result.success for result in results), len(results))
+
+
+def summary(results: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """Return the figures of an evaluation: n, successes, success rate and its interval, mean return and steps."""
+    rate = success_of(results)
+    return {
+        "n": rate.n,
+        "successes": sum(result.success for result in results),
+        "success_rate": rate.mean,
+        "low": rate.low,
+        "high": rate.high,
+        "return": float(np.mean([result.reward for result in results])),
+        "steps": float(np.mean([result.steps for result in results])),
+        "outcomes": [int(result.success) for result in results],
+    }

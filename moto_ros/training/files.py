@@ -1,0 +1,67 @@
+"""Durable file writing: what is named is complete, also after a power cut."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from moto_ros.errors import MotoError
+
+BLOCK = 1 << 20
+
+
+def sync_file(path: Path) -> None:
+    """Force a file's content to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_folder(path: Path) -> None:
+    """Force a folder's entries (creations, renames) to disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Replace a file in one step: temporary file, sync, rename, sync of the folder."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text)
+    sync_file(temporary)
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file, read in blocks so that its size does not matter."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            found.update(block)
+    return found.hexdigest()
+
+
+def canonical(value: Any) -> str:
+    """Return JSON that is the same text for the same value."""
+    return json.dumps(value, sort_keys=True, indent=1, allow_nan=False)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; MotoError names the file when it is missing, cut or something else."""
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise MotoError(f"{path}: {error.strerror}, expected a JSON file; check the path") from error
+    except ValueError as error:
+        raise MotoError(f"{path}: not JSON ({error}), expected an object; restore or remove the file") from error
+    if not isinstance(content, dict):
+        raise MotoError(f"{path}: found {type(content).__name__}, expected a JSON object; restore or remove the file")
+    return content

@@ -1,0 +1,191 @@
+"""Where a run keeps everything: names, creation, identity, and the lock that keeps a second trainer out."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from moto_ros import __version__
+from moto_ros.config import Value
+from moto_ros.errors import MotoError
+from moto_ros.training.files import canonical, read_json, write_durably
+
+SCHEMA = 1
+PACKAGES = ("numpy", "safetensors", "mujoco", "metaworld", "rosbags")
+
+
+class RunFolder:
+    """The names in a run folder; making one does not touch the disk."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config"
+        self.bags = self.path / "bags"
+        self.checkpoints = self.path / "checkpoints"
+        self.tensorboard = self.path / "tensorboard"
+        self.plots = self.path / "plots"
+        self.logs = self.path / "logs"
+        self.cache = self.path / "cache"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.report_file = self.path / "report.html"
+        self.identity_file = self.path / "identity.json"
+
+    def bag_folder(self, purpose: str, tag: str = "") -> Path:
+        """Return where bags go: `bags/offline`, `bags/online` or `bags/eval_<tag>`."""
+        return self.bags / (f"eval_{tag}" if purpose == "evaluation" else purpose)
+
+    def create(self) -> None:
+        """Make the folder and its fixed sub-folders; what is there stays."""
+        folders = (self.config, self.bags, self.checkpoints, self.tensorboard, self.plots, self.logs, self.cache)
+        try:
+            for folder in folders:
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MotoError(
+                f"{self.path}: cannot make the run folder ({error.strerror}); choose another path"
+            ) from error
+
+    def open(self, configuration: Mapping[str, Value], seed: int) -> bool:
+        """Create the folder or take it up again; return whether it was there with the same configuration.
+
+        Raises MotoError, saying what differs, when the folder holds a run of another configuration.
+        """
+        self.create()
+        resumed = self.identity_file.exists()
+        found = read_json(self.identity_file) if resumed else _new_identity(configuration, seed)
+        if resumed:
+            self._check(found, configuration)
+        found["sessions"] = [*found["sessions"], describe_session()]
+        write_durably(self.identity_file, canonical(found))
+        return resumed
+
+    def identity(self) -> dict[str, Any]:
+        """Return `identity.json`; MotoError when the folder holds no run."""
+        if not self.identity_file.exists():
+            raise MotoError(f"{self.path}: no identity.json, expected a run folder; give the folder of a run")
+        return read_json(self.identity_file)
+
+    def _check(self, found: Mapping[str, Any], configuration: Mapping[str, Value]) -> None:
+        if found.get("schema") != SCHEMA:
+            raise MotoError(
+                f"{self.identity_file}: schema {found.get('schema')}, expected {SCHEMA}; "
+                "use the moto_ros version that wrote it, or choose a new run folder"
+            )
+        wrong = differences(found["configuration"], configuration)
+        if wrong:
+            raise MotoError(
+                f"{self.path} holds a run of another configuration: {'; '.join(wrong)}; "
+                "choose a new run folder, or pass --fresh to set the old one aside"
+            )
+
+    def set_aside(self) -> Path | None:
+        """Rename an existing folder to `<name>.old-N` so that a fresh run can start; return the new name."""
+        if not self.path.exists():
+            return None
+        number = 1
+        while (target := self.path.with_name(f"{self.path.name}.old-{number}")).exists():
+            number += 1
+        return self.path.rename(target)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process; MotoError when another trainer holds it. A killed one holds nothing."""
+        self.create()
+        with (self.path / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                owner = file.read().strip() or "unknown"
+                raise MotoError(
+                    f"{self.path}: in use by process {owner}; wait for it or choose a new folder"
+                ) from error
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], most: int = 4) -> list[str]:
+    """Return one phrase per setting that differs, e.g. "trainer.seed is 1 here and 0 in the run"; the first few."""
+    plain = json.loads(canonical(dict(new)))
+    changed = [name for name in sorted(set(old) | set(plain)) if old.get(name) != plain.get(name)]
+    phrases = [f"{name} is {plain.get(name, 'unset')} here and {old.get(name, 'unset')} in the run" for name in changed]
+    return phrases[:most] + ([f"and {len(phrases) - most} more"] if len(phrases) > most else [])
+
+
+def _new_identity(configuration: Mapping[str, Value], seed: int) -> dict[str, Any]:
+    return {"schema": SCHEMA, "seed": seed, "configuration": dict(configuration), "sessions": []}
+
+
+def describe_session() -> dict[str, Any]:
+    """Return when and on what this process runs: versions, machine, git commit."""
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": versions(),
+        "machine": machine(),
+        "commit": git_commit(Path(__file__).resolve().parents[2]),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on; absent packages are left out."""
+    found = {"moto_ros": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if "ROS_DISTRO" in os.environ:
+        found["ros"] = os.environ["ROS_DISTRO"]
+    return found
+
+
+def machine() -> dict[str, str | int]:
+    """Return what the numbers were measured on: operating system, processor, cores, memory (GiB), GPU."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**30
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": memory,
+        "gpu": gpu,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+
+
+def git_commit(source: Path) -> str:
+    """Return the commit of a source tree, with "+" when files differ from it; empty outside a repository."""
+    if not (source / ".git").exists():
+        return ""
+    try:
+        commit = _git(source, "rev-parse", "--short=12", "HEAD")
+        return commit + ("+" if _git(source, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(source: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(source), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

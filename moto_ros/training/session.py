@@ -1,0 +1,203 @@
+"""One run, assembled: agent, learner, conductor, metrics and checkpoints over a run folder. No ROS.
+
+The trainer node asks `conductor.next()` and carries the answer out with the methods here; `pretrain` and the benchmarks
+do the same without topics.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from moto_ros.agents.interface import Agent, Spaces
+from moto_ros.agents.registry import make_agent
+from moto_ros.config import digest
+from moto_ros.data.episode import Episode
+from moto_ros.training.artifacts import save_prediction, save_rollout
+from moto_ros.training.checkpoint import Checkpoint, CheckpointFolder, Identity, restore_global_rng
+from moto_ros.training.conductor import Conductor, EpisodeResult, Evaluation, Offline, RunEpisode, Update
+from moto_ros.training.evaluation import result_of, summary
+from moto_ros.training.learner import Learner, Progress, Store, never
+from moto_ros.training.metrics import Metrics
+from moto_ros.training.run_folder import RunFolder
+from moto_ros.training.settings import TrainerSettings, budget_of, choose_device, configuration
+from moto_ros.training.weights import pack
+
+
+class RunStore(Store, Protocol):
+    """What a session needs of the replay store."""
+
+    def add(self, episode: Episode, bag: Path | None, origin: str) -> Any:
+        """Take in an episode; `origin` is "offline" or "online"."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return the index of the store as plain JSON values."""
+        ...
+
+
+class Session:
+    """A run that is open: learns, judges episodes, saves. Open one with `Session.open`."""
+
+    def __init__(
+        self, run: RunFolder, agent: Agent, settings: TrainerSettings, agent_settings: Any, store: RunStore
+    ) -> None:
+        self.run = run
+        self.agent = agent
+        self.settings = settings
+        self.store = store
+        self.device = choose_device(settings.device)
+        self.metrics = Metrics(run)
+        self.learner = Learner(
+            agent, store, self.metrics, settings.seed, device=self.device, log_every=settings.log_every
+        )
+        self.conductor = Conductor(settings, budget_of(settings, agent_settings, agent.phases))
+        self.digest = digest(agent_settings)
+        self.checkpoints = CheckpointFolder(
+            run.checkpoints, Identity(agent.name, self.digest), keep=settings.keep_checkpoints
+        )
+        self.resumed_from: Checkpoint | None = None
+        self._saved_at = time.monotonic()
+
+    @classmethod
+    def open(
+        cls,
+        run: RunFolder,
+        agent_name: str,
+        agent_settings: Any,
+        settings: TrainerSettings,
+        spaces: Spaces,
+        make_store: Callable[[Mapping[str, Any] | None], RunStore],
+    ) -> Session:
+        """Open a new run, or take up the run that the folder holds at its newest whole checkpoint.
+
+        `make_store` gets the replay index of the checkpoint, or None in a new run, and returns the filled store.
+        Raises MotoError when the folder holds a run of another configuration.
+        """
+        run.open(configuration(settings, agent_name, agent_settings), settings.seed)
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        device = choose_device(settings.device)
+        agent = make_agent(agent_name, spaces, agent_settings, settings.seed, device)
+        folder = CheckpointFolder(run.checkpoints, Identity(agent_name, digest(agent_settings)))
+        found = folder.load()
+        store = make_store(None if found is None else found.state["replay"])
+        session = cls(run, agent, settings, agent_settings, store)
+        if found is not None:
+            session._restore(found)
+        return session
+
+    def _restore(self, found: Checkpoint) -> None:
+        self.agent.load_state_dict(found.agent)
+        found.agent.clear()
+        self.learner.load_state(found.state["learner"])
+        self.conductor.load_state(found.state["conductor"])
+        self.metrics.load_state(found.state["metrics"])
+        restore_global_rng(found.rng)
+        self.resumed_from = found
+        for reason in found.refused:
+            self.metrics.row("note", text=f"refused {reason}")
+
+    def learn(
+        self,
+        action: Offline | Update,
+        *,
+        on_update: Callable[[Progress], None] | None = None,
+        stop: Callable[[], bool] = never,
+    ) -> bool:
+        """Do the updates asked for, saving on the way; return False when `stop` ended them early."""
+        name = "offline" if isinstance(action, Offline) else f"online-{action.round:06d}"
+
+        def after_update(progress: Progress) -> None:
+            if time.monotonic() - self._saved_at > self.settings.checkpoint_every > 0:
+                self.save()
+            if on_update is not None:
+                on_update(progress)
+
+        if not self.learner.work(name, action.updates, on_update=after_update, stop=stop):
+            return False
+        self._learned(action)
+        return True
+
+    def _learned(self, action: Offline | Update) -> None:
+        if isinstance(action, Offline):
+            self.conductor.offline_ended()
+            self.save()
+            return
+        self.conductor.update_ended()
+        if (action.round + 1) % self.settings.checkpoint_rounds == 0:
+            self.save()
+
+    def add_demonstration(self, episode: Episode, bag: Path | None) -> None:
+        """Take in a recorded episode before the offline phase."""
+        self.store.add(episode, bag, "offline")
+        self._episode_row("demonstration", result_of(episode, int(episode.info.get("id", -1))), {})
+
+    def take(
+        self,
+        started: RunEpisode,
+        episode: Episode,
+        bag: Path | None,
+        uncertainty: Sequence[float] = (),
+        **facts: float,
+    ) -> EpisodeResult:
+        """Take in an episode that the conductor asked for: learn from it later, or count it in its evaluation.
+
+        `uncertainty` is the policy's at each step; `facts` are more figures for its row of metrics (policy_version...).
+        """
+        result = result_of(episode, started.id)
+        if started.purpose == "training":
+            self.store.add(episode, bag, "online")
+            self.metrics.clock.episode += 1
+            self.metrics.clock.env_steps += result.steps
+        self.conductor.episode_ended(result)
+        mean = {"uncertainty": sum(uncertainty) / len(uncertainty)} if len(uncertainty) else {}
+        self._episode_row(started.purpose, result, mean | facts)
+        if started.purpose == "evaluation":
+            self._evaluated(episode, uncertainty)
+        return result
+
+    def _episode_row(self, purpose: str, result: EpisodeResult, facts: Mapping[str, float]) -> None:
+        fields = {"id": result.id, "success": int(result.success), "return": result.reward, "steps": result.steps}
+        self.metrics.row("episode", purpose=purpose, **fields, **facts)
+
+    def _evaluated(self, episode: Episode, uncertainty: Sequence[float]) -> None:
+        current = self.conductor.position.evaluations[-1]
+        if len(current.results) == 1:
+            self._picture(f"{current.after:06d}", episode, uncertainty)
+        ended = self.conductor.evaluation_just_ended()
+        if ended is not None:
+            self._evaluation_row(ended)
+            self.save()
+
+    def _evaluation_row(self, ended: Evaluation) -> None:
+        self.metrics.row("evaluation", after=ended.after, **summary(ended.results))
+
+    def _picture(self, tag: str, episode: Episode, uncertainty: Sequence[float]) -> None:
+        """Save what the report shows of an evaluation: its first episode, and the model's prediction of it."""
+        save_rollout(self.run.plots, tag, episode, uncertainty)
+        save_prediction(self.run.plots, tag, self.agent, episode, self.device)
+
+    def weights(self) -> tuple[bytes, str]:
+        """Return the acting weights as safetensors bytes and their hexadecimal SHA-256."""
+        return pack(self.agent)
+
+    def save(self) -> Path:
+        """Write a checkpoint now."""
+        state = {
+            "learner": self.learner.state(),
+            "conductor": self.conductor.state(),
+            "metrics": self.metrics.state(),
+            "replay": self.store.state(),
+        }
+        path = self.checkpoints.save(self.agent.state_dict(), state)
+        self._saved_at = time.monotonic()
+        return path
+
+    def close(self) -> None:
+        """Close the metrics; the caller saves before if it wants to."""
+        self.metrics.close()

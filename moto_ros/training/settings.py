@@ -1,0 +1,113 @@
+"""Settings of a training run, and the update budget that joins them with the agent's preset."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from moto_ros.config import Value, flatten, parameter
+from moto_ros.errors import MotoError
+
+OPERATIONAL = frozenset(
+    {
+        "online_episodes",
+        "checkpoint_every",
+        "checkpoint_rounds",
+        "keep_checkpoints",
+        "threads",
+        "device",
+        "log_every",
+        "max_lost_episodes",
+    }
+)
+"""Settings that a resumed run may change: they say how it runs and how long, not what it is."""
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """How a run learns, evaluates and saves; the sizes of the update rounds come with the agent's preset."""
+
+    seed: int = parameter(0, "draws start states, weights, batches and actions", low=0, high=2**31 - 1)
+    online_episodes: int = parameter(-1, "episodes learned from online; -1 takes the agent's preset", low=-1)
+    evaluation_episodes: int = parameter(20, "episodes of one evaluation", low=0, high=500)
+    evaluation_every: int = parameter(0, "online episodes between evaluations; 0 evaluates at the ends only", low=0)
+    evaluate_before: bool = parameter(True, "evaluate after the offline phase, before the first online episode")
+    evaluate_after: bool = parameter(True, "evaluate after the last online episode")
+    update_budget: str = parameter(
+        "per_episode", "what the agent's online updates are counted by", choices=("per_episode", "per_step")
+    )
+    reference_steps: int = parameter(
+        100, "with the budget per_step: episode length that earns one preset round", unit="steps", low=1
+    )
+    overlap: bool = parameter(False, "start the next episode before the updates of the last one (real time)")
+    max_lost_episodes: int = parameter(5, "aborted or discarded episodes in a row after which the run stops", low=1)
+    checkpoint_every: float = parameter(120.0, "time between checkpoints inside a round", unit="s", low=0.0)
+    checkpoint_rounds: int = parameter(1, "online rounds between checkpoints", low=1)
+    keep_checkpoints: int = parameter(3, "newest checkpoints kept", low=1)
+    threads: int = parameter(0, "CPU threads of the learner; 0 takes every core", low=0, high=1024)
+    device: str = parameter("auto", "where the learner runs", choices=("auto", "cpu", "cuda"))
+    log_every: int = parameter(50, "updates averaged into one row of metrics", unit="updates", low=1)
+
+
+def configuration(settings: TrainerSettings, agent: str, agent_settings: Any) -> dict[str, Value]:
+    """Return the flat settings that make a run what it is: a resumed run must have the same."""
+    kept = {f"trainer.{name}": value for name, value in flatten(settings).items() if name not in OPERATIONAL}
+    shaping = {name: value for name, value in flatten(agent_settings).items() if name not in OPERATIONAL}
+    return {"agent.name": agent} | {f"agent.{name}": value for name, value in shaping.items()} | kept
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that a settings text means; MotoError when "cuda" is asked for and absent."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise MotoError("device 'cuda': PyTorch finds no CUDA GPU, expected one; set device to auto or cpu")
+    found = "cuda" if name == "auto" and torch.cuda.is_available() else name
+    return torch.device("cpu" if found == "auto" else found)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Updates by phase name: the whole offline phase, and one online round; and how many online episodes."""
+
+    offline: dict[str, int]
+    online: dict[str, int]
+    online_episodes: int
+    per_step: bool = False
+    reference_steps: int = 1
+
+    def due(self, rounds: int, steps_before: int, steps: int) -> dict[str, int]:
+        """Return the updates of the round after an episode of `steps`, earlier rounds having had `steps_before`.
+
+        With `per_step` the total is what all steps so far have earned, so that rounding never adds up.
+        """
+        if not self.per_step:
+            return dict(self.online)
+        return {
+            phase: self._earned(n, steps_before + steps) - self._earned(n, steps_before)
+            for phase, n in self.online.items()
+        }
+
+    def _earned(self, updates: int, steps: int) -> int:
+        return math.floor(updates * steps / self.reference_steps)
+
+
+def budget_of(settings: TrainerSettings, agent_settings: Any, phases: Iterable[str]) -> Budget:
+    """Return the budget from the agent's preset fields `offline_<phase>_updates`, `online_<phase>_updates`."""
+    names = tuple(phases)
+    episodes = settings.online_episodes
+    return Budget(
+        offline={phase: _preset(agent_settings, f"offline_{phase}_updates") for phase in names},
+        online={phase: _preset(agent_settings, f"online_{phase}_updates") for phase in names},
+        online_episodes=_preset(agent_settings, "online_episodes") if episodes < 0 else episodes,
+        per_step=settings.update_budget == "per_step",
+        reference_steps=settings.reference_steps,
+    )
+
+
+def _preset(agent_settings: Any, name: str) -> int:
+    if not hasattr(agent_settings, name):
+        raise MotoError(f"{type(agent_settings).__name__}: no field '{name}', expected the updates of a phase; add it")
+    return int(getattr(agent_settings, name))
