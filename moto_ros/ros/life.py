@@ -13,8 +13,11 @@ from rclpy.signals import SignalHandlerOptions
 
 from moto_ros.errors import MotoError
 
+HEARTBEAT = 0.2
+"""Seconds after which a signal is noticed at the latest."""
 
-class Finished(Exception):
+
+class Finished(Exception):  # noqa: N818 - not an error
     """Raised in a callback to end the node's process: its work is done (status 0) or it cannot go on."""
 
     def __init__(self, status: int = 0) -> None:
@@ -48,11 +51,13 @@ def run(make: Callable[[], Node], arguments: Sequence[str] | None = None) -> int
 
 
 def spin(node: Node) -> int:
-    """Spin `node` on a single-threaded executor; never returns normally, see `run`."""
+    """Spin `node` on a single-threaded executor until its context is shut down, see `run` for other ways out."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        executor.spin()
+        # A wait without end in the middleware would not notice a signal: look up now and then.
+        while rclpy.ok():
+            executor.spin_once(timeout_sec=HEARTBEAT)
     finally:
         executor.shutdown(timeout_sec=1.0)
     return 0

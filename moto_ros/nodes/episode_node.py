@@ -1,0 +1,177 @@
+"""Runs episodes: resets the robot, says when to act, counts steps, ends, waits for the bag."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.task import Future
+
+from moto_msgs.msg import Action, EpisodeBag, EpisodeState, Reward, RobotState
+from moto_msgs.srv import EndEpisode, ResetRobot, StartEpisode
+from moto_ros.config import parameter
+from moto_ros.errors import MotoError
+from moto_ros.nodes.episode_facts import Facts, Outcome, Purpose, Request
+from moto_ros.nodes.episode_machine import EpisodeMachine, EpisodeRules
+from moto_ros.nodes.series import Series, SeriesSettings
+from moto_ros.ros import life, names, qos
+from moto_ros.ros.convert import to_nanoseconds, to_time
+from moto_ros.ros.diagnostics import Report
+from moto_ros.ros.node import MotoNode
+from moto_ros.ros.ready import Ready
+
+TICK = 0.05
+"""Seconds between two looks at the deadlines."""
+
+
+@dataclass(frozen=True)
+class EpisodeSettings(SeriesSettings, EpisodeRules):
+    """Parameters of the episode node."""
+
+    wait_for: tuple[str, ...] = parameter((), "nodes that must be ready before an episode starts")
+    ready_timeout: float = parameter(60.0, "give up when they are not ready by then", unit="s", low=0.1)
+
+
+class EpisodeNode(MotoNode[EpisodeSettings]):
+    """Shell of `EpisodeMachine`: topics and services in, state and reset requests out."""
+
+    def __init__(self, given: Mapping[str, Any] | None = None) -> None:
+        """Create topics and services and begin to wait for the peers."""
+        super().__init__("episode", EpisodeSettings, given)
+        self._machine = EpisodeMachine(self.settings, self)
+        self._series = Series(self.settings)
+        self._born = self._began = time.monotonic()
+        self._return, self._solved = 0.0, False
+        self._pending: Future | None = None
+        self._state = self.speak(EpisodeState, names.EPISODE_STATE, qos.latched())
+        self._reset = self.create_client(ResetRobot, names.ROBOT_RESET)
+        self._listen()
+        self.create_service(StartEpisode, names.EPISODE_START, self._start)
+        self.create_service(EndEpisode, names.EPISODE_END, self._end)
+        self.create_timer(TICK, self._tick)
+        self.announce(self._machine.facts)
+        self._ready = Ready(self, self.settings.wait_for)
+
+    def _listen(self) -> None:
+        self.listen(Reward, names.REWARD, self._reward, qos.event())
+        self.listen(Action, names.ACTION, self._action, qos.event())
+        self.listen(RobotState, names.ROBOT_STATE, self._robot, qos.newest())
+        self.listen(EpisodeBag, names.EPISODE_BAG, self._bag, qos.latched())
+
+    # Topics and services in.
+
+    def _reward(self, message: Reward) -> None:
+        if message.episode == self._machine.facts.episode and message.step > self._machine.facts.step:
+            self._return += message.value
+            self._solved |= message.success
+        self._machine.reward(time.monotonic(), message.episode, message.step, message.success, message.terminal)
+
+    def _action(self, message: Action) -> None:
+        self._machine.action(message.episode, message.step)
+
+    def _robot(self, message: RobotState) -> None:
+        if message.mode in (RobotState.MODE_FAULT, RobotState.MODE_STOPPED):
+            self._machine.fault(time.monotonic(), message.fault or "the robot was stopped; call robot/recover")
+
+    def _bag(self, message: EpisodeBag) -> None:
+        self._machine.saved(time.monotonic(), message.episode, message.complete, message.message)
+
+    def _start(self, request: StartEpisode.Request, response: StartEpisode.Response) -> StartEpisode.Response:
+        response.message = self._missing() or self._refuse(request)
+        response.accepted = not response.message
+        return response
+
+    def _refuse(self, request: StartEpisode.Request) -> str:
+        try:
+            purpose = Purpose(request.purpose)
+        except ValueError:
+            return f"purpose {request.purpose} is unknown, expected one of EpisodeState.PURPOSE_*"
+        wanted = Request(request.episode, purpose, request.seed, request.max_steps)
+        return self._machine.request(time.monotonic(), wanted)
+
+    def _end(self, request: EndEpisode.Request, response: EndEpisode.Response) -> EndEpisode.Response:
+        try:
+            outcome = Outcome(request.outcome)
+        except ValueError:
+            outcome = Outcome.NONE
+        response.message = self._machine.end(time.monotonic(), outcome, request.reason)
+        response.success = not response.message
+        return response
+
+    # The machine's world.
+
+    def announce(self, facts: Facts) -> None:
+        """Publish where the episode stands."""
+        message = EpisodeState(episode=facts.episode, purpose=int(facts.purpose), phase=int(facts.phase))
+        message.step, message.outcome, message.reason = facts.step, int(facts.outcome), facts.reason
+        message.header.stamp, message.start = self.get_clock().now().to_msg(), to_time(facts.start)
+        self._state.publish(message)
+
+    def reset(self, request: Request) -> None:
+        """Ask the robot to reset, without waiting."""
+        self._return, self._solved, self._began = 0.0, False, time.monotonic()
+        timeout = self.settings.reset_timeout
+        call = ResetRobot.Request(episode=request.episode, seed=request.seed, timeout=timeout)
+        self._pending = self._reset.call_async(call)
+        self._pending.add_done_callback(lambda done: self._was_reset(request.episode, done))
+
+    def _was_reset(self, episode: int, done: Future) -> None:
+        if done is not self._pending:
+            return  # the answer to an attempt given up before
+        answer, now = done.result(), time.monotonic()
+        if answer.success:
+            self._machine.reset_done(now, episode, to_nanoseconds(answer.stamp))
+        else:
+            self._machine.reset_failed(now, episode, answer.message)
+
+    def finished(self, facts: Facts, problem: str) -> None:
+        """Say how the episode went, and count it."""
+        success = self._solved or facts.outcome is Outcome.SUCCESS
+        self.tell(self._line(facts, problem, success))
+        if self._series.wanted:
+            self._series.finished(facts, problem, success)
+
+    def _line(self, facts: Facts, problem: str, success: bool) -> str:
+        word = "success" if success else "no success"
+        took = time.monotonic() - self._began
+        line = f"{facts.purpose.name.lower()} episode {facts.episode}: {word}, {facts.step} steps, "
+        line += f"return {self._return:g}, {took:.1f} s ({facts.outcome.name.lower()})"
+        return "; ".join(part for part in (line, facts.reason, problem) if part)
+
+    # Time.
+
+    def _tick(self) -> None:
+        self._machine.tick(time.monotonic())
+        if not self._series.wanted or self._machine.busy:
+            return
+        if self._series.over:
+            self.tell(f"{self._series.done} episodes done, {self._series.successes} successful")
+            raise life.Finished(0)
+        self._run_next()
+
+    def _run_next(self) -> None:
+        missing = self._missing()
+        if not missing:
+            self._machine.request(time.monotonic(), self._series.next())
+        elif time.monotonic() - self._born > self.settings.ready_timeout:
+            raise MotoError(f"{self.get_fully_qualified_name()}: {missing}")
+
+    def _missing(self) -> str:
+        absent = set(self.settings.wait_for) - {self.get_name()} - self._ready.present()
+        if absent:
+            return f"not ready: {', '.join(sorted(absent))}; start them, or see their diagnostics"
+        return "" if self._ready.said else self._ready.waits_for or "topics are still being connected"
+
+    def report(self) -> Report:
+        """Return phase, step and who is missing."""
+        facts = self._machine.facts
+        values = {"phase": facts.phase.name.lower(), "episode": facts.episode, "step": facts.step}
+        return Report(values, warning=self._missing() or facts.reason or self.health.sentence())
+
+
+def main() -> None:
+    """Run the node's process."""
+    sys.exit(life.run(EpisodeNode))

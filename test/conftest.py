@@ -1,0 +1,37 @@
+"""What every test gets: its own ROS domain, one torch thread, and a named reason where something is not installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+
+import pytest
+from support.domain import reserved_domain
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+NEEDS = {"ros": ("rclpy", "moto_msgs"), "sim": ("mujoco", "metaworld")}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip marked tests whose packages are not installed, naming them."""
+    for mark, packages in NEEDS.items():
+        absent = [package for package in packages if importlib.util.find_spec(package) is None]
+        for item in items:
+            if absent and item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=f"not installed: {', '.join(absent)}"))
+
+
+@pytest.fixture(autouse=True)
+def ros_domain(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int | None]:
+    """Give a test marked `ros` a domain that no other test on this machine uses, and this machine alone."""
+    if request.node.get_closest_marker("ros") is None:
+        yield None
+        return
+    with reserved_domain() as domain:
+        monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+        monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        if os.environ.get("ROS_DISTRO") == "humble":
+            monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")
+        yield domain

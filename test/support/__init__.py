@@ -1,0 +1,1 @@
+"""Help for tests: real nodes, real middleware, real processes."""

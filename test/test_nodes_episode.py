@@ -1,0 +1,167 @@
+"""The episode node over real topics and services, with the test in the place of robot and recorder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from support.graph import Graph, Peer, ros_graph
+
+pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
+pytest.importorskip("moto_msgs", reason="moto_msgs is not built")
+
+from moto_msgs.msg import EpisodeBag, EpisodeState, Reward, RobotState
+from moto_msgs.srv import EndEpisode, ResetRobot, StartEpisode
+from moto_ros.errors import MotoError
+from moto_ros.nodes.episode_node import EpisodeNode
+from moto_ros.ros import life, names, qos
+from moto_ros.ros.convert import to_nanoseconds, to_time
+
+pytestmark = pytest.mark.ros
+
+START = 5_000_000_000
+FAST = {"max_steps": 3, "reset_timeout": 5.0, "step_timeout": 1.0, "bag_timeout": 1.0}
+
+
+class Robot:
+    """A robot and recorder made of nothing but their topics."""
+
+    def __init__(self, graph: Graph, *, resets: bool = True, records: bool = True) -> None:
+        self.peer = graph.peer("robot")
+        self.resets, self.records = resets, records
+        self.requests: list[Any] = []
+        self.states = self.peer.hear(EpisodeState, names.EPISODE_STATE, qos.latched(10))
+        self.peer.node.create_subscription(EpisodeState, names.EPISODE_STATE, self._episode, qos.latched(10))
+        self.peer.node.create_service(ResetRobot, names.ROBOT_RESET, self._reset)
+        self.reward = self.peer.speak(Reward, names.REWARD, qos.event(), readers=0)
+        self.state = self.peer.speak(RobotState, names.ROBOT_STATE, qos.stream_out(), readers=0)
+        self._bag = self.peer.speak(EpisodeBag, names.EPISODE_BAG, qos.latched(), readers=0)
+
+    def _reset(self, request: Any, response: Any) -> Any:
+        self.requests.append(request)
+        response.success, response.stamp = self.resets, to_time(START)
+        response.message = "" if self.resets else "gripper jammed"
+        return response
+
+    def _episode(self, state: EpisodeState) -> None:
+        if state.phase == EpisodeState.PHASE_ENDED and self.records:
+            self._bag(EpisodeBag(episode=state.episode, complete=True))
+        if state.phase == EpisodeState.PHASE_RUNNING:
+            for step in range(1, 4):
+                self.reward(Reward(episode=state.episode, step=step, value=1.0, success=True))
+
+    def phases(self) -> list[int]:
+        return [state.phase for state in self.states]
+
+
+@pytest.fixture
+def graph() -> Iterator[Graph]:
+    with ros_graph() as made:
+        yield made
+
+
+def ask(peer: Peer, episode: int = 4, purpose: int = EpisodeState.PURPOSE_TRAINING) -> Any:
+    return peer.call(StartEpisode, names.EPISODE_START, episode=episode, purpose=purpose, seed=9, max_steps=0)
+
+
+def begin(robot: Robot) -> None:
+    """Ask until the node is ready, as a trainer does."""
+    robot.peer.graph.until(lambda: ask(robot.peer).accepted, "the episode to be accepted")
+
+
+def ended(robot: Robot, times: int = 1) -> Callable[[], bool]:
+    return lambda: robot.phases().count(EpisodeState.PHASE_ENDED) == times
+
+
+def test_a_requested_episode_is_reset_run_and_ended_with_the_robots_stamps(graph: Graph) -> None:
+    robot = Robot(graph)
+    graph.add(EpisodeNode(FAST))
+    begin(robot)
+    graph.until(ended(robot), "the episode to end")
+    assert robot.phases() == [0, 1, 2, 3]
+    assert (robot.requests[0].episode, robot.requests[0].seed) == (4, 9)
+    assert to_nanoseconds(robot.states[2].start) == START
+    last = robot.states[-1]
+    assert (last.episode, last.step, last.outcome) == (4, 3, EpisodeState.OUTCOME_TIME_LIMIT)
+
+
+def test_a_late_joiner_still_learns_where_the_episode_stands(graph: Graph) -> None:
+    robot = Robot(graph)
+    graph.add(EpisodeNode(FAST))
+    begin(robot)
+    graph.until(ended(robot), "the episode to end")
+    late = graph.peer("late").hear(EpisodeState, names.EPISODE_STATE, qos.latched())
+    graph.until(lambda: late, "the latched state")
+    assert late[0].phase == EpisodeState.PHASE_ENDED
+
+
+def test_a_failed_reset_aborts_with_the_robots_own_words(graph: Graph) -> None:
+    robot = Robot(graph, resets=False)
+    graph.add(EpisodeNode(FAST))
+    begin(robot)
+    graph.until(ended(robot), "the episode to end")
+    assert robot.states[-1].outcome == EpisodeState.OUTCOME_ABORTED
+    assert "gripper jammed" in robot.states[-1].reason
+
+
+def test_an_absent_robot_cannot_make_the_node_wait_for_ever(graph: Graph) -> None:
+    graph.add(EpisodeNode({**FAST, "reset_timeout": 0.3}))
+    peer = graph.peer()
+    states = peer.hear(EpisodeState, names.EPISODE_STATE, qos.latched(10))
+    assert ask(peer).accepted is False  # robot/reset is not there yet: not ready
+    graph.spin(0.5)
+    assert [state.phase for state in states] == [EpisodeState.PHASE_IDLE]
+
+
+def test_an_operator_ends_the_episode_and_the_outcome_is_kept(graph: Graph) -> None:
+    robot = Robot(graph)
+    graph.add(EpisodeNode({**FAST, "max_steps": 100, "step_timeout": 30.0}))
+    begin(robot)
+    graph.until(lambda: EpisodeState.PHASE_RUNNING in robot.phases(), "the episode to run")
+    discarded = EpisodeState.OUTCOME_DISCARDED
+    assert robot.peer.call(EndEpisode, names.EPISODE_END, outcome=discarded, reason="bumped the table").success
+    graph.until(ended(robot), "the episode to end")
+    assert (robot.states[-1].outcome, robot.states[-1].reason) == (discarded, "bumped the table")
+    assert not robot.peer.call(EndEpisode, names.EPISODE_END, outcome=discarded, reason="").success
+
+
+def test_a_robot_fault_aborts_the_running_episode_with_its_sentence(graph: Graph) -> None:
+    robot = Robot(graph)
+    graph.add(EpisodeNode({**FAST, "max_steps": 100, "step_timeout": 30.0}))
+    begin(robot)
+    graph.until(lambda: EpisodeState.PHASE_RUNNING in robot.phases(), "the episode to run")
+    robot.state(RobotState(mode=RobotState.MODE_FAULT, fault="reflex on joint 4"))
+    graph.until(ended(robot), "the episode to end")
+    assert "reflex on joint 4" in robot.states[-1].reason
+
+
+def test_nodes_that_are_not_up_are_named_in_the_refusal(graph: Graph) -> None:
+    robot = Robot(graph)
+    graph.add(EpisodeNode({**FAST, "wait_for": ["recorder", "policy"]}))
+    answer = ask(robot.peer)
+    assert not answer.accepted
+    assert "policy, recorder" in answer.message
+
+
+def test_automatic_episodes_run_one_after_the_other_and_the_process_ends_with_zero(graph: Graph) -> None:
+    robot = Robot(graph)
+    graph.add(EpisodeNode({**FAST, "automatic_episodes": 3, "first_episode": 20, "purpose": "demonstration"}))
+    with pytest.raises(life.Finished) as finished:
+        graph.until(lambda: False, "the series to end")
+    assert finished.value.status == 0
+    assert [request.episode for request in robot.requests] == [20, 21, 22]
+    assert len({request.seed for request in robot.requests}) == 3
+    assert {state.purpose for state in robot.states[1:]} == {EpisodeState.PURPOSE_DEMONSTRATION}
+
+
+def test_automatic_episodes_without_a_recorder_end_in_an_error_not_in_silence(graph: Graph) -> None:
+    Robot(graph, records=False)
+    graph.add(EpisodeNode({**FAST, "bag_timeout": 0.2, "automatic_episodes": 2, "max_failures": 2}))
+    with pytest.raises(MotoError, match="recorder"):
+        graph.until(lambda: False, "the series to fail")
+
+
+def test_a_misspelt_parameter_is_refused_with_the_right_spelling(graph: Graph) -> None:
+    with pytest.raises(MotoError, match="max_steps"):
+        EpisodeNode({"max_step": 3})

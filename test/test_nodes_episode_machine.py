@@ -1,0 +1,241 @@
+"""The episode's life without ROS: what ends it, what it waits for, and that it waits for nothing for ever."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moto_ros.errors import MotoError
+from moto_ros.nodes.episode_facts import Facts, Outcome, Phase, Purpose, Request
+from moto_ros.nodes.episode_machine import EpisodeMachine, EpisodeRules
+from moto_ros.nodes.series import Series, SeriesSettings, start_seed
+
+
+class Notes:
+    """A world that only takes notes."""
+
+    def __init__(self) -> None:
+        self.states: list[Facts] = []
+        self.resets: list[Request] = []
+        self.ends: list[tuple[Facts, str]] = []
+
+    def announce(self, facts: Facts) -> None:
+        self.states.append(facts)
+
+    def reset(self, request: Request) -> None:
+        self.resets.append(request)
+
+    def finished(self, facts: Facts, problem: str) -> None:
+        self.ends.append((facts, problem))
+
+    def phases(self) -> list[Phase]:
+        return [facts.phase for facts in self.states]
+
+
+RULES = EpisodeRules(max_steps=5, reset_timeout=10.0, step_timeout=2.0, bag_timeout=3.0)
+
+
+def request(episode: int = 7, max_steps: int = 0) -> Request:
+    return Request(episode, Purpose.TRAINING, seed=1, max_steps=max_steps)
+
+
+def running(rules: EpisodeRules = RULES, max_steps: int = 0) -> tuple[EpisodeMachine, Notes]:
+    notes = Notes()
+    machine = EpisodeMachine(rules, notes)
+    assert machine.request(0.0, request(max_steps=max_steps)) == ""
+    machine.reset_done(1.0, 7, 123)
+    return machine, notes
+
+
+def steps(machine: EpisodeMachine, count: int, success: bool = False) -> None:
+    for step in range(1, count + 1):
+        machine.reward(1.0 + 0.1 * step, 7, step, success, terminal=False)
+
+
+def test_an_episode_runs_to_its_limit_and_says_so_once() -> None:
+    machine, notes = running()
+    steps(machine, 5)
+    assert notes.phases() == [Phase.RESETTING, Phase.RUNNING, Phase.ENDED]
+    assert (machine.facts.step, machine.facts.outcome, machine.facts.start) == (5, Outcome.TIME_LIMIT, 123)
+
+
+def test_the_limit_of_the_request_wins_over_the_configured_one() -> None:
+    machine, _ = running(max_steps=2)
+    steps(machine, 2)
+    assert machine.facts.phase is Phase.ENDED
+    assert machine.facts.step == 2
+
+
+def test_success_runs_on_by_default_because_reward_keeps_paying() -> None:
+    machine, _ = running()
+    steps(machine, 4, success=True)
+    assert machine.facts.phase is Phase.RUNNING
+
+
+def test_success_ends_the_episode_after_the_wanted_number_of_steps_in_a_row() -> None:
+    machine, _ = running(EpisodeRules(max_steps=50, success_steps=2))
+    for step, success in enumerate([True, False, True, True, True], start=1):
+        machine.reward(2.0, 7, step, success, terminal=False)
+    assert (machine.facts.outcome, machine.facts.step) == (Outcome.SUCCESS, 4)
+
+
+def test_a_terminal_failure_is_not_a_time_limit() -> None:
+    machine, _ = running()
+    machine.reward(2.0, 7, 1, False, terminal=True)
+    assert machine.facts.outcome is Outcome.FAILURE
+
+
+def test_repeated_and_foreign_rewards_do_not_count_as_steps() -> None:
+    machine, _ = running()
+    steps(machine, 2)
+    machine.reward(2.0, 7, 2, False, terminal=False)
+    machine.reward(2.0, 6, 3, False, terminal=False)
+    assert machine.facts.step == 2
+
+
+def test_nothing_after_the_end_changes_it() -> None:
+    machine, notes = running()
+    steps(machine, 5)
+    machine.reward(3.0, 7, 6, True, terminal=True)
+    machine.fault(3.0, "reflex")
+    assert machine.end(3.0, Outcome.DISCARDED, "") != ""
+    assert (machine.facts.step, machine.facts.outcome) == (5, Outcome.TIME_LIMIT)
+    assert len(notes.states) == 3
+
+
+def test_a_reset_without_an_answer_ends_in_one_sentence_not_in_waiting() -> None:
+    notes = Notes()
+    machine = EpisodeMachine(RULES, notes)
+    machine.request(0.0, request())
+    machine.tick(9.9)
+    assert machine.facts.phase is Phase.RESETTING
+    machine.tick(10.0)
+    assert machine.facts.outcome is Outcome.ABORTED
+    assert "robot/reset" in machine.facts.reason
+
+
+@pytest.mark.parametrize(("acted", "who"), [(-1, "nobody sent action 0"), (0, "no reward for action 0")])
+def test_a_stall_names_who_does_not_answer(acted: int, who: str) -> None:
+    machine, _ = running()
+    machine.action(7, acted)
+    machine.tick(3.0)
+    assert machine.facts.outcome is Outcome.ABORTED
+    assert who in machine.facts.reason
+
+
+def test_a_robot_fault_aborts_and_keeps_the_steps() -> None:
+    machine, _ = running()
+    steps(machine, 3)
+    machine.fault(2.0, "cartesian reflex")
+    assert (machine.facts.outcome, machine.facts.step, machine.facts.reason) == (
+        Outcome.ABORTED,
+        3,
+        "cartesian reflex",
+    )
+
+
+def test_the_next_episode_starts_only_when_the_bag_of_the_last_is_closed() -> None:
+    machine, notes = running()
+    steps(machine, 5)
+    assert machine.request(2.0, request(8)) == ""
+    assert len(notes.resets) == 1
+    machine.saved(2.5, 7, complete=True, message="")
+    assert [asked.episode for asked in notes.resets] == [7, 8]
+
+
+def test_a_silent_recorder_is_reported_and_does_not_stop_the_run() -> None:
+    machine, notes = running()
+    steps(machine, 5)
+    machine.tick(10.0)
+    assert "recorder" in notes.ends[0][1]
+    assert not machine.busy
+
+
+def test_an_incomplete_bag_is_not_taken_for_a_saved_one() -> None:
+    machine, notes = running()
+    steps(machine, 5)
+    machine.saved(2.0, 7, complete=False, message="disk full")
+    assert notes.ends[0][1] == "disk full"
+
+
+def test_a_second_request_while_one_runs_is_refused_with_a_reason() -> None:
+    machine, _ = running()
+    assert "episode 7 is running" in machine.request(1.5, request(8))
+
+
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("reward"), st.integers(0, 9), st.booleans()),
+        st.tuples(st.just("reset_done"), st.integers(6, 9), st.booleans()),
+        st.tuples(st.just("request"), st.integers(6, 9), st.booleans()),
+        st.tuples(st.just("saved"), st.integers(6, 9), st.booleans()),
+        st.tuples(st.just("end"), st.integers(1, 5), st.booleans()),
+        st.tuples(st.just("tick"), st.integers(0, 5), st.booleans()),
+    ),
+    max_size=60,
+)
+
+
+def play(machine: EpisodeMachine, events: list[tuple[str, int, bool]]) -> float:
+    """Feed events, a tick advancing time by its number of seconds."""
+    now = 0.0
+    for kind, number, flag in events:
+        if kind == "reward":
+            machine.reward(now, machine.facts.episode, number, flag, terminal=False)
+        elif kind == "reset_done":
+            machine.reset_done(now, number, 1)
+        elif kind == "request":
+            machine.request(now, request(number))
+        elif kind == "saved":
+            machine.saved(now, number, flag, "")
+        elif kind == "end":
+            machine.end(now, Outcome(number), "")
+        else:
+            now += number
+            machine.tick(now)
+    return now
+
+
+@settings(max_examples=200, deadline=None)
+@given(EVENTS)
+def test_whatever_happens_the_machine_comes_to_rest_and_announces_each_state_once(
+    events: list[tuple[str, int, bool]],
+) -> None:
+    notes = Notes()
+    machine = EpisodeMachine(RULES, notes)
+    now = play(machine, events)
+    for _ in range(8):
+        now += 20.0
+        machine.tick(now)
+    assert not machine.busy
+    order = {
+        Phase.RESETTING: {Phase.RUNNING, Phase.ENDED},
+        Phase.RUNNING: {Phase.ENDED},
+        Phase.ENDED: {Phase.RESETTING},
+    }
+    pairs = zip(notes.phases(), notes.phases()[1:], strict=False)
+    assert all(second in order[first] for first, second in pairs)
+    assert len(notes.resets) == len(notes.ends) == notes.phases().count(Phase.ENDED)
+
+
+def test_a_series_replaces_aborted_episodes_and_stops_at_the_wanted_number() -> None:
+    series = Series(SeriesSettings(automatic_episodes=2, first_episode=10))
+    for outcome in (Outcome.TIME_LIMIT, Outcome.ABORTED, Outcome.TIME_LIMIT):
+        asked = series.next()
+        series.finished(Facts(asked.episode, outcome=outcome), "", success=True)
+    assert series.over
+    assert (series.done, series.successes, asked.episode) == (2, 2, 12)
+
+
+def test_a_series_that_only_fails_gives_up_with_the_reason() -> None:
+    series = Series(SeriesSettings(automatic_episodes=2, max_failures=2))
+    series.finished(Facts(0, outcome=Outcome.ABORTED, reason="no camera"), "", success=False)
+    with pytest.raises(MotoError, match="no camera"):
+        series.finished(Facts(1, outcome=Outcome.ABORTED, reason="no camera"), "", success=False)
+
+
+def test_start_states_differ_between_episodes_and_purposes_but_repeat_with_the_seed() -> None:
+    seeds = {start_seed(3, purpose, episode) for purpose in Purpose for episode in range(20)}
+    assert len(seeds) == 60
+    assert start_seed(3, Purpose.TRAINING, 5) == start_seed(3, Purpose.TRAINING, 5)
