@@ -1,0 +1,132 @@
+"""Messages of the contract, decoded and kept by stamp or by step until an episode is made of them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from moto_ros.data.decode import decode_image
+from moto_ros.data.fields import message_stamp
+from moto_ros.data.layout import Problems, StepLayout
+from moto_ros.data.proprio import vector
+from moto_ros.data.records import Action, Phase, Reward, read_action, read_phase, read_reward
+from moto_ros.data.track import Track
+from moto_ros.errors import MotoError
+
+
+class Ordered(Protocol):
+    """A record that says which of two for the same place counts."""
+
+    @property
+    def order(self) -> Any:
+        """Return what is compared; the smallest counts."""
+
+
+R = TypeVar("R", bound=Ordered)
+
+
+class MessagePool:
+    """What was received, without regard to the order it came in: the same set of messages gives the same pool.
+
+    `counts` has `received`, `duplicate` and `bad`; `problems` a sentence for each kind of bad message.
+    """
+
+    def __init__(self, layout: StepLayout) -> None:
+        self.layout = layout
+        self.frames = {camera: Track() for camera in layout.cameras}
+        self.states = Track()
+        self.actions: defaultdict[int, dict[int, Action]] = defaultdict(dict)
+        self.rewards: defaultdict[int, dict[int, Reward]] = defaultdict(dict)
+        self.phases: dict[int, Phase] = {}
+        self.counts: Counter[str] = Counter()
+        self.problems = Problems()
+
+    def add(self, role: str, message: Any, received_ns: int | None = None) -> None:
+        """Take a message in the role `camera/<name>`, `state`, `action`, `reward` or `episode`.
+
+        Never raises for what a message holds: a bad one is counted and described in `problems`.
+        """
+        kind, _, name = role.partition("/")
+        if kind == "camera":
+            self.add_frame(name, message_stamp(message, received_ns), self._decoded(message))
+        elif kind in ("state", "action", "reward", "episode"):
+            self.counts["received"] += 1
+            getattr(self, f"_add_{kind}")(message, received_ns)
+        else:
+            raise MotoError(f"role '{role}' is unknown, expected camera/<name>, state, action, reward or episode")
+
+    def _decoded(self, message: Any) -> np.ndarray | MotoError:
+        try:
+            return decode_image(message, self.layout)
+        except MotoError as error:
+            return error
+
+    def add_frame(self, camera: str, stamp: int | None, frame: np.ndarray | MotoError) -> None:
+        """Take a decoded frame, or the reason why it could not be decoded; cameras not asked for are ignored."""
+        if camera not in self.frames:
+            self.counts["ignored"] += 1
+            return
+        self.counts["received"] += 1
+        if isinstance(frame, MotoError) or stamp is None:
+            self._bad(f"camera/{camera}", f"camera {camera}: {frame if stamp is not None else 'a frame has no stamp'}")
+        elif not self.frames[camera].add(stamp, frame):
+            self.counts["duplicate"] += 1
+
+    def _add_state(self, message: Any, received_ns: int | None) -> None:
+        stamp = message_stamp(message, received_ns)
+        try:
+            values = vector(message, self.layout)
+        except MotoError as error:
+            self._bad("state", str(error))
+            return
+        if stamp is not None and not self.states.add(stamp, values):
+            self.counts["duplicate"] += 1
+
+    def _add_action(self, message: Any, _: int | None) -> None:
+        action = read_action(message)
+        where = f"action of episode {action.episode}, step {action.step}"
+        if len(action.values) != self.layout.action_size:
+            found, expected = len(action.values), self.layout.action_size
+            self._bad("action size", f"{where}: has {found} values, expected {expected}; set action_size, or mend it")
+        elif not np.isfinite(action.values).all():
+            self._bad("action value", f"{where}: holds NaN or infinity, expected numbers in [-1, 1]; it is left out")
+        else:
+            self._note_range(where, action.values)
+            np.clip(action.values, -1.0, 1.0, out=action.values)
+            self._keep(self.actions[action.episode], action.step, action)
+
+    def _note_range(self, where: str, values: np.ndarray) -> None:
+        largest = float(np.abs(values).max())
+        if largest > 1.0:
+            self.counts["clipped"] += 1
+            self.problems.add("range", f"{where}: holds {largest:.6g}, expected numbers in [-1, 1]; it is clipped")
+
+    def _add_reward(self, message: Any, _: int | None) -> None:
+        reward = read_reward(message)
+        if np.isfinite(reward.value):
+            self._keep(self.rewards[reward.episode], reward.step, reward)
+        else:
+            where = f"reward of episode {reward.episode}, step {reward.step}"
+            self._bad("reward", f"{where}: is {reward.value}, expected a finite number; it is left out")
+
+    def _add_episode(self, message: Any, _: int | None) -> None:
+        phase = read_phase(message)
+        known = self.phases.get(phase.episode)
+        self.phases[phase.episode] = phase if known is None else min(known, phase, key=lambda record: record.order)
+
+    def _keep(self, table: dict[int, R], place: int, record: R) -> None:
+        if place in table:
+            self.counts["duplicate"] += 1
+            record = min(table[place], record, key=lambda kept: kept.order)
+        table[place] = record
+
+    def _bad(self, kind: str, sentence: str) -> None:
+        self.counts["bad"] += 1
+        self.problems.add(kind, sentence)
+
+    def episodes(self) -> list[int]:
+        """Return the numbers of all episodes that a step, a reward or an ending was seen of, sorted."""
+        ended = {number for number, phase in self.phases.items() if phase.ended}
+        return sorted(ended | set(self.actions) | set(self.rewards))

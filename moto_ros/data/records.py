@@ -1,0 +1,123 @@
+"""Messages of the contract as plain records: what the step assembler keeps of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from moto_ros.data.fields import nanoseconds
+
+PURPOSES = ("demonstration", "training", "evaluation")
+"""Names of EpisodeState.PURPOSE_*."""
+
+OUTCOMES = ("none", "success", "time_limit", "failure", "aborted", "discarded")
+"""Names of EpisodeState.OUTCOME_*."""
+
+SOURCES = ("policy", "human", "script")
+"""Names of Action.SOURCE_*."""
+
+PHASE_ENDED = 3
+"""EpisodeState.PHASE_ENDED."""
+
+
+def name_of(names: tuple[str, ...], number: int) -> str:
+    """Return the name of an enumeration's value; a number nobody named yet stays a number."""
+    return names[number] if 0 <= number < len(names) else str(number)
+
+
+@dataclass(frozen=True)
+class Action:
+    """moto_msgs/Action: the stamps of observation k (ns) and the command that left it, float32 (A,)."""
+
+    episode: int
+    step: int
+    sent: int
+    state_stamp: int
+    camera_stamps: tuple[tuple[str, int], ...]
+    values: np.ndarray
+    source: str
+    policy_version: int
+
+    @property
+    def order(self) -> tuple[int, bytes]:
+        """Which of two actions for the same step counts: the one sent first, as at the robot."""
+        return self.sent, self.values.tobytes()
+
+
+@dataclass(frozen=True)
+class Reward:
+    """moto_msgs/Reward: earned by reaching observation `step`, whose robot state is stamped `stamp` (ns)."""
+
+    episode: int
+    step: int
+    stamp: int
+    value: float
+    success: bool
+    terminal: bool
+
+    @property
+    def order(self) -> tuple[int, float, bool, bool]:
+        """Which of two rewards for the same step counts."""
+        return self.stamp, self.value, self.success, self.terminal
+
+
+@dataclass(frozen=True)
+class Phase:
+    """moto_msgs/EpisodeState: where the episode stands; once ended, `steps` and `outcome` are final."""
+
+    episode: int
+    stamp: int
+    ended: bool
+    start: int
+    steps: int
+    purpose: str
+    outcome: str
+    reason: str
+
+    @property
+    def order(self) -> tuple[bool, int, int, str, str]:
+        """Which of two states of the same episode counts: an ending before anything else, then the first."""
+        return not self.ended, self.stamp, self.steps, self.outcome, self.reason
+
+
+def read_action(message: Any) -> Action:
+    """Take a moto_msgs/Action; values are not judged here."""
+    stamps = [nanoseconds(stamp) for stamp in message.camera_stamps]
+    return Action(
+        episode=int(message.episode),
+        step=int(message.step),
+        sent=nanoseconds(message.header.stamp),
+        state_stamp=nanoseconds(message.state_stamp),
+        camera_stamps=tuple(zip(map(str, message.cameras), stamps, strict=False)),
+        values=np.array(message.values, np.float32).reshape(-1),
+        source=name_of(SOURCES, int(message.source)),
+        policy_version=int(message.policy_version),
+    )
+
+
+def read_reward(message: Any) -> Reward:
+    """Take a moto_msgs/Reward."""
+    return Reward(
+        episode=int(message.episode),
+        step=int(message.step),
+        stamp=nanoseconds(message.header.stamp),
+        value=float(message.value),
+        success=bool(message.success),
+        terminal=bool(message.terminal),
+    )
+
+
+def read_phase(message: Any) -> Phase:
+    """Take a moto_msgs/EpisodeState."""
+    return Phase(
+        episode=int(message.episode),
+        stamp=nanoseconds(message.header.stamp),
+        ended=int(message.phase) == PHASE_ENDED,
+        start=nanoseconds(message.start),
+        steps=int(message.step),
+        purpose=name_of(PURPOSES, int(message.purpose)),
+        outcome=name_of(OUTCOMES, int(message.outcome)),
+        reason=str(message.reason),
+    )

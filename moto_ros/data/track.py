@@ -1,0 +1,53 @@
+"""Samples of one topic by their stamp."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+
+import numpy as np
+
+
+class Track:
+    """Samples by stamp (ns), whatever order they came in; a stamp holds one sample."""
+
+    def __init__(self) -> None:
+        self.samples: dict[int, np.ndarray] = {}
+        self.stamps: list[int] = []
+
+    def __contains__(self, stamp: int) -> bool:
+        return stamp in self.samples
+
+    def __getitem__(self, stamp: int) -> np.ndarray:
+        return self.samples[stamp]
+
+    def __len__(self) -> int:
+        return len(self.stamps)
+
+    def add(self, stamp: int, sample: np.ndarray) -> bool:
+        """Keep a sample; return False for a stamp that is already there.
+
+        Of two different samples with one stamp the same one is kept in whichever order they come.
+        """
+        if stamp not in self.samples:
+            self.samples[stamp] = sample
+            insort(self.stamps, stamp)
+            return True
+        self.samples[stamp] = min(self.samples[stamp], sample, key=_order)
+        return False
+
+    def newest(self, until: int, tolerance: int) -> int | None:
+        """Return the newest stamp not after `until` and at most `tolerance` ns before it; None if there is none."""
+        place = bisect_right(self.stamps, until)
+        return self.stamps[place - 1] if place and until - self.stamps[place - 1] <= tolerance else None
+
+    def after(self, stamp: int) -> bool:
+        """Whether a sample at or after `stamp` is there: no newer one can come for that time."""
+        return bool(self.stamps) and self.stamps[-1] >= stamp
+
+    def between(self, start: int, stop: int) -> list[int]:
+        """Return the stamps in [start, stop)."""
+        return self.stamps[bisect_left(self.stamps, start) : bisect_left(self.stamps, stop)]
+
+
+def _order(sample: np.ndarray) -> bytes:
+    return sample.tobytes()
