@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from moto_ros.agents.interface import Agent, Batch, Data, Decision, Metrics, Spaces, State
 from moto_ros.config import parameter
 from moto_ros.data.episode import Episode
+from moto_ros.training.conductor import RunEpisode
+from moto_ros.training.evaluation import Player
+from moto_ros.training.session import Session
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class CloneAgent(Agent):
     name: ClassVar[str] = "clone"
     phases: ClassVar[tuple[str, ...]] = ("clone",)
 
-    def __init__(self, spaces: Spaces, settings: CloneSettings, seed: int) -> None:
+    def __init__(self, spaces: Spaces, settings: CloneSettings, seed: int, device: torch.device | str = "cpu") -> None:
         self.settings = settings
         self._generator = torch.Generator().manual_seed(seed)
         self.policy = nn.Linear(spaces.proprio, spaces.action)
@@ -118,6 +121,7 @@ class MemoryStore:
         start = int(generator.integers(len(episode.reward) - length + 1))
         rows = slice(start, start + length)
         chunk = {name: getattr(episode, name)[rows] for name in ("proprio", "action", "reward", "is_terminal")}
+        chunk["is_first"] = np.arange(length) == 0
         image = {name.partition("/")[0]: pixels[rows] for name, pixels in episode.images.items()}
         return chunk | {"image": image["agent"]} if image else chunk
 
@@ -135,10 +139,11 @@ class PointWorld:
     def play(self, act: Any, seed: int, id: int) -> Episode:
         """Run one episode."""
         state = np.random.default_rng(seed).uniform(-1, 1, 2).astype(np.float32)
-        states, actions, rewards = [state], [np.zeros(2, np.float32)], [0.0]
+        states: list[np.ndarray] = [state]
+        actions, rewards = [np.zeros(2, np.float32)], [0.0]
         for _ in range(self.steps):
             action = np.asarray(act({}, state), np.float32)
-            state = (state + 0.2 * action).astype(np.float32)
+            state = np.asarray(state + 0.2 * action, np.float32)
             states.append(state)
             actions.append(action)
             rewards.append(float(np.abs(state).max() < 0.1))
@@ -164,3 +169,13 @@ def filled_store(episodes: int = 3) -> MemoryStore:
     for index in range(episodes):
         store.add(world.play(world.expert, index, 2_000_000 + index), None, "offline")
     return store
+
+
+def play_with(session: Session) -> Any:
+    """Return a player of point-world episodes with the session's agent."""
+
+    def play(asked: RunEpisode) -> tuple[Episode, list[float]]:
+        player = Player(session.agent, SPACES.action, asked.seed, sample=asked.sample)
+        return PointWorld().play(player, asked.seed, asked.id), player.uncertainty
+
+    return play

@@ -1,0 +1,159 @@
+"""A whole run without ROS: learned, evaluated, killed, resumed, the same to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training_support import SPACES, CloneAgent, CloneSettings, MemoryStore, PointWorld, filled_store, play_with
+
+from moto_ros.agents import registry
+from moto_ros.data.episode import Episode
+from moto_ros.errors import MotoError
+from moto_ros.training.checkpoint import AGENT
+from moto_ros.training.conductor import Offline, RunEpisode
+from moto_ros.training.direct import carry_out, pretrain
+from moto_ros.training.files import sha256_of
+from moto_ros.training.metrics import read_metrics
+from moto_ros.training.run_folder import RunFolder
+from moto_ros.training.session import Session
+from moto_ros.training.settings import TrainerSettings
+from moto_ros.training.weights import unpack
+
+SETTINGS = TrainerSettings(evaluation_episodes=3, log_every=5, checkpoint_every=0.0)
+
+
+class KilledError(Exception):
+    """Stands for kill -9: nothing after it runs."""
+
+
+@pytest.fixture(autouse=True)
+def _clone_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register the small agent, as a project with an own agent does."""
+    monkeypatch.setitem(registry.AGENTS, "clone", (CloneAgent, CloneSettings))
+
+
+def store_from(index: Mapping[str, Any] | None) -> MemoryStore:
+    """Refill the store in the order of the checkpoint's index; online episodes come from `KEPT`, as from bags."""
+    store = filled_store()
+    for id in (index or {"episodes": []})["episodes"]:
+        if id in KEPT:
+            store.add(KEPT[id], None, "online")
+    return store
+
+
+KEPT: dict[int, Episode] = {}
+
+
+def open_session(path: Path, settings: TrainerSettings = SETTINGS) -> Session:
+    return Session.open(RunFolder(path), "clone", CloneSettings(), settings, SPACES, store_from)
+
+
+def carry_out_in(path: Path, killed_at: int = 10**9) -> Session:
+    """Carry a run out, killed when it would start its `killed_at`-th episode or update."""
+    session, left = open_session(path), iter(range(killed_at))
+    play = play_with(session)
+
+    def count(*_: object) -> None:
+        if next(left, None) is None:
+            raise KilledError
+
+    def played(asked: RunEpisode) -> tuple[Episode, list[float]]:
+        count()
+        episode, uncertainty = play(asked)
+        KEPT[asked.id] = episode
+        return episode, uncertainty
+
+    try:
+        carry_out(session, played, on_update=count)
+    finally:
+        session.close()
+    return session
+
+
+def trace(path: Path) -> list[Any]:
+    """Return what a run did: kinds, counters and results, without wall time."""
+    rows = read_metrics(RunFolder(path).metrics_file)
+    hidden = {"time", "rate"}
+    return [{name: value for name, value in sorted(row.items()) if name not in hidden} for row in rows]
+
+
+@pytest.mark.parametrize("killed_at", [3, 21, 25, 31])
+def test_a_killed_run_ends_like_the_whole_one(tmp_path: Path, killed_at: int) -> None:
+    """Kill -9 in the offline phase, an evaluation, an online episode or a round would change the result."""
+    KEPT.clear()
+    carry_out_in(tmp_path / "whole")
+    KEPT.clear()
+    with pytest.raises(KilledError):
+        carry_out_in(tmp_path / "split", killed_at)
+    carry_out_in(tmp_path / "split")
+    whole, split = (sorted((tmp_path / name / "checkpoints").iterdir())[-1] for name in ("whole", "split"))
+    assert sha256_of(whole / AGENT) == sha256_of(split / AGENT)
+    assert trace(tmp_path / "whole") == trace(tmp_path / "split")
+
+
+def test_one_seed_gives_one_result_and_another_seed_another(tmp_path: Path) -> None:
+    """Results could not be reproduced, or seeds would not differ."""
+    hashes = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        session = open_session(tmp_path / name, TrainerSettings(evaluation_episodes=1, seed=seed))
+        carry_out(session, play_with(session))
+        hashes.append(sha256_of(sorted((tmp_path / name / "checkpoints").iterdir())[-1] / AGENT))
+        session.close()
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_running_a_finished_run_again_does_nothing(tmp_path: Path) -> None:
+    """The same command twice would learn or evaluate again."""
+    carry_out_in(tmp_path)
+    before = trace(tmp_path)
+    session = carry_out_in(tmp_path)
+    assert trace(tmp_path) == before
+    assert session.resumed_from is not None
+
+
+def test_evaluations_are_written_with_their_interval(tmp_path: Path) -> None:
+    """The report would have no success rates."""
+    carry_out_in(tmp_path)
+    rows = [row for row in trace(tmp_path) if row["kind"] == "evaluation"]
+    assert [(row["after"], row["n"]) for row in rows] == [(0, 3), (2, 3)]
+    assert all(row["low"] <= row["success_rate"] <= row["high"] for row in rows)
+
+
+def test_pretraining_alone_stops_before_the_robot_is_needed(tmp_path: Path) -> None:
+    """`pretrain` would wait for a robot."""
+    session = open_session(tmp_path)
+    assert pretrain(session)
+    assert session.learner.updates == {"clone": 20}
+    assert not isinstance(session.conductor.next(), (Offline, RunEpisode))
+    session.close()
+
+
+def test_pretraining_without_data_is_one_sentence(tmp_path: Path) -> None:
+    """An empty bag folder would end in a traceback of the sampler."""
+    session = Session.open(RunFolder(tmp_path), "clone", CloneSettings(), SETTINGS, SPACES, lambda _: MemoryStore())
+    with pytest.raises(MotoError, match="no usable episode"):
+        pretrain(session)
+    session.close()
+
+
+def test_published_weights_arrive_unchanged_or_are_refused(tmp_path: Path) -> None:
+    """A policy would act with damaged weights."""
+    session = open_session(tmp_path)
+    content, sha256 = session.weights()
+    session.close()
+    assert set(unpack(content, sha256, "trainer/policy")) == {"weight", "bias"}
+    with pytest.raises(MotoError, match="trainer/policy: weights with sha256"):
+        unpack(content[:-1] + b"!", sha256, "trainer/policy")
+
+
+def test_demonstrations_are_in_the_metrics(tmp_path: Path) -> None:
+    """The report could not say what the offline phase learned from."""
+    session = open_session(tmp_path)
+    world = PointWorld()
+    session.add_demonstration(world.play(world.expert, 5, 2_000_005), None)
+    session.close()
+    (row,) = trace(tmp_path)
+    assert (row["purpose"], row["id"], row["success"]) == ("demonstration", 2_000_005, 1)
