@@ -1,11 +1,23 @@
 """Package moto_ros for ament_python: modules, launch and parameter files, commands."""
 
+from __future__ import annotations
+
 from glob import glob
+from pathlib import Path
 
 from setuptools import find_packages, setup
 
 PACKAGE = "moto_ros"
 NODES = ("policy", "trainer", "recorder", "episode")
+CONFIG = ("agents", "nodes", "tasks")
+HERE = Path(__file__).resolve().parent
+
+
+def requirements(name: str) -> list[str]:
+    """Return the lines of requirements/<name>.txt, where each dependency is named once, without comments."""
+    lines = (HERE / "requirements" / f"{name}.txt").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
 
 setup(
     name=PACKAGE,
@@ -15,10 +27,13 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
         (f"share/{PACKAGE}/launch", glob("launch/*.launch.py")),
-        *((f"share/{PACKAGE}/config/{kind}", glob(f"config/{kind}/*.yaml")) for kind in ("agents", "nodes", "tasks")),
+        *((f"share/{PACKAGE}/config/{kind}", glob(f"config/{kind}/*.yaml")) for kind in CONFIG),
+        ("bin", ["tools/moto"]),
     ],
     package_data={PACKAGE: ["py.typed", "training/*.html.j2"]},
-    install_requires=["setuptools"],
+    python_requires=">=3.10",
+    install_requires=requirements("run"),
+    extras_require={name: requirements(name) for name in ("sim", "dev")},
     zip_safe=False,
     maintainer="moto_ros maintainers",
     maintainer_email="maintainers@moto-ros.org",

@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 import math
+import re
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ T = TypeVar("T")
 
 REQUIRED: Any = dataclasses.MISSING
 """Default of a parameter that has no safe default: whoever starts the node must name it."""
+
+LIMIT = 2**63
+"""ROS integers have 64 bits: -LIMIT <= value < LIMIT."""
 
 SCALARS: dict[type, str] = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
 
@@ -132,7 +136,7 @@ def check(spec: Spec, value: Any, source: str) -> Value:
     """Return `value` as the parameter's type, or raise MotoError with what was found and expected."""
     if not spec.is_list:
         return _check_scalar(spec, value, source)
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
+    if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__iter__"):
         raise MotoError(f"{source}: parameter '{spec.name}' is {value!r}, expected a list; write [a, b]")
     # ROS parameter files cannot hold an empty list: [''] stands for it.
     return tuple(_check_scalar(spec, item, source) for item in value if item != "")
@@ -153,7 +157,8 @@ def _allowed(spec: Spec, value: Any) -> bool:
     if spec.kind not in (int, float):
         return True
     low, high = -math.inf if spec.low is None else spec.low, math.inf if spec.high is None else spec.high
-    return math.isfinite(value) and low <= value <= high
+    exists = math.isfinite(value) if spec.kind is float else -LIMIT <= value < LIMIT
+    return exists and low <= value <= high
 
 
 def _expected(spec: Spec) -> str:
@@ -186,10 +191,29 @@ def digest(settings: Any) -> str:
 def parse(spec: Spec, text: str, source: str) -> Value:
     """Read a command-line text as YAML and check it against `spec`."""
     try:
-        value = text if spec.kind is str and not spec.is_list else yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise MotoError(f"{source}: '{text}' for '{spec.name}' is not YAML ({error}); write name:=value") from error
+        value = text if spec.kind is str and not spec.is_list else yaml.load(text, Loader=Loader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise MotoError(
+            f"{source}: '{text}' for '{spec.name}' is not YAML ({_one_line(error)}); write name:=value"
+        ) from error
     return check(spec, value, source)
+
+
+class Loader(yaml.SafeLoader):
+    """Reads YAML as ROS does: `1e-5` is a number, `2024-01-01` a text."""
+
+
+class Dumper(yaml.SafeDumper):
+    """Writes YAML as ROS reads it: the text "1e-5" is quoted."""
+
+
+EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _reader_or_writer in (Loader, Dumper):
+    _reader_or_writer.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))
 
 
 def read_parameters(path: Path, node: str = "") -> dict[str, Any]:
@@ -197,26 +221,40 @@ def read_parameters(path: Path, node: str = "") -> dict[str, Any]:
 
     Raises MotoError when the file is missing, not YAML or not in ROS form.
     """
-    content = _load(path)
-    flat: dict[str, Any] = {}
-    for name, section in content.items():
-        if not isinstance(section, Mapping) or set(section) != {"ros__parameters"}:
-            raise MotoError(f"{path}: '{name}' has no 'ros__parameters', expected '<node>: ros__parameters: ...'; add it")
-        if name == "/**" or (node and name.rsplit("/", 1)[-1] == node):
-            flat |= dict(_flat_items(section["ros__parameters"] or {}, ""))
-    return flat
+    everyone: dict[str, Any] = {}
+    own: dict[str, Any] = {}
+    for name, section in _load(path).items():
+        parameters = _section(path, str(name), section)
+        if name == "/**":
+            everyone |= parameters
+        elif node and str(name).rsplit("/", 1)[-1] == node:
+            own |= parameters
+    return everyone | own
+
+
+def _section(path: Path, name: str, section: Any) -> dict[str, Any]:
+    """Return the flat names of one node's section of a ROS parameter file."""
+    in_form = isinstance(section, Mapping) and set(section) == {"ros__parameters"}
+    parameters = (section["ros__parameters"] or {}) if in_form else None
+    if not isinstance(parameters, Mapping):
+        raise MotoError(f"{path}: '{name}' has no 'ros__parameters', expected '<node>: ros__parameters: ...'; add it")
+    return dict(_flat_items(parameters, ""))
 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(), Loader=Loader)
     except OSError as error:
         raise MotoError(f"{path}: {error.strerror}, expected a ROS parameter file; give its path") from error
-    except yaml.YAMLError as error:
-        raise MotoError(f"{path}: not YAML ({error}), expected a ROS parameter file; mend it".replace("\n", " ")) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise MotoError(f"{path}: not YAML ({_one_line(error)}), expected a ROS parameter file; mend it") from error
     if not isinstance(content, dict):
         raise MotoError(f"{path}: found {type(content).__name__}, expected '<node>: ros__parameters: ...'; mend it")
     return content
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _flat_items(section: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -230,7 +268,8 @@ def _flat_items(section: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, 
 def write_parameters(path: Path, node: str, values: Mapping[str, Value]) -> None:
     """Write flat names as a ROS parameter file for one node; empty lists are written as ['']."""
     plain = {name: list(value) or [""] if isinstance(value, tuple) else value for name, value in values.items()}
-    text = yaml.safe_dump({node: {"ros__parameters": plain}}, sort_keys=True, allow_unicode=True)
+    content = {node: {"ros__parameters": plain}}
+    text = yaml.dump(content, Dumper=Dumper, sort_keys=True, allow_unicode=True, width=10_000)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
 
@@ -248,7 +287,7 @@ def config_folder() -> Path:
 
 
 def shipped(kind: str, name: str) -> Path:
-    """Return the shipped parameter file `config/<kind>/<name>.yaml`, or `name` itself if it is a path to a YAML file."""
+    """Return the shipped parameter file `config/<kind>/<name>.yaml`, or `name` itself if it is a path to a file."""
     if name.endswith((".yaml", ".yml")):
         return Path(name)
     folder = config_folder() / kind

@@ -25,7 +25,8 @@ def main() -> int:
     """Print the Debian packages to add; with a version that ROS's wheels do not cover, say so and return 1."""
     found = ".".join(map(str, sys.version_info[:3]))
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
-        print(f"error: {sys.executable} is Python {found}, expected 3.10 to 3.13; set PYTHON=python3.12", file=sys.stderr)
+        advice = "expected 3.10 to 3.13; set PYTHON=python3.12"
+        print(f"error: {sys.executable} is Python {found}, {advice}", file=sys.stderr)
         return 1
     print(*missing_packages())
     return 0

@@ -1,7 +1,7 @@
 """Mend the ROS wheels of this environment so that interface packages build: their CMake files name the build machine.
 
-The wheels' CMake files hold the include folders of the Python and the NumPy that built them; both are replaced by those of
-the interpreter that runs this. Running it again changes nothing.
+The wheels' CMake files hold the include folders of the Python and the NumPy that built them; both are replaced by those
+of the interpreter that runs this. Running it again changes nothing.
 """
 
 from __future__ import annotations

@@ -1,0 +1,86 @@
+"""ROS 2: the client library, the built messages, the middleware and its transport, the launch package."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+from moto_ros.cli.checks.finding import Finding, good, missing, note
+from moto_ros.ros.transport import environment
+
+NUMPY_CLASH = ("_ARRAY_API", "numpy.core.multiarray", "NumPy 1.x")
+"""Texts of the error that a message module compiled against another NumPy gives."""
+
+
+def check_ros() -> Iterator[Finding]:
+    """Yield what is to be said about ROS 2 on this machine."""
+    client = _client_library()
+    yield client
+    yield _messages()
+    if client.level == "ok":
+        yield from _middleware()
+    yield _launch()
+
+
+def _client_library() -> Finding:
+    try:
+        importlib.import_module("rclpy")
+    except ImportError as error:
+        advice = "source a ROS 2 installation, or run `make env` for ROS 2 from wheels and activate .venv"
+        return missing("ROS 2", f"rclpy does not import ({error})", advice)
+    return good("ROS 2", _distribution())
+
+
+def _distribution() -> str:
+    if os.environ.get("ROS_DISTRO"):
+        return f"{os.environ['ROS_DISTRO']}, installed"
+    try:
+        return f"jazzy from wheels, rclpy {version('ros-jazzy-rclpy')}"
+    except PackageNotFoundError:
+        return "rclpy imports, ROS_DISTRO is not set"
+
+
+def _messages() -> Finding:
+    try:
+        importlib.import_module("moto_msgs.msg")
+    except ImportError as error:
+        if any(text in str(error) for text in NUMPY_CLASH):
+            advice = "NumPy and the ROS messages were built for each other's other version: make env, make build"
+            return missing("moto_msgs", str(error).splitlines()[0], advice)
+        return missing("moto_msgs", f"does not import ({error})", "make build, then `. tools/enter.sh`")
+    return good("moto_msgs", "imports")
+
+
+def _middleware() -> Iterator[Finding]:
+    from rclpy.utilities import get_rmw_implementation_identifier
+
+    name = get_rmw_implementation_identifier()
+    if name == "rmw_fastrtps_cpp":
+        yield good("Middleware", name)
+        yield _transport()
+    else:
+        advice = "no test runs on it; if frames get lost: export RMW_IMPLEMENTATION=rmw_fastrtps_cpp"
+        yield note("Middleware", name, advice)
+    yield good("Domain", f"{os.environ.get('ROS_DOMAIN_ID', '0')}, discovery {_range()}")
+
+
+def _range() -> str:
+    return os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET (other machines can join)")
+
+
+def _transport() -> Finding:
+    key, value = next(iter(environment().items()))
+    found = os.environ.get(key, "")
+    if found == value or os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE"):
+        return good("Transport", found or "profile file")
+    advice = f"`moto` and the launch files set it; for your own nodes and tools: export {key}={value}"
+    return note("Transport", f"{key} is {found or 'not set'}: big images get lost between processes", advice)
+
+
+def _launch() -> Finding:
+    if importlib.util.find_spec("launch_ros"):
+        return good("launch", "installed")
+    return note("launch", "not installed", "only `ros2 launch` needs it; `moto up` starts the same systems without it")

@@ -1,0 +1,45 @@
+"""`moto doctor`: what this machine has, what it lacks, what to do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from moto_ros.cli.checks.finding import Finding, Level
+from moto_ros.cli.checks.machine import check_machine
+from moto_ros.cli.checks.python import check_python
+from moto_ros.cli.checks.ros import check_ros
+
+NAME = "doctor"
+HELP = "say what this machine has, what it lacks and what to do; exits 1 when something needed is missing"
+SIGNS = {Level.OK: "[green]ok[/]", Level.NOTE: "[yellow]note[/]", Level.MISSING: "[red]missing[/]"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print every finding; return 1 when something needed is missing."""
+    findings = [*check_python(), *check_ros(), *check_machine()]
+    if options.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        Console().print(_table(findings))
+    return int(any(finding.level is Level.MISSING for finding in findings))
+
+
+def _table(findings: list[Finding]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("", "what", "found", "what to do"):
+        table.add_column(heading, overflow="fold")
+    for finding in findings:
+        table.add_row(SIGNS[finding.level], finding.subject, escape(finding.found), escape(finding.advice))
+    return table
