@@ -51,6 +51,10 @@ class Data(Protocol):
         """Draw `size` chunks of `length` steps from `source`: "all" or "successful"."""
         ...
 
+    def holds(self, source: str) -> bool:
+        """Return whether `source` has any episode to draw from; `batch` is only asked for sources that do."""
+        ...
+
 
 class Agent(ABC):
     """A learning algorithm: filters observations, acts, and improves by phases of updates.

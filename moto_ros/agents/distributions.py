@@ -1,0 +1,191 @@
+"""Distributions of the world model's latent and of the policy, written as plain tensor functions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+EDGE = 1e-6
+"""Distance that sampled and imitated actions keep from the ends of [-1, 1]."""
+
+LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+
+
+def sigmoid2(raw: Tensor, floor: float = 0.1) -> Tensor:
+    """Return the standard deviation 2 sigmoid(raw / 2) + floor (DreamerV2's `sigmoid2`)."""
+    return 2 * torch.sigmoid(raw / 2) + floor
+
+
+def uniform(shape: torch.Size, like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw from U[0, 1) on the device and in the dtype of `like`."""
+    return torch.rand(shape, generator=generator, device=like.device, dtype=like.dtype)
+
+
+class LatentSpace(Protocol):
+    """How a vector of statistics (..., stats) becomes a latent (..., size)."""
+
+    @property
+    def size(self) -> int:
+        """Return the latent's size."""
+        ...
+
+    @property
+    def stats(self) -> int:
+        """Return the number of statistics."""
+        ...
+
+    @property
+    def centres(self) -> int:
+        """Return the size of what members are compared by."""
+        ...
+
+    def sample(self, stats: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Draw a latent with gradient to the statistics."""
+        ...
+
+    def mode(self, stats: Tensor) -> Tensor:
+        """Return the most likely latent."""
+        ...
+
+    def centre(self, stats: Tensor) -> Tensor:
+        """Return what ensemble members are compared by: means or logits (..., centres)."""
+        ...
+
+    def divergence(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return KL(left || right) in nats, summed over the latent's dimensions: (..., stats) -> (...)."""
+        ...
+
+
+@dataclass(frozen=True)
+class GaussianSpace:
+    """Diagonal Gaussian latents; statistics are the mean and the raw standard deviation, concatenated."""
+
+    size: int
+
+    @property
+    def stats(self) -> int:
+        """Return the number of statistics."""
+        return 2 * self.size
+
+    @property
+    def centres(self) -> int:
+        """Return the number of means."""
+        return self.size
+
+    def sample(self, stats: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Draw mean + std * noise."""
+        mean, raw = stats.chunk(2, -1)
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+        return torch.addcmul(mean, sigmoid2(raw), noise)
+
+    def mode(self, stats: Tensor) -> Tensor:
+        """Return the mean."""
+        return self.centre(stats)
+
+    def centre(self, stats: Tensor) -> Tensor:
+        """Return the mean."""
+        return stats.chunk(2, -1)[0]
+
+    def divergence(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return the KL divergence between two diagonal Gaussians, summed over dimensions."""
+        left_mean, left_std = self._moments(left)
+        right_mean, right_std = self._moments(right)
+        ratio = left_std / right_std
+        shift = (left_mean - right_mean) / right_std
+        return (0.5 * (ratio.square() + shift.square() - 1) - ratio.log()).sum(-1)
+
+    def _moments(self, stats: Tensor) -> tuple[Tensor, Tensor]:
+        mean, raw = stats.chunk(2, -1)
+        return mean, sigmoid2(raw)
+
+
+@dataclass(frozen=True)
+class CategoricalSpace:
+    """`groups` one-hot variables of `classes` values each, with straight-through gradients; statistics are logits."""
+
+    groups: int
+    classes: int
+
+    @property
+    def size(self) -> int:
+        """Return the latent's size."""
+        return self.groups * self.classes
+
+    @property
+    def stats(self) -> int:
+        """Return the number of logits."""
+        return self.size
+
+    @property
+    def centres(self) -> int:
+        """Return the number of logits."""
+        return self.size
+
+    def sample(self, stats: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Draw one-hot values whose gradient is that of the probabilities."""
+        chances = self._log_chances(stats).exp()
+        rows = chances.detach().reshape(-1, self.classes)
+        index = torch.multinomial(rows, 1, generator=generator).view(chances.shape[:-1])
+        return self._straight_through(index, chances)
+
+    def mode(self, stats: Tensor) -> Tensor:
+        """Return the most likely one-hot values."""
+        chances = self._log_chances(stats).exp()
+        return self._straight_through(chances.argmax(-1), chances)
+
+    def centre(self, stats: Tensor) -> Tensor:
+        """Return the logits."""
+        return stats
+
+    def divergence(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return the KL divergence, summed over the groups."""
+        first, second = self._log_chances(left), self._log_chances(right)
+        return (first.exp() * (first - second)).sum((-2, -1))
+
+    def _log_chances(self, stats: Tensor) -> Tensor:
+        return functional.log_softmax(stats.unflatten(-1, (self.groups, self.classes)), -1)
+
+    def _straight_through(self, index: Tensor, chances: Tensor) -> Tensor:
+        hard = functional.one_hot(index, self.classes).to(chances.dtype)
+        return (hard + chances - chances.detach()).flatten(-2)
+
+
+class TruncatedNormal:
+    """Normal(loc, std) restricted to [-1, 1], independent per action dimension; loc and std are (..., A)."""
+
+    def __init__(self, loc: Tensor, std: Tensor) -> None:
+        """Precompute the probability mass left and right of the interval."""
+        self.loc, self.std = loc, std
+        self._low, self._high = (-1 - loc) / std, (1 - loc) / std
+        self._below = torch.special.ndtr(self._low)
+        self._mass = torch.special.ndtr(self._high) - self._below
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draw by the inverse distribution function: gradients reach loc and std, also where the result is clamped."""
+        chance = self._below + self._mass * uniform(self.loc.shape, self.loc, generator)
+        value = self.loc + self.std * torch.special.ndtri(chance.clamp(EDGE, 1 - EDGE))
+        return value + (value.clamp(-1 + EDGE, 1 - EDGE) - value).detach()
+
+    def mode(self) -> Tensor:
+        """Return the most likely action."""
+        return self.loc.clamp(-1 + EDGE, 1 - EDGE)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log density, summed over action dimensions; `value` is clamped inside the interval."""
+        scaled = (value.clamp(-1 + EDGE, 1 - EDGE) - self.loc) / self.std
+        return (-0.5 * scaled.square() - LOG_SQRT_2PI - self.std.log() - self._mass.log()).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Return the differential entropy in nats, summed over action dimensions."""
+        low, high = self._low * _density(self._low), self._high * _density(self._high)
+        each = LOG_SQRT_2PI + 0.5 + (self.std * self._mass).log() + (low - high) / (2 * self._mass)
+        return each.sum(-1)
+
+
+def _density(value: Tensor) -> Tensor:
+    return torch.exp(-0.5 * value.square() - LOG_SQRT_2PI)

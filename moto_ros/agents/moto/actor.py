@@ -1,0 +1,24 @@
+"""The policy: an MLP from model states to a truncated normal over actions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from moto_ros.agents.distributions import TruncatedNormal, sigmoid2
+from moto_ros.agents.moto.config import MotoSettings
+from moto_ros.agents.networks import MLP
+
+
+class Actor(nn.Module):
+    """pi(a | s): mean tanh(.), standard deviation 2 sigmoid(x / 2) + 0.1, truncated to [-1, 1] (DreamerV2)."""
+
+    def __init__(self, settings: MotoSettings, feature: int, action: int) -> None:
+        """Build the network for features (F,) and actions (A,)."""
+        super().__init__()
+        self.network = MLP(feature, (settings.head_units,) * settings.head_layers, 2 * action)
+
+    def forward(self, feature: Tensor) -> TruncatedNormal:
+        """Return the distribution of actions at states (..., F)."""
+        loc, raw = self.network(feature).chunk(2, -1)
+        return TruncatedNormal(torch.tanh(loc), sigmoid2(raw))

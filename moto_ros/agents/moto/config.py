@@ -1,0 +1,87 @@
+"""Settings of MOTO; the defaults are the recommended full-size values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from moto_ros.config import parameter
+
+
+@dataclass(frozen=True)
+class MotoSettings:
+    """Everything that shapes the agent and its updates.
+
+    The three switches give the ablations. With all of them off the agent is a DreamerV2 that has Q(s, a) in place of
+    V(s): one transition head, no penalty, no behaviour prior, and one critic that learns from imagination alone.
+    """
+
+    uncertainty: bool = parameter(True, "penalise disagreement of the ensemble; off: one transition head, no penalty")
+    behaviour_prior: bool = parameter(True, "keep the policy near successful episodes; off: beta counts as 0")
+    value_expansion: bool = parameter(
+        True, "train several critics on real transitions too; off: one critic, imagined transitions only"
+    )
+
+    latent: str = parameter("gaussian", "kind of stochastic latent", choices=("gaussian", "categorical"))
+    stoch: int = parameter(64, "size of a Gaussian latent, or number of categorical variables", low=1, high=1024)
+    classes: int = parameter(32, "values per categorical variable", low=2, high=256)
+    deter: int = parameter(400, "size of the recurrent state", low=1, high=8192)
+    hidden: int = parameter(400, "units of the world model's inner layers", low=1, high=8192)
+    conv_depth: int = parameter(48, "channels of the first convolution; later ones double it", low=1, high=256)
+    head_units: int = parameter(400, "units of reward, actor and critic layers", low=1, high=8192)
+    head_layers: int = parameter(4, "hidden layers of reward, actor and critics", low=1, high=16)
+    proprio_units: int = parameter(128, "units of the proprioception encoder and decoder layers", low=1, high=4096)
+    ensemble: int = parameter(7, "members of the ensemble", low=1, high=64)
+    ensemble_kind: str = parameter(
+        "transition",
+        "what is ensembled: the prior heads, or side networks that predict the next posterior (Plan2Explore)",
+        choices=("transition", "side"),
+    )
+    critics: int = parameter(5, "number of critics", low=1, high=32)
+
+    image_scale: float = parameter(1.0, "weight of the image term of the model loss", low=0.0)
+    reward_scale: float = parameter(1.0, "weight of the reward term of the model loss", low=0.0)
+    proprio_scale: float = parameter(1.0, "weight of the proprioception term of the model loss", low=0.0)
+    kl_scale: float = parameter(1.0, "weight of the KL term of the model loss", low=0.0)
+    kl_balance: float = parameter(0.8, "share of the KL gradient that trains the prior", low=0.0, high=1.0)
+    free_nats: float = parameter(1.0, "KL below which the KL term gives no gradient", unit="nat", low=0.0)
+    kl_all_heads: bool = parameter(False, "sum the KL terms of all heads instead of one random head a step")
+    bc_in_model: float = parameter(0.0, "weight of a behaviour-cloning term inside the model loss; 0 is off", low=0.0)
+    decoded_share: float = parameter(1.0, "share of frames reconstructed in an update, drawn anew", low=0.01, high=1.0)
+
+    model_rate: float = parameter(3e-4, "learning rate of the world model", low=0.0, high=1.0)
+    actor_rate: float = parameter(8e-5, "learning rate of the actor", low=0.0, high=1.0)
+    critic_rate: float = parameter(8e-5, "learning rate of the critics", low=0.0, high=1.0)
+    adam_epsilon: float = parameter(1e-5, "Adam's epsilon", low=0.0)
+    clip: float = parameter(100.0, "global gradient norm above which gradients are scaled down", low=0.0)
+    decay: float = parameter(1e-6, "share of every weight removed at each step", low=0.0, high=1.0)
+
+    batch: int = parameter(64, "chunks per update", low=1, high=4096)
+    length: int = parameter(50, "length of a chunk", unit="steps", low=2, high=1000)
+    horizon: int = parameter(15, "imagined states per start", unit="steps", low=2, high=200)
+    discount: float = parameter(0.99, "gamma", low=0.0, high=1.0)
+    mix: float = parameter(0.95, "lambda of the returns", low=0.0, high=1.0)
+    alpha: float = parameter(10.0, "weight of the uncertainty penalty; 2.5 suits categorical latents", low=0.0)
+    beta: float = parameter(10.0, "weight of the behaviour prior", low=0.0)
+    entropy: float = parameter(0.0, "weight of the policy's entropy", low=0.0)
+    target_every: int = parameter(100, "policy updates between copies of the critics to the target", low=1)
+
+    offline_model_updates: int = parameter(10_000, "world-model updates before the first online episode", low=0)
+    offline_policy_updates: int = parameter(10_000, "policy updates before the first online episode", low=0)
+    online_model_updates: int = parameter(50, "world-model updates after each online episode", low=0)
+    online_policy_updates: int = parameter(50, "policy updates after each online episode", low=0)
+    online_episodes: int = parameter(500, "online episodes of a run", low=0)
+
+    @property
+    def heads(self) -> int:
+        """Return the number of transition heads of the world model."""
+        return self.ensemble if self.uncertainty and self.ensemble_kind == "transition" else 1
+
+    @property
+    def side_heads(self) -> int:
+        """Return the number of side networks (0 unless they are what is ensembled)."""
+        return self.ensemble if self.uncertainty and self.ensemble_kind == "side" else 0
+
+    @property
+    def critic_count(self) -> int:
+        """Return the number of critics in use."""
+        return self.critics if self.value_expansion else 1

@@ -1,0 +1,131 @@
+"""Recurrent state-space model with an ensemble of transition heads (DreamerV2's RSSM; heads after LOMPO and CMIL)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from moto_ros.agents.distributions import CategoricalSpace, GaussianSpace, LatentSpace
+from moto_ros.agents.moto.config import MotoSettings
+from moto_ros.agents.networks import BatchedMLP
+
+
+class Latent(NamedTuple):
+    """A model state: deter (..., D) recurrent, stoch (..., Z) sampled."""
+
+    deter: Tensor
+    stoch: Tensor
+
+    @property
+    def feature(self) -> Tensor:
+        """Return what every head reads: (..., Z + D)."""
+        return torch.cat((self.stoch, self.deter), -1)
+
+
+class Posterior(NamedTuple):
+    """Filtered chunks (B, L, ...): the latents and the statistics the stochastic part was drawn from."""
+
+    latent: Latent
+    stats: Tensor
+
+
+def latent_space(settings: MotoSettings) -> LatentSpace:
+    """Return the kind of stochastic latent that the settings name."""
+    if settings.latent == "categorical":
+        return CategoricalSpace(settings.stoch, settings.classes)
+    return GaussianSpace(settings.stoch)
+
+
+class NormGRUCell(nn.Module):
+    """GRU with layer norm on the joint pre-activation and an update gate biased to remember (DreamerV2)."""
+
+    def __init__(self, inputs: int, size: int) -> None:
+        """Build one dense layer for the three gates."""
+        super().__init__()
+        self.dense = nn.Linear(inputs + size, 3 * size)
+        self.norm = nn.LayerNorm(3 * size, eps=1e-3)
+
+    def forward(self, inputs: Tensor, state: Tensor) -> Tensor:
+        """Advance the state (B, size) by one step."""
+        reset, candidate, update = self.norm(self.dense(torch.cat((inputs, state), -1))).chunk(3, -1)
+        candidate = torch.tanh(torch.sigmoid(reset) * candidate)
+        return torch.lerp(state, candidate, torch.sigmoid(update - 1))
+
+
+class RSSM(nn.Module):
+    """h = GRU(h, z, a); posterior q(z | h, embedding); K prior heads p_k(z | h), one of them drawn a step."""
+
+    def __init__(self, settings: MotoSettings, embedding: int, action: int) -> None:
+        """Build the shared recurrence, the posterior and `settings.heads` prior heads."""
+        super().__init__()
+        self.space = latent_space(settings)
+        deter, hidden = settings.deter, settings.hidden
+        self.deter = deter
+        self.stoch_in = nn.Linear(self.space.size, hidden, bias=False)
+        self.action_in = nn.Linear(action, hidden)
+        self.cell = NormGRUCell(hidden, deter)
+        self.deter_in = nn.Linear(deter, hidden, bias=False)
+        self.embedding_in = nn.Linear(embedding, hidden)
+        self.posterior_out = nn.Linear(hidden, self.space.stats)
+        self.heads = BatchedMLP(settings.heads, deter, (hidden,), self.space.stats)
+
+    @property
+    def feature_size(self) -> int:
+        """Return the size of `Latent.feature`."""
+        return self.deter + self.space.size
+
+    def start(self, batch: int) -> Latent:
+        """Return the zero state (batch, ...)."""
+        like = self.action_in.weight
+        return Latent(like.new_zeros(batch, self.deter), like.new_zeros(batch, self.space.size))
+
+    def observe(
+        self, embedding: Tensor, action: Tensor, is_first: Tensor, generator: torch.Generator | None
+    ) -> Posterior:
+        """Filter chunks: embedding (B, L, E), action (B, L, A), is_first (B, L).
+
+        Everything that does not depend on the recurrence is computed for all steps at once.
+        """
+        keep = (~is_first).to(embedding.dtype).t().unsqueeze(-1)
+        actions = self.action_in(action.transpose(0, 1) * keep)
+        embeddings = self.embedding_in(embedding.transpose(0, 1))
+        latent, steps = self.start(len(embedding)), []
+        for kept, action_term, embedding_term in zip(keep, actions, embeddings, strict=True):
+            deter = self._advance(Latent(latent.deter * kept, latent.stoch * kept), action_term)
+            stats = self._posterior(deter, embedding_term)
+            latent = Latent(deter, self.space.sample(stats, generator))
+            steps.append((*latent, stats))
+        deters, stochs, all_stats = (torch.stack(column, 1) for column in zip(*steps, strict=True))
+        return Posterior(Latent(deters, stochs), all_stats)
+
+    def filter(self, latent: Latent, embedding: Tensor, action: Tensor, generator: torch.Generator | None) -> Latent:
+        """Take in one observation (B, E) and the action (B, A) that led to it."""
+        deter = self._advance(latent, self.action_in(action))
+        stats = self._posterior(deter, self.embedding_in(embedding))
+        return Latent(deter, self.space.sample(stats, generator))
+
+    def advance(self, latent: Latent, action: Tensor) -> Tensor:
+        """Return the recurrent state (rows, D) that `action` (rows, A) leads to; it is the same for all heads."""
+        return self._advance(latent, self.action_in(action))
+
+    def imagine(self, latent: Latent, action: Tensor, head: int, generator: torch.Generator | None) -> Latent:
+        """Predict the next state of rows (rows, ...) with one prior head."""
+        deter = self.advance(latent, action)
+        return Latent(deter, self.space.sample(self.heads.single(deter, head), generator))
+
+    def prior(self, deter: Tensor, heads: Tensor) -> Tensor:
+        """Return the prior statistics of chunks (B, L, D), step t by head heads[t]: (B, L, stats)."""
+        return self.heads.chosen(deter.transpose(0, 1), heads).transpose(0, 1)
+
+    def draw_heads(self, steps: int, generator: torch.Generator) -> Tensor:
+        """Draw one head index per dynamics step for the whole batch."""
+        return torch.randint(self.heads.members, (steps,), generator=generator, device=generator.device)
+
+    def _advance(self, latent: Latent, action_term: Tensor) -> Tensor:
+        return self.cell(functional.elu(self.stoch_in(latent.stoch) + action_term), latent.deter)
+
+    def _posterior(self, deter: Tensor, embedding_term: Tensor) -> Tensor:
+        return self.posterior_out(functional.elu(self.deter_in(deter) + embedding_term))

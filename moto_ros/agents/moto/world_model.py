@@ -1,0 +1,163 @@
+"""The latent world model: encoders, RSSM, decoders, reward head, and its loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from moto_ros.agents.distributions import LatentSpace, TruncatedNormal
+from moto_ros.agents.interface import Batch, Spaces
+from moto_ros.agents.moto.actor import Actor
+from moto_ros.agents.moto.config import MotoSettings
+from moto_ros.agents.moto.rssm import RSSM, Latent, Posterior
+from moto_ros.agents.moto.uncertainty import SideEnsemble, disagreement
+from moto_ros.agents.networks import MLP, ConvDecoder, ConvEncoder
+from moto_ros.agents.normaliser import Normaliser
+from moto_ros.errors import MotoError
+
+Terms = dict[str, Tensor]
+"""Loss terms or figures by name, each a scalar tensor."""
+
+ACTING_PARTS = ("encoder", "proprio_encoder", "normaliser", "rssm", "side")
+"""The parts of the model that acting needs."""
+
+
+def centred(image: Tensor) -> Tensor:
+    """Return uint8 pixels as float32 in [-0.5, 0.5]."""
+    return image.float().div_(255).sub_(0.5)
+
+
+def balanced_kl(
+    space: LatentSpace, posterior: Tensor, prior: Tensor, balance: float, free: float
+) -> tuple[Tensor, Tensor]:
+    """Return the KL loss with balancing and free nats, and the plain mean KL; statistics are (..., stats).
+
+    The free nats are applied after the mean over batch and time, so the whole term has no gradient below them.
+    """
+    to_posterior = space.divergence(posterior, prior.detach()).mean()
+    to_prior = space.divergence(posterior.detach(), prior).mean()
+    loss = (1 - balance) * to_posterior.clamp(min=free) + balance * to_prior.clamp(min=free)
+    return loss, to_prior.detach()
+
+
+class WorldModel(nn.Module):
+    """Filters images and proprioception into latents, predicts latents, rewards and observations."""
+
+    def __init__(self, settings: MotoSettings, spaces: Spaces) -> None:
+        """Build the parts that the spaces call for; raise MotoError when there is nothing to observe."""
+        super().__init__()
+        if spaces.image is None and not spaces.proprio:
+            raise MotoError("the agent observes neither a camera nor proprioception; name at least one of them")
+        self.settings, self.spaces = settings, spaces
+        embedding = self._build_encoders(settings, spaces)
+        self.rssm = RSSM(settings, embedding, spaces.action)
+        self._build_heads(settings, spaces)
+
+    def _build_encoders(self, settings: MotoSettings, spaces: Spaces) -> int:
+        self.encoder = ConvEncoder(spaces.image, settings.conv_depth) if spaces.image else None
+        self.normaliser = Normaliser(spaces.proprio) if spaces.proprio else None
+        units = settings.proprio_units
+        self.proprio_encoder = MLP(spaces.proprio, (units,), units) if spaces.proprio else None
+        return (self.encoder.outputs if self.encoder else 0) + (units if spaces.proprio else 0)
+
+    def _build_heads(self, settings: MotoSettings, spaces: Spaces) -> None:
+        feature, units = self.rssm.feature_size, settings.proprio_units
+        self.decoder = ConvDecoder(feature, spaces.image, settings.conv_depth) if spaces.image else None
+        self.proprio_decoder = MLP(feature, (units,), spaces.proprio) if spaces.proprio else None
+        self.reward_head = MLP(feature, (settings.head_units,) * settings.head_layers, 1)
+        self.cloner = Actor(settings, feature, spaces.action) if settings.bc_in_model else None
+        inputs, centres = feature + spaces.action, self.rssm.space.centres
+        members = settings.side_heads
+        self.side = SideEnsemble(members, inputs, settings.hidden, centres) if members else None
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Return the joint embedding of images and proprioception (B, ..., E), all frames at once."""
+        parts = []
+        if self.encoder is not None:
+            image = batch["image"]
+            parts.append(self.encoder(centred(image.flatten(0, -4))).unflatten(0, image.shape[:-3]))
+        if self.normaliser is not None and self.proprio_encoder is not None:
+            parts.append(self.proprio_encoder(self.normaliser(batch["proprio"])))
+        return torch.cat(parts, -1)
+
+    def posterior(self, batch: Batch, generator: torch.Generator | None) -> Posterior:
+        """Filter a batch of chunks."""
+        return self.rssm.observe(self.embed(batch), batch["action"], batch["is_first"], generator)
+
+    def reward(self, feature: Tensor) -> Tensor:
+        """Return the reward expected at states (..., F), the ones reached: (...)."""
+        return self.reward_head(feature).squeeze(-1)
+
+    def uncertainty(self, latent: Latent, action: Tensor, reached: Tensor) -> Tensor:
+        """Return u(s, a) (rows,) of states (rows, ...) and actions (rows, A) that led to recurrent states (rows, D)."""
+        if self.side is not None:
+            return disagreement(self.side(latent.feature, action))
+        if self.rssm.heads.members == 1:
+            return reached.new_zeros(len(reached))
+        return disagreement(self.rssm.space.centre(self.rssm.heads(reached)))
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Terms]:
+        """Return the model loss on a batch of chunks and its terms."""
+        if self.normaliser is not None:
+            self.normaliser.learn(batch["proprio"])
+        posterior = self.posterior(batch, generator)
+        terms = self._observation_terms(batch, posterior.latent.feature, generator)
+        terms |= self._latent_terms(batch, posterior, generator)
+        scales = {
+            "image_loss": self.settings.image_scale,
+            "proprio_loss": self.settings.proprio_scale,
+            "reward_loss": self.settings.reward_scale,
+            "kl_loss": self.settings.kl_scale,
+            "bc_model_loss": self.settings.bc_in_model,
+            "side_loss": 1.0,
+        }
+        total = sum((scales[name] * term for name, term in terms.items() if name in scales), torch.zeros(()))
+        return total, {name: term.detach() for name, term in terms.items()} | {"model_loss": total.detach()}
+
+    def _observation_terms(self, batch: Batch, feature: Tensor, generator: torch.Generator) -> Terms:
+        error = self.reward(feature) - batch["reward"]
+        terms = {"reward_loss": 0.5 * error.square().mean(), "reward_error": error.detach().abs().mean()}
+        if self.decoder is not None:
+            terms["image_loss"] = self._image_loss(self.decoder, batch["image"], feature, generator)
+        if self.normaliser is not None and self.proprio_decoder is not None:
+            error = self.proprio_decoder(feature) - self.normaliser(batch["proprio"])
+            terms["proprio_loss"] = 0.5 * error.square().sum(-1).mean()
+        if self.cloner is not None:
+            policy: TruncatedNormal = self.cloner(feature[:, :-1])
+            terms["bc_model_loss"] = -policy.log_prob(batch["action"][:, 1:]).mean()
+        return terms
+
+    def _image_loss(self, decoder: ConvDecoder, image: Tensor, feature: Tensor, generator: torch.Generator) -> Tensor:
+        """Return half the squared error summed over pixels, mean over frames (unit-variance Gaussian, no constant)."""
+        frames, features = image.flatten(0, 1), feature.flatten(0, 1)
+        if self.settings.decoded_share < 1:
+            count = max(1, round(len(frames) * self.settings.decoded_share))
+            chosen = torch.randperm(len(frames), generator=generator, device=frames.device)[:count]
+            frames, features = frames[chosen], features[chosen]
+        error = decoder(features) - centred(frames)
+        return 0.5 * error.square().sum() / len(frames)
+
+    def _latent_terms(self, batch: Batch, posterior: Posterior, generator: torch.Generator) -> Terms:
+        space, balance, free = self.rssm.space, self.settings.kl_balance, self.settings.free_nats
+        priors = self._priors(posterior.latent.deter, generator)
+        pairs = [balanced_kl(space, posterior.stats, prior, balance, free) for prior in priors]
+        losses, values = zip(*pairs, strict=True)
+        terms = {"kl_loss": torch.stack(losses).sum(), "kl": torch.stack(values).mean()}
+        if self.side is not None:
+            inputs = posterior.latent.feature[:, :-1].flatten(0, 1), batch["action"][:, 1:].flatten(0, 1)
+            target = space.centre(posterior.stats)[:, 1:].flatten(0, 1)
+            terms["side_loss"] = self.side.loss(*inputs, target, generator)
+        return terms | {"data_uncertainty": self._data_uncertainty(batch, posterior.latent)}
+
+    def _priors(self, deter: Tensor, generator: torch.Generator) -> Tensor:
+        """Return prior statistics (heads used, B, L, stats): one random head a step, or all heads when set so."""
+        if self.settings.kl_all_heads:
+            return self.rssm.heads(deter.flatten(0, 1)).unflatten(1, deter.shape[:2])
+        return self.rssm.prior(deter, self.rssm.draw_heads(deter.shape[1], generator))[None]
+
+    @torch.no_grad()
+    def _data_uncertainty(self, batch: Batch, latent: Latent) -> Tensor:
+        """Return the mean one-step u along the data's own actions, the model's doubt about what was really done."""
+        before = Latent(*(part[:, :-1].flatten(0, 1) for part in latent))
+        reached = latent.deter[:, 1:].flatten(0, 1)
+        return self.uncertainty(before, batch["action"][:, 1:].flatten(0, 1), reached).mean()

@@ -1,0 +1,82 @@
+"""Small batches and agents for the agents' tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from moto_ros.agents.interface import Batch, Spaces
+from moto_ros.agents.moto.agent import MotoAgent
+from moto_ros.agents.moto.config import MotoSettings
+
+SPACES = Spaces(image=(32, 32, 3), proprio=4, action=3)
+TINY = {
+    "stoch": 6,
+    "deter": 16,
+    "hidden": 16,
+    "conv_depth": 2,
+    "head_units": 16,
+    "head_layers": 2,
+    "proprio_units": 8,
+    "ensemble": 3,
+    "critics": 2,
+    "batch": 3,
+    "length": 6,
+    "horizon": 4,
+    "target_every": 3,
+}
+
+
+def tiny(**changes: object) -> MotoSettings:
+    """Return settings small enough for a test, with `changes`."""
+    return MotoSettings(**(TINY | changes))  # type: ignore[arg-type]
+
+
+def make_tiny(seed: int = 0, spaces: Spaces = SPACES, **changes: object) -> MotoAgent:
+    """Return a small agent."""
+    return MotoAgent(spaces, tiny(**changes), seed)
+
+
+@dataclass
+class RandomData:
+    """Random chunks with a seed; optionally without successes."""
+
+    spaces: Spaces = SPACES
+    seed: int = 0
+    successes: bool = True
+    drawn: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Start the stream."""
+        self._rng = np.random.default_rng(self.seed)
+
+    def holds(self, source: str) -> bool:
+        """Return whether the source has episodes."""
+        return source == "all" or self.successes
+
+    def batch(self, source: str, size: int, length: int) -> Batch:
+        """Draw chunks whose reward follows the first action dimension, so that there is something to learn."""
+        self.drawn.append(source)
+        rng, rows = self._rng, (size, length)
+        action = rng.uniform(-1, 1, (*rows, self.spaces.action)).astype(np.float32)
+        first = np.zeros(rows, bool)
+        first[:, 0] = True
+        arrays = {
+            "proprio": rng.normal(size=(*rows, self.spaces.proprio)).astype(np.float32),
+            "action": action,
+            "reward": (action[..., 0] > 0).astype(np.float32),
+            "is_first": first,
+            "is_terminal": np.zeros(rows, bool),
+        }
+        if self.spaces.image:
+            arrays["image"] = rng.integers(0, 256, (*rows, *self.spaces.image), dtype=np.uint8)
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def train(agent: MotoAgent, data: RandomData, updates: int) -> None:
+    """Do `updates` of every phase in turn."""
+    for _ in range(updates):
+        for phase in agent.phases:
+            agent.update(phase, data)
