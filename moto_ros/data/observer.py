@@ -15,8 +15,9 @@ from moto_ros.data.layout import SECOND, Problems, StepLayout
 from moto_ros.data.proprio import vector
 from moto_ros.errors import MotoError
 
-DEPTH = 64
-"""Messages kept of each topic while partners for an observation are awaited."""
+FRAMES_KEPT = 16
+STATES_KEPT = 1024
+"""Messages kept while partners for an observation are awaited: a second of states at 1 kHz, half of frames at 30 Hz."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class Observer:
     """Pairs cameras and robot state within the tolerance of the layout, and never gives the same frame twice as new.
 
     `counts`: received; repeated: with the stamp of the message before; late: older than the message before;
-    stale: asked for, but older than `max_age`; unpaired: asked for, but no complete set within the tolerance;
-    bad: an image or state that cannot be used, described in `problems`.
+    clock_jump: stamped more than a second before it, so that all is forgotten; stale: asked for, but older than
+    `max_age`; unpaired: newest messages that lie further apart than the tolerance; bad: images or states that cannot
+    be used. `problems` describes them.
     """
 
     def __init__(self, layout: StepLayout) -> None:
@@ -47,8 +49,10 @@ class Observer:
         self.topics = (*(f"camera/{camera}" for camera in layout.cameras), "state")
         self.counts: Counter[str] = Counter()
         self.problems = Problems()
-        self._kept: dict[str, deque[tuple[int, Any]]] = {topic: deque(maxlen=DEPTH) for topic in self.topics}
+        self._kept: dict[str, deque[tuple[int, Any]]] = {topic: deque(maxlen=FRAMES_KEPT) for topic in self.topics}
+        self._kept["state"] = deque(maxlen=STATES_KEPT)
         self._given: dict[str, int] = {}
+        self._unpaired_at = -1
 
     def add(self, role: str, message: Any, received_ns: int | None = None) -> None:
         """Take a message in the role `camera/<name>` or `state`; it is decoded only if it becomes an observation."""
@@ -58,11 +62,20 @@ class Observer:
             self.counts["ignored"] += 1
             return
         self.counts["received"] += 1
+        if kept and stamp < kept[-1][0] - SECOND:
+            self._clock_jumped(role, kept[-1][0] - stamp)
         newest = kept[-1][0] if kept else -1
         if stamp > newest:
             kept.append((stamp, message))
         else:
             self.counts["repeated" if stamp == newest else "late"] += 1
+
+    def _clock_jumped(self, role: str, back_ns: int) -> None:
+        self.counts["clock_jump"] += 1
+        self.problems.add(
+            "clock", f"{role}: stamps jumped back by {back_ns / SECOND:.3f} s; all is taken anew, check it"
+        )
+        self.forget()
 
     def forget(self) -> None:
         """Start anew, e.g. after a reset: what was received before is no part of what comes."""
@@ -98,7 +111,9 @@ class Observer:
         stamps = [stamp for stamp, _ in chosen.values()]
         if len(chosen) == len(self.topics) and max(stamps) - min(stamps) <= tolerance:
             return chosen
-        self.counts["unpaired"] += 1
+        if slowest != self._unpaired_at:
+            self._unpaired_at = slowest
+            self.counts["unpaired"] += 1
         return None
 
     def _too_old(self, stamps: Iterable[int], now_ns: int | None) -> bool:
