@@ -5,18 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from rclpy.task import Future
 
 from moto_msgs.msg import Action, EpisodeBag, EpisodeState, Reward, RobotState
 from moto_msgs.srv import EndEpisode, ResetRobot, StartEpisode
-from moto_ros.config import parameter
 from moto_ros.errors import MotoError
 from moto_ros.nodes.episode_facts import Facts, Outcome, Purpose, Request
-from moto_ros.nodes.episode_machine import EpisodeMachine, EpisodeRules
-from moto_ros.nodes.series import Series, SeriesSettings
+from moto_ros.nodes.episode_machine import EpisodeMachine
+from moto_ros.nodes.series import Series
+from moto_ros.nodes.settings import EpisodeSettings
 from moto_ros.ros import life, names, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import Report
@@ -25,14 +24,6 @@ from moto_ros.ros.ready import Ready
 
 TICK = 0.05
 """Seconds between two looks at the deadlines."""
-
-
-@dataclass(frozen=True)
-class EpisodeSettings(SeriesSettings, EpisodeRules):
-    """Parameters of the episode node."""
-
-    wait_for: tuple[str, ...] = parameter((), "nodes that must be ready before an episode starts")
-    ready_timeout: float = parameter(60.0, "give up when they are not ready by then", unit="s", low=0.1)
 
 
 class EpisodeNode(MotoNode[EpisodeSettings]):

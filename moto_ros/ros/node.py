@@ -22,8 +22,13 @@ S = TypeVar("S")
 class MotoNode(Node, Generic[S]):
     """A node whose parameters are the fields of a settings class; `given` overrides the command line's, for tests."""
 
-    def __init__(self, name: str, settings: type[S], given: Mapping[str, Any] | None = None) -> None:
-        """Read and check the parameters. Raises MotoError for what does not fit."""
+    def __init__(
+        self,
+        name: str,
+        settings: type[S] | Callable[[Mapping[str, Any]], type[S]],
+        given: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Read and check the parameters; `settings` may depend on some of them. MotoError for what does not fit."""
         overrides = [Parameter(key, value=_plain(value)) for key, value in (given or {}).items()]
         super().__init__(name, automatically_declare_parameters_from_overrides=True, parameter_overrides=overrides)
         self.settings: S = settings_of(self, settings)

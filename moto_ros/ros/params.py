@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
@@ -14,16 +15,19 @@ LIMIT = 2**62
 BUILT_IN = ("use_sim_time", "start_type_description_service")
 
 
-def settings_of(node: Node, settings: type[T]) -> T:
+def settings_of(node: Node, settings: type[T] | Callable[[Mapping[str, Any]], type[T]]) -> T:
     """Return the node's settings from its parameters, each then declared read-only with its description and range.
 
-    The node must have been made with `automatically_declare_parameters_from_overrides=True`. Raises MotoError for an
-    unknown name, a wrong type or a value out of range.
+    `settings` is their class, or a function that chooses the class by the parameters given. The node must have been made
+    with `automatically_declare_parameters_from_overrides=True`. Raises MotoError for an unknown name, a wrong type or a
+    value out of range.
     """
-    given = {name: value.value for name, value in node.get_parameters_by_prefix("").items() if not _is_built_in(name)}
-    built = build(settings, given, node.get_fully_qualified_name())
+    parameters: Mapping[str, Any] = node.get_parameters_by_prefix("")
+    given = {name: value.value for name, value in parameters.items() if not _is_built_in(name)}
+    chosen = settings if isinstance(settings, type) else settings(given)
+    built = build(chosen, given, node.get_fully_qualified_name())
     values = flatten(built)
-    for name, spec in specs(settings).items():
+    for name, spec in specs(chosen).items():
         if node.has_parameter(name):
             node.undeclare_parameter(name)
         value = values[name]

@@ -1,0 +1,94 @@
+"""Parameters of the policy and trainer nodes; those of the agent are its own and come as the group `agent`. No ROS."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from moto_ros.agents.interface import Spaces
+from moto_ros.agents.registry import agent_settings
+from moto_ros.config import REQUIRED, group, parameter
+from moto_ros.data.layout import StepLayout, TopicMap
+from moto_ros.nodes.settings import Peers
+from moto_ros.training.settings import TrainerSettings
+
+T = TypeVar("T")
+DEFAULT_AGENT = "moto"
+
+
+@dataclass(frozen=True)
+class Learns(Peers):
+    """What the two nodes that hold an agent share."""
+
+    agent_name: str = parameter(DEFAULT_AGENT, "learning algorithm")
+    compressed: bool = parameter(False, "take the cameras' JPEG topics instead of the raw ones")
+
+
+@dataclass(frozen=True)
+class PolicySettings(Learns, StepLayout):
+    """Parameters of the policy node, but the agent's."""
+
+    clock: str = parameter(
+        "lockstep",
+        "act on each new observation, or on a timer at the control rate",
+        choices=("lockstep", "realtime"),
+    )
+    seed: int = parameter(0, "draws the actions, together with the number of the episode", low=0, high=2**31 - 1)
+    explore: str = parameter(
+        "training",
+        "in which episodes to sample from the policy instead of taking its mode",
+        choices=("training", "always", "never"),
+    )
+    checkpoint: str = parameter("", "checkpoint to act with; empty waits for the trainer's weights")
+    device: str = parameter("cpu", "where the agent acts", choices=("auto", "cpu", "cuda"))
+    threads: int = parameter(1, "CPU threads for acting; 0 takes every core", low=0, high=1024)
+    action_lifespan: float = parameter(
+        0.5, "an action not delivered by then is dropped (realtime)", unit="s", low=0.001, high=60.0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerNodeSettings(Learns, TrainerSettings, StepLayout):
+    """Parameters of the trainer node, but the agent's."""
+
+    run: str = parameter(REQUIRED, "run folder")
+    bags: str = parameter("", "folder with bags of demonstrations; empty: bags/offline of the run folder")
+    topics: TopicMap = group(TopicMap)
+    memory: int = parameter(2048, "episodes beyond this size are kept on disk", unit="MiB", low=16)
+    episode_timeout: float = parameter(600.0, "an episode that takes longer is given up", unit="s", low=1.0)
+    start_timeout: float = parameter(120.0, "give up when no episode is accepted for this long", unit="s", low=1.0)
+    bag_timeout: float = parameter(30.0, "go on without the recorder's bag after this long", unit="s", low=0.1)
+    policy_timeout: float = parameter(
+        30.0, "give up when the policy has not taken new weights by then", unit="s", low=0.1
+    )
+
+
+@lru_cache
+def with_agent(base: type[T], name: str) -> type[T]:
+    """Return `base` with the parameters of agent `name` as the group `agent`; MotoError for an unknown agent."""
+    settings = agent_settings(name)
+    field = ("agent", settings, group(settings))
+    return dataclasses.make_dataclass(base.__name__, [field], bases=(base,), frozen=True)
+
+
+def policy_settings(given: Mapping[str, Any]) -> type[PolicySettings]:
+    """Return the settings class of the policy node for the agent that `given` names."""
+    return with_agent(PolicySettings, str(given.get("agent_name", DEFAULT_AGENT)))
+
+
+def trainer_settings(given: Mapping[str, Any]) -> type[TrainerNodeSettings]:
+    """Return the settings class of the trainer node for the agent that `given` names."""
+    return with_agent(TrainerNodeSettings, str(given.get("agent_name", DEFAULT_AGENT)))
+
+
+def agent_part(settings: Any) -> Any:
+    """Return the agent's own settings out of those of a node."""
+    return settings.agent
+
+
+def spaces_of(layout: StepLayout) -> Spaces:
+    """Return the sizes an agent is made for."""
+    return Spaces(layout.image_shape, layout.proprio_size, layout.action_size)
