@@ -23,6 +23,7 @@ TINY = {
     "ensemble": 3,
     "critics": 2,
     "batch": 3,
+    "prior_batch": 2,
     "length": 6,
     "horizon": 4,
     "target_every": 3,

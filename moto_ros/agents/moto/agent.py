@@ -71,13 +71,13 @@ class MotoAgent(Agent):
         return dict(zip(terms, values, strict=True))
 
     def _update_model(self, data: Data) -> Terms:
-        batch = self._draw(data, "all")
+        batch = self._draw(data, "all", self.settings.batch)
         with trainable(self.model):
             loss, terms = self.model.loss(batch, self._generator)
             return terms | {"model_norm": self._optimizers["model"].step(loss)}
 
     def _update_policy(self, data: Data) -> Terms:
-        batch = self._draw(data, "all")
+        batch = self._draw(data, "all", self.settings.batch)
         latent, cloning = self._filtered(batch, data)
         losses = self.behaviour.losses(self.model, latent, batch, self._generator, cloning)
         norms = {
@@ -92,7 +92,7 @@ class MotoAgent(Agent):
         wanted = self.settings.behaviour_prior and self.settings.beta > 0
         if not wanted or not data.holds("successful"):
             return self._posterior(batch), None
-        imitated = self._draw(data, "successful")
+        imitated = self._draw(data, "successful", self.settings.prior_batch)
         # One pass over both batches costs less than two: the recurrence runs once.
         latent = self._posterior({name: torch.cat((batch[name], imitated[name])) for name in batch})
         size = len(batch["action"])
@@ -103,8 +103,8 @@ class MotoAgent(Agent):
     def _posterior(self, batch: Batch) -> Latent:
         return self.model.posterior(batch, self._generator).latent
 
-    def _draw(self, data: Data, source: str) -> Batch:
-        return self._to_device(data.batch(source, self.settings.batch, self.settings.length))
+    def _draw(self, data: Data, source: str, size: int) -> Batch:
+        return self._to_device(data.batch(source, size, self.settings.length))
 
     def _to_device(self, batch: Batch) -> Batch:
         return {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}

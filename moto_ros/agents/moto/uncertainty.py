@@ -7,13 +7,18 @@ from torch import Tensor, nn
 
 from moto_ros.agents.networks import BatchedMLP
 
+SMALLEST_VARIANCE = 1e-14
+"""Below it a spread counts as zero: the square root has no gradient there."""
+
 
 def disagreement(centres: Tensor) -> Tensor:
     """Return u = mean over dimensions of the population std over members: (K, ..., d) -> (...).
 
     `centres` are each member's predicted means (Gaussian latents) or logits (categorical ones).
     """
-    return centres.std(0, correction=0).mean(-1)
+    # Tensor.std over the leading dimension takes ten times as long.
+    variance = (centres - centres.mean(0)).square().mean(0)
+    return variance.clamp(min=SMALLEST_VARIANCE).sqrt().mean(-1)
 
 
 class SideEnsemble(nn.Module):
