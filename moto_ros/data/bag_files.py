@@ -1,0 +1,94 @@
+"""Finding bags, and reading the messages of one whatever its storage and state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+from typing import Any
+
+import yaml
+
+from moto_ros.data.layout import Problems
+from moto_ros.data.mcap_stream import Stored, read_mcap
+from moto_ros.data.sqlite_stream import read_sqlite
+from moto_ros.errors import MotoError
+
+READERS = {".mcap": read_mcap, ".db3": read_sqlite}
+METADATA = "metadata.yaml"
+MAX_METADATA = 4_000_000
+"""Characters of metadata.yaml that are read."""
+
+
+def find_bags(folder: Path) -> list[Path]:
+    """Return every bag in a folder tree, sorted; a bag itself, as folder or file, gives itself.
+
+    Raises MotoError where there is none.
+    """
+    if folder.is_file() or _is_bag(folder):
+        return [folder]
+    found = sorted(path for path in folder.rglob("*") if path.is_dir() and _is_bag(path)) if folder.is_dir() else []
+    loose = sorted(_storage_files(folder)) if folder.is_dir() else []
+    if not found and not loose:
+        state = "holds no bag" if folder.is_dir() else "does not exist"
+        raise MotoError(f"{folder}: {state}, expected rosbag2 folders (metadata.yaml, .mcap or .db3); check the path")
+    return found or loose
+
+
+def _is_bag(folder: Path) -> bool:
+    return folder.is_dir() and ((folder / METADATA).is_file() or bool(_storage_files(folder)))
+
+
+def _storage_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in READERS and path.is_file())
+
+
+def read_messages(bag: Path, problems: Problems) -> Iterator[Stored]:
+    """Yield the messages of a bag (folder or storage file); problems go to `problems`, never an exception for them."""
+    for path in _files(bag, problems):
+        yield from READERS[path.suffix](path, problems)
+
+
+def _files(bag: Path, problems: Problems) -> list[Path]:
+    if not bag.exists():
+        raise MotoError(f"{bag}: does not exist, expected a bag folder or a .mcap or .db3 file; check the path")
+    if bag.is_file():
+        if bag.suffix not in READERS:
+            raise MotoError(f"{bag}: is no bag, expected a folder, .mcap or .db3; convert it (e.g. rosbags-convert)")
+        return [bag]
+    found = _storage_files(bag)
+    listed = _listed_files(bag, problems)
+    for name in sorted(set(listed) - {path.name for path in found}):
+        problems.add("file", f"{bag.name}: metadata.yaml lists {name}, which is not there; the rest is used")
+    packed = sorted(path.name for path in bag.iterdir() if path.suffix in (".zstd", ".bag"))
+    if packed:
+        problems.add("packed", f"{bag.name}: {packed[0]} is compressed or ROS 1; convert it with ros2 bag convert")
+    if not found:
+        problems.add("storage", f"{bag.name}: has no .mcap or .db3 file, expected one; nothing can be read")
+    return found
+
+
+def _listed_files(bag: Path, problems: Problems) -> list[str]:
+    """Return the file names in metadata.yaml; a missing or damaged one is a problem, no obstacle."""
+    facts = read_metadata(bag)
+    if facts is None:
+        missing = "is missing" if not (bag / METADATA).is_file() else "cannot be read"
+        text = f"{bag.name}: metadata.yaml {missing} (a recorder that was killed leaves none); the data files are read"
+        problems.add("metadata", text)
+        return []
+    if facts.get("compression_mode") not in (None, "", "none", "NONE"):
+        problems.add(
+            "packed", f"{bag.name}: is compressed by {facts['compression_mode']}; convert it, ros2 bag convert"
+        )
+    names = facts.get("relative_file_paths")
+    return [PurePath(str(name)).name for name in names] if isinstance(names, list) else []
+
+
+def read_metadata(bag: Path) -> dict[str, Any] | None:
+    """Return what metadata.yaml says of a bag folder, or None where there is none to read."""
+    try:
+        with (bag / METADATA).open() as file:
+            content = yaml.safe_load(file.read(MAX_METADATA))
+        facts = content["rosbag2_bagfile_information"]
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        return None
+    return facts if isinstance(facts, dict) else None

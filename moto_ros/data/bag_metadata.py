@@ -1,0 +1,118 @@
+"""metadata.yaml of a bag, in the form that rosbag2 of Humble to Kilted and the rosbags library read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+VERSION = 8
+"""rosbag2 metadata version. From 9 on QoS is a list of maps, which Humble cannot read; unknown keys it skips."""
+
+FOREVER = {"sec": 9223372036, "nsec": 854775807}
+
+
+@dataclass(frozen=True)
+class Qos:
+    """Delivery that a topic's publisher offers; what a player of the bag offers again."""
+
+    reliable: bool = True
+    latched: bool = False
+    depth: int = 10
+
+    def text(self) -> str:
+        """Return the profile as rosbag2 writes it up to version 8 (numbers of rmw/types.h)."""
+        profile = {
+            "history": 1,
+            "depth": self.depth,
+            "reliability": 1 if self.reliable else 2,
+            "durability": 1 if self.latched else 2,
+            "deadline": FOREVER,
+            "lifespan": FOREVER,
+            "liveliness": 1,
+            "liveliness_lease_duration": FOREVER,
+            "avoid_ros_namespace_conventions": False,
+        }
+        return yaml.safe_dump([profile], sort_keys=False, default_flow_style=False).strip()
+
+
+@dataclass(frozen=True)
+class TopicEntry:
+    """A topic of a bag: absolute name, type, QoS text, type hash (REP-2011) and number of messages."""
+
+    name: str
+    type_name: str
+    qos: str
+    type_hash: str
+    count: int
+
+
+def metadata_text(
+    file_name: str, entries: list[TopicEntry], first_ns: int, last_ns: int, custom: Mapping[str, str]
+) -> str:
+    """Return the content of metadata.yaml for a bag of one MCAP file."""
+    total = sum(entry.count for entry in entries)
+    times = {
+        "starting_time": {"nanoseconds_since_epoch": first_ns},
+        "duration": {"nanoseconds": max(0, last_ns - first_ns)},
+        "message_count": total,
+    }
+    facts: dict[str, Any] = {
+        "version": VERSION,
+        "storage_identifier": "mcap",
+        **times,
+        "topics_with_message_count": [_topic(entry) for entry in entries],
+        "compression_format": "",
+        "compression_mode": "",
+        "relative_file_paths": [file_name],
+        "files": [{"path": file_name, **times}],
+        "custom_data": dict(custom) or None,
+        "ros_distro": os.environ.get("ROS_DISTRO", ""),
+    }
+    dumper = yaml.SafeDumper
+    return yaml.dump({"rosbag2_bagfile_information": facts}, Dumper=_without_anchors(dumper), sort_keys=False)
+
+
+def _topic(entry: TopicEntry) -> dict[str, Any]:
+    described = {
+        "name": entry.name,
+        "type": entry.type_name,
+        "serialization_format": "cdr",
+        "offered_qos_profiles": entry.qos,
+        "type_description_hash": entry.type_hash,
+    }
+    return {"topic_metadata": described, "message_count": entry.count}
+
+
+def _without_anchors(dumper: type[yaml.SafeDumper]) -> type[yaml.SafeDumper]:
+    """Return a dumper that repeats shared maps in full: not every reader of bags follows YAML aliases."""
+
+    class Plain(dumper):  # type: ignore[valid-type,misc]
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    return Plain
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Write a text file so that, whenever power fails, either the old or the whole new one is there."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
