@@ -1,0 +1,151 @@
+"""Rules of the code that a user relies on: nothing executes what a file brings, rooms stay independent."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("moto_ros", "sim", "launch", "tools", "bench", "test")
+SOURCES = [ROOT / "setup.py", *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")))]
+UNSAFE_MODULES = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}
+UNSAFE_CALLS = {"torch.load", "torch.save", "input", "eval", "exec", "yaml.unsafe_load", "yaml.full_load"}
+
+ROOMS = {
+    "agents": {
+        "rclpy",
+        "moto_msgs",
+        "moto_sim",
+        "moto_ros.data",
+        "moto_ros.training",
+        "moto_ros.nodes",
+        "moto_ros.cli",
+    },
+    "data": {"rclpy", "moto_msgs", "moto_sim", "torch", "moto_ros.agents", "moto_ros.training", "moto_ros.nodes"},
+    "training": {"rclpy", "moto_msgs", "moto_sim", "moto_ros.nodes", "moto_ros.cli", "mujoco"},
+    "nodes": {"moto_sim", "mujoco", "metaworld", "moto_ros.cli", "moto_ros.bringup"},
+}
+"""Room -> what it must not import: without these it runs where they are not installed."""
+
+ROS_PACKAGES = {
+    *("rclpy", "moto_msgs", "moto_sim", "moto_ros", "builtin_interfaces", "std_msgs", "std_srvs", "sensor_msgs"),
+    *(
+        "geometry_msgs",
+        "diagnostic_msgs",
+        "rcl_interfaces",
+        "launch",
+        "launch_ros",
+        "launch_pytest",
+        "rosidl_runtime_py",
+    ),
+    *("ament_index_python", "rosbag2_py", "moto_bench"),
+}
+MODULE_OF = {"opencv-python-headless": "cv2", "PyYAML": "yaml", "gymnasium-robotics": "gymnasium_robotics"}
+BROUGHT_ALONG = {"packaging": "pytest", "gymnasium": "gymnasium-robotics", "OpenGL": "mujoco", "google": "tensorboard"}
+"""Modules that come with a requirement -> which."""
+
+
+def parsed() -> Iterator[tuple[str, ast.Module]]:
+    """Yield every Python file of the repository as its name and its syntax tree."""
+    for path in SOURCES:
+        yield str(path.relative_to(ROOT)), ast.parse(path.read_text())
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Yield the full name of every module that is imported anywhere in a file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def calls(tree: ast.AST) -> Iterator[ast.Call]:
+    """Yield every call of a file."""
+    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+def test_nothing_can_run_code_that_a_file_or_a_socket_brings() -> None:
+    """Breaks security: a checkpoint or a bag from somebody else would execute on the robot's computer."""
+    found = [
+        f"{name}: {module}"
+        for name, tree in parsed()
+        for module in imports(tree)
+        if module.split(".")[0] in UNSAFE_MODULES
+    ]
+    found += [f"{name}: {ast.unparse(call.func)}" for name, tree in parsed() for call in calls(tree) if is_unsafe(call)]
+    assert found == []
+
+
+def is_unsafe(call: ast.Call) -> bool:
+    """Tell whether a call can run what it reads, or waits for a person."""
+    allows = any(word.arg == "allow_pickle" and not is_false(word.value) for word in call.keywords)
+    return ast.unparse(call.func) in UNSAFE_CALLS or allows
+
+
+def is_false(node: ast.expr) -> bool:
+    """Tell whether an expression is the constant False."""
+    return isinstance(node, ast.Constant) and node.value is False
+
+
+def test_no_error_disappears_in_a_bare_except() -> None:
+    found = [
+        f"{name}:{node.lineno}"
+        for name, tree in parsed()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler) and node.type is None
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_it_may(room: str) -> None:
+    """Breaks machines that lack ROS, a simulator or torch: a room would pull them in."""
+    found = [
+        f"{path.relative_to(ROOT)}: {module}"
+        for path in sorted((ROOT / "moto_ros" / room).rglob("*.py"))
+        for module in imports(ast.parse(path.read_text()))
+        if any(module == banned or module.startswith(f"{banned}.") for banned in ROOMS[room])
+    ]
+    assert found == []
+
+
+def requirements() -> set[str]:
+    """Return the name of every package that one of the requirement files names."""
+    files = [ROOT / "requirements" / f"{name}.txt" for name in ("run", "sim", "dev", "build")]
+    lines = (line for file in files for line in file.read_text().splitlines())
+    return {re.split(r"[<>=!~ ;\[]", line)[0] for line in lines if line and not line.startswith("#")}
+
+
+def test_every_package_that_is_imported_is_named_in_the_requirements() -> None:
+    """Breaks a fresh machine: the program would start only where somebody installed a package by hand."""
+    named = {MODULE_OF.get(name, name.replace("-", "_")) for name in requirements()}
+    named |= {module for module, source in BROUGHT_ALONG.items() if source in requirements()}
+    own = {path.stem for path in (ROOT / "test").rglob("*.py")} | {"support", "bench"}
+    known = named | own | ROS_PACKAGES | set(sys.stdlib_module_names)
+    used = {(name, module.split(".")[0]) for name, tree in parsed() for module in imports(tree)}
+    assert sorted(f"{name}: {module}" for name, module in used if module not in known) == []
+
+
+def test_every_requirement_is_named_once() -> None:
+    lines = [
+        re.split(r"[<>=!~ ;\[]", line)[0]
+        for name in ("run", "sim", "dev", "build", "ros-jazzy")
+        for line in (ROOT / "requirements" / f"{name}.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
+    assert sorted(line for line in set(lines) if lines.count(line) > 1) == []
+
+
+def test_every_requirement_is_pinned() -> None:
+    """Breaks next month's install: an unpinned package moves by itself."""
+    files = ("constraints", "constraints-wheels")
+    text = "\n".join((ROOT / "requirements" / f"{name}.txt").read_text() for name in files).lower().replace("_", "-")
+    pinned = set(re.findall(r"^([a-z0-9.-]+)==", text, re.MULTILINE))
+    assert sorted(name for name in requirements() if name.lower().replace("_", "-") not in pinned) == []
