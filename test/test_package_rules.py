@@ -16,34 +16,21 @@ SOURCES = [ROOT / "setup.py", *(path for folder in FOLDERS for path in sorted((R
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}
 UNSAFE_CALLS = {"torch.load", "torch.save", "input", "eval", "exec", "yaml.unsafe_load", "yaml.full_load"}
 
+ROS = {"rclpy", "moto_msgs"}
+SIMULATOR = {"moto_sim", "mujoco", "metaworld"}
+ABOVE = {"moto_ros.nodes", "moto_ros.cli", "moto_ros.bringup"}
 ROOMS = {
-    "agents": {
-        "rclpy",
-        "moto_msgs",
-        "moto_sim",
-        "moto_ros.data",
-        "moto_ros.training",
-        "moto_ros.nodes",
-        "moto_ros.cli",
-    },
-    "data": {"rclpy", "moto_msgs", "moto_sim", "torch", "moto_ros.agents", "moto_ros.training", "moto_ros.nodes"},
-    "training": {"rclpy", "moto_msgs", "moto_sim", "moto_ros.nodes", "moto_ros.cli", "mujoco"},
-    "nodes": {"moto_sim", "mujoco", "metaworld", "moto_ros.cli", "moto_ros.bringup"},
+    "agents": ROS | SIMULATOR | ABOVE | {"moto_ros.data", "moto_ros.training"},
+    "data": ROS | SIMULATOR | ABOVE | {"torch", "moto_ros.agents", "moto_ros.training"},
+    "training": ROS | SIMULATOR | ABOVE,
+    "nodes": SIMULATOR | {"moto_ros.cli", "moto_ros.bringup"},
 }
 """Room -> what it must not import: without these it runs where they are not installed."""
 
-ROS_PACKAGES = {
+FROM_ROS = {
     *("rclpy", "moto_msgs", "moto_sim", "moto_ros", "builtin_interfaces", "std_msgs", "std_srvs", "sensor_msgs"),
-    *(
-        "geometry_msgs",
-        "diagnostic_msgs",
-        "rcl_interfaces",
-        "launch",
-        "launch_ros",
-        "launch_pytest",
-        "rosidl_runtime_py",
-    ),
-    *("ament_index_python", "rosbag2_py", "moto_bench"),
+    *("geometry_msgs", "diagnostic_msgs", "rcl_interfaces", "launch", "launch_ros", "launch_pytest"),
+    *("rosidl_runtime_py", "ament_index_python"),
 }
 MODULE_OF = {"opencv-python-headless": "cv2", "PyYAML": "yaml", "gymnasium-robotics": "gymnasium_robotics"}
 BROUGHT_ALONG = {"packaging": "pytest", "gymnasium": "gymnasium-robotics", "OpenGL": "mujoco", "google": "tensorboard"}
@@ -128,7 +115,7 @@ def test_every_package_that_is_imported_is_named_in_the_requirements() -> None:
     named = {MODULE_OF.get(name, name.replace("-", "_")) for name in requirements()}
     named |= {module for module, source in BROUGHT_ALONG.items() if source in requirements()}
     own = {path.stem for path in (ROOT / "test").rglob("*.py")} | {"support", "bench"}
-    known = named | own | ROS_PACKAGES | set(sys.stdlib_module_names)
+    known = named | own | FROM_ROS | set(sys.stdlib_module_names)
     used = {(name, module.split(".")[0]) for name, tree in parsed() for module in imports(tree)}
     assert sorted(f"{name}: {module}" for name, module in used if module not in known) == []
 
