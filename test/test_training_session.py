@@ -80,7 +80,7 @@ def trace(path: Path) -> list[Any]:
     return [{name: value for name, value in sorted(row.items()) if name not in hidden} for row in rows]
 
 
-@pytest.mark.parametrize("killed_at", [3, 21, 25, 31])
+@pytest.mark.parametrize("killed_at", [3, 8, 21, 25, 31])
 def test_a_killed_run_ends_like_the_whole_one(tmp_path: Path, killed_at: int) -> None:
     """Kill -9 in the offline phase, an evaluation, an online episode or a round would change the result."""
     KEPT.clear()

@@ -143,7 +143,7 @@ class PointWorld:
         actions, rewards = [np.zeros(2, np.float32)], [0.0]
         for _ in range(self.steps):
             action = np.asarray(act({}, state), np.float32)
-            state = np.asarray(state + 0.2 * action, np.float32)
+            state = (state + 0.2 * action).astype(np.float32)
             states.append(state)
             actions.append(action)
             rewards.append(float(np.abs(state).max() < 0.1))

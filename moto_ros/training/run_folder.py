@@ -56,17 +56,18 @@ class RunFolder:
                 f"{self.path}: cannot make the run folder ({error.strerror}); choose another path"
             ) from error
 
-    def open(self, configuration: Mapping[str, Value], seed: int) -> bool:
+    def open(self, configuration: Mapping[str, Value], seed: int, plan: Mapping[str, Any] | None = None) -> bool:
         """Create the folder or take it up again; return whether it was there with the same configuration.
 
-        Raises MotoError, saying what differs, when the folder holds a run of another configuration.
+        `plan` is what this session means to do (updates, episodes), noted for the report. Raises MotoError, saying
+        what differs, when the folder holds a run of another configuration.
         """
         self.create()
         resumed = self.identity_file.exists()
         found = read_json(self.identity_file) if resumed else _new_identity(configuration, seed)
         if resumed:
             self._check(found, configuration)
-        found["sessions"] = [*found["sessions"], describe_session()]
+        found["sessions"] = [*found["sessions"], describe_session() | {"plan": dict(plan or {})}]
         write_durably(self.identity_file, canonical(found))
         return resumed
 

@@ -24,7 +24,7 @@ from moto_ros.training.evaluation import result_of, summary
 from moto_ros.training.learner import Learner, Progress, Store, never
 from moto_ros.training.metrics import Metrics
 from moto_ros.training.run_folder import RunFolder
-from moto_ros.training.settings import TrainerSettings, budget_of, choose_device, configuration
+from moto_ros.training.settings import TrainerSettings, budget_of, choose_device, configuration, plan_of
 from moto_ros.training.weights import pack
 
 
@@ -78,7 +78,7 @@ class Session:
         `make_store` gets the replay index of the checkpoint, or None in a new run, and returns the filled store.
         Raises MotoError when the folder holds a run of another configuration.
         """
-        run.open(configuration(settings, agent_name, agent_settings), settings.seed)
+        run.open(configuration(settings, agent_name, agent_settings), settings.seed, plan_of(settings, agent_settings))
         if settings.threads:
             torch.set_num_threads(settings.threads)
         device = choose_device(settings.device)
@@ -87,7 +87,9 @@ class Session:
         found = folder.load()
         store = make_store(None if found is None else found.state["replay"])
         session = cls(run, agent, settings, agent_settings, store)
-        if found is not None:
+        if found is None:
+            session.metrics.log.rewind(0)
+        else:
             session._restore(found)
         return session
 

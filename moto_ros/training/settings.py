@@ -107,6 +107,14 @@ def budget_of(settings: TrainerSettings, agent_settings: Any, phases: Iterable[s
     )
 
 
+def plan_of(settings: TrainerSettings, agent_settings: Any) -> dict[str, Any]:
+    """Return what a session means to do, for the report: updates and episodes by name."""
+    sizes = {name: value for name, value in flatten(agent_settings).items() if name.startswith(("offline_", "online_"))}
+    own = {name: value for name, value in flatten(settings).items() if name.startswith("evaluat")}
+    chosen = {} if settings.online_episodes < 0 else {"online_episodes": settings.online_episodes}
+    return sizes | own | chosen
+
+
 def _preset(agent_settings: Any, name: str) -> int:
     if not hasattr(agent_settings, name):
         raise MotoError(f"{type(agent_settings).__name__}: no field '{name}', expected the updates of a phase; add it")

@@ -1,0 +1,34 @@
+"""One self-contained HTML page from run folders: everything inlined, readable on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader
+
+from moto_ros.errors import MotoError
+from moto_ros.training.combined_page import combined_page
+from moto_ros.training.files import write_durably
+from moto_ros.training.history import History
+from moto_ros.training.run_page import single_page
+
+TEMPLATE = "report.html.j2"
+
+
+def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
+    """Write the page of one run (`<run>/report.html`), or of several together (`report.html` beside the first).
+
+    Raises MotoError when a folder holds no run.
+    """
+    if not runs:
+        raise MotoError("report: no run folder given, expected one or more; name the folders of runs")
+    histories = [History(path) for path in runs]
+    page = single_page(histories[0]) if len(runs) == 1 else combined_page(histories)
+    target = output or (
+        histories[0].run.report_file if len(runs) == 1 else Path(runs[0]).resolve().parent / "report.html"
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    template = Environment(loader=PackageLoader("moto_ros", "training"), autoescape=True).get_template(TEMPLATE)
+    write_durably(target, template.render(**page))
+    return target

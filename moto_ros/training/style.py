@@ -1,0 +1,80 @@
+"""One look for every figure of the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+INK, MUTED, GRID, PAPER = "#1b2733", "#6b7a89", "#e6eaee", "#ffffff"
+OFFLINE, OFFLINE_BAND, ONLINE = "#8a97a5", "#f1f4f7", "#0b7285"
+SUCCESS, FAILURE, DOUBT, WARM = "#2f9e44", "#dee2e6", "#9c36b5", "#e8590c"
+RUNS = ("#0b7285", "#e8590c", "#5f3dc4", "#2f9e44", "#c2255c", "#1971c2", "#f08c00", "#495057")
+WIDTH = 7.2
+"""Width of every figure, inches; at DPI it is sharp on a phone."""
+DPI = 150
+
+RC: Any = {
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.8,
+    "font.size": 10,
+    "font.family": "DejaVu Sans",
+}
+
+styled = mpl.rc_context(RC)
+"""Decorator: draw in the common style."""
+
+
+def page(height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """Return a figure of the common width, `height` inches high, and its axes row by row."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, list(axes.flat)
+
+
+def picture_page(height: float) -> Figure:
+    """Return a figure of the common width for pictures that stand close to each other."""
+    layout = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.015, wspace=0.0, hspace=0.0)
+    return Figure(figsize=(WIDTH, height), layout=layout)
+
+
+def bare(axis: Axes) -> None:
+    """Strip an axis to its content, for pictures."""
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DPI, bbox_inches="tight", pad_inches=0.08)
+    return path
