@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -12,23 +13,11 @@ from moto_ros.data.episode import Episode
 from moto_ros.data.layout import Problems, StepLayout
 from moto_ros.data.pool import MessagePool
 from moto_ros.data.records import Action, Phase, Reward
+from moto_ros.data.report import AssemblyReport, Usage, tally
 from moto_ros.errors import MotoError
 
 MAX_STEPS = 1_000_000
 """An episode that claims more steps is damaged."""
-
-
-@dataclass(frozen=True)
-class AssemblyReport:
-    """What became of the messages: counts of messages, and one sentence for each kind of problem.
-
-    used: in a step; unmatched: stamped within the episode, but in no step; early, late: stamped before its first or
-    after its last observation; duplicate: received again; foreign: of another episode; bad: undecodable, misshapen or
-    not finite; clipped: actions outside [-1, 1].
-    """
-
-    counts: dict[str, int]
-    problems: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -55,7 +44,7 @@ class EpisodeAssembler:
         self.pool = pool or MessagePool(layout)
         self.problems = Problems()
         self._episode = episode
-        self._used: set[tuple[str, int]] = set()
+        self.used: Usage = set()
 
     def add(self, role: str, message: Any, received_ns: int | None = None) -> None:
         """Take a message in the role `camera/<name>`, `state`, `action`, `reward` or `episode`."""
@@ -224,25 +213,19 @@ class EpisodeAssembler:
 
     def _use(self, seen: list[Observed], first: int, last: int) -> None:
         for found in seen:
-            self._used.add(("state", found.state))
-            self._used |= {(f"camera/{camera}", stamp) for camera, stamp in found.cameras.items()}
-        self._used |= {("action", k) for k in range(first, last)}
-        self._used |= {("reward", k) for k in range(first + 1, last + 1)}
+            self.used.add(("state", found.state))
+            self.used |= {(f"camera/{camera}", stamp) for camera, stamp in found.cameras.items()}
+        self.used |= {("action", k) for k in range(first, last)}
+        self.used |= {("reward", k) for k in range(first + 1, last + 1)}
 
     @property
     def report(self) -> AssemblyReport:
         """Return what became of the messages so far."""
-        counts = {name: self.pool.counts[name] for name in ("received", "duplicate", "bad", "clipped", "ignored")}
-        counts |= {"used": len(self._used), "unmatched": 0, "early": 0, "late": 0} | self._by_episode()
-        times = [stamp for topic, stamp in self._used if topic == "state"]
-        tracks = {"state": self.pool.states} | {f"camera/{c}": track for c, track in self.pool.frames.items()}
-        for topic, track in tracks.items() if times else ():
-            for stamp in track.stamps:
-                if (topic, stamp) not in self._used:
-                    counts["early" if stamp < min(times) else "late" if stamp > max(times) else "unmatched"] += 1
-        return AssemblyReport(counts, self.pool.problems.sentences() + self.problems.sentences())
+        counts = tally(self.pool, [self.used])
+        counts.update(self.strays())
+        return AssemblyReport(dict(counts), self.pool.problems.sentences() + self.problems.sentences())
 
-    def _by_episode(self) -> dict[str, int]:
+    def strays(self) -> Counter[str]:
         """Count actions and rewards of other episodes, and of this one those after its end."""
         number = self._episode if self._episode is not None else next(iter(self.pool.episodes()), -1)
         actions, rewards = self.pool.actions, self.pool.rewards
@@ -250,7 +233,7 @@ class EpisodeAssembler:
         foreign += sum(len(steps) for episode, steps in rewards.items() if episode != number)
         last = self._steps if self.ended and self._steps is not None else MAX_STEPS
         late = sum(k >= last for k in actions.get(number, ())) + sum(k > last for k in rewards.get(number, ()))
-        return {"foreign": foreign, "late": late}
+        return Counter(foreign=foreign, late=late)
 
 
 def _relabelled(episode: Episode, reward_source: str, last: bool, phase: Phase | None) -> Episode:

@@ -10,10 +10,28 @@ from typing import Any
 
 import yaml
 
+Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""The parser in C where PyYAML has it: closing a bag must not take long."""
+
 VERSION = 8
 """rosbag2 metadata version. From 9 on QoS is a list of maps, which Humble cannot read; unknown keys it skips."""
 
-FOREVER = {"sec": 9223372036, "nsec": 854775807}
+QOS_TEXT = """- history: 1
+  depth: {depth}
+  reliability: {reliability}
+  durability: {durability}
+  deadline:
+    sec: 9223372036
+    nsec: 854775807
+  lifespan:
+    sec: 9223372036
+    nsec: 854775807
+  liveliness: 1
+  liveliness_lease_duration:
+    sec: 9223372036
+    nsec: 854775807
+  avoid_ros_namespace_conventions: false"""
+"""A profile as rosbag2 writes it up to version 8, with the numbers of rmw/types.h."""
 
 
 @dataclass(frozen=True)
@@ -25,19 +43,17 @@ class Qos:
     depth: int = 10
 
     def text(self) -> str:
-        """Return the profile as rosbag2 writes it up to version 8 (numbers of rmw/types.h)."""
-        profile = {
-            "history": 1,
-            "depth": self.depth,
-            "reliability": 1 if self.reliable else 2,
-            "durability": 1 if self.latched else 2,
-            "deadline": FOREVER,
-            "lifespan": FOREVER,
-            "liveliness": 1,
-            "liveliness_lease_duration": FOREVER,
-            "avoid_ros_namespace_conventions": False,
-        }
-        return yaml.safe_dump([profile], sort_keys=False, default_flow_style=False).strip()
+        """Return the profile as metadata.yaml holds it."""
+        reliability, durability = 1 if self.reliable else 2, 1 if self.latched else 2
+        return QOS_TEXT.format(depth=self.depth, reliability=reliability, durability=durability)
+
+
+class Plain(Dumper):
+    """Repeats shared maps in full: not every reader of bags follows YAML aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Never write an alias."""
+        return True
 
 
 @dataclass(frozen=True)
@@ -73,8 +89,7 @@ def metadata_text(
         "custom_data": dict(custom) or None,
         "ros_distro": os.environ.get("ROS_DISTRO", ""),
     }
-    dumper = yaml.SafeDumper
-    return yaml.dump({"rosbag2_bagfile_information": facts}, Dumper=_without_anchors(dumper), sort_keys=False)
+    return yaml.dump({"rosbag2_bagfile_information": facts}, Dumper=Plain, sort_keys=False)
 
 
 def _topic(entry: TopicEntry) -> dict[str, Any]:
@@ -88,25 +103,14 @@ def _topic(entry: TopicEntry) -> dict[str, Any]:
     return {"topic_metadata": described, "message_count": entry.count}
 
 
-def _without_anchors(dumper: type[yaml.SafeDumper]) -> type[yaml.SafeDumper]:
-    """Return a dumper that repeats shared maps in full: not every reader of bags follows YAML aliases."""
-
-    class Plain(dumper):  # type: ignore[valid-type,misc]
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    return Plain
-
-
-def write_durably(path: Path, text: str) -> None:
-    """Write a text file so that, whenever power fails, either the old or the whole new one is there."""
+def write_temporary(path: Path, text: str) -> Path:
+    """Write a durable file beside `path`, to be renamed to it: either the old or the whole new one is ever there."""
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
+    return temporary
 
 
 def sync_folder(folder: Path) -> None:

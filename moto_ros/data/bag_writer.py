@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mcap.writer import CompressionType, Writer
 
 from moto_ros import __version__
 from moto_ros.data.bag_index import count_on_disk
-from moto_ros.data.bag_metadata import Qos, TopicEntry, metadata_text, sync_folder, write_durably
+from moto_ros.data.bag_metadata import Qos, TopicEntry, metadata_text, sync_folder, write_temporary
 from moto_ros.data.definitions import definition, type_hash
 from moto_ros.errors import MotoError
 
@@ -138,9 +139,13 @@ class BagWriter:
         try:
             self._mcap.finish()
             self._file.flush()
-            os.fsync(self._file.fileno())
+            with ThreadPoolExecutor(1) as other:  # the disk takes two requests at once in the time of one
+                synced = other.submit(os.fsync, self._file.fileno())
+                temporary = write_temporary(self.folder / "metadata.yaml", self._metadata())
+            synced.result()
             self._file.close()
-            write_durably(self.folder / "metadata.yaml", self._metadata())
+            temporary.replace(self.folder / "metadata.yaml")
+            sync_folder(self.folder)
         except OSError as error:
             raise self._disk_error(error) from error
         return Counts({topic: self._counts[topic] for topic in self._topics}, self._on_disk())

@@ -1,4 +1,4 @@
-"""Messages of the contract, decoded and kept by stamp or by step until an episode is made of them."""
+"""Messages, decoded and kept by stamp or by step until an episode is made of them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from moto_ros.data.commands import check_limits, command, mark, scalar
 from moto_ros.data.decode import decode_image
-from moto_ros.data.fields import message_stamp
-from moto_ros.data.layout import Problems, StepLayout
-from moto_ros.data.proprio import vector
+from moto_ros.data.fields import message_stamp, state_fields
+from moto_ros.data.layout import Problems, StepLayout, TopicMap
+from moto_ros.data.proprio import join
 from moto_ros.data.records import Action, Phase, Reward, read_action, read_phase, read_reward
 from moto_ros.data.track import Track
 from moto_ros.errors import MotoError
@@ -30,13 +31,20 @@ R = TypeVar("R", bound=Ordered)
 class MessagePool:
     """What was received, without regard to the order it came in: the same set of messages gives the same pool.
 
-    `counts` has `received`, `duplicate` and `bad`; `problems` a sentence for each kind of bad message.
+    `frames` by camera, `states` whole and `fields` each by itself, all by stamp; `actions`, `rewards` and `phases` of
+    the contract by episode; `commands`, `payments` and `marks` are their counterparts in foreign bags, by stamp.
+    `counts` has `received`, `duplicate`, `bad`...; `problems` a sentence for each kind of bad message.
     """
 
-    def __init__(self, layout: StepLayout) -> None:
+    def __init__(self, layout: StepLayout, topics: TopicMap | None = None) -> None:
+        """Keep what `layout` asks for; `topics` says how messages of other programs are read."""
         self.layout = layout
+        self.topics = topics or TopicMap()
+        check_limits(self.topics, layout)
         self.frames = {camera: Track() for camera in layout.cameras}
         self.states = Track()
+        self.fields: defaultdict[str, Track] = defaultdict(Track)
+        self.commands, self.payments, self.marks = Track(), Track(), Track()
         self.actions: defaultdict[int, dict[int, Action]] = defaultdict(dict)
         self.rewards: defaultdict[int, dict[int, Reward]] = defaultdict(dict)
         self.phases: dict[int, Phase] = {}
@@ -75,16 +83,27 @@ class MessagePool:
             self.counts["duplicate"] += 1
 
     def _add_state(self, message: Any, received_ns: int | None) -> None:
+        found, sentence = state_fields(message, self.layout)
+        values = join(found, self.layout)
+        if sentence or (self.layout.proprio and not found):
+            self._bad("state", f"robot state: {sentence or 'has none of the fields of proprio'}; it is left out")
+        elif values is not None:
+            self._stamped(self.states, message, received_ns, values)
+        else:
+            for name, numbers in found.items():
+                self._stamped(self.fields[name], message, received_ns, numbers)
+
+    def _stamped(self, track: Track, message: Any, received_ns: int | None, sample: np.ndarray) -> None:
         stamp = message_stamp(message, received_ns)
-        try:
-            values = vector(message, self.layout)
-        except MotoError as error:
-            self._bad("state", str(error))
-            return
-        if stamp is not None and not self.states.add(stamp, values):
+        if stamp is None:
+            self._bad("stamp", f"{type(message).__name__}: has no stamp and no time of receipt; it is left out")
+        elif not track.add(stamp, sample):
             self.counts["duplicate"] += 1
 
-    def _add_action(self, message: Any, _: int | None) -> None:
+    def _add_action(self, message: Any, received_ns: int | None) -> None:
+        if not hasattr(message, "camera_stamps"):
+            self._foreign("action", self.commands, message, received_ns)
+            return
         action = read_action(message)
         where = f"action of episode {action.episode}, step {action.step}"
         if len(action.values) != self.layout.action_size:
@@ -103,7 +122,27 @@ class MessagePool:
             self.counts["clipped"] += 1
             self.problems.add("range", f"{where}: holds {largest:.6g}, expected numbers in [-1, 1]; it is clipped")
 
-    def _add_reward(self, message: Any, _: int | None) -> None:
+    def _foreign(self, kind: str, track: Track, message: Any, received_ns: int | None) -> None:
+        """Take an action, reward or episode mark of another program."""
+        try:
+            sample = self._foreign_sample(kind, message)
+        except MotoError as error:
+            self._bad(kind, str(error))
+            return
+        if kind == "action":
+            self._note_range("action", sample)
+            sample = np.clip(sample, -1.0, 1.0)
+        self._stamped(track, message, received_ns, sample)
+
+    def _foreign_sample(self, kind: str, message: Any) -> np.ndarray:
+        if kind == "action":
+            return command(message, self.topics, self.layout)
+        return np.array(scalar(message) if kind == "reward" else mark(message))
+
+    def _add_reward(self, message: Any, received_ns: int | None) -> None:
+        if not hasattr(message, "terminal"):
+            self._foreign("reward", self.payments, message, received_ns)
+            return
         reward = read_reward(message)
         if np.isfinite(reward.value):
             self._keep(self.rewards[reward.episode], reward.step, reward)
@@ -111,7 +150,10 @@ class MessagePool:
             where = f"reward of episode {reward.episode}, step {reward.step}"
             self._bad("reward", f"{where}: is {reward.value}, expected a finite number; it is left out")
 
-    def _add_episode(self, message: Any, _: int | None) -> None:
+    def _add_episode(self, message: Any, received_ns: int | None) -> None:
+        if not hasattr(message, "phase"):
+            self._foreign("episode", self.marks, message, received_ns)
+            return
         phase = read_phase(message)
         known = self.phases.get(phase.episode)
         self.phases[phase.episode] = phase if known is None else min(known, phase, key=lambda record: record.order)

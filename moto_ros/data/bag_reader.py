@@ -1,0 +1,203 @@
+"""From a bag to episodes, faster than real time, whatever state the bag is in."""
+
+from __future__ import annotations
+
+import os
+import struct
+from array import array
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from rosbags.serde import SerdeError
+
+from moto_ros.config import unknown_parameter
+from moto_ros.data.assembler import EpisodeAssembler
+from moto_ros.data.bag_files import read_messages
+from moto_ros.data.decode import decode_image
+from moto_ros.data.definitions import embedded_type
+from moto_ros.data.episode import Episode
+from moto_ros.data.fields import message_stamp
+from moto_ros.data.layout import Problems, StepLayout, TopicMap
+from moto_ros.data.mcap_stream import Stored, Topic
+from moto_ros.data.pool import MessagePool
+from moto_ros.data.report import AssemblyReport, Usage, tally
+from moto_ros.data.tick_assembler import TickAssembler
+from moto_ros.errors import MotoError
+
+MISFITS = (
+    SerdeError,
+    struct.error,
+    AttributeError,
+    TypeError,
+    ValueError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    cv2.error,
+)
+"""What a message whose bytes or fields are not those of its type can cause."""
+
+THREADS = min(4, os.cpu_count() or 1)
+IN_FLIGHT = 64
+"""Frames that may wait for a decoder thread: bounds the memory a bag takes."""
+
+IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+
+
+@dataclass
+class TopicFacts:
+    """What a bag holds of a topic: its type, the role it plays ("" for none) and when its messages were logged (ns)."""
+
+    name: str
+    type_name: str
+    role: str
+    times: array[int] = field(default_factory=lambda: array("q"))
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class BagReading:
+    """What a bag gave: episodes (parts of one where it has gaps), a sentence for each problem, counts, its topics."""
+
+    bag: Path
+    episodes: list[Episode]
+    problems: list[str]
+    report: AssemblyReport
+    topics: list[TopicFacts] = field(default_factory=list)
+
+
+def read_episodes(bag: Path, layout: StepLayout, topics: TopicMap | None = None) -> BagReading:
+    """Read a bag, folder or storage file, by the same assembler that live topics go through.
+
+    Whatever is wrong with the bag is said in `problems`, and the rest of it is used. Raises MotoError only for a bag
+    that does not exist or settings that contradict each other.
+    """
+    topics = topics or TopicMap()
+    feed = _Feed(bag, MessagePool(layout, topics), topics.roles(layout))
+    with ThreadPoolExecutor(THREADS) as workers:
+        feed.run(workers)
+    feed.note_absent()
+    return _assembled(feed, topics)
+
+
+class _Feed:
+    """Carries messages from the bag into the pool; images are decoded by threads, since OpenCV lets others run."""
+
+    def __init__(self, bag: Path, pool: MessagePool, roles: dict[str, str]) -> None:
+        self.bag, self.pool, self.roles = bag, pool, roles
+        self.problems = Problems()
+        self.facts: dict[str, TopicFacts] = {}
+        self.waiting: deque[tuple[str, int | None, Future[np.ndarray]]] = deque()
+
+    def run(self, workers: ThreadPoolExecutor) -> None:
+        for stored in read_messages(self.bag, self.problems):
+            topic, time, data = stored
+            facts = self._noted(topic, time, len(data))
+            if facts.role:
+                self._take(facts.role, stored, workers)
+        while self.waiting:
+            self._collect()
+
+    def _noted(self, topic: Topic, time: int, size: int) -> TopicFacts:
+        facts = self.facts.get(topic.name)
+        if facts is None:
+            facts = TopicFacts(topic.name, topic.type_name, self.roles.get(topic.name, ""))
+            self.facts[topic.name] = facts
+        facts.times.append(min(time, 2**63 - 1))
+        facts.bytes += size
+        return facts
+
+    def _take(self, role: str, stored: Stored, workers: ThreadPoolExecutor) -> None:
+        topic, time, data = stored
+        try:
+            message = embedded_type(topic.type_name, topic.definition).deserialize_cdr(data, topic.type_name)
+            if role.startswith("camera/"):
+                self._submit(role, topic, message, time, workers)
+            else:
+                self.pool.add(role, message, time)
+        except MotoError as error:
+            self.problems.add(topic.name, f"{topic.name}: {error}")
+        except MISFITS as error:
+            text = f"{topic.name}: a message is no {topic.type_name} ({_brief(error)}); it is left out"
+            self.problems.add(topic.name, text)
+
+    def _submit(self, role: str, topic: Topic, message: Any, time: int, workers: ThreadPoolExecutor) -> None:
+        if topic.type_name not in IMAGE_TYPES:
+            raise MotoError(f"has type {topic.type_name}, expected {' or '.join(IMAGE_TYPES)}; set camera_topics")
+        stamp = message_stamp(message, time)
+        self.waiting.append((role, stamp, workers.submit(decode_image, message, self.pool.layout)))
+        if len(self.waiting) >= IN_FLIGHT:
+            self._collect()
+
+    def _collect(self) -> None:
+        role, stamp, future = self.waiting.popleft()
+        camera = role.split("/", 1)[1]
+        try:
+            self.pool.add_frame(camera, stamp, future.result())
+        except MotoError as error:
+            self.pool.add_frame(camera, stamp, error)
+        except MISFITS as error:
+            self.pool.add_frame(
+                camera, stamp, MotoError(f"a frame cannot be decoded ({_brief(error)}); it is left out")
+            )
+
+    def note_absent(self) -> None:
+        """Say which of the expected topics the bag does not have, with the closest it has."""
+        if not self.facts:
+            self.problems.add("messages", f"{self.bag.name}: holds no message that can be read; record it again")
+            return
+        for topic, role in self.roles.items():
+            if topic not in self.facts and (role != "state" or self.pool.layout.proprio):
+                text = unknown_parameter(topic, sorted(self.facts), self.bag.name)
+                self.problems.add(topic, text.replace("unknown parameter", f"no {role.split('/')[0]} topic"))
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__} {error}".split())[:100]
+
+
+def _assembled(feed: _Feed, topics: TopicMap) -> BagReading:
+    pool, problems = feed.pool, feed.problems.sentences()
+    foreign = len(pool.commands) > 0 and not pool.actions
+    episodes, counts = (_from_ticks if foreign else _from_steps)(pool, topics, problems)
+    problems += pool.problems.sentences()
+    if not episodes and feed.facts:
+        problems.append(f"{feed.bag.name}: gives no step; mend what is said above, or map its topics")
+    return BagReading(feed.bag, episodes, problems, AssemblyReport(dict(counts), problems), list(feed.facts.values()))
+
+
+def _from_ticks(pool: MessagePool, _: TopicMap, problems: list[str]) -> tuple[list[Episode], Counter[str]]:
+    ticks = TickAssembler(pool)
+    episodes = ticks.parts()
+    problems += ticks.problems.sentences()
+    return episodes, tally(pool, [ticks.used])
+
+
+def _from_steps(pool: MessagePool, topics: TopicMap, problems: list[str]) -> tuple[list[Episode], Counter[str]]:
+    """Assemble every episode of a bag in the contract's form; those an operator discarded are left out, and said."""
+    episodes: list[Episode] = []
+    usages: list[Usage] = []
+    late = 0
+    for assembler in (EpisodeAssembler(pool.layout, number, pool) for number in pool.episodes()):
+        episodes += _kept(assembler, topics, problems)
+        usages.append(assembler.used)
+        late += assembler.strays()["late"]
+    counts = tally(pool, usages)
+    counts["late"] += late
+    return episodes, counts
+
+
+def _kept(assembler: EpisodeAssembler, topics: TopicMap, problems: list[str]) -> Iterator[Episode]:
+    """Yield the parts of an episode, unless an operator discarded it."""
+    phase = assembler.phase
+    if phase is not None and phase.outcome == "discarded":
+        problems.append(f"episode {assembler.episode}: was discarded by its operator ({phase.reason}); it is left out")
+        return
+    yield from assembler.parts(topics.reward_source)
+    problems += assembler.problems.sentences()
