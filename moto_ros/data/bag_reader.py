@@ -27,6 +27,7 @@ from moto_ros.data.layout import Problems, StepLayout, TopicMap
 from moto_ros.data.mcap_stream import Stored, Topic
 from moto_ros.data.pool import MessagePool
 from moto_ros.data.report import AssemblyReport, Usage, tally
+from moto_ros.data.roles import RoleFinder
 from moto_ros.data.tick_assembler import TickAssembler
 from moto_ros.errors import MotoError
 
@@ -79,7 +80,7 @@ def read_episodes(bag: Path, layout: StepLayout, topics: TopicMap | None = None)
     that does not exist or settings that contradict each other.
     """
     topics = topics or TopicMap()
-    feed = _Feed(bag, MessagePool(layout, topics), topics.roles(layout))
+    feed = _Feed(bag, MessagePool(layout, topics), RoleFinder(topics, layout))
     with ThreadPoolExecutor(THREADS) as workers:
         feed.run(workers)
     feed.note_absent()
@@ -89,8 +90,8 @@ def read_episodes(bag: Path, layout: StepLayout, topics: TopicMap | None = None)
 class _Feed:
     """Carries messages from the bag into the pool; images are decoded by threads, since OpenCV lets others run."""
 
-    def __init__(self, bag: Path, pool: MessagePool, roles: dict[str, str]) -> None:
-        self.bag, self.pool, self.roles = bag, pool, roles
+    def __init__(self, bag: Path, pool: MessagePool, finder: RoleFinder) -> None:
+        self.bag, self.pool, self.finder = bag, pool, finder
         self.problems = Problems()
         self.facts: dict[str, TopicFacts] = {}
         self.waiting: deque[tuple[str, int | None, Future[np.ndarray]]] = deque()
@@ -107,7 +108,7 @@ class _Feed:
     def _noted(self, topic: Topic, time: int, size: int) -> TopicFacts:
         facts = self.facts.get(topic.name)
         if facts is None:
-            facts = TopicFacts(topic.name, topic.type_name, self.roles.get(topic.name, ""))
+            facts = TopicFacts(topic.name, topic.type_name, self.finder.role(topic.name, self.problems))
             self.facts[topic.name] = facts
         facts.times.append(min(time, 2**63 - 1))
         facts.bytes += size
@@ -152,8 +153,8 @@ class _Feed:
         if not self.facts:
             self.problems.add("messages", f"{self.bag.name}: holds no message that can be read; record it again")
             return
-        for topic, role in self.roles.items():
-            if topic not in self.facts and (role != "state" or self.pool.layout.proprio):
+        for topic, role in self.finder.absent():
+            if role != "state" or self.pool.layout.proprio:
                 text = unknown_parameter(topic, sorted(self.facts), self.bag.name)
                 self.problems.add(topic, text.replace("unknown parameter", f"no {role.split('/')[0]} topic"))
 

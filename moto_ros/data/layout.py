@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from moto_ros.config import parameter, unknown_parameter
 from moto_ros.errors import MotoError
@@ -82,6 +83,11 @@ class StepLayout:
         return round(SECOND / self.control_rate)
 
 
+def layout_values(layout: StepLayout) -> dict[str, Any]:
+    """Return the layout's own values by name, without those that a subclass adds."""
+    return {entry.name: getattr(layout, entry.name) for entry in fields(StepLayout)}
+
+
 @dataclass(frozen=True)
 class TopicMap:
     """Which topic plays which role. The defaults are the contract; the rest maps bags recorded by somebody else."""
@@ -108,19 +114,25 @@ class TopicMap:
     )
 
     def absolute(self, topic: str) -> str:
-        """Return a topic's name as it stands in a bag."""
+        """Return a topic's absolute name."""
         if topic.startswith("/"):
             return topic
         prefix = self.namespace.strip("/")
         return f"/{prefix}/{topic}" if prefix else f"/{topic}"
 
     def roles(self, layout: StepLayout) -> dict[str, str]:
-        """Return role by absolute topic name: `camera/<name>`, `state`, `state/<n>`, `action`, `reward`, `episode`."""
-        found = {self.absolute(topic): role for topic, role in self._camera_roles(layout)}
+        """Return role by topic as configured: `camera/<name>`, `state`, `state/<n>`, `action`, `reward`, `episode`."""
+        found = dict(self._camera_roles(layout))
         for index, topic in enumerate(self.state_topics):
-            found[self.absolute(topic)] = f"state/{index}" if index else "state"
+            found[topic] = f"state/{index}" if index else "state"
         others = {"action": self.action_topic, "reward": self.reward_topic, "episode": self.episode_topic}
-        return found | {self.absolute(topic): role for role, topic in others.items() if topic}
+        return found | {topic: role for role, topic in others.items() if topic}
+
+    def other_cameras(self, layout: StepLayout) -> dict[str, str]:
+        """Return the roles of the contract's camera topics in the form (raw or compressed) that is not configured."""
+        if self.camera_topics:
+            return {}
+        return {names.camera_image(camera, not self.compressed): f"camera/{camera}" for camera in layout.cameras}
 
     def _camera_roles(self, layout: StepLayout) -> list[tuple[str, str]]:
         if self.camera_topics and len(self.camera_topics) != len(layout.cameras):
@@ -144,6 +156,10 @@ class Problems:
         """Count a problem; the first sentence of each kind is the one that is shown."""
         self.first.setdefault(kind, sentence)
         self.counts[kind] = self.counts.get(kind, 0) + times
+
+    def state(self, kind: str, sentence: str) -> None:
+        """Say something that holds now, in place of what was said of it before."""
+        self.first[kind], self.counts[kind] = sentence, 1
 
     def sentences(self) -> list[str]:
         """Return one sentence for each kind, in the order of their first appearance."""

@@ -1,0 +1,152 @@
+"""Decoded episodes on disk, keyed by their content: read back as memory maps, made anew from bags when lost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moto_ros.config import flatten
+from moto_ros.data.bag_files import find_bags
+from moto_ros.data.bag_metadata import sync_folder
+from moto_ros.data.bag_reader import read_episodes
+from moto_ros.data.episode import Episode
+from moto_ros.data.layout import StepLayout, TopicMap, layout_values
+
+ROWS = ("image", "proprio", "action", "reward", "success", "is_terminal", "stamps")
+FORMAT = 1
+"""Raised when decoding or assembling changes, so that old caches are not taken for new ones."""
+
+
+def rows_of(episode: Episode) -> dict[str, np.ndarray]:
+    """Return an episode's rows with its cameras concatenated to `image`, uint8 (T+1, H, W, 3 x cameras)."""
+    frames = list(episode.images.values())
+    rows = {name: getattr(episode, name) for name in ROWS if name != "image"}
+    if frames:
+        rows["image"] = frames[0] if len(frames) == 1 else np.concatenate(frames, axis=3)
+    return rows
+
+
+def episode_of(rows: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Episode:
+    """Return the episode that `rows_of` made rows of; its frames are views."""
+    cameras = facts["cameras"]
+    images = {camera: rows["image"][..., 3 * i : 3 * i + 3] for i, camera in enumerate(cameras)}
+    return Episode(images, **{name: rows[name] for name in ROWS if name != "image"}, info=dict(facts["info"]))
+
+
+def content_key(rows: Mapping[str, np.ndarray]) -> str:
+    """Return 32 hexadecimal digits of the SHA-256 of an episode's rows."""
+    digest = hashlib.sha256(str(FORMAT).encode())
+    for name in sorted(rows):
+        digest.update(f"{name}{rows[name].dtype.str}{rows[name].shape}".encode())
+        digest.update(np.ascontiguousarray(rows[name]).data)
+    return digest.hexdigest()[:32]
+
+
+class DecodedCache:
+    """A folder of episodes by content key, and of what each bag gave."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, key: str, rows: Mapping[str, np.ndarray], facts: Mapping[str, Any], *, durable: bool) -> None:
+        """Write an episode unless it is there; `durable` also waits for the disk, for data that no bag holds."""
+        place = self.folder / key
+        if place.is_dir():
+            return
+        temporary = self.folder / f".{key}.{os.getpid()}"
+        temporary.mkdir(parents=True, exist_ok=True)
+        for name, values in rows.items():
+            np.save(temporary / f"{name}.npy", values, allow_pickle=False)
+        (temporary / "facts.json").write_text(json.dumps(facts))
+        if durable:
+            _sync(temporary)
+        try:
+            temporary.replace(place)
+        except OSError:  # another process was faster with the same content
+            shutil.rmtree(temporary, ignore_errors=True)
+        if durable:
+            sync_folder(self.folder)
+
+    def load(self, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """Return an episode's rows as read-only memory maps and its facts; None where it is not there, or damaged."""
+        place = self.folder / key
+        try:
+            facts = json.loads((place / "facts.json").read_text())
+            files = sorted(place.glob("*.npy"))
+            rows = {path.stem: _mapped(path) for path in files}
+        except (OSError, ValueError, EOFError):
+            return None
+        return (rows, facts) if set(ROWS) - {"image"} <= set(rows) else None
+
+    def read(self, bag: Path, layout: StepLayout, topics: TopicMap) -> tuple[list[Episode], list[str]]:
+        """Return a bag's episodes and problems, from the cache when bag and settings are those it was made of."""
+        listing = self.folder / "bags" / f"{_bag_key(bag, layout, topics)}.json"
+        known = _read_listing(listing)
+        if known is not None:
+            loaded = [self.load(key) for key in known["episodes"]]
+            found = [episode_of(*entry) for entry in loaded if entry is not None]
+            if len(found) == len(loaded):
+                return found, [str(text) for text in known["problems"]]
+        return self._read_anew(bag, layout, topics, listing)
+
+    def _read_anew(
+        self, bag: Path, layout: StepLayout, topics: TopicMap, listing: Path
+    ) -> tuple[list[Episode], list[str]]:
+        reading = read_episodes(bag, layout, topics)
+        keys = []
+        for episode in reading.episodes:
+            rows = rows_of(episode)
+            keys.append(content_key(rows))
+            self.save(keys[-1], rows, facts_of(episode), durable=False)
+        listing.parent.mkdir(parents=True, exist_ok=True)
+        temporary = listing.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps({"episodes": keys, "problems": reading.problems}))
+        temporary.replace(listing)
+        return reading.episodes, reading.problems
+
+
+def facts_of(episode: Episode) -> dict[str, Any]:
+    """Return what the cache keeps beside the rows."""
+    return {"cameras": list(episode.images), "info": dict(episode.info)}
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """Return a file's array as a memory map; arrays without elements cannot be mapped and are read."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError:
+        return np.load(path, allow_pickle=False)
+
+
+def _read_listing(path: Path) -> dict[str, Any] | None:
+    try:
+        known = json.loads(path.read_text())
+        return known if {"episodes", "problems"} <= set(known) else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _bag_key(bag: Path, layout: StepLayout, topics: TopicMap) -> str:
+    """Return a digest of a bag's storage files and of the settings it is read with."""
+    digest = hashlib.sha256(json.dumps([FORMAT, layout_values(layout), flatten(topics)], sort_keys=True).encode())
+    for path in sorted(bag.iterdir()) if bag.is_dir() else find_bags(bag):
+        if path.is_file() and path.suffix in (".mcap", ".db3"):
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                while block := file.read(2**20):
+                    digest.update(block)
+    return digest.hexdigest()[:32]
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)

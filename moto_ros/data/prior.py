@@ -1,0 +1,63 @@
+"""Which part of an episode the behaviour prior may imitate: D_BC of the MOTO specification, section 5."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+Rows = Mapping[str, np.ndarray]
+
+MARGIN = 10
+"""Steps kept after the last completion (spec section 5, Kitchen)."""
+
+
+def success_at_end(rows: Rows) -> int:
+    """Return how many rows to imitate: all of an episode that ends in success, else none (Meta-World, Adroit)."""
+    return len(rows["success"]) if rows["success"][-1] else 0
+
+
+def any_success(rows: Rows) -> int:
+    """Return all rows of an episode in which success held at any step, else none."""
+    return len(rows["success"]) if rows["success"].any() else 0
+
+
+def reward_prefix(rows: Rows) -> int:
+    """Return the rows up to the last rise to the final reward, and `MARGIN` more; none where the final reward is 0.
+
+    The Kitchen rule where the reward is the number of completed elements and their order is not recorded.
+    """
+    reward = rows["reward"]
+    if reward[-1] <= 0:
+        return 0
+    below = np.flatnonzero(reward < reward[-1])
+    reached = int(below[-1]) + 1 if len(below) else 0
+    return min(len(reward), reached + MARGIN + 1)
+
+
+def element_prefix(completed: np.ndarray, targets: Sequence[int]) -> int:
+    """Return the rows that complete `targets` in their given order, and `MARGIN` more; 0 where not even the first is.
+
+    completed: bool (T+1, E), whether each element is in its goal state. Elements that are complete at the end are
+    ordered by their first completion; the prefix ends after the last that matches the order of `targets`.
+    """
+    first = {element: int(np.argmax(completed[:, element])) for element in np.flatnonzero(completed[-1])}
+    order = sorted(first, key=lambda element: first[element])
+    matched = 0
+    while matched < min(len(order), len(targets)) and order[matched] == targets[matched]:
+        matched += 1
+    return min(len(completed), first[order[matched - 1]] + MARGIN + 1) if matched else 0
+
+
+def whole(rows: Rows) -> int:
+    """Return all rows of every episode: behaviour cloning of the whole data set."""
+    return len(rows["reward"])
+
+
+RULES: dict[str, Callable[[Rows], int]] = {
+    "success_at_end": success_at_end,
+    "any_success": any_success,
+    "reward_prefix": reward_prefix,
+    "whole": whole,
+}
+"""Rules by the name that configuration uses."""

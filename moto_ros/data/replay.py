@@ -1,0 +1,242 @@
+"""The replay store: an index over episodes, sampled in chunks; what does not fit into memory stays on disk."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moto_ros.data.cache import DecodedCache, content_key, episode_of, facts_of, rows_of
+from moto_ros.data.episode import Episode
+from moto_ros.data.layout import Problems, StepLayout, TopicMap
+from moto_ros.data.prior import RULES
+from moto_ros.errors import MotoError
+
+SAMPLED = ("image", "proprio", "action", "reward", "is_terminal")
+SOURCES = ("all", "successful", "offline", "online")
+STATE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One episode of the store: its rows (in memory or mapped), where it came from, and how much may be imitated."""
+
+    key: str
+    rows: dict[str, np.ndarray]
+    facts: dict[str, Any]
+    bag: Path | None
+    origin: str
+    imitable: int
+    in_memory: bool
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of the rows."""
+        return sum(values.nbytes for values in self.rows.values())
+
+    def length(self, source: str) -> int:
+        """Return how many rows may be drawn from for `source`."""
+        if source == "successful":
+            return self.imitable
+        return len(self.rows["reward"]) if source in ("all", self.origin) else 0
+
+
+class ReplayStore:
+    """Episodes in the order they came, drawn from uniformly: first an episode, then where its chunk starts.
+
+    Every episode is also in the decoded cache, so that `restore` finds it again; those beyond `memory_limit` bytes are
+    used from there as memory maps. Beyond `capacity` steps the oldest are dropped. Thread-safe.
+
+    An episode shorter than a chunk is not drawn from; when none is long enough, chunks shrink to the longest. Both are
+    said in `problems`.
+    """
+
+    def __init__(
+        self,
+        cache_folder: Path,
+        memory_limit: int = 2**31,
+        prior_rule: str = "success_at_end",
+        capacity: int = 2_000_000,
+    ) -> None:
+        """Use `cache_folder` for decoded episodes; `prior_rule` says what "successful" means (prior.RULES)."""
+        if prior_rule not in RULES:
+            raise MotoError(f"prior_rule is '{prior_rule}', expected one of {', '.join(RULES)}; set it")
+        self.cache = DecodedCache(cache_folder)
+        self.memory_limit, self.capacity = memory_limit, capacity
+        self.problems = Problems()
+        self._rule = RULES[prior_rule]
+        self._entries: list[Entry] = []
+        self._tables: dict[tuple[str, int], tuple[list[Entry], np.ndarray, int]] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, episode: Episode, bag: Path | None, origin: str) -> bool:
+        """Take in an episode that `bag` holds (None: no bag does); `origin` is "offline" or "online".
+
+        Returns False for an episode that is already there, whatever its origin.
+        """
+        if origin not in ("offline", "online"):
+            raise MotoError(f"origin is '{origin}', expected offline or online; name where the episode is from")
+        rows = rows_of(episode)
+        self._check_shapes(rows)
+        key = content_key(rows)
+        self.cache.save(key, rows, facts_of(episode), durable=bag is None)
+        return self._insert(key, rows, facts_of(episode), bag, origin)
+
+    def _insert(
+        self, key: str, rows: dict[str, np.ndarray], facts: dict[str, Any], bag: Path | None, origin: str
+    ) -> bool:
+        with self._lock:
+            if any(entry.key == key for entry in self._entries):
+                return False
+            size = sum(values.nbytes for values in rows.values())
+            fits = self._memory() + size <= self.memory_limit
+            kept = {name: np.array(values) for name, values in rows.items()} if fits else self._mapped(key, rows)
+            self._entries.append(Entry(key, kept, facts, bag, origin, self._rule(kept), fits))
+            self._drop_oldest()
+            self._tables.clear()
+        return True
+
+    def _mapped(self, key: str, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = self.cache.load(key)
+        return rows if found is None else found[0]
+
+    def _check_shapes(self, rows: Mapping[str, np.ndarray]) -> None:
+        """Refuse an episode whose rows could not be stacked with those that are there."""
+        if not self._entries:
+            return
+        for name in set(rows) | set(self._entries[0].rows):
+            known, found = self._entries[0].rows.get(name), rows.get(name)
+            if known is None or found is None or known.shape[1:] != found.shape[1:]:
+                shapes = [None if values is None else values.shape[1:] for values in (found, known)]
+                raise MotoError(f"episode: {name} has shape {shapes[0]}, the store holds {shapes[1]}; use one layout")
+
+    def _drop_oldest(self) -> None:
+        while len(self._entries) > 1 and self._steps() > self.capacity:
+            del self._entries[0]
+            self.problems.add("capacity", f"replay: more than {self.capacity} steps, so the oldest episode is dropped")
+
+    def _steps(self) -> int:
+        return sum(len(entry.rows["reward"]) - 1 for entry in self._entries)
+
+    def _memory(self) -> int:
+        return sum(entry.size for entry in self._entries if entry.in_memory)
+
+    def holds(self, source: str) -> bool:
+        """Return whether there is anything to draw from `source`: "all", "successful", "offline" or "online"."""
+        return any(entry.length(source) >= 2 for entry in self._entries)
+
+    def sample(self, source: str, size: int, length: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        """Draw `size` chunks of `length` rows from `source`, the same ones for the same generator state.
+
+        Returns image uint8 (B, L, H, W, C) if there are cameras, proprio float32 (B, L, P), action float32 (B, L, A),
+        reward float32 (B, L), is_terminal and is_first bool (B, L); is_first is true at each chunk's start.
+        Raises MotoError when the source is empty.
+        """
+        entries, spans, length = self._table(source, length)
+        chosen = generator.integers(len(entries), size=size)
+        starts = generator.integers(spans[chosen])
+        names = [name for name in SAMPLED if name in entries[0].rows]
+        batch = {name: _blank(entries[0].rows[name], size, length) for name in names}
+        for row, (which, start) in enumerate(zip(chosen, starts, strict=True)):
+            for name in names:
+                batch[name][row] = entries[which].rows[name][start : start + length]
+        batch["is_first"] = np.zeros((size, length), bool)
+        batch["is_first"][:, 0] = True
+        return batch
+
+    def _table(self, source: str, length: int) -> tuple[list[Entry], np.ndarray, int]:
+        """Return the episodes to draw from, how many starts each has, and the chunk length that is possible."""
+        with self._lock:
+            if (source, length) not in self._tables:
+                self._tables[source, length] = self._make_table(source, length)
+            return self._tables[source, length]
+
+    def _make_table(self, source: str, length: int) -> tuple[list[Entry], np.ndarray, int]:
+        if source not in SOURCES:
+            raise MotoError(f"source '{source}' is unknown, expected one of {', '.join(SOURCES)}")
+        lengths = {entry.key: entry.length(source) for entry in self._entries}
+        longest = max(lengths.values(), default=0)
+        if longest < 2:
+            raise MotoError(f"replay: holds no episode of source '{source}'; record some, or take source 'all'")
+        used = min(length, longest)
+        entries = [entry for entry in self._entries if lengths[entry.key] >= used]
+        self._note_short(source, length, used, sum(0 < rows < used for rows in lengths.values()))
+        return entries, np.array([lengths[entry.key] - used + 1 for entry in entries]), used
+
+    def _note_short(self, source: str, asked: int, used: int, skipped: int) -> None:
+        if used < asked:
+            text = f"replay: no episode of source '{source}' has {asked} rows, so chunks have {used}"
+            self.problems.state(f"length/{source}", text)
+        if skipped:
+            text = f"replay: {skipped} episodes of source '{source}' are shorter than a chunk of {used} and not drawn"
+            self.problems.state(f"short/{source}", text)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many episodes and steps there are, and where: episodes, steps, offline, online, successful..."""
+        entries = list(self._entries)
+        return {
+            "episodes": len(entries),
+            "steps": sum(len(entry.rows["reward"]) - 1 for entry in entries),
+            "offline": sum(entry.origin == "offline" for entry in entries),
+            "online": sum(entry.origin == "online" for entry in entries),
+            "successful": sum(entry.imitable > 0 for entry in entries),
+            "memory_bytes": sum(entry.size for entry in entries if entry.in_memory),
+            "disk_bytes": sum(entry.size for entry in entries if not entry.in_memory),
+        }
+
+    def episodes(self) -> list[Episode]:
+        """Return every episode in order; rows may be read-only maps."""
+        return [episode_of(entry.rows, entry.facts) for entry in self._entries]
+
+    def bags(self) -> list[Path]:
+        """Return the bags that the episodes came from, in order."""
+        return [entry.bag for entry in self._entries if entry.bag is not None]
+
+    def state(self) -> dict[str, Any]:
+        """Return the index as plain JSON values: what `restore` needs to draw the same chunks again."""
+        return {"version": STATE_VERSION, "episodes": [self._row(entry) for entry in self._entries]}
+
+    def _row(self, entry: Entry) -> dict[str, Any]:
+        bag = None if entry.bag is None else os.path.relpath(entry.bag, self.cache.folder)
+        return {"key": entry.key, "origin": entry.origin, "bag": bag}
+
+    def restore(self, state: Mapping[str, Any], layout: StepLayout, topics: TopicMap | None = None) -> None:
+        """Take in the episodes of a saved index, in its order, from the cache or else from their bags.
+
+        Raises MotoError, naming the bag, when an episode is lost or its bag now gives another one.
+        """
+        if state.get("version") != STATE_VERSION:
+            raise MotoError(f"replay index has version {state.get('version')}, expected {STATE_VERSION}; start anew")
+        for row in state["episodes"]:
+            bag = None if row["bag"] is None else Path(os.path.normpath(self.cache.folder / row["bag"]))
+            found = self.cache.load(row["key"])
+            if found is None or content_key(found[0]) != row["key"]:
+                found = self._from_bag(row["key"], bag, layout, topics or TopicMap())
+            self._insert(row["key"], found[0], found[1], bag, row["origin"])
+
+    def _from_bag(
+        self, key: str, bag: Path | None, layout: StepLayout, topics: TopicMap
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        if bag is None or not bag.exists():
+            raise MotoError(
+                f"{bag or self.cache.folder / key}: an episode learned from is gone; put it back, or start anew"
+            )
+        for episode in self.cache.read(bag, layout, topics)[0]:
+            rows = rows_of(episode)
+            if content_key(rows) == key:
+                return rows, facts_of(episode)
+        raise MotoError(
+            f"{bag}: gives another episode than the one learned from; put the bag or settings back as they were"
+        )
+
+
+def _blank(rows: np.ndarray, size: int, length: int) -> np.ndarray:
+    return np.empty((size, length, *rows.shape[1:]), rows.dtype)

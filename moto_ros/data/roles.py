@@ -1,0 +1,54 @@
+"""Which role a topic of a bag plays, under whatever namespace it was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from moto_ros.data.layout import Problems, StepLayout, TopicMap
+
+
+class RoleFinder:
+    """Matches the topics of a bag with the configured ones.
+
+    Without a configured namespace the first one seen is taken, and others are said. A camera that is not there in the
+    configured form, raw or compressed, is taken in the other.
+    """
+
+    def __init__(self, topics: TopicMap, layout: StepLayout) -> None:
+        self.topics = topics
+        self.wanted = topics.roles(layout)
+        self.instead = topics.other_cameras(layout)
+        self.prefix = topics.absolute("") if topics.namespace else ""
+        self.found: dict[str, str] = {}
+
+    def role(self, topic: str, problems: Problems) -> str:
+        """Return the role of a topic that was not asked for before; empty when it plays none."""
+        for name, role in (self.wanted | self.instead).items():
+            if topic == name or (topic.endswith(f"/{name}") and self._in_namespace(topic, name, problems)):
+                return self._claim(topic, role, problems)
+        return ""
+
+    def _in_namespace(self, topic: str, name: str, problems: Problems) -> bool:
+        prefix = topic[: -len(name)]
+        if not self.prefix:
+            self.prefix = prefix
+        if prefix != self.prefix and not self.topics.namespace:
+            text = f"{topic}: is in another namespace than {self.prefix}, which is used; set namespace to choose"
+            problems.add("namespace", text)
+        return prefix == self.prefix
+
+    def _claim(self, topic: str, role: str, problems: Problems) -> str:
+        if role in self.found.values():
+            other = next(name for name, claimed in self.found.items() if claimed == role)
+            problems.add(
+                f"twice {role}", f"{topic}: {other} already gives {role}; it is not used, or set camera_topics"
+            )
+            return ""
+        self.found[topic] = role
+        return role
+
+    def absent(self) -> Iterator[tuple[str, str]]:
+        """Yield absolute name and role of the topics that were wanted and not found."""
+        for name, role in self.wanted.items():
+            if role not in self.found.values():
+                yield name if name.startswith("/") else f"{self.prefix or '/'}{name}", role
