@@ -166,3 +166,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
 def main() -> None:
     """Run the node's process."""
     sys.exit(life.run(EpisodeNode))
+
+
+if __name__ == "__main__":
+    main()

@@ -18,9 +18,9 @@ BUILT_IN = ("use_sim_time", "start_type_description_service")
 def settings_of(node: Node, settings: type[T] | Callable[[Mapping[str, Any]], type[T]]) -> T:
     """Return the node's settings from its parameters, each then declared read-only with its description and range.
 
-    `settings` is their class, or a function that chooses the class by the parameters given. The node must have been made
-    with `automatically_declare_parameters_from_overrides=True`. Raises MotoError for an unknown name, a wrong type or a
-    value out of range.
+    `settings` is their class, or a function that chooses the class by the given parameters. The node must have been
+    made with `automatically_declare_parameters_from_overrides=True`. Raises MotoError for an unknown name, a wrong type
+    or a value out of range.
     """
     parameters: Mapping[str, Any] = node.get_parameters_by_prefix("")
     given = {name: value.value for name, value in parameters.items() if not _is_built_in(name)}

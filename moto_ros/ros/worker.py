@@ -30,7 +30,8 @@ class Mailbox:
             return
 
     def _drain(self) -> None:
-        while not self._calls.empty():
+        # Calls posted by these calls wait for the next round of the executor, after the messages that wait now.
+        for _ in range(self._calls.qsize()):
             self._calls.get()()
 
 

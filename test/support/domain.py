@@ -14,11 +14,13 @@ FIRST_PORT = 22119
 LAST_DOMAIN = 100
 """Higher domains use ports that the system hands out to others."""
 
+PLACES = itertools.count(os.getpid())
+
 
 @contextlib.contextmanager
 def reserved_domain() -> Iterator[int]:
-    """Hold a free domain; the search starts at a place of this process's own."""
-    for offset in itertools.count(os.getpid()):
+    """Hold a free domain; each search of this process starts where the last one ended."""
+    for offset in PLACES:
         domain = 1 + offset % LAST_DOMAIN
         with socket.socket() as lock:
             try:

@@ -1,0 +1,39 @@
+"""A policy out of a checkpoint, for acting without a trainer. No ROS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from moto_ros.agents.interface import Agent
+from moto_ros.errors import MotoError
+from moto_ros.nodes.actor import Weights
+from moto_ros.training.checkpoint import AGENT, MANIFEST, STATE, CheckpointFolder, Identity, check_manifest, damage
+from moto_ros.training.files import read_json
+
+
+def load_policy(path: Path, agent: Agent, digest: str) -> Weights:
+    """Load a checkpoint into `agent` and return its acting weights.
+
+    `path` is a run folder, its `checkpoints` (both: the newest whole checkpoint) or one checkpoint. Raises MotoError
+    when there is none, or when it is damaged or of another agent or preset.
+    """
+    identity = Identity(agent.name, digest)
+    folder = path if (path / MANIFEST).exists() else _newest(path, identity)
+    wrong = damage(folder)
+    if wrong:
+        raise MotoError(f"{folder}: {wrong}, expected a whole checkpoint; choose another one")
+    check_manifest(folder, identity)
+    agent.load_state_dict(load_file(folder / AGENT))
+    version = int(read_json(folder / STATE)["conductor"]["published"])
+    published = (folder / MANIFEST).stat().st_mtime_ns
+    return Weights(max(1, version), published, agent.weights())
+
+
+def _newest(path: Path, identity: Identity) -> Path:
+    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    whole = [n for n in CheckpointFolder(folder, identity).numbers() if not damage(folder / f"checkpoint_{n:06d}")]
+    if not whole:
+        raise MotoError(f"{path}: no whole checkpoint, expected a run folder or checkpoint_*; train first")
+    return folder / f"checkpoint_{whole[-1]:06d}"

@@ -1,0 +1,32 @@
+"""Percentiles over the newest samples of a duration. No ROS."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+SAMPLES = 1000
+
+
+class Latency:
+    """Durations in seconds, the newest `SAMPLES` of them."""
+
+    def __init__(self) -> None:
+        """Start without samples."""
+        self._samples: deque[float] = deque(maxlen=SAMPLES)
+
+    def add(self, seconds: float) -> None:
+        """Take a sample."""
+        self._samples.append(seconds)
+
+    def __len__(self) -> int:
+        """Return how many samples are held."""
+        return len(self._samples)
+
+    def figures(self, name: str) -> dict[str, float]:
+        """Return `<name>_p50_ms`, `_p95_ms` and `_p99_ms`; nothing before the first sample."""
+        if not self._samples:
+            return {}
+        found = np.percentile(np.array(self._samples), (50, 95, 99)) * 1e3
+        return {f"{name}_p{q}_ms": float(ms) for q, ms in zip((50, 95, 99), found, strict=True)}

@@ -1,0 +1,207 @@
+"""Records: one bag an episode, from serialized messages, closed durably before the next one starts."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rclpy.qos import QoSProfile
+from rclpy.serialization import deserialize_message
+from rclpy.timer import Timer
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from moto_msgs.msg import Action, EpisodeBag, EpisodeState, Reward, RobotState
+from moto_ros.data.bag_metadata import Qos
+from moto_ros.data.recover import recover_all
+from moto_ros.errors import MotoError
+from moto_ros.nodes.bag_folder import BagFolder
+from moto_ros.nodes.episode_facts import Outcome, Phase, Purpose
+from moto_ros.nodes.recording import Backlog, PreRoll, Recording, Sample, Saved, Topic
+from moto_ros.nodes.settings import RecorderSettings
+from moto_ros.ros import life, names, qos
+from moto_ros.ros.diagnostics import Report
+from moto_ros.ros.node import MotoNode
+from moto_ros.ros.ready import Ready
+from moto_ros.ros.worker import Worker
+
+MEBIBYTE = 2**20
+DEPTH = 100
+"""Messages of a topic that may wait for the executor."""
+
+
+class RecorderNode(MotoNode[RecorderSettings]):
+    """Writes what it hears between the start of a reset and the settling after the end, without decoding it."""
+
+    def __init__(self, given: Mapping[str, Any] | None = None) -> None:
+        """Mend the bags of a recorder that was killed, then subscribe."""
+        super().__init__("recorder", RecorderSettings, given)
+        self._folder = BagFolder(Path(self.settings.bags).expanduser(), self.settings.evaluation_folder)
+        self._recover()
+        self._worker = Worker(self.mailbox, "bag writer")
+        self._backlog = Backlog(self.settings.backlog * MEBIBYTE)
+        self._pre_roll = PreRoll(self.settings.pre_roll)
+        self._recording: Recording | None = None
+        self._state = EpisodeState()
+        self._settling: Timer | None = None
+        self._bags, self._problem = 0, ""
+        self._bag = self.speak(EpisodeBag, names.EPISODE_BAG, qos.latched())
+        self._topics: list[Topic] = []
+        self._subscribe()
+        self.create_timer(self.settings.flush_period, self._flush)
+        self._ready = Ready(self, self.settings.wait_for)
+
+    def _recover(self) -> None:
+        for bag, losses in recover_all(self._folder.root).items():
+            self.tell(f"recovered {bag}: {'; '.join(losses) or 'nothing lost up to the last flush'}")
+
+    # Topics.
+
+    def _subscribe(self) -> None:
+        # The episode state first: of messages that wait together it is taken first, and opens the bag.
+        self._record(EpisodeState, names.EPISODE_STATE, qos.latched(10), self._heard_state)
+        self._record(RobotState, names.ROBOT_STATE, qos.every(DEPTH))
+        self._record(Action, names.ACTION, qos.event())
+        self._record(Reward, names.REWARD, qos.event())
+        image = CompressedImage if self.settings.compressed else Image
+        for camera in self.settings.cameras:
+            self._record(image, names.camera_image(camera, self.settings.compressed), qos.every(DEPTH))
+            self._record(CameraInfo, names.camera_info(camera), qos.every(DEPTH))
+        for entry in self.settings.extra_topics:
+            self._record(*_topic_of(entry), qos.every(DEPTH))
+
+    def _record(self, kind: type, name: str, profile: QoSProfile, heard: Any = None) -> None:
+        topic = self.resolve_topic_name(name)
+        latched = profile.durability == qos.latched().durability
+        self._topics.append(Topic(topic, _type_name(kind), Qos(reliable=True, latched=latched, depth=profile.depth)))
+        self.listen(kind, name, partial(heard or self._heard, topic), profile, raw=True)
+
+    def _heard(self, topic: str, data: bytes) -> None:
+        self._keep(Sample(topic, data, self.now()))
+
+    def _heard_state(self, topic: str, data: bytes) -> None:
+        state = deserialize_message(data, EpisodeState)
+        if state.phase == Phase.RESETTING or (state.phase == Phase.RUNNING and self._recording is None):
+            self._open(state)
+        self._heard(topic, data)
+        if state.phase == Phase.ENDED and self._recording is not None:
+            self._end(state)
+        elif state.phase == Phase.IDLE and self._recording is not None:
+            self._close("the episode node restarted before the episode's end")
+
+    def _keep(self, sample: Sample) -> None:
+        recording = self._recording
+        if recording is None:
+            self._pre_roll.add(sample)
+        elif recording.accepts(sample):
+            self._worker.do(partial(recording.write, sample))
+
+    # The life of a bag.
+
+    def _open(self, state: EpisodeState) -> None:
+        self._close("" if self._settling else "another episode began before this one's end")
+        self._state = state
+        folder = self._folder.new(Purpose(state.purpose), state.episode)
+        meta = {"episode": str(state.episode), "purpose": Purpose(state.purpose).name.lower()}
+        recording = Recording(folder, list(self._topics), self._backlog, meta, self.settings.flush_period)
+        if state.phase != Phase.RESETTING:
+            recording.notes.append("the recorder started in the middle of the episode")
+        self._worker.do(recording.open)
+        self._recording = recording
+        for sample in self._pre_roll.since(self.now()):
+            self._keep(sample)
+
+    def _end(self, state: EpisodeState) -> None:
+        self._state = state
+        self._stop_settling()
+        self._settling = self.create_timer(max(self.settings.settle, 0.001), self._settled)
+
+    def _settled(self) -> None:
+        if self._settling is not None:
+            self._settling.cancel()
+            self._close_when_quiet(self._recording, -1, DEPTH)
+
+    def _close_when_quiet(self, recording: Recording | None, known: int, rounds: int) -> None:
+        """Close once a round of the executor, which takes one message of every topic, brought nothing new.
+
+        After as many rounds as a subscription is deep, all that waited at the end has been taken in any case.
+        """
+        if recording is None or recording is not self._recording:
+            return
+        received = recording.received.total()
+        if received == known or rounds == 0:
+            self._close()
+        else:
+            self.mailbox.post(partial(self._close_when_quiet, recording, received, rounds - 1))
+
+    def _stop_settling(self) -> None:
+        if self._settling is not None:
+            self.destroy_timer(self._settling)
+            self._settling = None
+
+    def _close(self, note: str = "") -> None:
+        self._stop_settling()
+        recording, self._recording = self._recording, None
+        if recording is not None:
+            if note:
+                recording.notes.append(note)
+            self._worker.do(recording.close, partial(self._closed, self._state))
+
+    def _closed(self, state: EpisodeState, saved: Saved) -> None:
+        self._bags += 1
+        self._problem = saved.problem
+        message = EpisodeBag(episode=state.episode, purpose=state.purpose, uri=str(saved.folder))
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.messages, message.complete, message.message = saved.messages, not saved.problem, saved.problem
+        self._bag.publish(message)
+        if saved.problem:
+            self.tell(f"{saved.folder}: {saved.problem}")
+        if state.outcome == Outcome.DISCARDED:
+            self.tell(f"{saved.folder}: kept, but marked as discarded: {state.reason}")
+
+    def _flush(self) -> None:
+        if self._recording is not None:
+            self._worker.do(self._recording.flush)
+
+    def report(self) -> Report:
+        """Return what is being recorded and what went wrong with it."""
+        recording = self._recording
+        values: dict[str, object] = {"bags": self._bags}
+        if recording is not None:
+            values |= {"folder": recording.folder, "received": recording.received.total()}
+        return Report(values, warning=self._problem or self.health.sentence())
+
+    def destroy_node(self) -> None:
+        """Close the bag of an episode under way, as far as it came, then the node."""
+        self._close("the recorder was stopped before the episode's end")
+        if not self._worker.close():
+            self.tell("the bag could not be closed in time; it will be recovered at the next start")
+        self._folder.release()
+        super().destroy_node()
+
+
+def _topic_of(entry: str) -> tuple[type, str]:
+    topic, _, type_name = entry.partition(":")
+    package, _, name = type_name.replace("/msg/", "/").partition("/")
+    try:
+        return getattr(importlib.import_module(f"{package}.msg"), name), topic
+    except (ImportError, AttributeError, ValueError) as error:
+        raise MotoError(
+            f"extra_topics '{entry}': no message type '{type_name}', expected topic:package/msg/Type; correct it"
+        ) from error
+
+
+def _type_name(kind: type) -> str:
+    return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
+
+
+def main() -> None:
+    """Run the node's process."""
+    sys.exit(life.run(RecorderNode))
+
+
+if __name__ == "__main__":
+    main()
