@@ -14,6 +14,7 @@ from moto_ros.agents.interface import Agent, Data
 from moto_ros.agents.interface import Metrics as Scalars
 from moto_ros.agents.moto.agent import MotoAgent
 from moto_ros.agents.moto.config import MotoSettings
+from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError
 from moto_ros.training.learner import Learner
 from moto_ros.training.metrics import Metrics, read_metrics
@@ -40,6 +41,11 @@ def metrics(tmp_path: Path) -> Iterator[Metrics]:
         yield opened
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> ReplayStore:
+    return filled_store(tmp_path)
+
+
 def clone() -> Agent:
     return CloneAgent(SPACES, CloneSettings(), seed=0)
 
@@ -61,15 +67,17 @@ def same(first: Agent, second: Agent) -> bool:
 
 @pytest.mark.parametrize("make", [clone, moto])
 @pytest.mark.parametrize("cut", [0, 1, 4, 7])
-def test_a_split_round_is_the_whole_round_to_the_bit(make: Callable[[], Agent], cut: int, metrics: Metrics) -> None:
+def test_a_split_round_is_the_whole_round_to_the_bit(
+    make: Callable[[], Agent], cut: int, metrics: Metrics, store: ReplayStore
+) -> None:
     """A resumed run would not be the run it claims to be."""
-    whole = Learner(make(), filled_store(), metrics, seed=3)
+    whole = Learner(make(), store, metrics, seed=3)
     budget = dict.fromkeys(whole.agent.phases, 4)
     assert whole.work("offline", budget)
 
-    first = Learner(make(), filled_store(), metrics, seed=3)
+    first = Learner(make(), store, metrics, seed=3)
     first.work("offline", budget, stop=stop_after(cut))
-    second = Learner(make(), filled_store(), metrics, seed=99)
+    second = Learner(make(), store, metrics, seed=99)
     second.agent.load_state_dict(first.agent.state_dict())
     second.load_state(json.loads(json.dumps(first.state())))
     assert second.work("offline", budget)
@@ -79,14 +87,14 @@ def test_a_split_round_is_the_whole_round_to_the_bit(make: Callable[[], Agent], 
     assert second.state()["generator"] == whole.state()["generator"]
 
 
-def test_rows_of_a_split_round_are_those_of_the_whole(tmp_path: Path) -> None:
+def test_rows_of_a_split_round_are_those_of_the_whole(tmp_path: Path, store: ReplayStore) -> None:
     """The loss curve of a resumed run would have a gap or average over other updates."""
     rows = []
     for cut in (100, 7):
         with Metrics(RunFolder(tmp_path / str(cut)), tensorboard=False) as metrics:
-            first = Learner(clone(), filled_store(), metrics, seed=0, log_every=5)
+            first = Learner(clone(), store, metrics, seed=0, log_every=5)
             first.work("offline", {"clone": 12}, stop=stop_after(cut))
-            second = Learner(first.agent, filled_store(), metrics, seed=0, log_every=5)
+            second = Learner(first.agent, store, metrics, seed=0, log_every=5)
             second.load_state(first.state())
             second.work("offline", {"clone": 12})
         found = read_metrics(RunFolder(tmp_path / str(cut)).metrics_file)
@@ -95,9 +103,9 @@ def test_rows_of_a_split_round_are_those_of_the_whole(tmp_path: Path) -> None:
     assert [row[:2] for row in rows[0]] == [(5, 5), (10, 5), (12, 2)]
 
 
-def test_a_new_round_starts_after_a_finished_one(metrics: Metrics) -> None:
+def test_a_new_round_starts_after_a_finished_one(metrics: Metrics, store: ReplayStore) -> None:
     """The second online round would do nothing."""
-    learner = Learner(clone(), filled_store(), metrics, seed=0)
+    learner = Learner(clone(), store, metrics, seed=0)
     learner.work("online-000000", {"clone": 3})
     learner.work("online-000000", {"clone": 3})
     assert learner.updates == {"clone": 3}
@@ -115,24 +123,24 @@ class Diverging(CloneAgent):
         return super().update(phase, data) | ({"clone_loss": float("nan")} if self.updates == 3 else {})
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_in_one_sentence(metrics: Metrics) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run_in_one_sentence(metrics: Metrics, store: ReplayStore) -> None:
     """NaN weights would be saved over the good ones and sent to the robot."""
-    learner = Learner(Diverging(SPACES, CloneSettings(), seed=0), filled_store(), metrics, seed=0)
+    learner = Learner(Diverging(SPACES, CloneSettings(), seed=0), store, metrics, seed=0)
     with pytest.raises(MotoError, match="clone update 3: clone_loss is nan, expected a finite number"):
         learner.work("offline", {"clone": 10})
     assert learner.updates == {"clone": 2}
 
 
-def test_an_unknown_phase_is_refused(metrics: Metrics) -> None:
+def test_an_unknown_phase_is_refused(metrics: Metrics, store: ReplayStore) -> None:
     """A misspelt budget would silently train nothing."""
-    learner = Learner(clone(), filled_store(), metrics, seed=0)
+    learner = Learner(clone(), store, metrics, seed=0)
     with pytest.raises(MotoError, match="unknown phase"):
         learner.work("offline", {"clones": 10})
 
 
-def test_progress_counts_over_the_whole_round(metrics: Metrics) -> None:
+def test_progress_counts_over_the_whole_round(metrics: Metrics, store: ReplayStore) -> None:
     """The progress bar of a resumed round would start at zero."""
-    learner = Learner(clone(), filled_store(), metrics, seed=0)
+    learner = Learner(clone(), store, metrics, seed=0)
     learner.work("offline", {"clone": 4}, stop=stop_after(3))
     seen: list[tuple[int, int]] = []
     learner.work("offline", {"clone": 4}, on_update=lambda progress: seen.append((progress.done, progress.total)))

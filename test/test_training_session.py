@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from training_support import SPACES, CloneAgent, CloneSettings, MemoryStore, PointWorld, filled_store, play_with
+from training_support import SPACES, CloneAgent, CloneSettings, PointWorld, play_with, store_maker
 
 from moto_ros.agents import registry
 from moto_ros.data.episode import Episode
+from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError
 from moto_ros.training.checkpoint import AGENT
 from moto_ros.training.conductor import Offline, RunEpisode
@@ -35,20 +35,8 @@ def _clone_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.AGENTS, "clone", (CloneAgent, CloneSettings))
 
 
-def store_from(index: Mapping[str, Any] | None) -> MemoryStore:
-    """Refill the store in the order of the checkpoint's index; online episodes come from `KEPT`, as from bags."""
-    store = filled_store()
-    for id in (index or {"episodes": []})["episodes"]:
-        if id in KEPT:
-            store.add(KEPT[id], None, "online")
-    return store
-
-
-KEPT: dict[int, Episode] = {}
-
-
 def open_session(path: Path, settings: TrainerSettings = SETTINGS) -> Session:
-    return Session.open(RunFolder(path), "clone", CloneSettings(), settings, SPACES, store_from)
+    return Session.open(RunFolder(path), "clone", CloneSettings(), settings, SPACES, store_maker(path))
 
 
 def carry_out_in(path: Path, killed_at: int = 10**9) -> Session:
@@ -62,9 +50,7 @@ def carry_out_in(path: Path, killed_at: int = 10**9) -> Session:
 
     def played(asked: RunEpisode) -> tuple[Episode, list[float]]:
         count()
-        episode, uncertainty = play(asked)
-        KEPT[asked.id] = episode
-        return episode, uncertainty
+        return play(asked)
 
     try:
         carry_out(session, played, on_update=count)
@@ -83,9 +69,7 @@ def trace(path: Path) -> list[Any]:
 @pytest.mark.parametrize("killed_at", [3, 8, 21, 25, 31])
 def test_a_killed_run_ends_like_the_whole_one(tmp_path: Path, killed_at: int) -> None:
     """Kill -9 in the offline phase, an evaluation, an online episode or a round would change the result."""
-    KEPT.clear()
     carry_out_in(tmp_path / "whole")
-    KEPT.clear()
     with pytest.raises(KilledError):
         carry_out_in(tmp_path / "split", killed_at)
     carry_out_in(tmp_path / "split")
@@ -133,7 +117,8 @@ def test_pretraining_alone_stops_before_the_robot_is_needed(tmp_path: Path) -> N
 
 def test_pretraining_without_data_is_one_sentence(tmp_path: Path) -> None:
     """An empty bag folder would end in a traceback of the sampler."""
-    session = Session.open(RunFolder(tmp_path), "clone", CloneSettings(), SETTINGS, SPACES, lambda _: MemoryStore())
+    empty = ReplayStore(tmp_path / "cache")
+    session = Session.open(RunFolder(tmp_path), "clone", CloneSettings(), SETTINGS, SPACES, lambda _: empty)
     with pytest.raises(MotoError, match="no usable episode"):
         pretrain(session)
     session.close()

@@ -1,7 +1,8 @@
-"""A small real agent, store and point-mass world for the tests of the training room."""
+"""A small real agent and a point-mass world for the tests of the training room."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from moto_ros.agents.interface import Agent, Batch, Data, Decision, Metrics, Spaces, State
 from moto_ros.config import parameter
 from moto_ros.data.episode import Episode
+from moto_ros.data.layout import StepLayout
+from moto_ros.data.replay import ReplayStore
 from moto_ros.training.conductor import RunEpisode
 from moto_ros.training.evaluation import Player
 from moto_ros.training.session import Session
@@ -97,40 +100,21 @@ class CloneAgent(Agent):
             tensor.copy_(state[name])
 
 
-class MemoryStore:
-    """Episodes in a list, sampled uniformly."""
-
-    def __init__(self) -> None:
-        self.episodes: list[tuple[Episode, str]] = []
-
-    def add(self, episode: Episode, bag: Path | None, origin: str) -> None:
-        self.episodes.append((episode, origin))
-
-    def state(self) -> dict[str, Any]:
-        return {"episodes": [int(episode.info["id"]) for episode, _ in self.episodes]}
-
-    def holds(self, source: str) -> bool:
-        return bool(self.episodes)
-
-    def sample(self, source: str, size: int, length: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        chunks = [self._chunk(length, generator) for _ in range(size)]
-        return {name: np.stack([chunk[name] for chunk in chunks]) for name in chunks[0]}
-
-    def _chunk(self, length: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        episode, _ = self.episodes[generator.integers(len(self.episodes))]
-        start = int(generator.integers(len(episode.reward) - length + 1))
-        rows = slice(start, start + length)
-        chunk = {name: getattr(episode, name)[rows] for name in ("proprio", "action", "reward", "is_terminal")}
-        chunk["is_first"] = np.arange(length) == 0
-        image = {name.partition("/")[0]: pixels[rows] for name, pixels in episode.images.items()}
-        return chunk | {"image": image["agent"]} if image else chunk
-
-
 class PointWorld:
-    """A point that must reach the origin of a plane; 2 actions, 2 proprioceptive values, no camera."""
+    """A point that must reach the origin of a plane; 2 actions, 2 proprioceptive values, a camera where asked for."""
 
-    def __init__(self, steps: int = 20) -> None:
+    def __init__(self, steps: int = 20, *, camera: bool = False) -> None:
         self.steps = steps
+        self.camera = camera
+
+    def look(self, state: np.ndarray) -> dict[str, np.ndarray]:
+        """Return a 64 x 64 picture of the point by camera name."""
+        if not self.camera:
+            return {}
+        frame = np.full((64, 64, 3), 230, np.uint8)
+        row, column = (np.clip(state, -1, 1) * 28 + 32).astype(int)
+        frame[row - 4 : row + 4, column - 4 : column + 4] = (200, 40, 40)
+        return {"agent": frame}
 
     def expert(self, images: dict[str, np.ndarray], state: np.ndarray) -> np.ndarray:
         """Return the action of a proportional controller."""
@@ -139,17 +123,17 @@ class PointWorld:
     def play(self, act: Any, seed: int, id: int) -> Episode:
         """Run one episode."""
         state = np.random.default_rng(seed).uniform(-1, 1, 2).astype(np.float32)
-        states: list[np.ndarray] = [state]
+        states: list[Any] = [state]
         actions, rewards = [np.zeros(2, np.float32)], [0.0]
         for _ in range(self.steps):
-            action = np.asarray(act({}, state), np.float32)
+            action = np.asarray(act(self.look(state), state), np.float32)
             state = (state + 0.2 * action).astype(np.float32)
             states.append(state)
             actions.append(action)
             rewards.append(float(np.abs(state).max() < 0.1))
         reward = np.asarray(rewards, np.float32)
         return Episode(
-            images={},
+            images={"agent": np.stack([self.look(row)["agent"] for row in states])} if self.camera else {},
             proprio=np.stack(states),
             action=np.stack(actions),
             reward=reward,
@@ -163,19 +147,35 @@ class PointWorld:
 SPACES = Spaces(image=None, proprio=2, action=2)
 
 
-def filled_store(episodes: int = 3) -> MemoryStore:
-    """Return a store with demonstrations of the point world."""
-    store, world = MemoryStore(), PointWorld()
+LAYOUT = StepLayout(cameras=(), proprio=("ee_position",), action_size=2)
+
+
+def filled_store(folder: Path, episodes: int = 3, *, camera: bool = False) -> ReplayStore:
+    """Return a replay store with demonstrations of the point world."""
+    store, world = ReplayStore(folder / "cache"), PointWorld(camera=camera)
     for index in range(episodes):
         store.add(world.play(world.expert, index, 2_000_000 + index), None, "offline")
     return store
 
 
-def play_with(session: Session) -> Any:
+def store_maker(run: Path, *, camera: bool = False) -> Callable[[Mapping[str, Any] | None], ReplayStore]:
+    """Return what a session makes its store with: demonstrations in a new run, the saved index in a resumed one."""
+
+    def make(index: Mapping[str, Any] | None) -> ReplayStore:
+        if index is None:
+            return filled_store(run, camera=camera)
+        store = ReplayStore(run / "cache")
+        store.restore(index, LAYOUT)
+        return store
+
+    return make
+
+
+def play_with(session: Session, *, camera: bool = False) -> Any:
     """Return a player of point-world episodes with the session's agent."""
 
     def play(asked: RunEpisode) -> tuple[Episode, list[float]]:
         player = Player(session.agent, SPACES.action, asked.seed, sample=asked.sample)
-        return PointWorld().play(player, asked.seed, asked.id), player.uncertainty
+        return PointWorld(camera=camera).play(player, asked.seed, asked.id), player.uncertainty
 
     return play

@@ -59,7 +59,7 @@ def draw_evaluations(axis: Axes, rows: Sequence[Row], positions: Sequence[float]
     axis.errorbar(positions, mean, yerr=error, fmt="none", ecolor=color, elinewidth=1.6, capsize=4, zorder=5)
     axis.plot(positions, mean, "o", color=color, markersize=8, markeredgecolor=PAPER, markeredgewidth=1.5, zorder=6)
     for x, y in zip(positions, mean, strict=True):
-        axis.annotate(f"{y:.0f} %", (x, y), (9, 0), textcoords="offset points", va="center", fontsize=9, weight="bold")
+        axis.annotate(f"{y:.0f} %", (x, y), (8, 7), textcoords="offset points", fontsize=9, weight="bold")
 
 
 @styled

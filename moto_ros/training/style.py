@@ -8,7 +8,6 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 INK, MUTED, GRID, PAPER = "#1b2733", "#6b7a89", "#e6eaee", "#ffffff"
 OFFLINE, OFFLINE_BAND, ONLINE = "#8a97a5", "#f1f4f7", "#0b7285"
@@ -59,12 +58,6 @@ def page(height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[A
     return figure, list(axes.flat)
 
 
-def picture_page(height: float) -> Figure:
-    """Return a figure of the common width for pictures that stand close to each other."""
-    layout = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.015, wspace=0.0, hspace=0.0)
-    return Figure(figsize=(WIDTH, height), layout=layout)
-
-
 def bare(axis: Axes) -> None:
     """Strip an axis to its content, for pictures."""
     axis.set_xticks([])
@@ -76,5 +69,5 @@ def bare(axis: Axes) -> None:
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI, bbox_inches="tight", pad_inches=0.08)
+    figure.savefig(path, dpi=DPI)
     return path
