@@ -16,19 +16,18 @@ from moto_ros.cli.checks.machine import check_machine
 from moto_ros.cli.checks.python import check_python
 from moto_ros.cli.checks.ros import check_ros
 
-NAME = "doctor"
-HELP = "say what this machine has, what it lacks and what to do; exits 1 when something needed is missing"
 SIGNS = {Level.OK: "[green]ok[/]", Level.NOTE: "[yellow]note[/]", Level.MISSING: "[red]missing[/]"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    parser.add_argument("--quick", action="store_true", help="do not render a frame, which takes some seconds")
 
 
 def run(options: argparse.Namespace) -> int:
     """Print every finding; return 1 when something needed is missing."""
-    findings = [*check_python(), *check_ros(), *check_machine()]
+    findings = [*check_python(), *check_ros(), *check_machine(render=not options.quick)]
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

@@ -45,8 +45,9 @@ def _distribution() -> str:
 
 def _messages() -> Finding:
     try:
-        importlib.import_module("moto_msgs.msg")
-    except ImportError as error:
+        # In the repository root the folder moto_msgs/ itself imports, with nothing in it.
+        getattr(importlib.import_module("moto_msgs.msg"), "Action")  # noqa: B009
+    except (ImportError, AttributeError) as error:
         if any(text in str(error) for text in NUMPY_CLASH):
             advice = "NumPy and the ROS messages were built for each other's other version: make env, make build"
             return missing("moto_msgs", str(error).splitlines()[0], advice)

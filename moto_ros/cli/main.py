@@ -1,0 +1,72 @@
+"""Entry point of `moto`: finds the sub-command, runs it, says problems in one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from moto_ros.errors import MotoError
+
+PROBLEM, INTERRUPTED = 1, 130
+STATUS = """exit status: 0 done; 1 a problem, said in one sentence; 2 wrong arguments; 130 stopped by Ctrl-C; 128 + n
+when a process of the system was ended by signal n; else the status of the process that ended the system"""
+
+COMMANDS = {
+    "finetune": ("finetune", "record demonstrations if there are none, pre-train, fine-tune, evaluate; again: resume"),
+    "record": ("systems", "record demonstrations of a task into bags, one an episode"),
+    "pretrain": ("systems", "pre-train an agent from recorded bags"),
+    "evaluate": ("systems", "run evaluation episodes with a checkpoint's policy and say its success rate"),
+    "up": ("up", "start the processes of a system; all stop when one ends or on Ctrl-C"),
+    "report": ("report", "write the HTML report of one run, or compare several"),
+    "bag": ("bag", "say what bags hold: episodes, steps, topics, rates, gaps, success, what is wrong"),
+    "doctor": ("doctor", "say what this machine has, what it lacks and what to do; exits 1 if something is missing"),
+}
+"""Sub-command -> module in this folder and help. A module has `configure(parser)` and `run(options)`."""
+
+
+def parser(chosen: str = "") -> argparse.ArgumentParser:
+    """Return the parser of `moto`; only the chosen sub-command's module is imported and gets its options.
+
+    So `moto doctor` works where what the others need is not installed. Raises ModuleNotFoundError for the chosen one.
+    """
+    description = "Pre-train a manipulation policy from rosbags, fine-tune it live over ROS 2 topics."
+    made = argparse.ArgumentParser(prog="moto", description=description, epilog=STATUS)
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (_, text) in COMMANDS.items():
+        added = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=STATUS)
+        if name == chosen:
+            module = _module(name)
+            module.configure(added)
+            added.set_defaults(function=module.run)
+    return made
+
+
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f"moto_ros.cli.{COMMANDS[command][0]}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one sub-command and return its exit status."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        options = parser(next((word for word in words if word in COMMANDS), "")).parse_args(words)
+        return int(options.function(options))
+    except MotoError as error:
+        return _problem(str(error))
+    except ModuleNotFoundError as error:
+        advice = "run `make build`, `. tools/enter.sh`, then `moto doctor`"
+        return _problem(f"the module '{error.name}' is not installed; {advice}")
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _problem(sentence: str) -> int:
+    print(f"error: {sentence}", file=sys.stderr)
+    return PROBLEM
+
+
+if __name__ == "__main__":
+    sys.exit(main())

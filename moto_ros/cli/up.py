@@ -1,0 +1,20 @@
+"""`moto up SYSTEM`: start a system's processes, as `ros2 launch` would, without the launch package."""
+
+from __future__ import annotations
+
+import argparse
+
+from moto_ros.bringup import SYSTEMS, resolve
+from moto_ros.cli.arguments import add_arguments, given_arguments
+from moto_ros.cli.processes import run_system
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the system's name and its arguments."""
+    parser.add_argument("system", choices=tuple(SYSTEMS), help="which system to start")
+    add_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Start the system and wait for its end."""
+    return run_system(resolve(options.system, given_arguments(options)))

@@ -1,0 +1,61 @@
+"""Every shipped parameter file fits the settings classes: no system stops at start, no name is silently unused."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from moto_ros.bringup import NODES, SYSTEMS, resolve
+from moto_ros.config import check, config_folder, read_parameters
+
+CONFIG = config_folder()
+
+
+def shipped(kind: str) -> list[Path]:
+    """Return the shipped files of one kind."""
+    return sorted((CONFIG / kind).glob("*.yaml"))
+
+
+TASKS = [path.stem for path in shipped("tasks")]
+PRESETS = [path.stem.removeprefix("moto_") for path in shipped("agents")]
+
+
+def test_the_three_presets_and_the_default_task_are_shipped() -> None:
+    assert {"quick", "ci", "paper"} <= set(PRESETS)
+    assert "window_open" in TASKS
+
+
+@pytest.mark.parametrize(("system", "task", "preset"), list(itertools.product(SYSTEMS, TASKS, PRESETS)))
+def test_every_system_resolves_with_every_task_and_preset(system: str, task: str, preset: str, tmp_path: Path) -> None:
+    """`resolve` refuses unknown names and values out of range of every file it reads."""
+    resolved = resolve(system, {"task": task, "preset": preset, "run": str(tmp_path / "run")})
+    assert resolved.processes
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("path", shipped("nodes"), ids=lambda path: path.stem)
+def test_a_node_family_file_names_only_parameters_of_its_node(path: Path) -> None:
+    known = NODES[path.stem].specs("moto")
+    for name, value in read_parameters(path, path.stem).items():
+        assert name in known, f"{path}: {name}"
+        check(known[name], value, str(path))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_says_how_many_demonstrations_it_wants(task: str, tmp_path: Path) -> None:
+    """Breaks `moto finetune`: without a number it would record for ever."""
+    system = resolve("record", {"task": task, "run": str(tmp_path)})
+    episode = next(process for process in system.processes if process.node == "episode")
+    assert int(str(episode.parameters["automatic_episodes"])) > 0
+
+
+def test_the_users_override_wins_over_every_file(tmp_path: Path) -> None:
+    given = {"run": str(tmp_path), "parameters": "trainer.seed:=7 agent.alpha:=0.125 image_size:=32"}
+    system = resolve("finetune", given)
+    found = {process.node: process.parameters for process in system.processes}
+    assert found["trainer"]["seed"] == 7
+    assert found["policy"]["seed"] == 0
+    assert found["trainer"]["agent.alpha"] == found["policy"]["agent.alpha"] == 0.125
+    assert found["trainer"]["image_size"] == found["policy"]["image_size"] == 32
