@@ -102,7 +102,7 @@ def build(settings: type[T], values: Mapping[str, Any], source: str) -> T:
     Raises MotoError, naming `source` (a file, a node, the command line), for an unknown name, a wrong type, a value out
     of range, or a missing required parameter.
     """
-    known = specs(settings)
+    known = specs(typing.cast(Any, settings))
     for name in values:
         if name not in known:
             raise MotoError(unknown_parameter(name, list(known), source))
