@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help system env build test lint finetune bench lock clean
+.PHONY: help system packages env build test lint finetune bench lock clean
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
@@ -24,9 +24,13 @@ help:  ## list these commands
 system:  ## install the Debian packages that building and rendering need (as root; else say which are missing)
 	@PYTHON="$(PYTHON)" tools/system.sh
 
+# Before the first environment; what stays missing may not be needed here, and is said again by whatever needs it.
+packages:
+	@[ -e $(ENV_MADE) ] || PYTHON="$(PYTHON)" tools/system.sh || true
+
 env: $(ENV_MADE)  ## make .venv with everything pinned
 
-$(ENV_MADE): requirements/*.txt tools/env.sh tools/check_python.py tools/mend_ros_wheels.py
+$(ENV_MADE): requirements/*.txt tools/env.sh tools/check_python.py tools/mend_ros_wheels.py | packages
 	@PYTHON="$(PYTHON)" tools/env.sh
 	@touch $@
 

@@ -6,6 +6,11 @@ cd "$(dirname "$0")/.."
 rendering=(libegl1 libgl1 libgles2 libosmesa6 libegl-mesa0 libgl1-mesa-dri libusb-1.0-0)
 read -ra building <<<"$("${PYTHON:-python3}" tools/check_python.py)"
 
+if ! command -v dpkg-query >/dev/null; then
+  echo "system packages: no Debian or Ubuntu; make sure to have what these hold: ${building[*]} ${rendering[*]}" >&2
+  exit 0
+fi
+
 missing=("${building[@]}")
 for package in "${rendering[@]}"; do
   status=$(dpkg-query --show --showformat '${db:Status-Status}' "$package" 2>/dev/null || true)
