@@ -136,7 +136,7 @@ def test_seeds_and_ablations_are_told_apart(finished: Path, tmp_path: Path) -> N
     assert "3 runs" in text
     assert re.search(r"moto 2 \d", text)
     assert re.search(r"no behaviour prior 1 \d", text)
-    assert "mean of 2 seed(s)" in text
+    assert "mean of 2 seeds" in text
 
 
 def test_a_folder_without_a_run_is_one_sentence(tmp_path: Path) -> None:

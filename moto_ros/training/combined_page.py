@@ -57,7 +57,7 @@ def combined_tiles(group: Group) -> list[Tile]:
     found = []
     for label, interval in cells:
         if interval is not None:
-            detail = f"mean of {interval.n} seed(s), 95 % [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
+            detail = f"mean of {curves.seeds(interval.n)}, 95 % [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
             tone = "offline" if "offline" in label else "online"
             found.append(Tile(f"success {label}", f"{100 * interval.mean:.0f} %", detail, tone))
     return found

@@ -25,6 +25,7 @@ from moto_ros.training.style import (
     RUNS,
     SUCCESS,
     WARM,
+    WIDTH,
     page,
     styled,
 )
@@ -46,9 +47,9 @@ def draw_boundary(axis: Axes, history: History, *, labels: bool = False) -> None
     if labels:
         transform = axis.get_xaxis_transform()
         style: dict[str, Any] = {"transform": transform, "fontsize": 8.5, "color": MUTED, "va": "top"}
-        axis.text(history.boundary / 2, 0.97, "offline", ha="center", **style)
+        axis.text(history.boundary / 2, 0.98, "offline", ha="center", **style)
         if history.online:
-            axis.text((history.boundary + history.updates) / 2, 0.97, "online", ha="center", **style)
+            axis.text((history.boundary + history.updates) / 2, 0.98, "online", ha="center", **style)
 
 
 def draw_evaluations(axis: Axes, rows: Sequence[Row], positions: Sequence[float], color: str) -> None:
@@ -58,25 +59,27 @@ def draw_evaluations(axis: Axes, rows: Sequence[Row], positions: Sequence[float]
     error = np.abs([[100 * rate.low for rate in rates], [100 * rate.high for rate in rates]] - mean)
     axis.errorbar(positions, mean, yerr=error, fmt="none", ecolor=color, elinewidth=1.6, capsize=4, zorder=5)
     axis.plot(positions, mean, "o", color=color, markersize=8, markeredgecolor=PAPER, markeredgewidth=1.5, zorder=6)
+    right = axis.get_xlim()[1]
     for x, y in zip(positions, mean, strict=True):
-        axis.annotate(f"{y:.0f} %", (x, y), (8, 7), textcoords="offset points", fontsize=9, weight="bold")
+        shift, side = ((8, 6), "left") if x < 0.9 * right else ((-8, 6), "right")
+        axis.annotate(f"{y:.0f} %", (x, y), shift, textcoords="offset points", ha=side, fontsize=9, weight="bold")
 
 
 @styled
 def learning_curve(history: History) -> Figure:
     """Draw success over gradient updates: evaluations with intervals, online episodes, the offline boundary."""
-    figure, (axis,) = page(3.5)
+    figure, (axis,) = page(3.3)
     draw_boundary(axis, history, labels=True)
     _draw_online_success(axis, history)
     rows = history.evaluations
     if rows:
         draw_evaluations(axis, rows, [row["updates"] for row in rows], WARM)
-        axis.plot([], [], "o", color=WARM, label=f"evaluation, n = {rows[-1]['n']} episodes, 95 % interval")
-    axis.set(xlabel=UPDATES, ylabel="success (%)", ylim=(-4, 112), yticks=range(0, 101, 20))
+        axis.plot([], [], "o", color=WARM, label=f"evaluation of {rows[-1]['n']} episodes")
+    axis.set(xlabel=UPDATES, ylabel="success (%)", ylim=(-5, 118), yticks=range(0, 101, 20))
     _mark_episodes(axis, history.online)
     handles, _ = axis.get_legend_handles_labels()
     if handles:
-        figure.legend(loc="outside lower center", ncols=2)
+        figure.legend(loc="outside lower center", ncols=2, columnspacing=1.2)
     return figure
 
 
@@ -85,7 +88,7 @@ def _draw_online_success(axis: Axes, history: History) -> None:
         return
     x, success = column(history.online, "updates"), column(history.online, "success")
     axis.plot(x, np.where(success > 0, 101.5, -1.5), "|", color=ONLINE, markersize=5, alpha=0.55)
-    label = f"online episodes, mean of the last {WINDOW}"
+    label = f"online, mean of the last {WINDOW} episodes"
     axis.plot(x, 100 * moving_average(list(success), WINDOW), color=ONLINE, label=label)
 
 
@@ -108,11 +111,12 @@ def _mark_episodes(axis: Axes, online: Sequence[Row]) -> None:
 def paired_outcomes(history: History) -> Figure:
     """Draw each evaluation as a row of squares, one a start state, shared by all rows."""
     rows = history.evaluations
-    figure, (axis,) = page(0.55 + 0.36 * len(rows))
+    most = max(len(row["outcomes"]) for row in rows)
+    side = (WIDTH - 1.7) / (most + 6)
+    figure, (axis,) = page(0.15 + side * (len(rows) + 0.2))
     axis.set_aspect("equal")
     for line, row in enumerate(rows):
         _draw_outcomes(axis, row, line)
-    most = max(len(row["outcomes"]) for row in rows)
     axis.set(xlim=(-0.6, most + 5.4), ylim=(len(rows) - 0.4, -0.6), xticks=[], xlabel="")
     axis.set_yticks(range(len(rows)), [evaluation_label(row) for row in rows])
     axis.grid(False)
@@ -127,6 +131,11 @@ def _draw_outcomes(axis: Axes, row: Row, line: int) -> None:
         axis.add_patch(Rectangle((index - 0.42, line - 0.42), 0.84, 0.84, facecolor=color, edgecolor="none"))
     text = f"{row['successes']} of {row['n']}"
     axis.text(len(row["outcomes"]) + 0.2, line, text, va="center", weight="bold", fontsize=9.5)
+
+
+def seeds(count: int) -> str:
+    """Return a number of seeds in words."""
+    return "1 seed" if count == 1 else f"{count} seeds"
 
 
 def evaluation_label(row: Row) -> str:
@@ -149,7 +158,7 @@ def returns(history: History) -> Figure:
         label = f"demonstrations, mean of {len(history.demonstrations)}"
         axis.axhline(mean, color=OFFLINE, linestyle=(0, (4, 3)), linewidth=1.2, label=label)
     axis.set(xlabel="online episode", ylabel="return (sum of rewards)")
-    figure.legend(loc="outside lower center", ncols=4, columnspacing=1.2, handletextpad=0.4)
+    figure.legend(loc="outside lower center", ncols=2, columnspacing=1.2)
     return figure
 
 
@@ -170,12 +179,12 @@ def diagnostics(history: History) -> Figure:
 
 def _panels(history: History, series: Sequence[Series], color: str) -> Figure:
     rows = max(1, -(-len(series) // 3))
-    figure, axes = page(1.75 * rows + 0.3, rows, 3)
+    figure, axes = page(1.5 * rows + 0.3, rows, 3)
     for axis, one in zip(axes, series, strict=False):
         draw_boundary(axis, history)
         axis.plot(one.updates, one.values, color=color, linewidth=1.3)
-        axis.set_title(f"{one.phase}: {one.name.replace('_', ' ')}", fontsize=8.5)
-        axis.tick_params(labelsize=7.5)
+        axis.set_title(f"{one.phase}: {one.name.replace('_', ' ')}", fontsize=7.5)
+        axis.tick_params(labelsize=7)
         axis.locator_params(axis="x", nbins=4)
     for axis in axes[len(series) :]:
         axis.set_visible(False)
@@ -222,7 +231,7 @@ def _draw_group(axis: Axes, label: str, runs: Sequence[History], color: str) -> 
     if curves:
         length = min(len(curve) for curve in curves)
         mean = np.mean([curve[:length] for curve in curves], axis=0)
-        axis.plot(range(1, length + 1), mean, color=color, label=f"{label}, {len(curves)} seed(s)")
+        axis.plot(range(1, length + 1), mean, color=color, label=f"{label}, {seeds(len(curves))}")
     for run in runs:
         after, rates = column(run.evaluations, "after"), 100 * column(run.evaluations, "success_rate")
         axis.plot(after, rates, "o", color=color, markersize=6, markeredgecolor=PAPER, zorder=5)

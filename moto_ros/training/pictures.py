@@ -11,8 +11,8 @@ from matplotlib.patches import Rectangle
 
 from moto_ros.training.style import DOUBT, INK, MUTED, OFFLINE, ONLINE, SUCCESS, WIDTH, bare, styled
 
-STRIP_FRAMES = 10
-SHEET_COLUMNS = 8
+STRIP_FRAMES = 8
+SHEET_COLUMNS = 6
 SHEET_ROWS = 3
 GAP = 0.06
 """Space between frames, as a share of a frame."""
