@@ -16,7 +16,7 @@ from moto_ros.data.records import Action, Phase, Reward
 from moto_ros.data.report import AssemblyReport, Usage, tally
 from moto_ros.errors import MotoError
 
-MAX_STEPS = 1_000_000
+MAX_STEPS = 100_000
 """An episode that claims more steps is damaged."""
 
 

@@ -104,17 +104,21 @@ class Observer:
         """Return the newest message of each topic such that all stamps lie within the tolerance."""
         if not all(self._kept.values()):
             return None
-        tolerance = self.layout.tolerance_ns
         slowest = min(kept[-1][0] for kept in self._kept.values())
-        found = {topic: _newest(kept, slowest + tolerance) for topic, kept in self._kept.items()}
-        chosen = {topic: pair for topic, pair in found.items() if pair is not None}
-        stamps = [stamp for stamp, _ in chosen.values()]
-        if len(chosen) == len(self.topics) and max(stamps) - min(stamps) <= tolerance:
-            return chosen
-        if slowest != self._unpaired_at:
+        chosen = self._within(slowest + self.layout.tolerance_ns)
+        if chosen is None and slowest != self._unpaired_at:
             self._unpaired_at = slowest
             self.counts["unpaired"] += 1
-        return None
+        return chosen
+
+    def _within(self, until: int) -> dict[str, tuple[int, Any]] | None:
+        """Return the newest messages up to `until` whose stamps lie within the tolerance, or older ones that do."""
+        found = {topic: _newest(kept, until) for topic, kept in self._kept.items()}
+        chosen = {topic: pair for topic, pair in found.items() if pair is not None}
+        if len(chosen) < len(self.topics):
+            return None
+        latest_allowed = min(stamp for stamp, _ in chosen.values()) + self.layout.tolerance_ns
+        return chosen if max(stamp for stamp, _ in chosen.values()) <= latest_allowed else self._within(latest_allowed)
 
     def _too_old(self, stamps: Iterable[int], now_ns: int | None) -> bool:
         limit = round(self.layout.max_age * SECOND)
