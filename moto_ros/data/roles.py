@@ -49,6 +49,10 @@ class RoleFinder:
 
     def absent(self) -> Iterator[tuple[str, str]]:
         """Yield absolute name and role of the topics that were wanted and not found."""
+        needless = {
+            "reward": self.topics.reward_source != "topic",
+            "episode": self.topics.episode_source == "whole_bag",
+        }
         for name, role in self.wanted.items():
-            if role not in self.found.values():
+            if role not in self.found.values() and not needless.get(role):
                 yield name if name.startswith("/") else f"{self.prefix or '/'}{name}", role
