@@ -1,0 +1,10 @@
+"""Record demonstrations: robot side, scripted expert, recorder."""
+
+from launch import LaunchDescription
+
+from moto_ros.ros.launching import launch_system
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Describe the system 'record' of moto_ros/bringup.py."""
+    return launch_system("record")

@@ -1,0 +1,97 @@
+"""The simulated robot and cameras on a thread of their own: what a driver process does, without ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from moto_sim.experts import Expert
+from moto_sim.renderer import Intrinsics
+from moto_sim.settings import SimSettings
+from moto_sim.snapshot import Snapshot
+from moto_sim.world import World, make_world
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One observation: stamp in ns, snapshot, RGB frames by camera, and the expert's action if asked for."""
+
+    stamp: int
+    snapshot: Snapshot
+    frames: dict[str, np.ndarray]
+    expert: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Body:
+    """What is fixed about a robot side: sizes, names, calibration, and simulated seconds a step."""
+
+    action_size: int
+    joint_names: tuple[str, ...]
+    intrinsics: dict[str, Intrinsics]
+    control_period: float
+
+
+class Plant:
+    """A world with its cameras. Make and use it on one thread: the rendering context belongs to that thread."""
+
+    def __init__(self, settings: SimSettings, clock: Callable[[], int] | None) -> None:
+        """Build the world; `clock` stamps observations, without one simulation time does. Raises MotoError."""
+        self._settings = settings
+        self._world: World = make_world(settings.world, settings.camera_size)
+        self._expert = Expert(self._world) if settings.expert else None
+        self._clock = clock
+        self._time = SimulationTime(self._world.control_period)
+        self._hold = np.zeros(self._world.action_size, np.float32)
+
+    def body(self) -> Body:
+        """Return what is fixed; raise MotoError for an unknown camera."""
+        world = self._world
+        intrinsics = {camera: world.camera_intrinsics(camera) for camera in self._settings.cameras}
+        return Body(world.action_size, tuple(world.joint_names), intrinsics, world.control_period)
+
+    def reset(self, seed: int) -> Seen:
+        """Start an episode drawn from `seed` and look."""
+        snapshot = self._world.reset(seed)
+        self._time.reset()
+        return self._look(snapshot)
+
+    def step(self, action: np.ndarray | None) -> Seen:
+        """Move for one control period, or stay without an action, and look."""
+        snapshot = self._world.step(self._hold if action is None else action)
+        self._time.step()
+        return self._look(snapshot)
+
+    def _look(self, snapshot: Snapshot) -> Seen:
+        stamp = self._time.now if self._clock is None else self._clock()
+        frames = {camera: self._world.render(camera) for camera in self._settings.cameras}
+        return Seen(stamp, snapshot, frames, None if self._expert is None else self._expert.action())
+
+    def close(self) -> None:
+        """Free the world."""
+        self._world.close()
+
+
+class SimulationTime:
+    """Stamps that depend on the number of resets and steps alone: each episode begins in a slot of its own.
+
+    A step too many after an episode's end (an action that was already under way) so changes no later stamp.
+    """
+
+    SLOT = 1_000_000_000_000
+    """Nanoseconds from one episode's beginning to the next one's, if it does not last longer."""
+
+    def __init__(self, period: float) -> None:
+        """Start before the first reset; `period` in simulated seconds."""
+        self._period = round(period * 1e9)
+        self.now = 0
+
+    def reset(self) -> None:
+        """Go to the beginning of the next free slot."""
+        self.now = (self.now // self.SLOT + 1) * self.SLOT
+
+    def step(self) -> None:
+        """Let one control period pass."""
+        self.now += self._period

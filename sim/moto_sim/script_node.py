@@ -1,0 +1,72 @@
+"""Acts as the task's scripted expert, with noise: the source of actions while demonstrations are recorded."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from moto_msgs.msg import Action, EpisodeState
+from moto_ros.ros import life, names, qos
+from moto_ros.ros.convert import to_nanoseconds
+from moto_ros.ros.diagnostics import Report
+from moto_ros.ros.node import MotoNode
+from moto_ros.ros.ready import Ready
+from moto_sim.experts import add_noise
+from moto_sim.settings import ScriptSettings
+from moto_sim.topics import EXPERT_ACTION
+
+
+class ScriptNode(MotoNode[ScriptSettings]):
+    """Answers each observation of the running episode once, with the expert's action for it plus noise."""
+
+    def __init__(self, given: Mapping[str, Any] | None = None) -> None:
+        """Create topics."""
+        super().__init__("script", ScriptSettings, given)
+        self._episode, self._suggestion = EpisodeState(), Action()
+        self._noise = np.random.default_rng(0)
+        self._sent, self._answered = 0, -1
+        self._actions = self.speak(Action, names.ACTION, qos.event())
+        self.listen(EpisodeState, names.EPISODE_STATE, self._state_changed, qos.latched())
+        self.listen(Action, EXPERT_ACTION, self._suggested, qos.event())
+        self._ready = Ready(self, self.settings.wait_for)
+
+    def _state_changed(self, state: EpisodeState) -> None:
+        if state.phase == EpisodeState.PHASE_RESETTING:
+            self._noise = np.random.default_rng([self.settings.seed, state.episode])
+            self._sent = 0
+        self._episode = state
+        self._act()
+
+    def _suggested(self, suggestion: Action) -> None:
+        self._suggestion = suggestion
+        self._act()
+
+    def _act(self) -> None:
+        seen = to_nanoseconds(self._suggestion.state_stamp)
+        running = self._episode.phase == EpisodeState.PHASE_RUNNING
+        if not running or self._suggestion.episode != self._episode.episode or seen == self._answered:
+            return
+        if seen < to_nanoseconds(self._episode.start):
+            return
+        self._answered = seen
+        action = self._suggestion
+        action.step, action.header.stamp = self._sent, self.get_clock().now().to_msg()
+        action.values = add_noise(np.asarray(action.values, np.float32), self.settings.expert_noise, self._noise)
+        self._actions.publish(action)
+        self._sent += 1
+
+    def report(self) -> Report:
+        """Return the step of the episode."""
+        return Report({"episode": self._episode.episode, "step": self._sent}, warning=self.health.sentence())
+
+
+def main() -> None:
+    """Run the node's process."""
+    sys.exit(life.run(ScriptNode))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""Replaces robot and cameras: the same topics and services, a MuJoCo world behind them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from rclpy.task import Future
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import Trigger
+
+from moto_msgs.msg import Action, EpisodeState, Reward, RobotState
+from moto_msgs.srv import ResetRobot
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from moto_ros.ros import life, names, qos
+from moto_ros.ros.convert import image_message, to_nanoseconds, to_time
+from moto_ros.ros.diagnostics import Report
+from moto_ros.ros.node import MotoNode
+from moto_ros.ros.ready import Ready
+from moto_ros.ros.worker import Worker
+from moto_sim.gate import Gate
+from moto_sim.messages import camera_info, jpeg_message, optical_frame, robot_state
+from moto_sim.plant import Body, Plant, Seen
+from moto_sim.settings import SimSettings
+from moto_sim.topics import EXPERT_ACTION
+
+STOPPED = "the robot is stopped; call robot/recover"
+
+
+class SimNode(MotoNode[SimSettings]):
+    """Lockstep: each action of the running episode moves the world by one control period, and nothing else does.
+
+    Realtime: the world moves at the control rate, with the newest fresh action or, without one, holding still. Physics
+    and rendering run on a worker thread, so that stop, recover and reset are always heard.
+    """
+
+    def __init__(self, given: Mapping[str, Any] | None = None) -> None:
+        """Create topics and services and begin to build the world."""
+        super().__init__("sim", SimSettings, given)
+        self._lockstep = self.settings.clock == "lockstep"
+        self._gate, self._body = Gate(0), None
+        self._mode, self._busy = RobotState.MODE_IDLE, False
+        self._seen: Seen | None = None
+        self._pending: Action | None = None
+        self._moved = time.monotonic()
+        self._make_topics()
+        self._worker = Worker(self.mailbox, "world")
+        self._worker.do(self._make_plant, self._made)
+
+    def _make_topics(self) -> None:
+        settings = self.settings
+        kind = CompressedImage if settings.compressed else Image
+        topics = {camera: names.camera_image(camera, settings.compressed) for camera in settings.cameras}
+        self._images = {camera: self.speak(kind, topic, qos.stream_out()) for camera, topic in topics.items()}
+        self._calibrations = {c: self.speak(CameraInfo, names.camera_info(c), qos.stream_out()) for c in topics}
+        self._states = self.speak(RobotState, names.ROBOT_STATE, qos.stream_out())
+        self._rewards = self.speak(Reward, names.REWARD, qos.event())
+        self._experts = self.speak(Action, EXPERT_ACTION, qos.event()) if settings.expert else None
+        self.listen(Action, names.ACTION, self._acted, qos.event())
+        self.listen(EpisodeState, names.EPISODE_STATE, self._episode_changed, qos.latched())
+        # A group of its own: while a reset waits for the world, everything else must still be heard.
+        alone = MutuallyExclusiveCallbackGroup()
+        self.create_service(ResetRobot, names.ROBOT_RESET, self._reset, callback_group=alone)
+        self.create_service(Trigger, names.ROBOT_STOP, self._stop)
+        self.create_service(Trigger, names.ROBOT_RECOVER, self._recover)
+
+    # The world, on its own thread.
+
+    def _make_plant(self) -> Body:
+        self._plant = Plant(self.settings, None if self._lockstep else self.now)
+        return self._plant.body()
+
+    def _made(self, body: Body) -> None:
+        self._body, self._gate = body, Gate(body.action_size)
+        shape = (self.settings.camera_size, self.settings.camera_size)
+        self._infos = {camera: camera_info(found, shape, camera) for camera, found in body.intrinsics.items()}
+        if self._lockstep:
+            self.create_timer(self.settings.action_timeout / 2, self._repeat)
+        else:
+            self.create_timer(1.0 / self.settings.control_rate, self._tick)
+        self._ready = Ready(self, self.settings.wait_for)
+
+    def _move(self, job: Callable[[], Seen], then: Callable[[Seen], None]) -> None:
+        self._busy = True
+        self._worker.do(job, partial(self._was_moved, then))
+
+    def _was_moved(self, then: Callable[[Seen], None], seen: Seen) -> None:
+        self._busy, self._seen, self._moved = False, seen, time.monotonic()
+        then(seen)
+
+    # Actions.
+
+    def _acted(self, action: Action) -> None:
+        if not self._lockstep:
+            self._pending = action
+        elif not self._busy:
+            self._execute(action)
+        else:
+            self._gate.counts["ignored_busy"] += 1
+
+    def _execute(self, action: Action) -> bool:
+        """Move with `action` if the gate admits it; return whether it does."""
+        values = self._gate.admit(action.episode, action.step, action.values)
+        if values is None:
+            return False
+        self._mode = RobotState.MODE_TRACK
+        self._move(partial(self._plant.step, values), partial(self._stepped, action.episode, self._gate.step))
+        return True
+
+    def _stepped(self, episode: int, step: int, seen: Seen) -> None:
+        self._publish(seen)
+        snapshot = seen.snapshot
+        message = Reward(episode=episode, step=step, value=float(snapshot.reward), success=bool(snapshot.success))
+        message.header.stamp, message.source = to_time(seen.stamp), "task"
+        self._rewards.publish(message)
+        self._suggest(seen)
+
+    def _tick(self) -> None:
+        if self._busy:
+            self._gate.counts["overruns"] += 1
+            return
+        action, self._pending = self._pending, None
+        if action is None or not self._fresh(action) or not self._execute(action):
+            self._gate.counts["ticks_held"] += self._gate.open
+            self._mode = RobotState.MODE_HOLD if self._gate.open else RobotState.MODE_IDLE
+            self._move(partial(self._plant.step, None), self._held)
+
+    def _fresh(self, action: Action) -> bool:
+        age = (self.now() - to_nanoseconds(action.header.stamp)) * 1e-9
+        self._gate.counts["stale_actions"] += age > self.settings.action_lifespan
+        return age <= self.settings.action_lifespan
+
+    def _held(self, seen: Seen) -> None:
+        self._publish(seen)
+        self._suggest(seen)
+
+    def _repeat(self) -> None:
+        """Lockstep: show the last observation again, as it was, to whoever has missed it."""
+        waited = time.monotonic() - self._moved
+        if self._seen is not None and self._gate.open and not self._busy and waited > self.settings.action_timeout:
+            self._moved = time.monotonic()
+            self._gate.counts["repeated"] += 1
+            self._held(self._seen)
+
+    # Observations.
+
+    def _publish(self, seen: Seen) -> None:
+        stamp = to_time(seen.stamp)
+        for camera, pixels in seen.frames.items():
+            self._infos[camera].header.stamp = stamp
+            self._calibrations[camera].publish(self._infos[camera])
+            self._images[camera].publish(self._image(camera, pixels, stamp))
+        self._publish_state(seen)
+
+    def _image(self, camera: str, pixels: Any, stamp: Any) -> Any:
+        if self.settings.compressed:
+            return jpeg_message(pixels, stamp, optical_frame(camera), self.settings.jpeg_quality)
+        return image_message(pixels, stamp, optical_frame(camera))
+
+    def _publish_state(self, seen: Seen) -> None:
+        stopped = self._gate.stopped
+        mode = RobotState.MODE_STOPPED if stopped else self._mode
+        joints = self._body.joint_names if self._body else ()
+        self._states.publish(robot_state(seen.snapshot, joints, to_time(seen.stamp), mode, stopped))
+
+    def _suggest(self, seen: Seen) -> None:
+        """Publish what the expert would do now, stamped with what it saw."""
+        if self._experts is None or seen.expert is None or not self._gate.open:
+            return
+        message = Action(episode=self._gate.episode, step=self._gate.step, cameras=list(seen.frames))
+        message.header.stamp = message.state_stamp = to_time(seen.stamp)
+        message.camera_stamps = [message.state_stamp] * len(seen.frames)
+        message.values, message.source = seen.expert, Action.SOURCE_SCRIPT
+        message.uncertainty = float("nan")
+        self._experts.publish(message)
+
+    # Episodes, stop and recover.
+
+    def _episode_changed(self, state: EpisodeState) -> None:
+        if state.phase == EpisodeState.PHASE_ENDED and state.episode == self._gate.episode:
+            self._gate.end()
+
+    async def _reset(self, request: ResetRobot.Request, response: ResetRobot.Response) -> ResetRobot.Response:
+        if self._body is None or self._gate.stopped:
+            response.message = STOPPED if self._gate.stopped else "the world is still being built; ask again"
+            return response
+        self._gate.end()
+        self._mode, self._pending = RobotState.MODE_RESET, None
+        done: Future = Future()
+        self._move(partial(self._plant.reset, request.seed), done.set_result)
+        seen = await done
+        return self._was_reset(request, response, seen)
+
+    def _was_reset(self, request: ResetRobot.Request, response: ResetRobot.Response, seen: Seen) -> ResetRobot.Response:
+        if self._gate.stopped:
+            response.message = STOPPED
+            return response
+        self._gate.begin(request.episode)
+        self._mode = RobotState.MODE_IDLE
+        response.success, response.stamp = True, to_time(seen.stamp)
+        self._held(seen)
+        return response
+
+    def _stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._gate.stop(STOPPED)
+        self._pending, response.success, response.message = None, True, "stopped; robot/recover ends it"
+        if self._seen is not None:
+            self._publish_state(self._seen)
+        return response
+
+    def _recover(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success, response.message = True, "recovered" if self._gate.stopped else "was not stopped"
+        self._gate.recover()
+        if self._seen is not None:
+            self._publish_state(self._seen)
+        return response
+
+    def report(self) -> Report:
+        """Return the step, what was not executed and why, and whether the world waits."""
+        waited = time.monotonic() - self._moved
+        waits = self._lockstep and self._gate.open and not self._busy and waited > self.settings.action_timeout
+        wait = f"waits for action {self._gate.step} of episode {self._gate.episode}" if waits else ""
+        values = {"episode": self._gate.episode, "step": self._gate.step, **self._gate.counts}
+        warning = self._gate.refusal or wait or self.health.sentence()
+        return Report(values, warning=warning, error=self._gate.stopped)
+
+    def destroy_node(self) -> None:
+        """Free the world on its thread, then the node."""
+        self._worker.do(lambda: self._plant.close())
+        self._worker.close()
+        super().destroy_node()
+
+
+def main() -> None:
+    """Run the node's process."""
+    sys.exit(life.run(SimNode))
+
+
+if __name__ == "__main__":
+    main()
