@@ -1,0 +1,91 @@
+"""What sets up a machine: the mended wheels, the checks of the interpreter, the system packages."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from types import ModuleType
+
+import numpy
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOREIGN = """set(_includes "/opt/python/cp312-cp312/include/python3.12")
+set(_numpy "/opt/python/cp312-cp312/lib/python3.12/site-packages/numpy/_core/include;/opt/other")
+"""
+
+
+def tool(name: str) -> ModuleType:
+    """Import a file of tools/."""
+    found = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_a_wheels_foreign_folders_become_those_of_this_interpreter(tmp_path: Path) -> None:
+    """Breaks the build of moto_msgs on a machine without ROS: Python.h and NumPy's headers are not found."""
+    path = tmp_path / "extras.cmake"
+    path.write_text(FOREIGN)
+    mend = tool("mend_ros_wheels").mend
+    assert mend(path)
+    assert path.read_text() == (
+        f'set(_includes "{sysconfig.get_path("include")}")\nset(_numpy "{numpy.get_include()};/opt/other")\n'
+    )
+    assert not mend(path)
+
+
+def test_this_interpreter_can_carry_the_environment() -> None:
+    assert tool("check_python").missing_packages() == []
+
+
+def test_an_interpreter_without_wheels_is_named_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check = tool("check_python")
+    monkeypatch.setattr(check, "NEWEST", (3, 9))
+    assert check.main() == 1
+    assert "expected 3.10 to 3.13; set PYTHON=" in capsys.readouterr().err
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    """Put a program that stands for one of the machine into a folder."""
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def test_without_root_the_missing_system_packages_are_named(tmp_path: Path) -> None:
+    program(tmp_path, "dpkg-query", "exit 1")
+    program(tmp_path, "id", "echo 1000")
+    done = system_packages(tmp_path)
+    assert done.returncode == 1
+    assert "sudo apt-get install" in done.stderr
+    assert "libegl1" in done.stderr
+
+
+def test_where_every_system_package_is_there_nothing_is_installed(tmp_path: Path) -> None:
+    program(tmp_path, "dpkg-query", "printf installed")
+    done = system_packages(tmp_path)
+    assert (done.returncode, done.stdout) == (0, "system packages: all there\n")
+
+
+def system_packages(programs: Path) -> subprocess.CompletedProcess[str]:
+    """Run tools/system.sh with the programs of a folder before those of the machine."""
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "PYTHON": sys.executable}
+    command = ["bash", str(ROOT / "tools" / "system.sh")]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "script", [*sorted((ROOT / "tools").glob("*.sh")), ROOT / "tools" / "moto", ROOT / ".ci" / "run"]
+)
+def test_a_script_is_valid_shell_and_can_be_started(script: Path) -> None:
+    assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
+    assert os.access(script, os.X_OK) or script.name == "enter.sh"
