@@ -15,7 +15,8 @@ NEEDS = {"ros": ("rclpy", "moto_msgs"), "sim": ("mujoco", "metaworld")}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip marked tests whose packages are not installed, naming them."""
+    """Run quick tests first; skip marked tests whose packages are not installed, naming them."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
     for mark, packages in NEEDS.items():
         absent = [package for package in packages if importlib.util.find_spec(package) is None]
         for item in items:
