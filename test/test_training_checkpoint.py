@@ -123,6 +123,15 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     assert [path.name for path in folder.path.iterdir()] == ["checkpoint_000001"]
 
 
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
+    """An update whose loss was still finite may leave NaN weights; they would replace the good checkpoint."""
+    folder = folder_of(tmp_path)
+    folder.save(tensors(1), {"rounds": 1})
+    with pytest.raises(MotoError, match="tensor 'weight' holds NaN"):
+        folder.save(tensors(float("nan")), {"rounds": 2})
+    assert folder.numbers() == [1]
+
+
 SAVER = """
     import sys, torch
     from pathlib import Path

@@ -67,7 +67,11 @@ class CheckpointFolder:
         return self.path / f"checkpoint_{number:06d}"
 
     def save(self, agent: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
-        """Write the next checkpoint and drop the oldest; on any failure the existing ones stay as they are."""
+        """Write the next checkpoint and drop the oldest; on any failure the existing ones stay as they are.
+
+        Raises MotoError when the disk is full, and when a tensor of the agent is not finite: that is never saved.
+        """
+        require_finite(agent)
         self.path.mkdir(parents=True, exist_ok=True)
         target = self.folder(max(self.numbers(), default=0) + 1)
         part = self.path / f".{target.name}.part"
@@ -156,6 +160,16 @@ def check_manifest(folder: Path, identity: Identity) -> None:
             raise MotoError(
                 f"{folder}: {name} is {found}, expected {expected}; use the agent, preset and moto_ros version that "
                 "wrote it, or a new run folder"
+            )
+
+
+def require_finite(tensors: Mapping[str, Tensor]) -> None:
+    """Raise MotoError, naming the first tensor that holds NaN or infinity."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise MotoError(
+                f"agent: tensor '{name}' holds NaN or infinity, expected finite numbers; the last checkpoint is kept: "
+                "look at the data, or lower the learning rate in a new run"
             )
 
 

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from moto_ros.agents.interface import Agent
 from moto_ros.errors import MotoError
-from moto_ros.training.checkpoint import storable
+from moto_ros.training.checkpoint import require_finite, storable
 
 
 def pack(agent: Agent) -> tuple[bytes, str]:
-    """Return the agent's acting weights as a safetensors file and its hexadecimal SHA-256."""
-    content = save(storable(agent.weights()))
+    """Return the agent's acting weights as a safetensors file and its hexadecimal SHA-256; never NaN or infinity."""
+    weights = agent.weights()
+    require_finite(weights)
+    content = save(storable(weights))
     return content, hashlib.sha256(content).hexdigest()
 
 
