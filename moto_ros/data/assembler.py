@@ -134,7 +134,7 @@ class EpisodeAssembler:
             more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
             name = "?" if self._episode is None else self._episode
             raise MotoError(f"episode {name} is incomplete: {'; '.join(lacking[:3])}{more}; read its bag, or wait")
-        return self._build(0, self._steps or 0, 0)
+        return self._build(0, self._steps or 0, 0, 0)
 
     def parts(self, reward_source: str = "topic") -> list[Episode]:
         """Return what data at rest hold of the episode: one Episode for each run of steps without a gap, in order.
@@ -144,12 +144,12 @@ class EpisodeAssembler:
         rewarded = bool(self._rewards)
         steps = [k for k in sorted(self._actions) if self._links(k, rewarded)]
         runs = [[k for _, k in run] for _, run in groupby(enumerate(steps), key=lambda place: place[1] - place[0])]
-        self._note_gaps(steps, len(runs))
+        lost = self._note_gaps(steps, len(runs))
         if not rewarded and reward_source == "topic":
             self.problems.add(
                 "reward", f"episode {self.episode}: has no rewards; zeros are taken, or set reward_source"
             )
-        episodes = [self._build(run[0], run[-1] + 1, part) for part, run in enumerate(runs)]
+        episodes = [self._build(run[0], run[-1] + 1, part, lost) for part, run in enumerate(runs)]
         return [_relabelled(found, reward_source, found is episodes[-1], self.phase) for found in episodes]
 
     def _links(self, k: int, rewarded: bool) -> bool:
@@ -158,7 +158,8 @@ class EpisodeAssembler:
         paid = k + 1 in self._rewards or not rewarded
         return inside and paid and not self._observed(k).lacking and not self._observed(k + 1).lacking
 
-    def _note_gaps(self, steps: list[int], parts: int) -> None:
+    def _note_gaps(self, steps: list[int], parts: int) -> int:
+        """Say which steps are incomplete, and return how many."""
         known = max([-1, *(k for k in self._actions if self._steps is None or k < self._steps)]) + 1
         expected = known if self._steps is None else min(self._steps, MAX_STEPS)
         if self._steps is None:
@@ -170,8 +171,9 @@ class EpisodeAssembler:
             text = f"episode {self.episode}: {expected - len(steps)} of {expected} steps are incomplete"
             kept = f"{parts} parts are kept" if parts > 1 else "the rest is kept" if parts else "nothing is kept"
             self.problems.add("gap", f"{text} ({lacking[0] if lacking else f'step {first}'}); {kept}")
+        return expected - len(steps)
 
-    def _build(self, first: int, last: int, part: int) -> Episode:
+    def _build(self, first: int, last: int, part: int, lost: int) -> Episode:
         """Stack observations `first`..`last`, all complete, with the actions and rewards between them."""
         seen = [self._observed(k) for k in range(first, last + 1)]
         actions = [self._actions[k] for k in range(first, last)]
@@ -186,7 +188,7 @@ class EpisodeAssembler:
             success=np.array([False, *(paid is not None and paid.success for paid in rewards)]),
             is_terminal=self._terminal(rewards, last),
             stamps=np.array([found.state for found in seen], np.int64),
-            info=self._info(actions, first, part),
+            info=self._info(actions, first, part) | {"lost_steps": lost},
         )
 
     def _stack(self, camera: str, seen: list[Observed]) -> np.ndarray:

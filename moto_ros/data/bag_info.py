@@ -1,0 +1,163 @@
+"""What a bag holds and what is wrong with it, as facts: for `moto bag info` and for whoever checks a recording."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moto_ros.data.bag_files import READERS, read_messages
+from moto_ros.data.bag_reader import MISFITS, BagReading, TopicFacts, read_episodes
+from moto_ros.data.definitions import embedded_type
+from moto_ros.data.episode import Episode
+from moto_ros.data.layout import SECOND, Problems, StepLayout, TopicMap
+from moto_ros.data.mcap_stream import Topic
+from moto_ros.errors import MotoError
+
+CAMERA = re.compile(r"(?:^|/)camera/([^/]+)/(?:image_raw|compressed)$")
+GAP_FACTOR = 3.0
+"""A pause longer than this many median intervals is reported as a gap."""
+
+SHORTEST_GAP = 0.05
+"""Seconds below which a pause is never called a gap."""
+
+
+@dataclass(frozen=True)
+class TopicRow:
+    """A topic: its role in a step ("" for none), messages, mean rate (Hz), longest pause (s) and stored bytes."""
+
+    name: str
+    type_name: str
+    role: str
+    count: int
+    rate: float
+    longest_pause: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class EpisodeRow:
+    """An episode, or a part of one that has gaps: steps, seconds, sum of rewards, and how it ended."""
+
+    id: int
+    part: int
+    steps: int
+    duration: float
+    total_reward: float
+    success: bool
+    outcome: str
+    purpose: str
+    source: str
+    lost_steps: int
+
+
+@dataclass(frozen=True)
+class BagFacts:
+    """All that is known of a bag; `duration` in s between the first and last message, `bytes` on disk."""
+
+    bag: str
+    storage: str
+    bytes: int
+    duration: float
+    messages: int
+    topics: list[TopicRow]
+    episodes: list[EpisodeRow]
+    counts: dict[str, int]
+    problems: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the facts as plain JSON values."""
+        return dataclasses.asdict(self)
+
+
+def bag_facts(bag: Path, layout: StepLayout | None = None, topics: TopicMap | None = None) -> BagFacts:
+    """Return the facts of a bag; without a layout, that of the contract is taken from what the bag holds.
+
+    Raises MotoError only for a bag that does not exist.
+    """
+    reading = read_episodes(bag, layout or guess_layout(bag), topics)
+    files = [path for path in (bag.iterdir() if bag.is_dir() else [bag]) if path.suffix in READERS]
+    spans = [(min(entry.times), max(entry.times)) for entry in reading.topics]
+    length = max(last for _, last in spans) - min(first for first, _ in spans) if spans else 0
+    return BagFacts(
+        bag=str(bag),
+        storage="+".join(sorted({path.suffix.lstrip(".") for path in files})),
+        bytes=sum(path.stat().st_size for path in files),
+        duration=length / SECOND,
+        messages=sum(len(entry.times) for entry in reading.topics),
+        topics=[_topic_row(entry) for entry in sorted(reading.topics, key=lambda entry: entry.name)],
+        episodes=[_episode_row(episode) for episode in reading.episodes],
+        counts=reading.report.counts,
+        problems=reading.problems + _gaps(reading),
+    )
+
+
+def _topic_row(facts: TopicFacts) -> TopicRow:
+    times = np.sort(np.array(facts.times, np.int64))
+    span = (times[-1] - times[0]) / SECOND
+    rate = (len(times) - 1) / span if span > 0 else 0.0
+    pause = np.diff(times).max() / SECOND if len(times) > 1 else 0.0
+    return TopicRow(facts.name, facts.type_name, facts.role, len(times), float(rate), float(pause), facts.bytes)
+
+
+def _episode_row(episode: Episode) -> EpisodeRow:
+    info = episode.info
+    return EpisodeRow(
+        id=int(info["id"]),
+        part=int(info["part"]),
+        steps=len(episode),
+        duration=float(episode.stamps[-1] - episode.stamps[0]) / SECOND,
+        total_reward=float(episode.reward.sum()),
+        success=episode.succeeded,
+        outcome=str(info["outcome"]),
+        purpose=str(info["purpose"]),
+        source=str(info["source"]),
+        lost_steps=int(info.get("lost_steps", 0)),
+    )
+
+
+def _gaps(reading: BagReading) -> list[str]:
+    """Return a sentence for each stream with a pause far above its usual interval, between episodes not counted."""
+    found = []
+    for facts in reading.topics:
+        if not facts.role.startswith(("camera/", "state")) or len(facts.times) < 3:
+            continue
+        steps = np.diff(np.sort(np.array(facts.times, np.int64))) / SECOND
+        longest, usual = float(steps.max()), float(np.median(steps))
+        if longest > max(GAP_FACTOR * usual, SHORTEST_GAP):
+            text = f"{facts.name}: was silent for {longest:.3f} s, its messages are usually {usual:.3f} s apart"
+            found.append(f"{text}; check its driver and the network")
+    return found
+
+
+def guess_layout(bag: Path) -> StepLayout:
+    """Return a layout with the cameras, joints and action size that a bag in the contract's form holds."""
+    first: dict[str, tuple[Topic, bytes]] = {}
+    for topic, _, data in read_messages(bag, Problems()):
+        first.setdefault(topic.name, (topic, data))
+    cameras = sorted({match[1] for name in first if (match := CAMERA.search(name))})
+    sizes = {name: size for name, size in map(_size_of, first.values()) if size}
+    joints = sizes.get("joint_position", 0)
+    fields = ("joint_position",) if joints or not cameras else ()
+    return StepLayout(tuple(cameras), proprio=fields, joint_count=min(joints, 64), action_size=_capped(sizes))
+
+
+def _capped(sizes: dict[str, int]) -> int:
+    return max(1, min(64, sizes.get("values", 1)))
+
+
+def _size_of(stored: tuple[Topic, bytes]) -> tuple[str, int]:
+    """Return the length of the action or joint vector of a message, and the field's name."""
+    topic, data = stored
+    field = {"moto_msgs/msg/Action": "values", "moto_msgs/msg/RobotState": "joint_position"}.get(topic.type_name)
+    if field is None:
+        return "", 0
+    try:
+        message = embedded_type(topic.type_name, topic.definition).deserialize_cdr(data, topic.type_name)
+        return field, len(getattr(message, field))
+    except (MotoError, *MISFITS):
+        return "", 0
