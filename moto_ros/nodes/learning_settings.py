@@ -12,6 +12,7 @@ from moto_ros.agents.interface import Spaces
 from moto_ros.agents.registry import agent_settings
 from moto_ros.config import REQUIRED, group, parameter
 from moto_ros.data.layout import StepLayout, TopicMap
+from moto_ros.data.prior import RULES
 from moto_ros.nodes.settings import Peers
 from moto_ros.training.settings import TrainerSettings
 
@@ -56,13 +57,16 @@ class TrainerNodeSettings(Learns, TrainerSettings, StepLayout):
 
     run: str = parameter(REQUIRED, "run folder")
     bags: str = parameter("", "folder with bags of demonstrations; empty: bags/offline of the run folder")
+    checkpoint: str = parameter("", "checkpoint to start a new run from, in place of its offline phase; empty: none")
     topics: TopicMap = group(TopicMap)
+    prior_rule: str = parameter("success_at_end", "what the behaviour prior may imitate", choices=tuple(RULES))
     memory: int = parameter(2048, "episodes beyond this size are kept on disk", unit="MiB", low=16)
-    episode_timeout: float = parameter(600.0, "an episode that takes longer is given up", unit="s", low=1.0)
+    capacity: int = parameter(2_000_000, "beyond this the oldest episodes are forgotten", unit="steps", low=1000)
+    episode_timeout: float = parameter(600.0, "give up when an episode takes longer", unit="s", low=1.0)
     start_timeout: float = parameter(120.0, "give up when no episode is accepted for this long", unit="s", low=1.0)
     bag_timeout: float = parameter(30.0, "go on without the recorder's bag after this long", unit="s", low=0.1)
     policy_timeout: float = parameter(
-        30.0, "give up when the policy has not taken new weights by then", unit="s", low=0.1
+        60.0, "give up when the policy has not taken new weights by then", unit="s", low=0.1
     )
 
 

@@ -1,0 +1,54 @@
+"""Episodes as they happen: messages of the running episode on their way to the learner. No ROS."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from moto_ros.data.assembler import EpisodeAssembler
+from moto_ros.data.layout import StepLayout
+
+
+@dataclass
+class LiveEpisode:
+    """What was heard of one episode: its messages, and the policy's uncertainty by step."""
+
+    assembler: EpisodeAssembler
+    uncertainty: dict[int, float] = field(default_factory=dict)
+
+    def uncertainties(self, steps: int) -> list[float]:
+        """Return the uncertainty at each step that was heard."""
+        return [self.uncertainty[step] for step in range(steps) if step in self.uncertainty]
+
+
+class LiveEpisodes:
+    """Assembles the running episode and keeps the one before until it is fetched; filled and fetched by two threads."""
+
+    def __init__(self, layout: StepLayout) -> None:
+        """Start with no episode."""
+        self._layout, self._lock = layout, threading.Lock()
+        self._episodes: dict[int, LiveEpisode] = {}
+        self._running: int | None = None
+
+    def begin(self, episode: int) -> None:
+        """Take what comes from now on as part of `episode`."""
+        with self._lock:
+            kept = {number: live for number, live in self._episodes.items() if number == self._running}
+            self._episodes = kept | {episode: LiveEpisode(EpisodeAssembler(self._layout, episode))}
+            self._running = episode
+
+    def add(self, role: str, message: Any) -> None:
+        """Take a message of the running episode in its role, see `EpisodeAssembler.add`."""
+        with self._lock:
+            live = None if self._running is None else self._episodes.get(self._running)
+            if live is None:
+                return
+            live.assembler.add(role, message)
+            if role == "action" and message.episode == self._running:
+                live.uncertainty[int(message.step)] = float(message.uncertainty)
+
+    def fetch(self, episode: int) -> LiveEpisode | None:
+        """Return what was heard of an episode, and forget it; None when its beginning was not heard."""
+        with self._lock:
+            return self._episodes.pop(episode, None)

@@ -1,0 +1,249 @@
+"""Learns: offline from bags, then online from live topics, in a thread of its own; callbacks only pass messages on."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rclpy.duration import Duration
+from rclpy.task import Future
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import UInt64
+from std_srvs.srv import Trigger
+
+from moto_msgs.msg import Action, EpisodeBag, EpisodeState, PolicyWeights, Reward, RobotState, TrainingStatus
+from moto_msgs.srv import StartEpisode
+from moto_ros.data.layout import StepLayout
+from moto_ros.data.replay import ReplayStore
+from moto_ros.errors import MotoError
+from moto_ros.nodes.bag_library import BagLibrary
+from moto_ros.nodes.checkpoint_policy import load_policy
+from moto_ros.nodes.episode_facts import Facts, Outcome, Phase, Purpose, Request
+from moto_ros.nodes.fine_tuning import FineTuning, Status
+from moto_ros.nodes.learning_settings import TrainerNodeSettings, agent_part, spaces_of, trainer_settings
+from moto_ros.nodes.live_episodes import LiveEpisodes
+from moto_ros.nodes.robot_link import ClosedBag, RobotLink, Stopped, Timeouts
+from moto_ros.nodes.settings import part
+from moto_ros.ros import life, names, qos
+from moto_ros.ros.convert import to_bytes, to_nanoseconds
+from moto_ros.ros.diagnostics import Report
+from moto_ros.ros.node import MotoNode
+from moto_ros.ros.ready import Ready
+from moto_ros.training.run_folder import RunFolder
+from moto_ros.training.session import Session
+from moto_ros.training.settings import TrainerSettings
+
+MEBIBYTE = 2**20
+PHASES = {
+    "waiting": TrainingStatus.PHASE_WAITING,
+    "offline": TrainingStatus.PHASE_OFFLINE,
+    "online": TrainingStatus.PHASE_ONLINE,
+    "evaluating": TrainingStatus.PHASE_EVALUATING,
+    "done": TrainingStatus.PHASE_DONE,
+    "failed": TrainingStatus.PHASE_FAILED,
+}
+
+
+class TrainerNode(MotoNode[TrainerNodeSettings]):
+    """Shell of `FineTuning`: messages in, requests, weights and status out."""
+
+    def __init__(self, given: Mapping[str, Any] | None = None) -> None:
+        """Create topics and start the learning thread."""
+        super().__init__("trainer", trainer_settings, given)
+        settings = self.settings
+        self._run = RunFolder(Path(settings.run).expanduser())
+        self._layout = part(settings, StepLayout)
+        self._live = LiveEpisodes(self._layout)
+        self._library = BagLibrary(self._run.bags, self._layout)
+        timeouts = Timeouts(
+            settings.start_timeout, settings.episode_timeout, settings.bag_timeout, settings.policy_timeout
+        )
+        has_policy = "policy" in settings.wait_for
+        self._link = RobotLink(self, self._live, self._library, timeouts, has_policy=has_policy)
+        self._work: FineTuning | None = None
+        self._session: Session | None = None
+        self._status = Status("waiting", "opens the run folder")
+        self._make_topics()
+        self._ready = Ready(self, settings.wait_for)
+        self._thread = threading.Thread(target=self._learn, name="learner", daemon=True)
+        self._thread.start()
+
+    def _make_topics(self) -> None:
+        self._weights = self.speak(PolicyWeights, names.POLICY_WEIGHTS, qos.latched())
+        self._statuses = self.speak(TrainingStatus, names.TRAINING_STATUS, qos.latched())
+        self.create_service(Trigger, names.TRAINER_SAVE, self._save)
+        if not self.settings.wait_for:
+            return  # alone, to pre-train from bags: there is nobody to listen to
+        self._starter = self.create_client(StartEpisode, names.EPISODE_START)
+        self.listen(EpisodeState, names.EPISODE_STATE, self._heard_state, qos.latched(10))
+        self.listen(EpisodeBag, names.EPISODE_BAG, self._heard_bag, qos.latched(10))
+        self.listen(UInt64, names.POLICY_VERSION, lambda m: self._link.heard_version(m.data), qos.latched())
+        self._listen_to_steps()
+
+    def _listen_to_steps(self) -> None:
+        kind = CompressedImage if self.settings.compressed else Image
+        for camera in self.settings.cameras:
+            topic = names.camera_image(camera, self.settings.compressed)
+            self.listen(kind, topic, partial(self._live.add, f"camera/{camera}"), qos.every())
+        self.listen(RobotState, names.ROBOT_STATE, partial(self._live.add, "state"), qos.every())
+        self.listen(Action, names.ACTION, partial(self._live.add, "action"), qos.event())
+        self.listen(Reward, names.REWARD, partial(self._live.add, "reward"), qos.event())
+
+    # Messages in.
+
+    def _heard_state(self, message: EpisodeState) -> None:
+        start, phase = to_nanoseconds(message.start), Phase(message.phase)
+        outcome, purpose = Outcome(message.outcome), Purpose(message.purpose)
+        facts = Facts(message.episode, purpose, phase, message.step, start, outcome, message.reason)
+        self._link.heard_state(facts)
+        self._live.add("episode", message)
+
+    def _heard_bag(self, message: EpisodeBag) -> None:
+        self._link.heard_bag(message.episode, ClosedBag(message.uri, message.complete, message.message))
+
+    def _save(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._work is not None
+        response.message = "a checkpoint follows the present update" if response.success else "no run is open yet"
+        if self._work is not None:
+            self._work.request_save()
+        return response
+
+    # The link's wire: called by the learning thread.
+
+    def send_weights(self, version: int, data: bytes, sha256: str) -> None:
+        """Publish weights."""
+        message = PolicyWeights(version=version, agent=self.settings.agent_name, sha256=sha256, data=to_bytes(data))
+        message.digest = self._session.digest if self._session is not None else ""
+        message.header.stamp = self.get_clock().now().to_msg()
+        self.mailbox.post(partial(self._weights.publish, message))
+
+    def ask(self, request: Request) -> None:
+        """Call episode/start."""
+        self.mailbox.post(partial(self._call, request))
+
+    def _call(self, request: Request) -> None:
+        if not self._starter.service_is_ready():
+            self._link.answered(False, f"service {self._starter.srv_name} is not there; start the episode node")
+            return
+        call = StartEpisode.Request(episode=request.episode, purpose=int(request.purpose), seed=request.seed)
+        self._starter.call_async(call).add_done_callback(self._answered)
+
+    def _answered(self, done: Future) -> None:
+        answer = done.result()
+        self._link.answered(answer.accepted, answer.message)
+
+    def send_status(self, status: Status) -> None:
+        """Publish the status."""
+        self._status = status
+        self.mailbox.post(partial(self._statuses.publish, self._status_message(status)))
+
+    def _status_message(self, status: Status) -> TrainingStatus:
+        message = TrainingStatus(phase=PHASES[status.phase], message=status.message, progress=float(status.progress))
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.update_rate, message.success_rate = float(status.rate), float(status.success_rate)
+        losses = status.losses or {}
+        message.loss_names, message.losses = list(losses), [float(value) for value in losses.values()]
+        if self._session is not None:
+            message.updates = sum(self._session.learner.updates.values())
+            position = self._session.conductor.position
+            message.policy_version, message.online_episodes = position.published, len(position.steps)
+        return message
+
+    # The learning thread.
+
+    def _learn(self) -> None:
+        try:
+            with self._run.locked():
+                done = self._train()
+        except Stopped:
+            return
+        except Exception as error:
+            self._fail(error)
+        else:
+            if done:
+                self.mailbox.post(self._finish)
+
+    def _train(self) -> bool:
+        session = self._session = self._open()
+        try:
+            self._take_in_demonstrations(session, self._store)
+            self._work = FineTuning(session, self._link, self._library, self.tell, lambda: self._link.stopping)
+            return self._work.run()
+        finally:
+            session.close()
+
+    def _open(self) -> Session:
+        settings = self.settings
+        session = Session.open(
+            self._run,
+            settings.agent_name,
+            agent_part(settings),
+            part(settings, TrainerSettings),
+            spaces_of(self._layout),
+            self._make_store,
+        )
+        if session.resumed_from is not None:
+            self.tell(f"resumes {self._run.path} at {session.resumed_from.path.name}")
+        elif settings.checkpoint:
+            load_policy(Path(settings.checkpoint).expanduser(), session.agent, session.digest)
+            session.conductor.offline_ended()
+            self.tell(f"starts from {settings.checkpoint}; the offline phase is left out")
+        return session
+
+    def _make_store(self, state: Mapping[str, Any] | None) -> ReplayStore:
+        settings = self.settings
+        store = self._store = ReplayStore(
+            self._run.cache, settings.memory * MEBIBYTE, prior_rule=settings.prior_rule, capacity=settings.capacity
+        )
+        if state is not None:
+            store.restore(state, self._layout, settings.topics)
+        return store
+
+    def _take_in_demonstrations(self, session: Session, store: ReplayStore) -> None:
+        if session.resumed_from is not None and session.conductor.position.offline_done:
+            return  # what the offline phase has learned from is settled
+        folder = Path(self.settings.bags).expanduser() if self.settings.bags else self._run.bags / "offline"
+        for bag, episode in self._library.demonstrations(folder, self.settings.topics, store):
+            session.add_demonstration(episode, bag)
+            for problem in self._library.problems:
+                self.tell(f"{bag}: {problem}")
+        self.tell(f"holds {len(store)} recorded episodes")
+        if not store.holds("all"):
+            raise MotoError(f"{folder}: no usable episode, expected bags of demonstrations; record some or name bags")
+
+    def _finish(self) -> None:
+        self._statuses.wait_for_all_acked(Duration(seconds=1))
+        raise life.Finished(0)
+
+    def _fail(self, error: Exception) -> None:
+        self.send_status(Status("failed", str(error)))
+        self.mailbox.post(partial(self._raise, error))
+
+    def _raise(self, error: Exception) -> None:
+        self._statuses.wait_for_all_acked(Duration(seconds=1))
+        raise error
+
+    def report(self) -> Report:
+        """Return what the trainer does, and what is wrong on its topics."""
+        failed = self._status.message if self._status.phase == "failed" else ""
+        values = {"phase": self._status.phase, "message": self._status.message, "updates_per_s": self._status.rate}
+        return Report(values, warning=self.health.sentence(), error=failed)
+
+    def destroy_node(self) -> None:
+        """Let the learning thread save and end, then the node."""
+        self._link.stop()
+        self._thread.join(30.0)
+        super().destroy_node()
+
+
+def main() -> None:
+    """Run the node's process."""
+    sys.exit(life.run(TrainerNode))
+
+
+if __name__ == "__main__":
+    main()

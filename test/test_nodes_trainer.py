@@ -1,0 +1,194 @@
+"""The trainer over real topics, with policy, episode node and recorder, and a world of one point."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.bags import Recipe, lockstep_episode, write_bag
+from support.graph import Graph, ros_graph
+
+pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
+pytest.importorskip("moto_msgs", reason="moto_msgs is not built")
+
+from std_srvs.srv import Trigger
+from support.point_world import PointWorld
+from support.process import Start, processes
+
+from moto_msgs.msg import TrainingStatus
+from moto_ros.config import read_parameters, shipped
+from moto_ros.data.bag_reader import read_episodes
+from moto_ros.data.cache import content_key, rows_of
+from moto_ros.data.layout import StepLayout
+from moto_ros.errors import MotoError
+from moto_ros.nodes.episode_node import EpisodeNode
+from moto_ros.nodes.policy_node import PolicyNode
+from moto_ros.nodes.recorder_node import RecorderNode
+from moto_ros.nodes.trainer_node import TrainerNode
+from moto_ros.ros import life, names, qos
+
+pytestmark = pytest.mark.ros
+
+NODES = ["sim", "policy", "recorder", "episode", "trainer"]
+LAYOUT = {"action_size": 4, "proprio": ["ee_position"], "image_size": 64}
+AGENT = {**read_parameters(shipped("agents", "moto_ci")), "agent.online_episodes": 2}
+STEPS = 12
+
+
+@pytest.fixture
+def graph() -> Iterator[Graph]:
+    with ros_graph() as made:
+        yield made
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    with processes(tmp_path) as starter:
+        yield starter
+
+
+def demonstrate(run: Path, count: int = 2) -> None:
+    """Put recorded episodes of random messages into a run folder."""
+    for number in range(count):
+        recipe = Recipe(2_000_000 + number, STEPS, ("agent",), (64, 64), outcome="success", seed=number)
+        write_bag(run / "bags" / "offline" / f"episode_{recipe.episode}", lockstep_episode(recipe))
+
+
+def trainer(run: Path, **given: Any) -> dict[str, Any]:
+    """Return the trainer's parameters for a run of seconds."""
+    evaluation = {"evaluation_episodes": 1, "evaluate_before": True, "evaluate_after": True}
+    return {**LAYOUT, **AGENT, **evaluation, "run": str(run), "wait_for": NODES, "threads": 1, "device": "cpu", **given}
+
+
+def robot_side(graph: Graph, run: Path) -> PointWorld:
+    """Add everything but the trainer."""
+    world = graph.add(PointWorld(NODES))
+    graph.add(EpisodeNode({"max_steps": STEPS, "wait_for": NODES}))
+    graph.add(RecorderNode({"bags": str(run / "bags"), "wait_for": NODES}))
+    graph.add(PolicyNode({**LAYOUT, **AGENT, "wait_for": NODES}))
+    return world
+
+
+def finish(graph: Graph, timeout: float = 90.0) -> None:
+    """Spin until the trainer ends its process with success."""
+    with pytest.raises(life.Finished) as finished:
+        graph.until(lambda: False, "the run to end", timeout)
+    assert finished.value.status == 0
+
+
+def episodes(run: Path) -> list[dict[str, Any]]:
+    """Return the rows of metrics about episodes."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["event"] == "episode" and row["purpose"] != "demonstration"]
+
+
+def keys_live(run: Path) -> dict[str, str]:
+    """Return content key by bag name of the online episodes learned from, out of the newest checkpoint."""
+    newest = sorted((run / "checkpoints").glob("checkpoint_*"))[-1]
+    index = json.loads((newest / "state.json").read_text())["replay"]["episodes"]
+    return {Path(row["bag"]).name: row["key"] for row in index if row["origin"] == "online"}
+
+
+def keys_from_bags(run: Path) -> dict[str, str]:
+    """Return content key by name of the online bags, read from their files."""
+    layout = StepLayout(action_size=4, proprio=("ee_position",), image_size=64)
+    bags = sorted((run / "bags" / "online").iterdir())
+    return {bag.name: content_key(rows_of(read_episodes(bag, layout).episodes[0])) for bag in bags}
+
+
+def test_a_run_learns_offline_then_online_and_what_it_saw_live_equals_the_bags_to_the_bit(
+    graph: Graph, tmp_path: Path
+) -> None:
+    demonstrate(tmp_path)
+    world = robot_side(graph, tmp_path)
+    statuses = graph.peer().hear(TrainingStatus, names.TRAINING_STATUS, qos.latched(50))
+    graph.add(TrainerNode(trainer(tmp_path)))
+    finish(graph)
+    assert [row["id"] for row in episodes(tmp_path)] == [1_000_000, 0, 1, 1_001_000]
+    live = keys_live(tmp_path)
+    assert sorted(live) == ["episode_000000", "episode_000001"]
+    assert live == keys_from_bags(tmp_path)
+    assert [step["version"] for step in world.moved[::STEPS]] == [1, 1, 2, 3]
+    phases = [status.phase for status in statuses]
+    assert {TrainingStatus.PHASE_OFFLINE, TrainingStatus.PHASE_ONLINE} < set(phases)
+
+
+def test_kill_9_of_the_trainer_in_the_middle_of_an_episode_loses_nothing(
+    graph: Graph, tmp_path: Path, start: Start
+) -> None:
+    """The robot side keeps running; the same command goes on with the same episode."""
+    demonstrate(tmp_path)
+    world = robot_side(graph, tmp_path)
+    first = start("moto_ros.nodes.trainer_node", trainer(tmp_path))
+    graph.until(lambda: any(step["episode"] == 1 for step in world.moved), "the second online episode", 90)
+    first.kill()
+    before = (tmp_path / "metrics.jsonl").read_text()
+    assert '"id": 1_001_000' not in before
+
+    again = start("moto_ros.nodes.trainer_node", trainer(tmp_path))
+    graph.until(lambda: not again.running, "the run to end", 90)
+    assert again.wait() == 0, again.output()
+    assert "resumes" in again.output()
+    assert [row["id"] for row in episodes(tmp_path)] == [1_000_000, 0, 1, 1_001_000]
+    assert keys_live(tmp_path).items() <= keys_from_bags(tmp_path).items()
+    assert len(keys_live(tmp_path)) == 2
+
+
+def test_steps_missed_live_are_taken_from_the_recorders_bag(graph: Graph, tmp_path: Path) -> None:
+    demonstrate(tmp_path)
+    robot_side(graph, tmp_path)
+    node = TrainerNode(trainer(tmp_path, evaluate_before=False, evaluate_after=False))
+    lost = {"count": 0}
+    whole = node._live.add
+
+    def lossy(role: str, message: Any) -> None:
+        lost["count"] += role == "reward" and message.step == 3
+        if not (role == "reward" and message.step == 3):
+            whole(role, message)
+
+    node._live.add = lossy  # type: ignore[method-assign]
+    for subscription in node.subscriptions:
+        if subscription.topic_name == "/" + names.REWARD:
+            subscription.callback = lambda message: lossy("reward", message)
+    graph.add(node)
+    finish(graph)
+    assert lost["count"] == 2
+    assert keys_live(tmp_path) == keys_from_bags(tmp_path)
+
+
+def test_without_a_single_demonstration_the_run_fails_with_one_sentence(graph: Graph, tmp_path: Path) -> None:
+    graph.add(TrainerNode(trainer(tmp_path, wait_for=[])))
+    with pytest.raises(MotoError, match="no usable episode"):
+        graph.until(lambda: False, "the failure", 30)
+
+
+def test_pre_training_alone_needs_no_robot_and_leaves_a_checkpoint(graph: Graph, tmp_path: Path) -> None:
+    demonstrate(tmp_path)
+    alone = {"wait_for": [], "agent.online_episodes": 0, "evaluate_before": False, "evaluate_after": False}
+    node = graph.add(TrainerNode(trainer(tmp_path, **alone)))
+    answer = graph.peer().call(Trigger, names.TRAINER_SAVE)
+    assert answer.message
+    finish(graph)
+    graph.drop(node)
+    assert sorted((tmp_path / "checkpoints").glob("checkpoint_*"))
+    policy = graph.add(PolicyNode({**LAYOUT, **AGENT, "agent.online_episodes": 0, "checkpoint": str(tmp_path)}))
+    assert policy.report().values["policy_version"] == 1
+
+
+def test_a_second_trainer_cannot_spoil_a_run_in_progress(graph: Graph, tmp_path: Path, start: Start) -> None:
+    demonstrate(tmp_path)
+    graph.add(TrainerNode(trainer(tmp_path, start_timeout=60.0)))
+    other = start("moto_ros.nodes.trainer_node", trainer(tmp_path))
+    graph.until(lambda: not other.running, "the second trainer to end", 60)
+    assert other.wait() == 1
+    assert "in use by process" in other.output()
+
+
+def test_a_policy_that_does_not_take_the_weights_stops_the_run_with_the_reason(graph: Graph, tmp_path: Path) -> None:
+    demonstrate(tmp_path)
+    graph.add(TrainerNode(trainer(tmp_path, policy_timeout=0.5)))
+    with pytest.raises(MotoError, match="did not take weights 1"):
+        graph.until(lambda: False, "the failure", 30)
