@@ -10,9 +10,9 @@ from launch.actions import (
     RegisterEventHandler,
     SetEnvironmentVariable,
 )
-from launch.entity import Entity
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
+from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
@@ -30,7 +30,7 @@ def _declare(argument: Argument) -> DeclareLaunchArgument:
     return DeclareLaunchArgument(argument.name, default_value=argument.default, description=argument.doc, **choices)
 
 
-def _start(context: LaunchContext, name: str) -> list[Entity]:
+def _start(context: LaunchContext, name: str) -> list[LaunchDescriptionEntity]:
     given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
     system = resolve(name, given)
     system.write_parameters()
@@ -38,7 +38,7 @@ def _start(context: LaunchContext, name: str) -> list[Entity]:
     return [*environment, *(action for process in system.processes for action in _process(system, process))]
 
 
-def _process(system: System, process: Process) -> list[Entity]:
+def _process(system: System, process: Process) -> list[LaunchDescriptionEntity]:
     node = Node(
         package=process.kind.package,
         executable=process.kind.executable,

@@ -1,0 +1,146 @@
+"""What systems are made of: arguments in, processes with checked parameters out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
+pytest.importorskip("moto_msgs", reason="moto_msgs is not built")
+
+from moto_ros.bringup import NODES, SYSTEMS, resolve
+from moto_ros.config import config_folder, read_parameters
+from moto_ros.errors import MotoError
+
+pytestmark = pytest.mark.sim
+ROOT = Path(__file__).parents[1]
+
+
+def _parameters(system: str, node: str, **arguments: str) -> dict[str, object]:
+    found = resolve(system, {"run": "somewhere", **arguments})
+    return dict(next(process for process in found.processes if process.node == node).parameters)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_process_gets_only_parameters_that_its_node_knows(system: str) -> None:
+    for process in resolve(system, {"run": "somewhere"}).processes:
+        assert set(process.parameters) <= set(process.kind.specs("moto")), process.node
+
+
+@pytest.mark.parametrize("task", sorted(path.stem for path in (config_folder() / "tasks").glob("*.yaml")))
+def test_every_shipped_task_makes_every_system(task: str) -> None:
+    for system in SYSTEMS:
+        assert resolve(system, {"task": task}).processes
+
+
+def test_a_misspelt_parameter_is_named_with_the_nearest_known_one() -> None:
+    with pytest.raises(MotoError, match=r"unknown parameter 'max_step'; did you mean max_steps"):
+        resolve("record", {"parameters": "max_step:=5"})
+
+
+def test_a_misspelt_parameter_in_a_task_file_names_the_file(tmp_path: Path) -> None:
+    task = tmp_path / "mine.yaml"
+    task.write_text("/**:\n  ros__parameters:\n    imagesize: 64\n")
+    with pytest.raises(MotoError, match=r"mine\.yaml: unknown parameter 'imagesize'; did you mean image_size"):
+        resolve("record", {"task": str(task)})
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"tsk": "window_open"}, "unknown parameter 'tsk'; did you mean task"),
+        ({"clock": "fast"}, "argument clock is 'fast', expected one of lockstep, realtime"),
+        ({"domain": "300"}, "argument domain is '300', expected a ROS domain id, 0..232"),
+        ({"seed": "one"}, "argument seed is 'one', expected a whole number"),
+        ({"task": "no_such"}, "tasks 'no_such': no file"),
+        ({"parameters": "max_steps=5"}, "'max_steps=5' is not an assignment"),
+        ({"parameters": "max_steps:=many"}, "parameter 'max_steps' is 'many', expected an integer"),
+        ({"parameters": "sim.max_steps:=5"}, "unknown parameter 'max_steps'"),
+    ],
+)
+def test_wrong_arguments_give_one_sentence(given: dict[str, str], sentence: str) -> None:
+    with pytest.raises(MotoError, match=sentence.replace("(", r"\(")):
+        resolve("record", given)
+
+
+def test_an_override_wins_over_the_task_and_may_be_meant_for_one_node() -> None:
+    assert _parameters("record", "episode", parameters="max_steps:=7")["max_steps"] == 7
+    given = {"parameters": "policy.seed:=5"}
+    assert _parameters("finetune", "policy", **given)["seed"] == 5
+    assert _parameters("finetune", "trainer", **given)["seed"] == 0
+
+
+def test_what_was_resolved_is_written_so_that_each_node_can_read_it(tmp_path: Path) -> None:
+    system = resolve("finetune", {"run": str(tmp_path), "namespace": "left_arm"})
+    system.write_parameters()
+    for process in system.processes:
+        text = process.parameter_file.read_text()
+        assert text.startswith(f"/left_arm/{process.node}:")
+        assert read_parameters(process.parameter_file, process.node).keys() == process.parameters.keys()
+
+
+def test_policy_and_trainer_get_the_same_agent() -> None:
+    policy, trainer = _parameters("finetune", "policy"), _parameters("finetune", "trainer")
+    agent = {name: value for name, value in policy.items() if name.startswith("agent.")}
+    assert agent
+    assert agent == {name: value for name, value in trainer.items() if name.startswith("agent.")}
+
+
+def test_every_node_of_a_system_is_a_console_script_of_its_package() -> None:
+    for kind in NODES.values():
+        folder = ROOT if kind.package == "moto_ros" else ROOT / "sim"
+        text = (folder / "setup.py").read_text()
+        assert kind.executable in text or f'"{kind.executable.removesuffix("_node")}"' in text
+
+
+def _start(tmp_path: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "moto_ros.cli.main", "up", "record", "--run", str(tmp_path / "run"), *more]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def _pid_of(tmp_path: Path, node: str) -> int:
+    """Return the process id of a node as the process manager has said it."""
+    log = tmp_path / "run" / "logs" / "record.log"
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        for line in log.read_text().splitlines() if log.exists() else ():
+            if f"{node} started" in line:
+                return int(line.rsplit("pid=", 1)[1].rstrip(")"))
+        time.sleep(0.1)
+    raise AssertionError(f"{node} was not started")
+
+
+@pytest.mark.ros
+def test_when_one_process_is_killed_the_system_stops_and_says_so_in_its_exit_status(tmp_path: Path) -> None:
+    system = _start(tmp_path, "--episodes", "50")
+    os.kill(_pid_of(tmp_path, "recorder"), signal.SIGKILL)
+    output, _ = system.communicate(timeout=60)
+    assert system.returncode == 128 + signal.SIGKILL, output
+    assert "sending SIGTERM to sim" in output
+
+
+@pytest.mark.ros
+def test_ctrl_c_stops_every_process(tmp_path: Path) -> None:
+    system = _start(tmp_path, "--episodes", "50")
+    nodes = [_pid_of(tmp_path, node) for node in ("sim", "script", "recorder", "episode")]
+    time.sleep(2.0)
+    system.send_signal(signal.SIGINT)
+    output, _ = system.communicate(timeout=60)
+    assert system.returncode == 130, output
+    assert not [pid for pid in nodes if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.ros
+def test_a_wrong_parameter_ends_the_command_with_status_1_and_one_sentence(tmp_path: Path) -> None:
+    system = _start(tmp_path, "-p", "max_steps:=0")
+    output, _ = system.communicate(timeout=60)
+    assert system.returncode == 1
+    assert output.count("\n") == 1, output
+    assert "parameter 'max_steps' is 0, expected an integer in 1..inf (steps)" in output
