@@ -45,7 +45,7 @@ class Argument:
 
 ARGUMENTS = (
     Argument("backend", "sim", "what stands behind the robot and camera topics", ("sim",)),
-    Argument("task", "window_open", "task, config/tasks/<task>.yaml or a path to such a file"),
+    Argument("task", "drawer_open", "task, config/tasks/<task>.yaml or a path to such a file"),
     Argument("agent", "moto", "learning algorithm", ("moto",)),
     Argument("preset", "quick", "sizes and update budget of the agent, config/agents/<agent>_<preset>.yaml or a path"),
     Argument("run", "", "run folder; empty: runs/<task>_<agent>_<preset>_seed<seed>"),
