@@ -90,6 +90,30 @@ def test_two_episodes_in_one_bag_are_told_apart(tmp_path: Path) -> None:
     assert equal(reading.episodes[1], assembled(other))
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_the_end_of_the_episode_before_is_not_learned_from_twice(tmp_path: Path, named: bool) -> None:
+    """The recorder's pre-roll would add the last steps of each episode once more, as one of their own."""
+    before = lockstep_episode(Recipe(episode=2, start=RECIPE.start - 2 * SECOND))[-14:]
+    writer = BagWriter(tmp_path / "bag", {"episode": "3"} if named else None)
+    for sent in [*before, *MESSAGES]:
+        writer.add_topic(sent.topic, sent.type_name)
+        writer.write(sent.topic, sent.cdr(), sent.log_time)
+    writer.close()
+    (tmp_path / "bag" / "metadata.yaml").unlink()
+    reading = read_episodes(tmp_path / "bag", LAYOUT)
+    assert len(reading.episodes) == 1
+    assert equal(reading.episodes[0], WHOLE)
+    assert any("episode 2: only its end is in bag" in text for text in reading.problems) != named
+    assert reading.report.counts["foreign"] > 0
+
+
+def test_the_latched_state_of_the_episode_before_is_no_episode(tmp_path: Path) -> None:
+    latched = lockstep_episode(Recipe(episode=2, start=RECIPE.start - 20 * SECOND))[-1]
+    reading = read(tmp_path, [latched, *MESSAGES])
+    assert reading.problems == []
+    assert equal(reading.episodes[0], WHOLE)
+
+
 def test_namespace_is_found(tmp_path: Path) -> None:
     """A bag of a robot in a namespace would seem empty."""
     spaced = [replace(sent, topic=f"/left{sent.topic}") for sent in MESSAGES]

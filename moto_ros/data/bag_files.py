@@ -9,12 +9,14 @@ from typing import Any
 import yaml
 
 from moto_ros.data.layout import Problems
-from moto_ros.data.mcap_stream import Stored, read_mcap
+from moto_ros.data.mcap_stream import Stored, first_metadata, read_mcap
 from moto_ros.data.sqlite_stream import read_sqlite
 from moto_ros.errors import MotoError
 
 READERS = {".mcap": read_mcap, ".db3": read_sqlite}
 METADATA = "metadata.yaml"
+META_RECORD = "moto_ros"
+"""Name of the record at the start of an MCAP file that holds what the recorder says of the bag."""
 MAX_METADATA = 4_000_000
 """Characters of metadata.yaml that are read."""
 
@@ -81,6 +83,15 @@ def _listed_files(bag: Path, problems: Problems) -> list[str]:
         )
     names = facts.get("relative_file_paths")
     return [PurePath(str(name)).name for name in names] if isinstance(names, list) else []
+
+
+def bag_meta(bag: Path) -> dict[str, str]:
+    """Return what the recorder said of a bag (`BagWriter`'s `meta`); empty for bags of other programs."""
+    custom = (read_metadata(bag) or {}).get("custom_data") if bag.is_dir() else None
+    if isinstance(custom, dict) and custom:
+        return {str(key): str(value) for key, value in custom.items()}
+    files = sorted(bag.glob("*.mcap")) if bag.is_dir() else [bag]
+    return next((meta for path in files if (meta := first_metadata(path, META_RECORD))), {})
 
 
 def read_metadata(bag: Path) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from rosbags.serde import SerdeError
 
 from moto_ros.config import unknown_parameter
 from moto_ros.data.assembler import EpisodeAssembler
-from moto_ros.data.bag_files import read_messages
+from moto_ros.data.bag_files import bag_meta, read_messages
 from moto_ros.data.decode import decode_image
 from moto_ros.data.definitions import embedded_type
 from moto_ros.data.episode import Episode
@@ -26,7 +26,7 @@ from moto_ros.data.fields import message_stamp
 from moto_ros.data.layout import Problems, StepLayout, TopicMap
 from moto_ros.data.mcap_stream import Stored, Topic
 from moto_ros.data.pool import MessagePool
-from moto_ros.data.report import AssemblyReport, Usage, tally
+from moto_ros.data.report import AssemblyReport, tally
 from moto_ros.data.roles import RoleFinder
 from moto_ros.data.tick_assembler import TickAssembler
 from moto_ros.errors import MotoError
@@ -97,6 +97,7 @@ class _Feed:
         self.waiting: deque[tuple[str, int | None, Future[np.ndarray]]] = deque()
 
     def run(self, workers: ThreadPoolExecutor) -> None:
+        """Read the bag from end to end."""
         for stored in read_messages(self.bag, self.problems):
             topic, time, data = stored
             facts = self._noted(topic, time, len(data))
@@ -165,33 +166,48 @@ def _brief(error: Exception) -> str:
 
 def _assembled(feed: _Feed, topics: TopicMap) -> BagReading:
     pool, problems = feed.pool, feed.problems.sentences()
-    foreign = len(pool.commands) > 0 and not pool.actions
-    episodes, counts = (_from_ticks if foreign else _from_steps)(pool, topics, problems)
+    if len(pool.commands) and not pool.actions:
+        episodes, counts = _from_ticks(pool, problems)
+    else:
+        episodes, counts = _from_steps(feed, topics, problems)
     problems += pool.problems.sentences()
     if not episodes and feed.facts:
         problems.append(f"{feed.bag.name}: gives no step; mend what is said above, or map its topics")
     return BagReading(feed.bag, episodes, problems, AssemblyReport(dict(counts), problems), list(feed.facts.values()))
 
 
-def _from_ticks(pool: MessagePool, _: TopicMap, problems: list[str]) -> tuple[list[Episode], Counter[str]]:
+def _from_ticks(pool: MessagePool, problems: list[str]) -> tuple[list[Episode], Counter[str]]:
     ticks = TickAssembler(pool)
     episodes = ticks.parts()
     problems += ticks.problems.sentences()
     return episodes, tally(pool, [ticks.used])
 
 
-def _from_steps(pool: MessagePool, topics: TopicMap, problems: list[str]) -> tuple[list[Episode], Counter[str]]:
+def _from_steps(feed: _Feed, topics: TopicMap, problems: list[str]) -> tuple[list[Episode], Counter[str]]:
     """Assemble every episode of a bag in the contract's form; those an operator discarded are left out, and said."""
-    episodes: list[Episode] = []
-    usages: list[Usage] = []
-    late = 0
-    for assembler in (EpisodeAssembler(pool.layout, number, pool) for number in pool.episodes()):
-        episodes += _kept(assembler, topics, problems)
-        usages.append(assembler.used)
-        late += assembler.strays()["late"]
-    counts = tally(pool, usages)
-    counts["late"] += late
+    pool = feed.pool
+    numbers = _own_episodes(feed.bag, pool, problems)
+    assemblers = [EpisodeAssembler(pool.layout, number, pool) for number in numbers]
+    episodes = [episode for assembler in assemblers for episode in _kept(assembler, topics, problems)]
+    counts = tally(pool, [assembler.used for assembler in assemblers])
+    counts["late"] += sum(assembler.strays()["late"] for assembler in assemblers)
+    counts["foreign"] = sum(len(pool.actions.get(n, ())) for n in pool.episodes() if n not in numbers)
     return episodes, counts
+
+
+def _own_episodes(bag: Path, pool: MessagePool, problems: list[str]) -> list[int]:
+    """Return the episodes that a bag is about.
+
+    A recorder writes the moments before an episode too, which may hold the last steps of the one before; those are in
+    that one's own bag.
+    """
+    found, named = pool.episodes(), bag_meta(bag).get("episode", "")
+    if named.isdecimal() and int(named) in found:
+        return [int(named)]
+    tails = [number for number in found if len(found) > 1 and 0 not in pool.actions.get(number, {0: None})]
+    for number in tails:
+        problems.append(f"episode {number}: only its end is in {bag.name}, beside other episodes; it is left out")
+    return [number for number in found if number not in tails]
 
 
 def _kept(assembler: EpisodeAssembler, topics: TopicMap, problems: list[str]) -> Iterator[Episode]:

@@ -14,6 +14,7 @@ from mcap.exceptions import McapError
 from mcap.writer import CompressionType, Writer
 
 from moto_ros import __version__
+from moto_ros.data.bag_files import META_RECORD
 from moto_ros.data.bag_index import count_on_disk
 from moto_ros.data.bag_metadata import Qos, TopicEntry, metadata_text, sync_folder, write_temporary
 from moto_ros.data.definitions import definition, type_hash
@@ -55,8 +56,10 @@ class BagWriter:
     """
 
     def __init__(self, folder: Path, meta: Mapping[str, str] | None = None, flush_period: float = 1.0) -> None:
-        """Create the bag's folder, which must be new or empty; `meta` goes to metadata.yaml's custom_data.
+        """Create the bag's folder, which must be new or empty.
 
+        `meta` is what others need to know of the bag, e.g. `episode`; it is kept at the start of the file, where a kill
+        does not reach it, and in metadata.yaml's custom_data.
         `flush_period` (s) is the most that a kill or a power failure may cost.
         """
         self.folder, self.flush_period = folder, flush_period
@@ -78,6 +81,7 @@ class BagWriter:
             self._file = self.path.open("wb")
             self._mcap = Writer(self._file, chunk_size=CHUNK_SIZE, compression=CompressionType.NONE)
             self._mcap.start("ros2", f"moto_ros {__version__}")
+            self._mcap.add_metadata(META_RECORD, self._meta)
             self._file.flush()
             sync_folder(self.folder)
             sync_folder(self.folder.parent)

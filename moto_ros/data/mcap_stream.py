@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,7 +13,7 @@ import lz4.frame
 import zstandard
 from mcap.exceptions import McapError
 from mcap.reader import SeekingReader
-from mcap.records import Channel, Chunk, McapRecord, Message, Schema, Statistics
+from mcap.records import Channel, Chunk, Header, McapRecord, Message, Metadata, Schema, Statistics
 from mcap.stream_reader import StreamReader, breakup_chunk
 from mcap.summary import Summary
 
@@ -55,12 +56,15 @@ class _Capped:
         self.file, self.size = file, size
 
     def read(self, length: int) -> bytes:
+        """Return at most `length` bytes."""
         return self.file.read(max(0, min(length, self.size - self.file.tell())))
 
     def seek(self, offset: int, whence: int = 0) -> int:
+        """Move as `io.IOBase.seek` does."""
         return self.file.seek(offset, whence)
 
     def tell(self) -> int:
+        """Return the position in bytes."""
         return self.file.tell()
 
 
@@ -91,6 +95,7 @@ class _Seen:
         self.indexed = False
 
     def messages(self, records: list[McapRecord]) -> Iterator[Stored]:
+        """Yield the messages among records, and remember what describes them."""
         for record in records:
             if isinstance(record, Message):
                 topic = self._topic(record.channel_id)
@@ -182,6 +187,21 @@ def _stated_size(chunk: Chunk) -> int:
     if chunk.compression == "lz4":
         return int(lz4.frame.get_frame_info(chunk.data)["content_size"])
     return len(chunk.data)
+
+
+def first_metadata(path: Path, name: str) -> dict[str, str]:
+    """Return the metadata record `name` if it stands before the first data of an MCAP file, else an empty dict."""
+    if path.suffix != ".mcap":
+        return {}
+    try:
+        with path.open("rb") as file:
+            capped: Any = _Capped(file, path.stat().st_size)
+            reader = StreamReader(capped, emit_chunks=True, record_size_limit=MAX_RECORD)
+            head = takewhile(lambda record: isinstance(record, (Header, Metadata)), reader.records)
+            found = (record for record in head if isinstance(record, Metadata) and record.name == name)
+            return dict(next(found).metadata)
+    except (*UNREADABLE, StopIteration):
+        return {}
 
 
 def read_summary(path: Path) -> Summary | None:

@@ -169,6 +169,9 @@ class MessagePool:
         self.problems.add(kind, sentence)
 
     def episodes(self) -> list[int]:
-        """Return the numbers of all episodes that a step, a reward or an ending was seen of, sorted."""
+        """Return the numbers of all episodes that steps or rewards were seen of, sorted; else of those that ended.
+
+        The state of an episode alone may be the latched one of the episode before.
+        """
         ended = {number for number, phase in self.phases.items() if phase.ended}
-        return sorted(ended | set(self.actions) | set(self.rewards))
+        return sorted(set(self.actions) | set(self.rewards) or ended)

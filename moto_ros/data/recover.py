@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from moto_ros.data.bag_files import METADATA, find_bags, read_messages
+from moto_ros.data.bag_files import METADATA, bag_meta, find_bags, read_messages
 from moto_ros.data.bag_metadata import sync_folder
 from moto_ros.data.bag_writer import BagWriter, Counts
 from moto_ros.data.layout import Problems
@@ -19,7 +19,7 @@ def needs_recovery(bag: Path) -> bool:
     return bool(files) and (not (bag / METADATA).is_file() or any(read_summary(path) is None for path in files))
 
 
-def recover_bag(bag: Path, meta: dict[str, str] | None = None) -> tuple[Counts, list[str]]:
+def recover_bag(bag: Path) -> tuple[Counts, list[str]]:
     """Rewrite a bag folder from its readable messages; return what was kept, and a sentence for each loss.
 
     The old data stay until the new ones are durable; killed in between, it can be called again.
@@ -27,7 +27,7 @@ def recover_bag(bag: Path, meta: dict[str, str] | None = None) -> tuple[Counts, 
     problems = Problems()
     work = bag.with_name(f".{bag.name}.recovering") / bag.name
     shutil.rmtree(work.parent, ignore_errors=True)
-    writer = BagWriter(work, {"recovered": "true", **(meta or {})})
+    writer = BagWriter(work, {**bag_meta(bag), "recovered": "true"})
     for topic, stamp, data in read_messages(bag, problems):
         writer.add_topic(topic.name, topic.type_name, topic.definition or None)
         writer.write(topic.name, data, stamp)
