@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Iterable
+from collections.abc import Container
 
 from moto_ros.bringup import ARGUMENTS, Argument
 
 OVERRIDES = "parameters"
 """The argument that collects parameter overrides; on the command line it is -p, as often as needed."""
 
+NAMES = tuple(argument.name for argument in ARGUMENTS)
 
-def add_arguments(parser: argparse.ArgumentParser, without: Iterable[str] = ()) -> None:
-    """Add every system argument but those named in `without` as an option of the same name, and -p."""
+
+def add_arguments(parser: argparse.ArgumentParser, only: Container[str] = NAMES) -> None:
+    """Add the system arguments, or `only` those named, as options of the same name, and -p."""
     for argument in ARGUMENTS:
-        if argument.name not in {*without, OVERRIDES}:
+        if argument.name in only and argument.name != OVERRIDES:
             _add(parser, argument)
     parser.add_argument(
         "-p",
@@ -36,7 +38,6 @@ def _add(parser: argparse.ArgumentParser, argument: Argument) -> None:
 
 def given_arguments(options: argparse.Namespace) -> dict[str, str]:
     """Return the system arguments that the user gave, as `bringup.resolve` takes them."""
-    names = [argument.name for argument in ARGUMENTS if argument.name != OVERRIDES]
-    given = {name: getattr(options, name, None) for name in names}
+    given = {name: getattr(options, name, None) for name in NAMES if name != OVERRIDES}
     overrides = {OVERRIDES: shlex.join(options.parameter)} if options.parameter else {}
     return {name: value for name, value in given.items() if value is not None} | overrides

@@ -7,7 +7,6 @@ import json
 from dataclasses import asdict
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,6 +14,7 @@ from moto_ros.cli.checks.finding import Finding, Level
 from moto_ros.cli.checks.machine import check_machine
 from moto_ros.cli.checks.python import check_python
 from moto_ros.cli.checks.ros import check_ros
+from moto_ros.cli.console import console
 
 SIGNS = {Level.OK: "[green]ok[/]", Level.NOTE: "[yellow]note[/]", Level.MISSING: "[red]missing[/]"}
 
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        Console().print(_table(findings))
+        console().print(_table(findings))
     return int(any(finding.level is Level.MISSING for finding in findings))
 
 

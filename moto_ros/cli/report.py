@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from moto_ros.cli.console import console
 from moto_ros.training.comparison import run_rows
 from moto_ros.training.history import History
 from moto_ros.training.report import write_report
@@ -34,6 +34,6 @@ def report_on(runs: Sequence[Path], output: Path | None = None) -> int:
     table = Table(*COLUMNS, box=box.SIMPLE_HEAD)
     for row in run_rows([History(run) for run in runs]):
         table.add_row(*map(str, row))
-    Console().print(table)
+    console().print(table)
     print(f"report: {page}")
     return 0

@@ -1,0 +1,110 @@
+"""`moto bag info BAG...`: what bags hold, as the learner would read them, and what is wrong with them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from moto_ros.bringup import resolve
+from moto_ros.cli.arguments import add_arguments, given_arguments
+from moto_ros.cli.console import console
+from moto_ros.config import build
+from moto_ros.data.bag_files import find_bags
+from moto_ros.data.bag_info import BagFacts, EpisodeRow, TopicRow, bag_facts
+from moto_ros.data.layout import StepLayout, TopicMap
+from moto_ros.nodes.learning_settings import trainer_settings
+from moto_ros.nodes.settings import part
+
+MAPPING = ("task", "parameters", "preset", "agent")
+"""Arguments that say how messages become steps."""
+
+KIB = 1024
+TOPIC_COLUMNS = ("topic", "type", "role", "messages", "rate, Hz", "longest pause, s", "KiB")
+EPISODE_COLUMNS = ("bag", "episode", "purpose", "steps", "time, s", "return", "success", "outcome", "lost steps")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-command `info` and its options."""
+    commands = parser.add_subparsers(dest="bag_command", required=True, metavar="COMMAND")
+    text = "say what bags hold and what is wrong with them; exits 1 when one gives no step to learn from"
+    info = commands.add_parser("info", help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=parser.epilog)
+    info.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="bag, or folder of bags")
+    info.add_argument("--json", action="store_true", help="print the facts as JSON")
+    add_arguments(info, only=MAPPING)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the facts of every bag that is found; return 1 when one gives no step."""
+    given = {name: value for name, value in given_arguments(options).items() if name in MAPPING}
+    layout, topics = _mapping(given) if given else (None, None)
+    found = [bag_facts(bag, layout, topics) for folder in options.bags for bag in find_bags(folder)]
+    if options.json:
+        print(json.dumps([facts.as_json() for facts in found], indent=1))
+    else:
+        _show(found)
+    return int(not all(facts.episodes for facts in found))
+
+
+def _mapping(given: dict[str, str]) -> tuple[StepLayout, TopicMap]:
+    """Return what the trainer would read these bags with; without any argument the bag's own contents decide."""
+    (trainer,) = resolve("pretrain", given).processes
+    settings = build(trainer_settings({"agent_name": given.get("agent", "moto")}), trainer.parameters, "trainer")
+    return part(settings, StepLayout), settings.topics
+
+
+def _show(found: Sequence[BagFacts]) -> None:
+    screen = console()
+    if len(found) == 1:
+        screen.print(_topics(found[0].topics))
+    rows = [(Path(facts.bag).name, episode) for facts in found for episode in facts.episodes]
+    if rows:
+        screen.print(_episodes(rows))
+    screen.print(escape(_summary(found)))
+    for sentence in _problems(found):
+        screen.print(f"[yellow]problem[/] {escape(sentence)}", soft_wrap=True)
+
+
+def _topics(rows: Sequence[TopicRow]) -> Table:
+    table = Table(*TOPIC_COLUMNS, box=box.SIMPLE_HEAD)
+    for row in rows:
+        rate, pause = f"{row.rate:.1f}", f"{row.longest_pause:.3f}"
+        table.add_row(row.name, row.type_name, row.role or "-", str(row.count), rate, pause, f"{row.bytes / KIB:.0f}")
+    return table
+
+
+def _episodes(rows: Sequence[tuple[str, EpisodeRow]]) -> Table:
+    table = Table(*EPISODE_COLUMNS, box=box.SIMPLE_HEAD)
+    for bag, row in rows:
+        name = f"{row.id}" if not row.part else f"{row.id} part {row.part}"
+        facts = (str(row.steps), f"{row.duration:.1f}", f"{row.total_reward:g}", "yes" if row.success else "no")
+        table.add_row(bag, name, row.purpose or "-", *facts, row.outcome or "-", str(row.lost_steps))
+    return table
+
+
+def _summary(found: Sequence[BagFacts]) -> str:
+    rows = [episode for facts in found for episode in facts.episodes]
+    size = sum(facts.bytes for facts in found) / KIB**2
+    solved, steps = sum(row.success for row in rows), sum(row.steps for row in rows)
+    held = f"{len(rows)} episodes, {solved} successful, {steps} steps"
+    return f"{len(found)} bags, {size:.1f} MiB: {held}; {_fates(found)}"
+
+
+def _fates(found: Sequence[BagFacts]) -> str:
+    """Return what became of the messages, without the fates that befell none."""
+    counts: Counter[str] = Counter()
+    for facts in found:
+        counts.update(facts.counts)
+    return f"messages: {', '.join(f'{count} {name}' for name, count in counts.most_common() if count) or 'none'}"
+
+
+def _problems(found: Sequence[BagFacts]) -> Iterator[str]:
+    for facts in found:
+        name = Path(facts.bag).name
+        yield from (text if text.startswith(name) else f"{name}: {text}" for text in facts.problems)

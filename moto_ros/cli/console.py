@@ -1,0 +1,17 @@
+"""Where the commands print their tables."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rich.console import Console
+
+WIDTH_OF_FILES = 160
+"""Columns where no terminal tells: a table in a file or a pipe shall not lose its ends."""
+
+
+def console() -> Console:
+    """Return a console as wide as the terminal, or as COLUMNS says, or wide enough for a file."""
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if known else WIDTH_OF_FILES)
