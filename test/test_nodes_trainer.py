@@ -82,7 +82,7 @@ def finish(graph: Graph, timeout: float = 90.0) -> None:
 def episodes(run: Path) -> list[dict[str, Any]]:
     """Return the rows of metrics about episodes."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [row for row in rows if row["event"] == "episode" and row["purpose"] != "demonstration"]
+    return [row for row in rows if row["kind"] == "episode" and row["purpose"] != "demonstration"]
 
 
 def keys_live(run: Path) -> dict[str, str]:
@@ -111,7 +111,8 @@ def test_a_run_learns_offline_then_online_and_what_it_saw_live_equals_the_bags_t
     live = keys_live(tmp_path)
     assert sorted(live) == ["episode_000000", "episode_000001"]
     assert live == keys_from_bags(tmp_path)
-    assert [step["version"] for step in world.moved[::STEPS]] == [1, 1, 2, 3]
+    used = list(dict.fromkeys((step["episode"], step["version"]) for step in world.moved))
+    assert used == [(1_000_000, 1), (0, 1), (1, 2), (1_001_000, 3)]
     phases = [status.phase for status in statuses]
     assert {TrainingStatus.PHASE_OFFLINE, TrainingStatus.PHASE_ONLINE} < set(phases)
 
