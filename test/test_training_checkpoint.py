@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from moto_ros.errors import MotoError
-from moto_ros.training.checkpoint import CheckpointFolder, Identity
+from moto_ros.training.checkpoint import CheckpointFolder, Identity, restore_global_rng
 from moto_ros.training.files import sha256_of
 
 WHO = Identity("clone", "0123")
@@ -43,6 +43,18 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert torch.equal(found.agent["part"], torch.tensor([2, 3]))
     assert found.state == {"rounds": 3}
     assert folder_of(tmp_path / "empty").load() is None
+
+
+def test_the_global_generator_goes_on_where_it_was(tmp_path: Path) -> None:
+    """An agent that draws from PyTorch's own generator would not resume to the bit."""
+    folder = folder_of(tmp_path)
+    folder.save(tensors(1), {})
+    expected = torch.rand(3)
+    torch.manual_seed(99)
+    found = folder.load()
+    assert found is not None
+    restore_global_rng(found.rng)
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from training_support import PointWorld, play_with, store_maker
 
 from moto_ros.agents.interface import Spaces
 from moto_ros.agents.moto.config import MotoSettings
+from moto_ros.config import write_parameters
 from moto_ros.errors import MotoError
 from moto_ros.training.direct import carry_out
 from moto_ros.training.files import canonical, read_json
@@ -56,6 +57,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         session.add_demonstration(world.play(world.expert, index, 2_000_000 + index), None)
     carry_out(session, play_with(session, camera=True))
     session.close()
+    values = {"world": "metaworld/window-open-v3", "policy.explore": "always"}
+    write_parameters(path / "config" / "finetune" / "policy.yaml", "/arm/policy", values)
     return path
 
 
@@ -100,8 +103,18 @@ def test_the_page_says_what_was_measured(finished: Path, page: Path) -> None:
     (before, after) = (row for row in read_metrics(finished / "metrics.jsonl") if row["kind"] == "evaluation")
     assert f"{100 * before['success_rate']:.0f} % 95 % [{100 * before['low']:.0f}," in text
     assert f"{after['successes']} of" in text or f"{100 * after['success_rate']:.0f} %" in text
-    for expected in ("seed 0", "n = 2", "same 2 start states", "torch", "agent.horizon 3", "3 episodes", "moto_ros"):
+    for expected in (
+        "seed 0",
+        "n = 2",
+        "same 2 start states",
+        "torch",
+        "agent.horizon 3",
+        "3 episodes",
+        "moto_ros",
+        "window-open-v3",
+    ):
         assert expected in text
+    assert "evaluations (sampled actions)" in text
     assert "One seed" in text
 
 

@@ -38,12 +38,16 @@ def single_page(history: History) -> dict[str, Any]:
 
 def subtitle(history: History) -> str:
     """Return agent, task where known, seed and when the run began."""
-    task = next(
-        (str(value) for name, value in shipped_settings(history) if name.split(".")[-1] in ("task", "world")), ""
-    )
+    task = parameter_of(history, "world")
     started = history.identity["sessions"][0]["started"][:16].replace("T", " ")
     parts = [str(history.configuration.get("agent.name", "")), task, f"seed {history.seed}", started]
     return " · ".join(part for part in parts if part)
+
+
+def parameter_of(history: History, name: str, otherwise: str = "") -> str:
+    """Return the first value of a parameter, whatever its node and group, in the parameter files of the run."""
+    found = (value for known, value in shipped_settings(history) if known.split(": ")[-1].split(".")[-1] == name)
+    return str(next(found, otherwise))
 
 
 def tiles(history: History) -> list[Tile]:
@@ -83,8 +87,8 @@ def success_section(history: History) -> Section:
     section, plots = Section("Success"), history.run.plots
     if history.evaluations or history.online:
         caption = (
-            f"Success over gradient updates. Ticks at the top and bottom are the {len(history.online)} online "
-            "episodes, sampled actions; dots are evaluations, mode of the policy, with Wilson 95 % intervals."
+            f"Success over gradient updates. Ticks at top and bottom are the {len(history.online)} online episodes; "
+            f"dots are evaluations ({evaluated_by(history)}) with Wilson 95 % intervals."
         )
         figure = curves.learning_curve(history)
         section.pictures.append(picture(figure, plots / "learning_curve.png", "Learning curve", caption))
@@ -96,6 +100,11 @@ def success_section(history: History) -> Section:
         caption = f"Return of each of {len(history.online)} online episodes; reward 1 in each step with success."
         section.pictures.append(picture(curves.returns(history), plots / "returns.png", "Returns", caption))
     return section
+
+
+def evaluated_by(history: History) -> str:
+    """Return how the policy chose its actions in evaluations, by the policy node's parameter `explore`."""
+    return "sampled actions" if parameter_of(history, "explore") == "always" else "mode of the policy"
 
 
 def learning_section(history: History) -> Section:
@@ -198,14 +207,15 @@ def configuration_section(history: History) -> Section:
 
 
 def shipped_settings(history: History) -> list[tuple[str, Any]]:
-    """Return every parameter in `config/*.yaml` as `<file>: <name>`; files that are no parameter files are left out."""
+    """Return every parameter in `config/**/<node>.yaml` as `<file>: <name>`; other YAML files are left out."""
     found: list[tuple[str, Any]] = []
-    for path in sorted(history.run.config.glob("*.yaml")):
+    for path in sorted(history.run.config.rglob("*.yaml")):
         try:
-            values = read_parameters(path)
+            values = read_parameters(path, path.stem)
         except MotoError:
             continue
-        found += [(f"{path.stem}: {name}", value) for name, value in values.items()]
+        label = path.relative_to(history.run.config).with_suffix("")
+        found += [(f"{label}: {name}", value) for name, value in values.items()]
     return found
 
 

@@ -88,6 +88,7 @@ class Session:
         store = make_store(None if found is None else found.state["replay"])
         session = cls(run, agent, settings, agent_settings, store)
         if found is None:
+            torch.manual_seed(settings.seed)
             session.metrics.log.rewind(0)
         else:
             session._restore(found)
