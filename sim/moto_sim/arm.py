@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -11,11 +12,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ArmNames:
-    """What a model calls its arm: base and hand body, arm joints from the base outwards."""
+    """What a model calls its arm: base and hand body, arm joints from the base outwards.
+
+    `tool` is a site on the hand that is the end effector; without it the hand's own frame is.
+    """
 
     base: str
     hand: str
     joints: tuple[str, ...]
+    tool: str = ""
 
 
 def _subtree_geoms(model: mujoco.MjModel, body: int) -> np.ndarray:
@@ -34,11 +39,12 @@ class Arm:
         """Look the names up in the model."""
         self._model, self._data = model, data
         self._base, self._hand = model.body(names.base).id, model.body(names.hand).id
+        self._tool = model.site(names.tool).id if names.tool else None
         joints = [model.joint(name).id for name in names.joints]
         self._position, self._velocity = model.jnt_qposadr[joints], model.jnt_dofadr[joints]
         self._hand_geoms = _subtree_geoms(model, self._hand)
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state(self) -> dict[str, Any]:
         """Return the fields of a Snapshot that describe the arm, as copies."""
         wrench = self._wrench()
         linear, angular = self._twist()
@@ -60,24 +66,30 @@ class Arm:
 
     @property
     def _point(self) -> np.ndarray:
-        """World position of the hand (3,)."""
-        return self._data.xpos[self._hand]
+        """World position of the end effector (3,)."""
+        return self._data.xpos[self._hand] if self._tool is None else self._data.site_xpos[self._tool]
 
     def _quaternion(self) -> np.ndarray:
-        """Orientation of the hand in the base frame as xyzw; MuJoCo's own order is wxyz."""
+        """Orientation of the end effector in the base frame as xyzw; MuJoCo's own order is wxyz."""
         inverse, result = np.empty(4), np.empty(4)
         mujoco.mju_negQuat(inverse, self._data.xquat[self._base])
         mujoco.mju_mulQuat(result, inverse, self._data.xquat[self._hand])
+        if self._tool is not None:
+            # From the body's quaternion and not the site's matrix: a matrix would let the sign jump.
+            mujoco.mju_mulQuat(result, result.copy(), self._model.site_quat[self._tool])
         return np.roll(result, -1)
 
     def _twist(self) -> tuple[np.ndarray, np.ndarray]:
-        """Linear and angular velocity of the hand along world axes."""
+        """Linear and angular velocity of the end effector along world axes."""
+        kind, index = mujoco.mjtObj.mjOBJ_XBODY, self._hand
+        if self._tool is not None:
+            kind, index = mujoco.mjtObj.mjOBJ_SITE, self._tool
         twist = np.empty(6)
-        mujoco.mj_objectVelocity(self._model, self._data, mujoco.mjtObj.mjOBJ_XBODY, self._hand, twist, 0)
+        mujoco.mj_objectVelocity(self._model, self._data, kind, index, twist, 0)
         return twist[3:], twist[:3]
 
     def _wrench(self) -> np.ndarray:
-        """Force and torque that contacts put on the hand, about its position, along world axes (6,)."""
+        """Force and torque that contacts put on the hand, about the end effector, along world axes (6,)."""
         total = np.zeros(6)
         geoms = self._data.contact.geom
         touching = np.isin(geoms, self._hand_geoms)
@@ -87,7 +99,7 @@ class Arm:
         return total
 
     def _contact_wrench(self, index: int) -> np.ndarray:
-        """Force and torque of one contact on its second geom, about the hand, along world axes (6,)."""
+        """Force and torque of one contact on its second geom, about the end effector, along world axes (6,)."""
         local, contact = np.zeros(6), self._data.contact[index]
         mujoco.mj_contactForce(self._model, self._data, index, local)
         axes = contact.frame.reshape(3, 3).T
