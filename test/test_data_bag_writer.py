@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mcap.reader import make_reader
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import Reader
 from support.bags import Recipe, lockstep_episode, write_bag
@@ -52,6 +53,9 @@ def test_metadata_has_the_form_that_humble_to_kilted_read(tmp_path: Path) -> Non
     qos = yaml.safe_load(facts["topics_with_message_count"][0]["topic_metadata"]["offered_qos_profiles"])
     assert qos[0]["reliability"] == 1
     assert qos[0]["deadline"] == {"sec": 9223372036, "nsec": 854775807}
+    with (tmp_path / "episode" / "episode_0.mcap").open("rb") as file:
+        records = {record.name: record.metadata for record in make_reader(file).iter_metadata()}
+    assert yaml.safe_load(records["rosbag2"]["serialized_metadata"]) == facts
 
 
 def test_definition_is_the_concatenation_that_rosbag2_embeds() -> None:
@@ -141,6 +145,20 @@ def test_a_killed_recording_is_mended(tmp_path: Path) -> None:
     with AnyReader([bag]) as reader:
         assert len(list(reader.messages())) == 100
     assert find_bags(tmp_path) == [bag]
+
+
+def test_a_recovery_that_is_killed_is_done_again(tmp_path: Path) -> None:
+    """Half a recovery would be taken for a bag, or hide the old data."""
+    bag = tmp_path / "bags" / "episode"
+    killed_recording(bag)
+    half = tmp_path / "bags" / ".episode.recovering" / "episode"
+    half.mkdir(parents=True)
+    (half / "episode_0.mcap").write_bytes((bag / "episode_0.mcap").read_bytes()[:500])
+    assert find_bags(tmp_path) == [bag]
+    assert list(recover_all(tmp_path / "bags")) == [bag]
+    assert not half.parent.exists()
+    with AnyReader([bag]) as reader:
+        assert len(list(reader.messages())) == 100
 
 
 FULL = """

@@ -28,12 +28,17 @@ def find_bags(folder: Path) -> list[Path]:
     """
     if folder.is_file() or _is_bag(folder):
         return [folder]
-    found = sorted(path for path in folder.rglob("*") if path.is_dir() and _is_bag(path)) if folder.is_dir() else []
+    found = sorted(path for path in folder.rglob("*") if _is_bag(path) and not _hidden(path, folder))
     loose = sorted(_storage_files(folder)) if folder.is_dir() else []
     if not found and not loose:
         state = "holds no bag" if folder.is_dir() else "does not exist"
         raise MotoError(f"{folder}: {state}, expected rosbag2 folders (metadata.yaml, .mcap or .db3); check the path")
     return found or loose
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    """Whether a path lies in a folder that is work in progress, such as that of a recovery that was killed."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _is_bag(folder: Path) -> bool:

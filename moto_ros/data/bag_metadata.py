@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ class TopicEntry:
 def metadata_text(
     file_name: str, entries: list[TopicEntry], first_ns: int, last_ns: int, custom: Mapping[str, str]
 ) -> str:
-    """Return the content of metadata.yaml for a bag of one MCAP file."""
+    """Return what rosbag2 calls the serialized metadata of a bag of one MCAP file, as YAML."""
     total = sum(entry.count for entry in entries)
     times = {
         "starting_time": {"nanoseconds_since_epoch": first_ns},
@@ -89,7 +90,12 @@ def metadata_text(
         "custom_data": dict(custom) or None,
         "ros_distro": os.environ.get("ROS_DISTRO", ""),
     }
-    return yaml.dump({"rosbag2_bagfile_information": facts}, Dumper=Plain, sort_keys=False)
+    return yaml.dump(facts, Dumper=Plain, sort_keys=False)
+
+
+def file_text(metadata: str) -> str:
+    """Return the content of metadata.yaml for serialized metadata."""
+    return f"rosbag2_bagfile_information:\n{textwrap.indent(metadata, '  ')}"
 
 
 def _topic(entry: TopicEntry) -> dict[str, Any]:

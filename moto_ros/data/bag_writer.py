@@ -14,9 +14,9 @@ from mcap.exceptions import McapError
 from mcap.writer import CompressionType, Writer
 
 from moto_ros import __version__
-from moto_ros.data.bag_files import META_RECORD
+from moto_ros.data.bag_files import META_RECORD, METADATA
 from moto_ros.data.bag_index import count_on_disk
-from moto_ros.data.bag_metadata import Qos, TopicEntry, metadata_text, sync_folder, write_temporary
+from moto_ros.data.bag_metadata import Qos, TopicEntry, file_text, metadata_text, sync_folder, write_temporary
 from moto_ros.data.definitions import definition, type_hash
 from moto_ros.errors import MotoError
 
@@ -140,15 +140,18 @@ class BagWriter:
 
         Raises MotoError when the disk refuses; what was flushed before stays readable.
         """
+        metadata = self._metadata()
         try:
+            # From Jazzy on, rosbag2 takes from this record which version the QoS profiles are written in.
+            self._mcap.add_metadata("rosbag2", {"serialized_metadata": metadata})
             self._mcap.finish()
             self._file.flush()
             with ThreadPoolExecutor(1) as other:  # the disk takes two requests at once in the time of one
                 synced = other.submit(os.fsync, self._file.fileno())
-                temporary = write_temporary(self.folder / "metadata.yaml", self._metadata())
+                temporary = write_temporary(self.folder / METADATA, file_text(metadata))
             synced.result()
             self._file.close()
-            temporary.replace(self.folder / "metadata.yaml")
+            temporary.replace(self.folder / METADATA)
             sync_folder(self.folder)
         except OSError as error:
             raise self._disk_error(error) from error
