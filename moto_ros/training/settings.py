@@ -15,6 +15,8 @@ from moto_ros.errors import MotoError
 OPERATIONAL = frozenset(
     {
         "online_episodes",
+        "evaluate_before",
+        "evaluate_after",
         "checkpoint_every",
         "checkpoint_rounds",
         "keep_checkpoints",
