@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 from metaworld.policies import ENV_POLICY_MAP
@@ -25,7 +26,8 @@ class Expert:
                 f"world {type(world).__name__} has no scripted expert, expected a metaworld/<task>; record "
                 "demonstrations by hand or choose another task"
             )
-        self._world, self._policy = world, ENV_POLICY_MAP[world.task]()
+        policy: Any = ENV_POLICY_MAP[world.task]
+        self._world, self._policy = world, policy()
 
     def action(self) -> np.ndarray:
         """Return what the script does now, float32 (A,) in [-1, 1], without noise."""

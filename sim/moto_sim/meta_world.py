@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
@@ -80,7 +82,7 @@ class MetaWorld(MujocoWorld):
         """Let each reset draw the objects anew, show the goal to the expert, and set no step limit."""
         env = self._env
         env._freeze_rand_vec, env._partially_observable, env._set_task_called = False, False, True
-        env.seeded_rand_vec, env.max_path_length = True, np.inf
+        env.seeded_rand_vec, env.max_path_length = True, sys.maxsize
         # The bounds that observations are clipped to were computed for a hidden goal, and cached.
         vars(env).pop("sawyer_observation_space", None)
 

@@ -95,7 +95,8 @@ def make_world(name: str, image_size: int | tuple[int, int] = 64, **options: Any
     known = [key for key in inspect.signature(cls).parameters if key not in ("task", "image_size")]
     for key in options:
         if key not in known:
-            raise MotoError(f"option '{key}' of world '{name}' is unknown, expected one of {closest(key, known)}")
+            near = closest(key, known) or "none"
+            raise MotoError(f"option '{key}' of world '{name}' is unknown, expected one of: {near}")
     task = name.partition("/")[2]
     if task not in cls.tasks():
         raise MotoError(f"world '{name}' has no such task, expected one of {closest(task, list(cls.tasks()))}")
