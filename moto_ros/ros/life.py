@@ -45,6 +45,7 @@ def run(make: Callable[[], Node], arguments: Sequence[str] | None = None) -> int
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     finally:
+        _ignore_signals()  # a second one must not cut the tidying short
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
@@ -69,3 +70,8 @@ def _raise_on_signals() -> None:
 
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
+
+
+def _ignore_signals() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
