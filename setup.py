@@ -33,7 +33,7 @@ setup(
     package_data={PACKAGE: ["py.typed", "training/*.html.j2"]},
     python_requires=">=3.10",
     install_requires=requirements("run"),
-    extras_require={name: requirements(name) for name in ("sim", "dev")},
+    extras_require={"dev": requirements("dev")},
     zip_safe=False,
     maintainer="moto_ros maintainers",
     maintainer_email="maintainers@moto-ros.org",

@@ -1,8 +1,19 @@
 """Installs moto_sim as an ament_python package."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 from setuptools import setup
 
 NAME = "moto_sim"
+
+
+def requirements() -> list[str]:
+    """Return the lines of requirements.txt, where each dependency is named once, without comments."""
+    lines = (Path(__file__).resolve().parent / "requirements.txt").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
 
 setup(
     name=NAME,
@@ -12,8 +23,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
     ],
-    install_requires=["setuptools"],
-    extras_require={"worlds": ["mujoco==3.3.0", "metaworld==3.1.1", "gymnasium-robotics==1.4.2"]},
+    install_requires=requirements(),
     zip_safe=True,
     maintainer="moto_ros maintainers",
     maintainer_email="maintainers@moto-ros.org",

@@ -27,6 +27,7 @@ ROOMS = {
 }
 """Room -> what it must not import: without these it runs where they are not installed."""
 
+REQUIREMENTS = (*(f"requirements/{name}.txt" for name in ("run", "dev", "build")), "sim/requirements.txt")
 FROM_ROS = {
     *("rclpy", "moto_msgs", "moto_sim", "moto_ros", "builtin_interfaces", "std_msgs", "std_srvs", "sensor_msgs"),
     *("geometry_msgs", "diagnostic_msgs", "rcl_interfaces", "launch", "launch_ros", "launch_pytest"),
@@ -103,31 +104,31 @@ def test_a_room_imports_only_what_it_may(room: str) -> None:
     assert found == []
 
 
+def named(*files: str) -> list[str]:
+    """Return the name of every package in requirement files, as often as it stands there."""
+    lines = (line for file in files for line in (ROOT / file).read_text().splitlines())
+    return [re.split(r"[<>=!~ ;\[]", line)[0] for line in lines if line and not line.startswith("#")]
+
+
 def requirements() -> set[str]:
-    """Return the name of every package that one of the requirement files names."""
-    files = [ROOT / "requirements" / f"{name}.txt" for name in ("run", "sim", "dev", "build")]
-    lines = (line for file in files for line in file.read_text().splitlines())
-    return {re.split(r"[<>=!~ ;\[]", line)[0] for line in lines if line and not line.startswith("#")}
+    """Return the name of every package that is required, but ROS's."""
+    return set(named(*REQUIREMENTS))
 
 
 def test_every_package_that_is_imported_is_named_in_the_requirements() -> None:
     """Breaks a fresh machine: the program would start only where somebody installed a package by hand."""
-    named = {MODULE_OF.get(name, name.replace("-", "_")) for name in requirements()}
-    named |= {module for module, source in BROUGHT_ALONG.items() if source in requirements()}
+    brought = {MODULE_OF.get(name, name.replace("-", "_")) for name in requirements()}
+    brought |= {module for module, source in BROUGHT_ALONG.items() if source in requirements()}
     own = {path.stem for path in (ROOT / "test").rglob("*.py")} | {"support", "bench"}
-    known = named | own | FROM_ROS | set(sys.stdlib_module_names)
+    known = brought | own | FROM_ROS | set(sys.stdlib_module_names)
     used = {(name, module.split(".")[0]) for name, tree in parsed() for module in imports(tree)}
     assert sorted(f"{name}: {module}" for name, module in used if module not in known) == []
 
 
 def test_every_requirement_is_named_once() -> None:
-    lines = [
-        re.split(r"[<>=!~ ;\[]", line)[0]
-        for name in ("run", "sim", "dev", "build", "ros-jazzy")
-        for line in (ROOT / "requirements" / f"{name}.txt").read_text().splitlines()
-        if line and not line.startswith("#")
-    ]
-    assert sorted(line for line in set(lines) if lines.count(line) > 1) == []
+    """Breaks the next upgrade: one of two places would be forgotten."""
+    names = named(*REQUIREMENTS, "requirements/ros-jazzy.txt")
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
 
 
 def test_every_requirement_is_pinned() -> None:

@@ -12,8 +12,7 @@ if [ -n "$lacks" ]; then
   exit 1
 fi
 
-options=(-c requirements/constraints.txt)
-for part in run sim dev; do options+=(-r "requirements/$part.txt"); done
+options=(-c requirements/constraints.txt -r requirements/run.txt -r sim/requirements.txt -r requirements/dev.txt)
 if [ "$ros" = wheels ]; then
   options+=(-c requirements/constraints-wheels.txt -r requirements/build.txt -r requirements/ros-jazzy.txt)
 else

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -14,8 +13,8 @@ from moto_ros.cli.checks.finding import Finding, good, missing, note
 
 OLDEST, NEWEST = (3, 10), (3, 13)
 BUILD = "run `make build`, then `. tools/enter.sh`"
-EXTRAS = ("", "sim")
-"""Whose requirements are looked at: those of the program, and those of the simulator where it is installed."""
+PACKAGES = ("moto_ros", "moto_sim")
+"""Whose requirements are looked at; the simulator's where it is installed."""
 
 COLLISIONS = {
     "franky": "another project's package; the arm's driver is `franky-control`: pip uninstall franky",
@@ -50,22 +49,18 @@ def _commands() -> Iterator[Finding]:
 
 
 def _requirements() -> Iterator[Finding]:
-    try:
-        lines = requires("moto_ros") or []
-    except PackageNotFoundError:
+    if not _installed("moto_ros"):
         yield note("moto_ros", "used from its source folder, not installed", BUILD)
         return
+    lines = (line for package in PACKAGES if _installed(package) for line in requires(package) or [])
     wanted = [requirement for requirement in map(Requirement, lines) if _applies(requirement)]
     problems = [finding for requirement in wanted for finding in _requirement(requirement)]
     yield from problems or [good("Packages", f"{len(wanted)} required, all there")]
 
 
 def _applies(requirement: Requirement) -> bool:
-    """Tell whether this machine needs `requirement`; the simulator's count only where MuJoCo is installed."""
-    if requirement.marker is None:
-        return True
-    extras = EXTRAS if importlib.util.find_spec("mujoco") else EXTRAS[:1]
-    return any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
+    """Tell whether this machine needs `requirement`; extras are for developers."""
+    return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
 
 
 def _requirement(requirement: Requirement) -> Iterator[Finding]:
