@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
 from moto_msgs.msg import Action, EpisodeState, Reward, RobotState
 from moto_msgs.srv import ResetRobot
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from moto_ros.ros import life, names, qos
 from moto_ros.ros.convert import image_message, to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import Report
@@ -41,7 +41,8 @@ class SimNode(MotoNode[SimSettings]):
         """Create topics and services and begin to build the world."""
         super().__init__("sim", SimSettings, given)
         self._lockstep = self.settings.clock == "lockstep"
-        self._gate, self._body = Gate(0), None
+        self._gate = Gate(0)
+        self._body: Body | None = None
         self._mode, self._busy = RobotState.MODE_IDLE, False
         self._seen: Seen | None = None
         self._pending: Action | None = None
