@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from moto_ros.bringup import resolve
 from moto_ros.cli.main import main, parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,6 +71,17 @@ def test_a_moto_command_of_the_documents_has_help(words: tuple[str, ...], capsys
         main([*(words[:2] if words[0] == "bag" else words[:1]), "--help"])
     assert ended.value.code == 0
     assert "usage: moto" in capsys.readouterr().out
+
+
+def test_the_mapping_of_foreign_bags_in_the_readme_is_understood(tmp_path: Path) -> None:
+    """Breaks who brings bags of their own: the example would name parameters that are not there."""
+    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    path = tmp_path / "my_task.yaml"
+    path.write_text(block)
+    (trainer,) = resolve("pretrain", {"task": str(path), "run": str(tmp_path)}).processes
+    assert trainer.parameters["topics.action_low"] == (-0.5,)
+    assert trainer.parameters["topics.episode_source"] == "whole_bag"
+    assert trainer.parameters["cameras"] == ("front",)
 
 
 def test_every_file_that_the_documents_link_to_exists() -> None:
