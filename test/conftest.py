@@ -18,10 +18,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run quick tests first; skip marked tests whose packages are not installed, naming them."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
     for mark, packages in NEEDS.items():
-        absent = [package for package in packages if importlib.util.find_spec(package) is None]
+        absent = [package for package in packages if not _installed(package)]
         for item in items:
             if absent and item.get_closest_marker(mark):
                 item.add_marker(pytest.mark.skip(reason=f"not installed: {', '.join(absent)}"))
+
+
+def _installed(package: str) -> bool:
+    # Without the workspace, the source folder moto_msgs/ would pass for a namespace package, which has no origin.
+    found = importlib.util.find_spec(package)
+    return found is not None and found.origin is not None
 
 
 @pytest.fixture(autouse=True)
