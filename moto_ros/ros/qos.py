@@ -15,8 +15,11 @@ def _profile(depth: int, *, reliable: bool = True, latched: bool = False) -> QoS
     )
 
 
-def stream_out(depth: int = 10) -> QoSProfile:
-    """Return the profile of a publisher of frames or states: reliable, so that it suits readers of both kinds."""
+def stream_out(depth: int = 100) -> QoSProfile:
+    """Return the profile of a publisher of frames or states: reliable, so that it suits readers of both kinds.
+
+    `depth` is how far a reader that wants every sample may fall behind: three seconds of a camera at 30 Hz.
+    """
     return _profile(depth)
 
 
