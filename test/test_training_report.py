@@ -135,6 +135,7 @@ def test_an_unfinished_run_has_a_page_that_says_so(finished: Path, tmp_path: Pat
     text = text_of(write_report([copy_of(finished, tmp_path / "part", rows)]))
     assert "Online learning did" in text
     assert "No finished evaluation after online episodes." in text
+    assert ("The offline phase did 0 of 8 updates." in text) == (rows == 0)
 
 
 def test_seeds_and_ablations_are_told_apart(finished: Path, tmp_path: Path) -> None:

@@ -33,6 +33,9 @@ from moto_ros.training.style import (
 WINDOW = 10
 """Online episodes in a moving average."""
 
+FEWEST = 5
+"""Online episodes before a moving average is drawn: the mean of one or two says nothing."""
+
 MOST_PANELS = 12
 UPDATES = "gradient updates"
 
@@ -83,13 +86,18 @@ def learning_curve(history: History) -> Figure:
     return figure
 
 
+def recent_mean(values: np.ndarray) -> np.ndarray:
+    """Return the mean over the last `WINDOW` values, from the `FEWEST`-th value on."""
+    return moving_average(list(values), WINDOW)[FEWEST - 1 :]
+
+
 def _draw_online_success(axis: Axes, history: History) -> None:
     if not history.online:
         return
     x, success = column(history.online, "updates"), column(history.online, "success")
     axis.plot(x, np.where(success > 0, 101.5, -1.5), "|", color=ONLINE, markersize=5, alpha=0.55)
     label = f"online, mean of the last {WINDOW} episodes"
-    axis.plot(x, 100 * moving_average(list(success), WINDOW), color=ONLINE, label=label)
+    axis.plot(x[FEWEST - 1 :], 100 * recent_mean(success), color=ONLINE, label=label)
 
 
 def _mark_episodes(axis: Axes, online: Sequence[Row]) -> None:
@@ -152,7 +160,7 @@ def returns(history: History) -> Figure:
     for reached, color, label in ((1, SUCCESS, "successful"), (0, MUTED, "not successful")):
         chosen = success == reached
         axis.plot(episodes[chosen], values[chosen], "o", color=color, markersize=4.5, alpha=0.75, label=label)
-    axis.plot(episodes, moving_average(list(values), WINDOW), color=ONLINE, label=f"mean of the last {WINDOW}")
+    axis.plot(episodes[FEWEST - 1 :], recent_mean(values), color=ONLINE, label=f"mean of the last {WINDOW}")
     if history.demonstrations:
         mean = float(column(history.demonstrations, "return").mean())
         label = f"demonstrations, mean of {len(history.demonstrations)}"
@@ -225,13 +233,13 @@ def compared_curves(groups: dict[str, list[History]]) -> Figure:
 
 
 def _draw_group(axis: Axes, label: str, runs: Sequence[History], color: str) -> None:
-    curves = [100 * moving_average(list(column(run.online, "success")), WINDOW) for run in runs if run.online]
+    curves = [100 * recent_mean(column(run.online, "success")) for run in runs if len(run.online) >= FEWEST]
     for curve in curves:
-        axis.plot(range(1, len(curve) + 1), curve, color=color, linewidth=0.9, alpha=0.35)
+        axis.plot(range(FEWEST, FEWEST + len(curve)), curve, color=color, linewidth=0.9, alpha=0.35)
     if curves:
         length = min(len(curve) for curve in curves)
         mean = np.mean([curve[:length] for curve in curves], axis=0)
-        axis.plot(range(1, length + 1), mean, color=color, label=f"{label}, {seeds(len(curves))}")
+        axis.plot(range(FEWEST, FEWEST + length), mean, color=color, label=f"{label}, {seeds(len(curves))}")
     for run in runs:
         after, rates = column(run.evaluations, "after"), 100 * column(run.evaluations, "success_rate")
         axis.plot(after, rates, "o", color=color, markersize=6, markeredgecolor=PAPER, zorder=5)
