@@ -17,7 +17,7 @@ AGENT_VIEW = FreeView(azimuth=15.0, elevation=-22.5, distance=0.75, lookat=(-0.1
 """The camera of MOTO's Meta-World experiments."""
 
 CAMERA_NAMES = {"gripperPOV": "wrist"}
-"""Meta-World's camera -> a second name for it."""
+"""Meta-World's camera -> a second name for it. Its corner cameras hang upside down; they are shown as they are."""
 
 SAWYER = ArmNames(base="base", hand="hand", joints=joint_names("right_j", range(7)))
 FINGERS = ("rightEndEffector", "leftEndEffector")
