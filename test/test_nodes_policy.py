@@ -192,6 +192,18 @@ def test_a_frozen_camera_gives_no_action_even_though_states_go_on(graph: Graph) 
     assert len(bench.robot.actions) == 1
 
 
+def test_an_action_that_got_lost_is_sent_again_when_the_world_repeats_its_observation(graph: Graph) -> None:
+    """In lockstep a lost action would otherwise stop both sides for good."""
+    bench = Bench(graph)
+    bench.give(weights())
+    bench.run(0)
+    bench.steps(1)
+    bench.robot.observe(0)
+    graph.until(lambda: len(bench.robot.actions) == 2, "the action again")
+    first, again = bench.robot.actions
+    assert (again.step, list(again.values)) == (0, list(first.values))
+
+
 def test_observations_from_before_the_reset_are_not_acted_on(graph: Graph) -> None:
     bench = Bench(graph)
     bench.give(weights())

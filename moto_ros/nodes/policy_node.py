@@ -48,6 +48,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         self._worker = Worker(self.mailbox, "weights")
         self._episode = EpisodeState()
         self._sent = 0
+        self._last: Action | None = None
         self._arrived = time.monotonic()
         self._latency, self._thinking = Latency(), Latency()
         self._counts: Counter[str] = Counter()
@@ -103,14 +104,22 @@ class PolicyNode(MotoNode[PolicySettings]):
         sample = explore == "always" or (explore == "training" and state.purpose == Purpose.TRAINING)
         self._actor.begin(state.episode, Purpose(state.purpose), sample=sample)
         self._observer.forget()
-        self._sent, self._trouble = 0, ""
+        self._sent, self._last, self._trouble = 0, None, ""
 
     # Observations.
 
     def _saw(self, role: str, message: Any) -> None:
         self._observer.add(role, message)
         self._arrived = time.monotonic()
+        if role == "state" and self._last is not None and message.header.stamp == self._last.state_stamp:
+            self._resend(self._last)
         self._act_if_lockstep()
+
+    def _resend(self, action: Action) -> None:
+        """Say it again: a world in lockstep that shows the same observation once more has missed the action."""
+        if self.settings.clock == "lockstep" and self._running():
+            self._counts["resent"] += 1
+            self._actions.publish(action)
 
     def _act_if_lockstep(self) -> None:
         if self.settings.clock == "lockstep" and self._running():
@@ -150,6 +159,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         message.policy_age = max(0.0, (now - self._actor.published) / SECOND)
         message.uncertainty = choice.uncertainty
         self._actions.publish(message)
+        self._last = message
         self._sent += 1
         self._counts["actions"] += 1
         self._trouble = ""
