@@ -110,7 +110,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         self._pending.add_done_callback(lambda done: self._was_reset(request.episode, done))
 
     def _was_reset(self, episode: int, done: Future) -> None:
-        if done is not self._pending:
+        if self._pending is None or done is not self._pending:
             return  # the answer to an attempt given up before
         answer, now = done.result(), time.monotonic()
         if answer.success:

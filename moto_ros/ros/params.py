@@ -25,7 +25,7 @@ def settings_of(node: Node, settings: type[T] | Callable[[Mapping[str, Any]], ty
     parameters: Mapping[str, Any] = node.get_parameters_by_prefix("")
     given = {name: value.value for name, value in parameters.items() if not _is_built_in(name)}
     chosen = settings if isinstance(settings, type) else settings(given)
-    built = build(chosen, given, node.get_fully_qualified_name())
+    built: T = build(chosen, given, node.get_fully_qualified_name())
     values = flatten(built)
     for name, spec in specs(chosen).items():
         if node.has_parameter(name):
@@ -44,10 +44,10 @@ def descriptor(spec: Spec) -> ParameterDescriptor:
     found = ParameterDescriptor(description=spec.describe(), read_only=True)
     if spec.is_list or (spec.low is None and spec.high is None):
         return found
+    most = LIMIT if spec.kind is int else 1e300
+    low, high = -most if spec.low is None else spec.low, most if spec.high is None else spec.high
     if spec.kind is int:
-        low, high = int(-LIMIT if spec.low is None else spec.low), int(LIMIT if spec.high is None else spec.high)
-        found.integer_range = [IntegerRange(from_value=low, to_value=high, step=0)]
+        found.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
     elif spec.kind is float:
-        low, high = (-1e300 if spec.low is None else spec.low), (1e300 if spec.high is None else spec.high)
         found.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)]
     return found
