@@ -180,6 +180,19 @@ def test_without_any_success_the_policy_learns_without_a_prior() -> None:
     assert "successful" not in data.drawn
 
 
+class ShortSuccesses(RandomData):
+    """Successful prefixes that are shorter than a chunk, as kitchen episodes may leave."""
+
+    def batch(self, source: str, size: int, length: int) -> Batch:
+        """Draw chunks of two steps less from the successful source."""
+        return super().batch(source, size, length - 2 if source == "successful" else length)
+
+
+def test_successes_shorter_than_a_chunk_still_teach_the_prior() -> None:
+    agent = make_tiny()
+    assert np.isfinite(agent.update("policy", ShortSuccesses())["bc_loss"])
+
+
 def test_the_target_critics_follow_only_every_so_many_updates() -> None:
     agent, data = make_tiny(target_every=2), RandomData()
     critics = agent.behaviour.critics

@@ -93,6 +93,9 @@ class MotoAgent(Agent):
         if not wanted or not data.holds("successful"):
             return self._posterior(batch), None
         imitated = self._draw(data, "successful", self.settings.prior_batch)
+        if imitated["action"].shape[1] != batch["action"].shape[1]:
+            # Successful prefixes may be shorter than a chunk.
+            return self._posterior(batch), self.behaviour.cloning_loss(self._posterior(imitated), imitated)
         # One pass over both batches costs less than two: the recurrence runs once.
         latent = self._posterior({name: torch.cat((batch[name], imitated[name])) for name in batch})
         size = len(batch["action"])
