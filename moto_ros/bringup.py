@@ -282,7 +282,7 @@ def _implied(system: str, node: str, arguments: Arguments, run: Path) -> Paramet
         ("evaluate", "episode"): {"purpose": "evaluation", "first_episode": EVALUATION_IDS}
         | {"automatic_episodes": 20}
         | _episodes(arguments, "automatic_episodes"),
-        ("pretrain", "trainer"): learns | {"online_episodes": 0, "evaluate_before": False, "evaluate_after": False},
+        ("pretrain", "trainer"): learns,
         ("finetune", "trainer"): learns
         | {"overlap": arguments["clock"] == "realtime"}
         | _episodes(arguments, "online_episodes"),

@@ -166,17 +166,21 @@ def test_without_a_single_demonstration_the_run_fails_with_one_sentence(graph: G
         graph.until(lambda: False, "the failure", 30)
 
 
-def test_pre_training_alone_needs_no_robot_and_leaves_a_checkpoint(graph: Graph, tmp_path: Path) -> None:
+def test_pre_training_alone_needs_no_robot_and_fine_tuning_goes_on_from_it(graph: Graph, tmp_path: Path) -> None:
     demonstrate(tmp_path)
-    alone = {"wait_for": [], "agent.online_episodes": 0, "evaluate_before": False, "evaluate_after": False}
-    node = graph.add(TrainerNode(trainer(tmp_path, **alone)))
+    node = graph.add(TrainerNode(trainer(tmp_path, wait_for=[])))
     answer = graph.peer().call(Trigger, names.TRAINER_SAVE)
     assert answer.message
     finish(graph)
     graph.drop(node)
     assert sorted((tmp_path / "checkpoints").glob("checkpoint_*"))
-    policy = graph.add(PolicyNode({**LAYOUT, **AGENT, "agent.online_episodes": 0, "checkpoint": str(tmp_path)}))
+    policy = graph.add(PolicyNode({**LAYOUT, **AGENT, "checkpoint": str(tmp_path)}))
     assert policy.report().values["policy_version"] == 1
+    graph.drop(policy)
+    robot_side(graph, tmp_path)
+    graph.add(TrainerNode(trainer(tmp_path, evaluation_episodes=1)))
+    finish(graph)
+    assert [row["id"] for row in episodes(tmp_path)] == [1_000_000, 0, 1, 1_001_000]
 
 
 def test_a_second_trainer_cannot_spoil_a_run_in_progress(graph: Graph, tmp_path: Path, start: Start) -> None:

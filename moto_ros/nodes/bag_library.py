@@ -51,8 +51,7 @@ class BagLibrary:
             return None
         self.problems = reading.problems
         parts = [part for part in reading.episodes if part.info["id"] == episode]
-        gap = any("incomplete" in problem for problem in reading.problems)
-        usable = len(parts) == 1 and not gap and parts[0].info["outcome"] in USABLE
+        usable = len(parts) == 1 and not parts[0].info["lost_steps"] and parts[0].info["outcome"] in USABLE
         return parts[0] if usable else None
 
 

@@ -77,10 +77,11 @@ class FineTuning:
         library: BagLibrary,
         tell: Callable[[str], None],
         stop: Callable[[], bool],
+        offline_only: bool = False,
     ) -> None:
-        """Work on `session`; `tell` prints a line, `stop` says to end early."""
+        """Work on `session`; `tell` prints a line, `stop` says to end early, `offline_only` to run no episode."""
         self._session, self._robot, self._library = session, robot, library
-        self._tell, self._stop = tell, stop
+        self._tell, self._stop, self._offline_only = tell, stop, offline_only
         self._recent: deque[bool] = deque(maxlen=RECENT)
         self._reported = 0.0
         self._save_wanted = False
@@ -94,16 +95,17 @@ class FineTuning:
         # An episode that ran when this was killed is asked for again: taken from its bag, joined, or run anew.
         self._session.conductor.position.running = None
         self._publish_again()
-        while not self._stop():
-            action = self._session.conductor.next()
-            if isinstance(action, Done):
-                break
-            self._carry_out(action)
+        while not self._stop() and not self._over():
+            self._carry_out(self._session.conductor.next())
             self._save_if_wanted()
         self._session.save()
-        done = isinstance(self._session.conductor.next(), Done)
+        done = self._over()
         self._report("done" if done else "waiting", "the run is done" if done else "stopped; the same command goes on")
         return done
+
+    def _over(self) -> bool:
+        """Whether nothing is left to do, or nothing that needs no robot."""
+        return isinstance(self._session.conductor.next(), (Done, RunEpisode) if self._offline_only else Done)
 
     def _carry_out(self, action: object) -> None:
         if isinstance(action, (Offline, Update)):

@@ -171,7 +171,14 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         session = self._session = self._open()
         try:
             self._take_in_demonstrations(session, self._store)
-            self._work = FineTuning(session, self._link, self._library, self.tell, lambda: self._link.stopping)
+            self._work = FineTuning(
+                session,
+                self._link,
+                self._library,
+                self.tell,
+                lambda: self._link.stopping,
+                offline_only=not self.settings.wait_for,
+            )
             return self._work.run()
         finally:
             session.close()
