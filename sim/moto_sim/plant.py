@@ -45,6 +45,8 @@ class Plant:
         self._clock = clock
         self._time = SimulationTime(self._world.control_period)
         self._hold = np.zeros(self._world.action_size, np.float32)
+        if clock is not None:
+            self._world.reset(0)  # in real time the robot stands somewhere, and is seen, before the first reset
 
     def body(self) -> Body:
         """Return what is fixed; raise MotoError for an unknown camera."""
