@@ -29,13 +29,14 @@ from sensor_msgs.msg import Image
 from moto_msgs.msg import Action, EpisodeState, PolicyWeights, Reward, RobotState
 from moto_ros.agents.registry import make_agent
 from moto_ros.bringup import resolve
-from moto_ros.config import build, digest
+from moto_ros.config import build
 from moto_ros.nodes.latency import Latency
 from moto_ros.nodes.learning_settings import agent_part, policy_settings, spaces_of
 from moto_ros.ros import names, qos
 from moto_ros.ros.convert import to_bytes, to_nanoseconds
 from moto_ros.ros.ready import Ready
 from moto_ros.ros.transport import environment
+from moto_ros.training.settings import agent_digest
 from moto_ros.training.weights import pack
 
 TARGET = 60.0
@@ -138,7 +139,7 @@ class Trainer(Clock):
         agent = make_agent("moto", spaces_of(settings), agent_part(settings), 0)
         data, sha256 = pack(agent)
         self._weights = self.create_publisher(PolicyWeights, names.POLICY_WEIGHTS, qos.latched())
-        message = PolicyWeights(version=1, agent="moto", digest=digest(agent_part(settings)), sha256=sha256)
+        message = PolicyWeights(version=1, agent="moto", digest=agent_digest(agent_part(settings)), sha256=sha256)
         message.data = to_bytes(data)
         self._weights.publish(message)
         self.megabytes = len(data) / 1e6

@@ -13,7 +13,7 @@ import json
 import math
 import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -182,9 +182,10 @@ def flatten(settings: Any, prefix: str = "") -> dict[str, Value]:
     return flat
 
 
-def digest(settings: Any) -> str:
-    """Return the first 16 hexadecimal digits of the SHA-256 of a settings object's values."""
-    text = json.dumps(flatten(settings), sort_keys=True)
+def digest(settings: Any, without: Collection[str] = ()) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of a settings object's values, those `without` left out."""
+    values = {name: value for name, value in flatten(settings).items() if name not in without}
+    text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

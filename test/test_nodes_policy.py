@@ -20,11 +20,12 @@ from support.robot_side import PERIOD, RobotSide
 
 from moto_msgs.msg import EpisodeState, PolicyWeights
 from moto_ros.agents.registry import make_agent
-from moto_ros.config import build, digest, read_parameters, shipped
+from moto_ros.config import build, read_parameters, shipped
 from moto_ros.nodes.learning_settings import agent_part, policy_settings, spaces_of
 from moto_ros.nodes.policy_node import PolicyNode
 from moto_ros.ros import names, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
+from moto_ros.training.settings import agent_digest
 from moto_ros.training.weights import pack
 
 pytestmark = pytest.mark.ros
@@ -38,7 +39,7 @@ def weights(version: int = 1, seed: int = 5, cameras: tuple[str, ...] = ("agent"
     settings = build(policy_settings({}), {**TINY, "cameras": cameras}, "test")
     agent = make_agent("moto", spaces_of(settings), agent_part(settings), seed)
     data, sha256 = pack(agent)
-    fields = {"version": version, "agent": "moto", "digest": digest(agent_part(settings)), "sha256": sha256}
+    fields = {"version": version, "agent": "moto", "digest": agent_digest(agent_part(settings)), "sha256": sha256}
     message = PolicyWeights(**(fields | {"data": data} | changes))
     message.header.stamp = to_time(1)
     return message

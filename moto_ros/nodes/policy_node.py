@@ -17,7 +17,6 @@ from std_msgs.msg import UInt64
 from moto_msgs.msg import Action, EpisodeState, PolicyWeights, RobotState
 from moto_ros.agents.interface import Agent
 from moto_ros.agents.registry import make_agent
-from moto_ros.config import digest
 from moto_ros.data.observer import Observation, Observer
 from moto_ros.errors import MotoError
 from moto_ros.nodes.actor import Actor, Choice, Parcel, Weights
@@ -31,7 +30,7 @@ from moto_ros.ros.diagnostics import Report
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.ready import Ready
 from moto_ros.ros.worker import Worker
-from moto_ros.training.settings import choose_device
+from moto_ros.training.settings import agent_digest, choose_device
 
 SECOND = 1_000_000_000
 
@@ -62,7 +61,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         settings, own = self.settings, agent_part(self.settings)
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        self._device, self._digest = choose_device(settings.device), digest(own)
+        self._device, self._digest = choose_device(settings.device), agent_digest(own)
         return make_agent(settings.agent_name, spaces_of(settings), own, settings.seed, self._device)
 
     def _make_topics(self) -> None:

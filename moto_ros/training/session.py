@@ -15,7 +15,6 @@ import torch
 
 from moto_ros.agents.interface import Agent, Spaces
 from moto_ros.agents.registry import make_agent
-from moto_ros.config import digest
 from moto_ros.data.episode import Episode
 from moto_ros.training.artifacts import save_prediction, save_rollout
 from moto_ros.training.checkpoint import Checkpoint, CheckpointFolder, Identity, restore_global_rng
@@ -24,7 +23,7 @@ from moto_ros.training.evaluation import result_of, summary
 from moto_ros.training.learner import Learner, Progress, Store, never
 from moto_ros.training.metrics import Metrics
 from moto_ros.training.run_folder import RunFolder
-from moto_ros.training.settings import TrainerSettings, budget_of, choose_device, configuration, plan_of
+from moto_ros.training.settings import TrainerSettings, agent_digest, budget_of, choose_device, configuration, plan_of
 from moto_ros.training.weights import pack
 
 
@@ -56,7 +55,7 @@ class Session:
             agent, store, self.metrics, settings.seed, device=self.device, log_every=settings.log_every
         )
         self.conductor = Conductor(settings, budget_of(settings, agent_settings, agent.phases))
-        self.digest = digest(agent_settings)
+        self.digest = agent_digest(agent_settings)
         self.checkpoints = CheckpointFolder(
             run.checkpoints, Identity(agent.name, self.digest), keep=settings.keep_checkpoints
         )
@@ -83,7 +82,7 @@ class Session:
             torch.set_num_threads(settings.threads)
         device = choose_device(settings.device)
         agent = make_agent(agent_name, spaces, agent_settings, settings.seed, device)
-        folder = CheckpointFolder(run.checkpoints, Identity(agent_name, digest(agent_settings)))
+        folder = CheckpointFolder(run.checkpoints, Identity(agent_name, agent_digest(agent_settings)))
         found = folder.load()
         store = make_store(None if found is None else found.state["replay"])
         session = cls(run, agent, settings, agent_settings, store)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from moto_ros.config import Value, flatten, parameter
+from moto_ros.config import Value, digest, flatten, parameter
 from moto_ros.errors import MotoError
 
 OPERATIONAL = frozenset(
@@ -60,6 +60,11 @@ def configuration(settings: TrainerSettings, agent: str, agent_settings: Any) ->
     kept = {f"trainer.{name}": value for name, value in flatten(settings).items() if name not in OPERATIONAL}
     shaping = {name: value for name, value in flatten(agent_settings).items() if name not in OPERATIONAL}
     return {"agent.name": agent} | {f"agent.{name}": value for name, value in shaping.items()} | kept
+
+
+def agent_digest(agent_settings: Any) -> str:
+    """Return the digest that weights and checkpoints carry: of what an agent is, not of how long it runs."""
+    return digest(agent_settings, without=OPERATIONAL)
 
 
 def choose_device(name: str) -> torch.device:
