@@ -7,7 +7,15 @@ unset MAKEFLAGS MFLAGS MAKELEVEL
 set +u
 . .venv/bin/activate
 set -u
-if [ -z "${ROS_DISTRO:-}" ]; then
+# What was built against another ROS does not fit this one.
+ros=${ROS_DISTRO:-wheels}
+if [ "$(cat build/made_for 2>/dev/null || echo "$ros")" != "$ros" ]; then
+  rm -rf build install
+fi
+mkdir -p build
+echo "$ros" >build/made_for
+
+if [ "$ros" = wheels ]; then
   # The wheels make the virtual environment a ROS prefix.
   export AMENT_PREFIX_PATH=$VIRTUAL_ENV CMAKE_PREFIX_PATH=$VIRTUAL_ENV
 fi
