@@ -240,21 +240,52 @@ def test_a_policy_that_starts_in_the_middle_of_an_episode_leaves_it_alone(graph:
     assert not robot.actions
 
 
+class RealTime(Bench):
+    """A policy in real time, and observations stamped by its own clock."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__(graph, clock="realtime", control_rate=20.0, max_age=0.5, action_lifespan=0.3)
+        self.give(weights())
+        self.run(0, start=1)
+
+    def observe(self, age: float = 0.0) -> int:
+        """Publish an observation made `age` seconds ago; return its stamp in nanoseconds."""
+        stamp = self.node.now() - round(age * 1e9)
+        self.robot.image(stamp, 0, "agent")
+        self.robot.state(stamp, 0.0)
+        return stamp
+
+
 def test_in_real_time_a_stale_observation_is_counted_and_not_acted_on(graph: Graph) -> None:
-    bench = Bench(graph, clock="realtime", control_rate=20.0, max_age=0.2)
-    bench.give(weights())
-    bench.run(0, start=1)
-    now = bench.node.now()
-    bench.robot.image(now - 5 * PERIOD, 0, "agent")
-    bench.robot.state(now - 5 * PERIOD, 0.0)
-    graph.spin(0.4)
-    assert not bench.robot.actions
-    fresh = bench.node.now()
-    bench.robot.image(fresh, 1, "agent")
-    bench.robot.state(fresh, 1.0)
-    graph.until(lambda: bench.robot.actions, "an action on the fresh observation")
+    bench = RealTime(graph)
+    bench.observe(age=5.0)
     graph.spin(0.3)
-    assert len(bench.robot.actions) == 1
+    assert not bench.robot.actions
+    assert bench.node.report().values["observations_stale"]
+    bench.observe()
+    graph.until(lambda: bench.robot.actions, "an action on the fresh observation")
+
+
+def test_in_real_time_the_next_step_waits_until_the_last_action_was_executed(graph: Graph) -> None:
+    """Else the numbers of policy and robot drift apart when a single action is dropped, and the episode stalls."""
+    bench = RealTime(graph)
+    bench.observe()
+    graph.until(lambda: bench.robot.actions, "the first action")
+    graph.spin(0.1)
+    bench.observe()
+    graph.spin(0.1)
+    assert [action.step for action in bench.robot.actions] == [0]
+    bench.robot.reward(1, bench.observe())
+    graph.until(lambda: bench.robot.actions[-1].step == 1, "the second action")
+
+
+def test_in_real_time_an_action_that_was_not_executed_is_offered_again_unchanged(graph: Graph) -> None:
+    bench = RealTime(graph)
+    bench.observe()
+    graph.until(lambda: len(bench.robot.actions) == 2, "the action again")
+    first, again = bench.robot.actions[:2]
+    assert (again.step, again.state_stamp, list(again.values)) == (0, first.state_stamp, list(first.values))
+    assert to_nanoseconds(again.header.stamp) > to_nanoseconds(first.header.stamp)
 
 
 def test_large_weights_pass_to_a_late_joiner(graph: Graph) -> None:

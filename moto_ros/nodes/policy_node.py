@@ -14,7 +14,7 @@ import torch
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import UInt64
 
-from moto_msgs.msg import Action, EpisodeState, PolicyWeights, RobotState
+from moto_msgs.msg import Action, EpisodeState, PolicyWeights, Reward, RobotState
 from moto_ros.agents.interface import Agent
 from moto_ros.agents.registry import make_agent
 from moto_ros.data.observer import Observation, Observer
@@ -34,6 +34,9 @@ from moto_ros.training.settings import agent_digest, choose_device
 
 SECOND = 1_000_000_000
 
+REST = 0.75
+"""Share of a control period that must pass between two actions in real time; the rest is room for jitter."""
+
 
 class PolicyNode(MotoNode[PolicySettings]):
     """One action for each new complete observation of the running episode; no new observation, no action."""
@@ -46,8 +49,10 @@ class PolicyNode(MotoNode[PolicySettings]):
         self._observer = Observer(self.settings)
         self._worker = Worker(self.mailbox, "weights")
         self._episode = EpisodeState()
+        self._lockstep = self.settings.clock == "lockstep"
         self._sent = 0
         self._last: Action | None = None
+        self._paid, self._paid_stamp, self._acted = 0, 0, 0.0
         self._arrived = time.monotonic()
         self._latency, self._thinking = Latency(), Latency()
         self._counts: Counter[str] = Counter()
@@ -66,7 +71,7 @@ class PolicyNode(MotoNode[PolicySettings]):
 
     def _make_topics(self) -> None:
         settings = self.settings
-        lockstep = settings.clock == "lockstep"
+        lockstep = self._lockstep
         self._actions = self.speak(Action, names.ACTION, self._action_profile(lockstep))
         self._version = self.speak(UInt64, names.POLICY_VERSION, qos.latched())
         frames = qos.every() if lockstep else qos.newest()
@@ -78,6 +83,7 @@ class PolicyNode(MotoNode[PolicySettings]):
             self.listen(kind, topic, partial(self._saw, f"camera/{camera}"), frames)
         self.listen(RobotState, names.ROBOT_STATE, partial(self._saw, "state"), frames)
         if not lockstep:
+            self.listen(Reward, names.REWARD, self._rewarded, qos.event())
             self.create_timer(1.0 / settings.control_rate, self._tick)
 
     def _action_profile(self, lockstep: bool) -> Any:
@@ -96,7 +102,7 @@ class PolicyNode(MotoNode[PolicySettings]):
             # Which step it is, and what happened before, is unknown: acting now would corrupt the episode.
             self._trouble = f"episode {state.episode} was running before this node started; waits for the next"
             self._episode = EpisodeState()
-        self._act_if_lockstep()
+        self._act()
 
     def _begin(self, state: EpisodeState) -> None:
         explore = self.settings.explore
@@ -104,6 +110,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         self._actor.begin(state.episode, Purpose(state.purpose), sample=sample)
         self._observer.forget()
         self._sent, self._last, self._trouble = 0, None, ""
+        self._paid, self._paid_stamp = 0, 0
 
     # Observations.
 
@@ -111,40 +118,60 @@ class PolicyNode(MotoNode[PolicySettings]):
         self._observer.add(role, message)
         self._arrived = time.monotonic()
         if role == "state" and self._last is not None and message.header.stamp == self._last.state_stamp:
-            self._resend(self._last)
-        self._act_if_lockstep()
+            self._repeated()
+        self._act()
 
-    def _resend(self, action: Action) -> None:
+    def _repeated(self) -> None:
         """Say it again: a world in lockstep that shows the same observation once more has missed the action."""
-        if self.settings.clock == "lockstep" and self._running():
-            self._counts["resent"] += 1
-            self._actions.publish(action)
+        if self._lockstep and self._running():
+            self._resend()
 
-    def _act_if_lockstep(self) -> None:
-        if self.settings.clock == "lockstep" and self._running():
-            self._act_on_newest(None)
+    def _resend(self) -> None:
+        if self._last is not None:
+            self._counts["resent"] += 1
+            self._actions.publish(self._last)
+
+    def _rewarded(self, message: Reward) -> None:
+        """Take note that an action was executed: its reward says so."""
+        if message.episode == self._episode.episode and message.step > self._paid:
+            self._paid, self._paid_stamp = message.step, to_nanoseconds(message.header.stamp)
+            self._act()
 
     def _tick(self) -> None:
-        if self._running() and not self._act_on_newest(self.now()):
-            self._counts["ticks_without_action"] += 1
+        """Real time: say an action that was not executed again, and count periods without an action."""
+        if not self._running():
+            return
+        self._act()
+        waited = time.monotonic() - self._acted
+        self._counts["periods_without_action"] += waited > 1.5 / self.settings.control_rate
+        if self._last is not None and self._paid < self._sent and waited > self.settings.action_lifespan:
+            # What it was computed from stays what it says; only the permission to execute it is renewed.
+            self._last.header.stamp, self._acted = self.get_clock().now().to_msg(), time.monotonic()
+            self._resend()
 
     def _running(self) -> bool:
         return self._episode.phase == Phase.RUNNING
 
-    def _act_on_newest(self, now: int | None) -> bool:
-        """Act if there is something new to act on; return whether an action was sent."""
+    def _act(self) -> None:
+        """Act on a new observation, in real time once the last action was executed and not faster than the rate."""
+        if not self._running():
+            return
+        if self._lockstep:
+            self._act_on_newest(None)
+        elif self._paid >= self._sent and time.monotonic() - self._acted >= REST / self.settings.control_rate:
+            self._act_on_newest(self.now())
+
+    def _act_on_newest(self, now: int | None) -> None:
         self._take_weights()
         if self._actor.version == 0:
             self._trouble = "has no weights yet: waits for trainer/policy; or name a checkpoint"
-            return False
-        observation = self._observer.newest(to_nanoseconds(self._episode.start), now)
-        if observation is None:
-            return False
-        began = time.monotonic()
-        choice = self._actor.act(observation)
-        self._publish(observation, choice)
-        self._measure(observation, began)
-        return True
+            return
+        start = max(to_nanoseconds(self._episode.start), self._paid_stamp)
+        observation = self._observer.newest(start, now)
+        if observation is not None:
+            self._acted = time.monotonic()
+            self._publish(observation, self._actor.act(observation))
+            self._measure(observation, self._acted)
 
     def _publish(self, observation: Observation, choice: Choice) -> None:
         now = self.now()
@@ -166,7 +193,7 @@ class PolicyNode(MotoNode[PolicySettings]):
     def _measure(self, observation: Observation, began: float) -> None:
         ended = time.monotonic()
         self._thinking.add(ended - began)
-        if self.settings.clock == "realtime":
+        if not self._lockstep:
             self._latency.add((self.now() - observation.stamp) / SECOND)
         else:
             # Simulated stamps cannot be compared with this clock: count from the arrival of the last part.
@@ -195,7 +222,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         self._actor.offer(weights)
         # Between two callbacks no step is under way: this is a step boundary, also in the middle of an episode.
         self._take_weights()
-        self._act_if_lockstep()
+        self._act()
 
     def _take_weights(self) -> None:
         before = self._actor.version
