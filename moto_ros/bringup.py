@@ -30,7 +30,7 @@ from moto_ros.config import (
 )
 from moto_ros.errors import MotoError
 from moto_ros.ros.transport import environment
-from moto_ros.training.conductor import DEMONSTRATION_IDS, EVALUATION_IDS
+from moto_ros.training.conductor import DEMONSTRATION_IDS
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,9 @@ NODES = {
     "sim": NodeKind("moto_sim", "sim_node", "moto_sim.sim_node", "moto_sim.settings:SimSettings"),
     "script": NodeKind("moto_sim", "script_node", "moto_sim.script_node", "moto_sim.settings:ScriptSettings"),
 }
+
+CHECK_IDS = 3_000_000
+"""Numbers of the episodes of `evaluate`: apart from those of a run's own evaluations, which a resumed run looks for."""
 
 BACKENDS = {"sim": ("sim",)}
 """Nodes that stand for robot and cameras."""
@@ -279,7 +282,7 @@ def _implied(system: str, node: str, arguments: Arguments, run: Path) -> Paramet
         ("record", "episode"): {"purpose": "demonstration", "first_episode": DEMONSTRATION_IDS}
         | _episodes(arguments, "automatic_episodes"),
         ("finetune", "episode"): {"automatic_episodes": 0},
-        ("evaluate", "episode"): {"purpose": "evaluation", "first_episode": EVALUATION_IDS}
+        ("evaluate", "episode"): {"purpose": "evaluation", "first_episode": CHECK_IDS}
         | {"automatic_episodes": 20}
         | _episodes(arguments, "automatic_episodes"),
         ("pretrain", "trainer"): learns,

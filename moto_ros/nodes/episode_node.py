@@ -21,6 +21,7 @@ from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import Report
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.ready import Ready
+from moto_ros.training.statistics import wilson
 
 TICK = 0.05
 """Seconds between two looks at the deadlines."""
@@ -139,7 +140,8 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         if not self._series.wanted or self._machine.busy:
             return
         if self._series.over:
-            self.tell(f"{self._series.done} episodes done, {self._series.successes} successful")
+            success = wilson(self._series.successes, self._series.done).percent()
+            self.tell(f"{self._series.done} episodes done, {self._series.successes} successful: {success}")
             raise life.Finished(0)
         self._run_next()
 
