@@ -63,10 +63,10 @@ def trainer(run: Path, **given: Any) -> dict[str, Any]:
     return {**LAYOUT, **AGENT, **evaluation, "run": str(run), "wait_for": NODES, "threads": 1, "device": "cpu", **given}
 
 
-def robot_side(graph: Graph, run: Path) -> PointWorld:
+def robot_side(graph: Graph, run: Path, step_timeout: float = 30.0) -> PointWorld:
     """Add everything but the trainer."""
     world = graph.add(PointWorld(NODES))
-    graph.add(EpisodeNode({"max_steps": STEPS, "wait_for": NODES}))
+    graph.add(EpisodeNode({"max_steps": STEPS, "wait_for": NODES, "step_timeout": step_timeout}))
     graph.add(RecorderNode({"bags": str(run / "bags"), "wait_for": NODES}))
     graph.add(PolicyNode({**LAYOUT, **AGENT, "wait_for": NODES}))
     return world
@@ -158,6 +158,17 @@ def test_steps_missed_live_are_taken_from_the_recorders_bag(graph: Graph, tmp_pa
     finish(graph)
     assert lost["count"] == 2
     assert keys_live(tmp_path) == keys_from_bags(tmp_path)
+
+
+def test_an_aborted_episode_is_not_learned_from_and_another_takes_its_place(graph: Graph, tmp_path: Path) -> None:
+    demonstrate(tmp_path)
+    world = robot_side(graph, tmp_path, step_timeout=2.0)
+    world.deaf_to = {0}
+    graph.add(TrainerNode(trainer(tmp_path, evaluate_before=False, evaluate_after=False)))
+    finish(graph)
+    assert [row["id"] for row in episodes(tmp_path)] == [1, 2]
+    assert sorted(keys_live(tmp_path)) == ["episode_000001", "episode_000002"]
+    assert (tmp_path / "bags" / "online" / "episode_000000" / "metadata.yaml").exists()
 
 
 def test_without_a_single_demonstration_the_run_fails_with_one_sentence(graph: Graph, tmp_path: Path) -> None:

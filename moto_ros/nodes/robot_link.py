@@ -66,6 +66,9 @@ class Wire(Protocol):
     def send_status(self, status: Status) -> None:
         """Publish the trainer's status."""
 
+    def tell(self, sentence: str) -> None:
+        """Print a line for the person who watches."""
+
 
 @dataclass
 class _Known:
@@ -147,7 +150,7 @@ class RobotLink:
 
     def start(self, action: RunEpisode) -> None:
         """Ask until the episode is accepted; one that runs already, asked for before a restart, is joined."""
-        end, refusal = time.monotonic() + self._timeouts.start, "no answer"
+        end, refusal = time.monotonic() + self._timeouts.start, ""
         request = Request(action.id, Purpose[action.purpose.upper()], action.seed)
         while time.monotonic() < end:
             if self._runs(action.id):
@@ -155,9 +158,16 @@ class RobotLink:
             answer = self._ask(request, end - time.monotonic())
             if answer is not None and answer.accepted:
                 return
-            refusal = answer.message if answer is not None else refusal
+            refusal = self._say_why(answer.message if answer is not None else "no answer", refusal)
             self._until(lambda: self._runs(action.id), RETRY)
         raise MotoError(f"episode {action.id} was not accepted within {self._timeouts.start:g} s: {refusal}")
+
+    def _say_why(self, reason: str, known: str) -> str:
+        """Tell the reason for waiting when it is a new one; return it."""
+        if reason != known:
+            self._wire.tell(f"waits for the episode node: {reason}")
+            self._wire.send_status(Status("waiting", reason))
+        return reason
 
     def _runs(self, episode: int) -> bool:
         facts = self._known.facts

@@ -30,7 +30,9 @@ class Peers:
 class EpisodeSettings(Peers, SeriesSettings, EpisodeRules):
     """Parameters of the episode node."""
 
-    ready_timeout: float = parameter(60.0, "give up when the nodes waited for are not ready by then", unit="s", low=0.1)
+    ready_timeout: float = parameter(
+        120.0, "give up when the nodes waited for are not ready by then", unit="s", low=0.1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

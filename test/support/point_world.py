@@ -22,7 +22,10 @@ REACHED = 0.2
 
 
 class PointWorld(Node):
-    """Moves a point by 0.2 x the first two action entries; success within `REACHED` of the middle."""
+    """Moves a point by 0.2 x the first two action entries; success within `REACHED` of the middle.
+
+    It ignores the actions of the episodes in `deaf_to`, as a robot that has stopped does.
+    """
 
     def __init__(self, peers: list[str], size: int = 64) -> None:
         """Join the graph as the node `sim`."""
@@ -37,6 +40,7 @@ class PointWorld(Node):
         self.create_subscription(EpisodeState, names.EPISODE_STATE, self._heard, qos.latched())
         self.create_service(ResetRobot, names.ROBOT_RESET, self._reset)
         self._running = False
+        self.deaf_to: set[int] = set()
         self._ready = Ready(self, peers)
 
     def _heard(self, state: EpisodeState) -> None:
@@ -51,6 +55,8 @@ class PointWorld(Node):
         return response
 
     def _act(self, action: Action) -> None:
+        if action.episode in self.deaf_to:
+            return
         if not self._running or (action.episode, action.step) != (self._episode, self._step):
             return
         self._position = np.clip(self._position + 0.2 * np.array(action.values[:2]), -1, 1)
