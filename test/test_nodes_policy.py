@@ -117,6 +117,15 @@ def test_one_seed_gives_the_same_actions_again_and_another_episode_explores_othe
     assert not np.array_equal(first, other)
 
 
+def test_a_policy_that_was_busy_during_the_reset_still_plays_the_episode(graph: Graph) -> None:
+    bench = Bench(graph)
+    bench.give(weights())
+    bench.robot.episode(RESETTING, 8)
+    bench.robot.episode(RUNNING, 8, start=to_time(PERIOD))  # both wait before the policy looks at either
+    bench.steps(2)
+    assert [action.episode for action in bench.robot.actions] == [8, 8]
+
+
 def test_an_evaluation_episode_repeats_to_the_bit(graph: Graph) -> None:
     bench = Bench(graph)
     bench.give(weights())

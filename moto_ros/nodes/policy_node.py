@@ -76,7 +76,8 @@ class PolicyNode(MotoNode[PolicySettings]):
         self._version = self.speak(UInt64, names.POLICY_VERSION, qos.latched())
         frames = qos.every() if lockstep else qos.newest()
         kind = CompressedImage if settings.compressed else Image
-        self.listen(EpisodeState, names.EPISODE_STATE, self._state_changed, qos.latched())
+        # Deeper than one: to miss the reset of an episode for its start would be to sit it out.
+        self.listen(EpisodeState, names.EPISODE_STATE, self._state_changed, qos.latched(10))
         self.listen(PolicyWeights, names.POLICY_WEIGHTS, self._weights_came, qos.latched())
         for camera in settings.cameras:
             topic = names.camera_image(camera, settings.compressed)
