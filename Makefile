@@ -50,10 +50,12 @@ test: build lint  ## run the linters and the whole test suite; PYTEST_ARGS="-k n
 lint: $(ENV_MADE)  ## run ruff and mypy
 	@$(ENTER) ruff check $(PYTHON_FILES) && ruff format --check $(PYTHON_FILES) && mypy moto_ros sim/moto_sim
 
-# Each variable that is given becomes the argument of the same name.
-ARGUMENTS = $(foreach name,TASK AGENT PRESET SEED RUN BAGS DEVICE,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) '$($(name))'))
+# Each variable given on the command line (the environment does not count) becomes the argument of the same name.
+NAMES := TASK AGENT PRESET SEED RUN BAGS EPISODES DEVICE
+GIVEN = $(foreach name,$(NAMES),$(if $(filter command,$(origin $(name))),$(name)))
+ARGUMENTS = $(foreach name,$(GIVEN),--$(shell echo $(name) | tr A-Z a-z) '$($(name))')
 
-finetune: build  ## record, pre-train, fine-tune, evaluate, report: TASK= AGENT= PRESET= SEED= RUN= BAGS= DEVICE=
+finetune: build  ## record, pre-train, fine-tune, evaluate, report: TASK= AGENT= PRESET= SEED= RUN= BAGS= EPISODES= DEVICE=
 	@$(ENTER) moto finetune $(ARGUMENTS)
 
 bench: build  ## measure simulator, ROS loop, bags, replay and learning; prints tables, writes bench.json
