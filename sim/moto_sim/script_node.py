@@ -29,7 +29,7 @@ class ScriptNode(MotoNode[ScriptSettings]):
         self._noise = np.random.default_rng(0)
         self._sent, self._answered = 0, -1
         self._actions = self.speak(Action, names.ACTION, qos.event())
-        self.listen(EpisodeState, names.EPISODE_STATE, self._state_changed, qos.latched())
+        self.listen(EpisodeState, names.EPISODE_STATE, self._state_changed, qos.latched(10))
         self.listen(Action, EXPERT_ACTION, self._suggested, qos.event())
         self._ready = Ready(self, self.settings.wait_for)
 

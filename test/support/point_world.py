@@ -30,7 +30,8 @@ class PointWorld(Node):
     def __init__(self, peers: list[str], size: int = 64) -> None:
         """Join the graph as the node `sim`."""
         super().__init__("sim")
-        self._size, self._time, self._step, self._episode = size, PERIOD, 0, 0
+        self._size, self._time, self._step, self._episode = size, 0, 0, 0
+        self._slot = 0
         self._position = np.zeros(2)
         self.moved: list[Mapping[str, Any]] = []
         self._image = self.create_publisher(Image, names.camera_image("agent"), qos.stream_out())
@@ -49,7 +50,8 @@ class PointWorld(Node):
     def _reset(self, request: ResetRobot.Request, response: ResetRobot.Response) -> ResetRobot.Response:
         self._position = np.random.default_rng(request.seed).uniform(-1, 1, 2)
         self._episode, self._step = request.episode, 0
-        self._time += 10 * PERIOD
+        self._slot += 1000 * PERIOD  # an action that comes after the end of an episode must not shift later stamps
+        self._time = self._slot
         response.success, response.stamp = True, to_time(self._time)
         self._observe()
         return response
