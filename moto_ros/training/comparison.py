@@ -56,6 +56,10 @@ def grouped(histories: Sequence[History]) -> list[Group]:
     return [Group(label, runs) for label, runs in found.items()]
 
 
+DREAMER_V2 = {f"agent.{switch}" for switch in ("uncertainty", "behaviour_prior", "value_expansion")}
+"""MOTO's switches; with all of them off it is DreamerV2."""
+
+
 def _without_seed(history: History) -> dict[str, Any]:
     return {name: value for name, value in history.configuration.items() if name != SEED}
 
@@ -63,6 +67,8 @@ def _without_seed(history: History) -> dict[str, Any]:
 def _label(reference: dict[str, Any], other: dict[str, Any]) -> str:
     """Return "full" for the reference itself, else the settings that differ, switches as "no <switch>"."""
     changed = [name for name in sorted(set(reference) | set(other)) if reference.get(name) != other.get(name)]
+    if set(changed) == DREAMER_V2 and not any(other.get(name) for name in changed):
+        return "DreamerV2"
     return ", ".join(_phrase(name, other.get(name)) for name in changed) or str(
         reference.get("agent.name", "reference")
     )

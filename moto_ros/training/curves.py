@@ -30,6 +30,8 @@ from moto_ros.training.style import (
     styled,
 )
 
+LONG_LABEL = 30
+"""Characters above which two labels do not fit beside each other."""
 WINDOW = 10
 """Online episodes in a moving average."""
 
@@ -227,8 +229,9 @@ def compared_curves(groups: dict[str, list[History]]) -> Figure:
     for color, (label, runs) in zip(RUNS * len(groups), groups.items(), strict=False):
         _draw_group(axis, label, runs, color)
     axis.set(xlabel="online episodes learned from", ylabel="success (%)", ylim=(-4, 104), yticks=range(0, 101, 20))
-    if axis.get_legend_handles_labels()[0]:
-        figure.legend(loc="outside lower center", ncols=2)
+    _, labels = axis.get_legend_handles_labels()
+    if labels:
+        figure.legend(loc="outside lower center", ncols=2 if max(map(len, labels)) <= LONG_LABEL else 1)
     return figure
 
 
