@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,15 @@ def test_lost_frames_show_as_gap_and_lost_steps(tmp_path: Path) -> None:
     assert (
         "/camera/agent/image_raw: was silent for 0.500 s, its messages are usually 0.100 s apart" in facts.problems[1]
     )
+
+
+def test_a_world_that_waits_for_the_learner_loses_nothing(tmp_path: Path) -> None:
+    """In lockstep the wall clock may pause for a second between two observations: no gap in the data."""
+    messages = lockstep_episode(RECIPE)
+    middle = messages[len(messages) // 2].log_time
+    late = [replace(sent, log_time=sent.log_time + (sent.log_time >= middle) * 10**9) for sent in messages]
+    write_bag(tmp_path / "bag", late)
+    assert bag_facts(tmp_path / "bag").problems == []
 
 
 def test_an_empty_and_an_absent_bag(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,17 +122,27 @@ def _episode_row(episode: Episode) -> EpisodeRow:
 
 
 def _gaps(reading: BagReading) -> list[str]:
-    """Return a sentence for each stream with a pause far above its usual interval, between episodes not counted."""
+    """Return a sentence for each stream with a pause far above its usual interval.
+
+    It must show in the stamps and in the times of logging: in lockstep the world waits for the learner, and between
+    episodes simulation time jumps; neither is a lost message.
+    """
     found = []
     for facts in reading.topics:
         if not facts.role.startswith(("camera/", "state")) or len(facts.times) < 3:
             continue
-        steps = np.diff(np.sort(np.array(facts.times, np.int64))) / SECOND
-        longest, usual = float(steps.max()), float(np.median(steps))
-        if longest > max(GAP_FACTOR * usual, SHORTEST_GAP):
+        pauses = [_pause(clock) for clock in (facts.times, facts.stamps) if len(clock) > 2]
+        longest, usual = min(pauses, key=lambda pause: pause[0])
+        if all(pause > max(GAP_FACTOR * often, SHORTEST_GAP) for pause, often in pauses):
             text = f"{facts.name}: was silent for {longest:.3f} s, its messages are usually {usual:.3f} s apart"
             found.append(f"{text}; check its driver and the network")
     return found
+
+
+def _pause(clock: array[int]) -> tuple[float, float]:
+    """Return the longest and the median interval of a clock's times, in seconds."""
+    steps = np.diff(np.sort(np.array(clock, np.int64))) / SECOND
+    return float(steps.max()), float(np.median(steps))
 
 
 def guess_layout(bag: Path) -> StepLayout:

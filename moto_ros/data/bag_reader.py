@@ -53,12 +53,16 @@ IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 @dataclass
 class TopicFacts:
-    """What a bag holds of a topic: its type, the role it plays ("" for none) and when its messages were logged (ns)."""
+    """What a bag holds of a topic: its type, the role it plays ("" for none), when its messages were logged (ns).
+
+    `stamps` are those that its messages carry, of the roles that learning needs.
+    """
 
     name: str
     type_name: str
     role: str
     times: array[int] = field(default_factory=lambda: array("q"))
+    stamps: array[int] = field(default_factory=lambda: array("q"))
     bytes: int = 0
 
 
@@ -102,7 +106,7 @@ class _Feed:
             topic, time, data = stored
             facts = self._noted(topic, time, len(data))
             if facts.role:
-                self._take(facts.role, stored, workers)
+                self._take(facts, stored, workers)
         while self.waiting:
             self._collect()
 
@@ -115,10 +119,11 @@ class _Feed:
         facts.bytes += size
         return facts
 
-    def _take(self, role: str, stored: Stored, workers: ThreadPoolExecutor) -> None:
-        topic, time, data = stored
+    def _take(self, facts: TopicFacts, stored: Stored, workers: ThreadPoolExecutor) -> None:
+        role, (topic, time, data) = facts.role, stored
         try:
             message = embedded_type(topic.type_name, topic.definition).deserialize_cdr(data, topic.type_name)
+            facts.stamps.append(min(message_stamp(message, time) or 0, 2**63 - 1))
             if role.startswith("camera/"):
                 self._submit(role, topic, message, time, workers)
             else:
