@@ -196,6 +196,7 @@ def test_kill_9_in_the_middle_loses_no_earlier_episode_and_at_most_a_second_of_t
     bench = Bench(graph)
     bags = tmp_path / "bags"
     parameters = {"bags": bags, "wait_for": ["sim"]}
+    said = bench.robot.peer.hear(String, names.READY, qos.latched(10))
     process = start("moto_ros.nodes.recorder_node", parameters)
     bench.robot.connected("recorder")
     first = Path(bench.whole(0).uri)
@@ -209,10 +210,9 @@ def test_kill_9_in_the_middle_loses_no_earlier_episode_and_at_most_a_second_of_t
     kept = counts(first)
     bench.robot.episode(ENDED, 1, step=8, outcome=EpisodeState.OUTCOME_ABORTED)
 
-    heard = bench.robot.peer.hear(String, names.READY, qos.latched(10))
-    graph.until(lambda: heard, "the killed recorder's own word")
     again = start("moto_ros.nodes.recorder_node", parameters)
-    graph.until(lambda: len(heard) == 2, "the new recorder to be ready")
+    graph.until(lambda: said.count(String(data="recorder")) == 2, "the new recorder to be ready")
+    bench.robot.connected("recorder")  # this side has to have found the new one, too
     assert "recovered" in again.output()
     second = Path(bench.whole(1, steps=2).uri)
     assert again.stop() == 0
