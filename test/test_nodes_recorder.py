@@ -126,7 +126,7 @@ def test_a_repeated_episode_never_overwrites_the_first(graph: Graph, tmp_path: P
 
 def test_what_comes_just_before_and_just_after_the_episode_is_in_the_bag(graph: Graph, tmp_path: Path) -> None:
     bench = Bench(graph)
-    recorder(graph, tmp_path, settle=0.3)
+    recorder(graph, tmp_path, pre_roll=5.0, settle=1.5)
     bench.robot.connected("recorder")
     bench.robot.observe(0)
     graph.spin(0.1)
