@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 pytest.importorskip("mujoco", reason="MuJoCo is not installed")
-rclpy = pytest.importorskip("rclpy", reason="rclpy is not installed")
-# ruff: noqa: E402 - what follows needs both
+pytest.importorskip("rclpy", reason="rclpy is not installed")
+
 
 from moto_sim.sim_node import SimNode
 from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Trigger
-from support.graph import Graph
+from support.graph import Graph, ros_graph
 
 from moto_msgs.msg import Action, EpisodeState, Reward, RobotState
 from moto_msgs.srv import ResetRobot
@@ -71,11 +71,8 @@ class Operator:
 
 @pytest.fixture
 def graph() -> Iterator[Graph]:
-    rclpy.init()
-    made = Graph()
-    yield made
-    made.close()
-    rclpy.try_shutdown()
+    with ros_graph() as made:
+        yield made
 
 
 def test_lockstep_moves_once_for_each_action_and_stamps_reward_image_and_state_alike(graph: Graph) -> None:
@@ -168,15 +165,16 @@ def test_a_lost_observation_is_shown_again_with_its_own_stamps(graph: Graph) -> 
     assert not operator.rewards
 
 
-def test_realtime_keeps_the_rate_and_holds_without_actions(graph: Graph) -> None:
+def test_realtime_ticks_by_itself_not_faster_than_its_rate_and_holds_without_actions(graph: Graph) -> None:
     operator = Operator(graph, clock="realtime", control_rate=20.0)
     operator.reset()
     before = len(operator.states)
-    graph.spin(1.0)
-    assert 10 <= len(operator.states) - before <= 22
+    graph.until(lambda: len(operator.states) > before + 12, "twelve ticks")
     assert operator.sim.report().values["ticks_held"] > 0
     stamps = [to_nanoseconds(state.header.stamp) for state in operator.states]
     assert stamps == sorted(set(stamps))
+    # A busy machine may tick late, never early.
+    assert (stamps[-1] - stamps[before]) / (len(stamps) - 1 - before) > 0.9 * 1e9 / 20
 
 
 def test_realtime_does_not_execute_a_stale_action(graph: Graph) -> None:
