@@ -9,7 +9,7 @@ import numpy as np
 
 from moto_ros.data.fields import nanoseconds
 
-PURPOSES = ("demonstration", "training", "evaluation")
+PURPOSES = ("demonstration", "training", "evaluation", "reset")
 """Names of EpisodeState.PURPOSE_*."""
 
 OUTCOMES = ("none", "success", "time_limit", "failure", "aborted", "discarded")

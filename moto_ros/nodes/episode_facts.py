@@ -12,6 +12,7 @@ class Purpose(IntEnum):
     DEMONSTRATION = 0
     TRAINING = 1
     EVALUATION = 2
+    RESET = 3
 
 
 class Phase(IntEnum):

@@ -9,6 +9,11 @@ POLICY_WEIGHTS = "trainer/policy"
 TRAINING_STATUS = "trainer/status"
 EPISODE_BAG = "recorder/bag"
 READY = "system/ready"
+PROPOSAL = "policy/proposal"
+EXTERNAL_REWARD = "reward/external"
+OPERATOR_EVENT = "operator/event"
+OPERATOR_JOY = "operator/joy"
+OPERATOR_TWIST = "operator/twist"
 DIAGNOSTICS = "/diagnostics"
 
 ROBOT_RESET = "robot/reset"
@@ -17,6 +22,16 @@ ROBOT_RECOVER = "robot/recover"
 EPISODE_START = "episode/start"
 EPISODE_END = "episode/end"
 TRAINER_SAVE = "trainer/save"
+
+
+def operator_service(event: str) -> str:
+    """Return the service that says an operator's event (start, success, failure, discard, ready...) without a button."""
+    return f"operator/{event}"
+
+
+def camera_health(camera: str) -> str:
+    """Return the topic that says how a camera does."""
+    return f"camera/{camera}/health"
 
 
 def camera_image(camera: str, compressed: bool = False) -> str:
