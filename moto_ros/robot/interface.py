@@ -1,0 +1,130 @@
+"""What the robot node asks of an arm: the one file to implement for another arm.
+
+Frames are REP-103/105: poses in the arm's base frame, quaternions x y z w, SI units. Stamps are nanoseconds of the
+system clock (`time.time_ns`), which is also the ROS clock of a node on hardware. No call but `connect`, `move_joints`,
+`recover` and the gripper's motions may wait; those return or raise within the time-out they are given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+import numpy as np
+
+
+class FaultKind(Enum):
+    """What went wrong, by what can be done about it."""
+
+    REFLEX = "reflex"  # the arm touched something or a torque limit was passed
+    SELF_COLLISION = "self collision"
+    JOINT_LIMIT = "joint limit"
+    COMMUNICATION = "communication violation"  # the 1 kHz exchange was too late
+    CONNECTION = "lost connection"
+    FROZEN = "frozen state"  # states come, but none is new
+    OTHER = "fault"
+
+
+class ArmFault(Exception):  # noqa: N818 - the field's word
+    """The arm or its connection failed; the text is one sentence: what happened and what to do."""
+
+    def __init__(self, kind: FaultKind, sentence: str) -> None:
+        super().__init__(sentence)
+        self.kind = kind
+
+
+class Control(Enum):
+    """What a target means."""
+
+    CARTESIAN = "cartesian"  # impedance tracking of an end-effector pose
+    JOINT = "joint"  # impedance tracking of joint positions
+    JOINT_VELOCITY = "joint_velocity"  # joint velocities
+
+
+@dataclass(frozen=True)
+class ArmState:
+    """One measurement; arrays are float64 and not shared with the driver."""
+
+    stamp: int  # ns, when it was measured
+    sequence: int  # counts up with every new measurement of the arm itself
+    joint_position: np.ndarray  # (n,) rad
+    joint_velocity: np.ndarray  # (n,) rad/s
+    joint_effort: np.ndarray  # (n,) external torque, N m
+    position: np.ndarray  # (3,) end effector, m
+    quaternion: np.ndarray  # (4,) end effector, x y z w
+    linear_velocity: np.ndarray  # (3,) m/s
+    angular_velocity: np.ndarray  # (3,) rad/s
+    force: np.ndarray  # (3,) external, N
+    torque: np.ndarray  # (3,) external, N m
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to be next; exactly the part that the control mode needs is set."""
+
+    position: np.ndarray | None = None  # (3,) m, with `quaternion`
+    quaternion: np.ndarray | None = None  # (4,) x y z w
+    joint_position: np.ndarray | None = None  # (n,) rad
+    joint_velocity: np.ndarray | None = None  # (n,) rad/s
+
+
+class Gripper(Protocol):
+    """Two fingers. Motions are begun by these calls and go on by themselves; none stalls the arm's control."""
+
+    @property
+    def width(self) -> float:
+        """Return the newest measured distance between the fingers, m. Never waits; raises ArmFault."""
+
+    @property
+    def busy(self) -> bool:
+        """Return whether a motion is under way."""
+
+    def move(self, width: float) -> None:
+        """Begin to open or close to `width` (m)."""
+
+    def grasp(self, force: float) -> None:
+        """Begin to close with `force` (N) until something is held."""
+
+    def home(self) -> None:
+        """Begin to find the end stops."""
+
+    def stop(self) -> None:
+        """End whatever motion is under way."""
+
+
+class Arm(Protocol):
+    """One arm with its controller."""
+
+    joint_names: tuple[str, ...]
+
+    def connect(self) -> None:
+        """Open the connection and set thresholds and limits. Raises ArmFault, saying what to check."""
+
+    @property
+    def gripper(self) -> Gripper | None:
+        """Return the gripper, None without one."""
+
+    def state(self) -> ArmState:
+        """Return the newest measurement. Never waits. Raises ArmFault as soon as the driver knows of a fault."""
+
+    def start(self, control: Control) -> None:
+        """Begin to be controlled; the first target is the measured pose (joint velocity: zero)."""
+
+    def follow(self, target: Target) -> None:
+        """Replace the target; the driver interpolates. Only after `start`. Never waits. Raises ArmFault."""
+
+    def stop(self) -> None:
+        """Brake and end control; nothing to do is fine. Never raises for an arm that has stopped by itself."""
+
+    def move_joints(self, positions: np.ndarray, speed: float, timeout: float) -> None:
+        """Move to joint positions (n,) rad at `speed` (share of the limits, 0 to 1); ends control first.
+
+        Returns when there; raises ArmFault after a fault, after `timeout` seconds, and when `stop` is called meanwhile.
+        """
+
+    def recover(self) -> None:
+        """Clear a fault that can be cleared, re-open a lost connection. Raises ArmFault where it cannot."""
+
+    def close(self) -> None:
+        """Stop and let go of the connection."""
