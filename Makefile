@@ -30,7 +30,7 @@ packages:
 
 env: $(ENV_MADE)  ## make .venv with everything pinned
 
-$(ENV_MADE): requirements/*.txt sim/requirements.txt tools/env.sh tools/check_python.py tools/mend_ros_wheels.py | packages
+$(ENV_MADE): requirements/*.txt sim/requirements*.txt tools/env.sh tools/check_python.py tools/mend_ros_wheels.py | packages
 	@PYTHON="$(PYTHON)" tools/env.sh
 	@touch $@
 
@@ -40,7 +40,7 @@ $(MESSAGES_BUILT): $(ENV_MADE) tools/build.sh $(MESSAGES)
 	@tools/build.sh moto_msgs
 	@touch $@
 
-$(BUILT): $(MESSAGES_BUILT) $(SOURCES) requirements/run.txt
+$(BUILT): $(MESSAGES_BUILT) $(SOURCES) requirements/run.txt requirements/franka.txt requirements/realsense.txt
 	@tools/build.sh moto_ros moto_sim
 	@touch $@
 

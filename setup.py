@@ -8,8 +8,9 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PACKAGE = "moto_ros"
-NODES = ("policy", "trainer", "recorder", "episode")
-CONFIG = ("agents", "nodes", "tasks")
+NODES = ("policy", "trainer", "recorder", "episode", "franka", "camera", "reward", "operator")
+CONFIG = ("agents", "cameras", "nodes", "robots", "tasks")
+EXTRAS = ("dev", "franka", "realsense")
 HERE = Path(__file__).resolve().parent
 
 
@@ -33,7 +34,7 @@ setup(
     package_data={PACKAGE: ["py.typed", "training/*.html.j2"]},
     python_requires=">=3.10",
     install_requires=requirements("run"),
-    extras_require={"dev": requirements("dev")},
+    extras_require={extra: requirements(extra) for extra in EXTRAS},
     zip_safe=False,
     maintainer="moto_ros maintainers",
     maintainer_email="maintainers@moto-ros.org",
@@ -43,6 +44,8 @@ setup(
         "console_scripts": [
             "moto = moto_ros.cli.main:main",
             *(f"{node}_node = moto_ros.nodes.{node}_node:main" for node in NODES),
+            # The name that users of RealSense cameras look for.
+            "realsense_node = moto_ros.nodes.camera_node:main",
         ]
     },
 )

@@ -9,9 +9,9 @@ from setuptools import setup
 NAME = "moto_sim"
 
 
-def requirements() -> list[str]:
-    """Return the lines of requirements.txt, where each dependency is named once, without comments."""
-    lines = (Path(__file__).resolve().parent / "requirements.txt").read_text().splitlines()
+def requirements(name: str) -> list[str]:
+    """Return the lines of <name>.txt, where each dependency is named once, without comments."""
+    lines = (Path(__file__).resolve().parent / f"{name}.txt").read_text().splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -23,7 +23,8 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
     ],
-    install_requires=requirements(),
+    install_requires=requirements("requirements"),
+    extras_require={"franka": requirements("requirements-franka")},
     zip_safe=True,
     maintainer="moto_ros maintainers",
     maintainer_email="maintainers@moto-ros.org",
@@ -33,6 +34,7 @@ setup(
         "console_scripts": [
             "sim_node = moto_sim.sim_node:main",
             "script_node = moto_sim.script_node:main",
+            "franka_server = moto_sim.franka_server:main",
         ]
     },
 )

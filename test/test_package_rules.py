@@ -23,17 +23,25 @@ ROOMS = {
     "agents": ROS | SIMULATOR | ABOVE | {"moto_ros.data", "moto_ros.training"},
     "data": ROS | SIMULATOR | ABOVE | {"torch", "moto_ros.agents", "moto_ros.training"},
     "training": ROS | SIMULATOR | ABOVE,
+    "robot": ROS | SIMULATOR | ABOVE | {"torch", "moto_ros.agents", "moto_ros.training", "moto_ros.camera"},
+    "camera": ROS | SIMULATOR | ABOVE | {"torch", "moto_ros.agents", "moto_ros.training", "moto_ros.robot"},
     "nodes": SIMULATOR | {"moto_ros.cli", "moto_ros.bringup"},
 }
 """Room -> what it must not import: without these it runs where they are not installed."""
 
-REQUIREMENTS = (*(f"requirements/{name}.txt" for name in ("run", "dev", "build")), "sim/requirements.txt")
+REQUIREMENTS = (
+    *(f"requirements/{name}.txt" for name in ("run", "dev", "build", "franka", "realsense")),
+    *("sim/requirements.txt", "sim/requirements-franka.txt"),
+)
 FROM_ROS = {
     *("rclpy", "moto_msgs", "moto_sim", "moto_ros", "builtin_interfaces", "std_msgs", "std_srvs", "sensor_msgs"),
     *("geometry_msgs", "diagnostic_msgs", "rcl_interfaces", "launch", "launch_ros", "launch_pytest"),
     *("rosidl_runtime_py", "ament_index_python"),
 }
-MODULE_OF = {"opencv-python-headless": "cv2", "PyYAML": "yaml", "gymnasium-robotics": "gymnasium_robotics"}
+MODULE_OF = {
+    **{"opencv-python-headless": "cv2", "PyYAML": "yaml", "gymnasium-robotics": "gymnasium_robotics"},
+    **{"franky-control": "franky", "franky-sim": "franky_sim"},
+}
 BROUGHT_ALONG = {"packaging": "pytest", "gymnasium": "gymnasium-robotics", "OpenGL": "mujoco", "google": "tensorboard"}
 """Modules that come with a requirement -> which."""
 
@@ -100,6 +108,22 @@ def test_a_room_imports_only_what_it_may(room: str) -> None:
         for path in sorted((ROOT / "moto_ros" / room).rglob("*.py"))
         for module in imports(ast.parse(path.read_text()))
         if any(module == banned or module.startswith(f"{banned}.") for banned in ROOMS[room])
+    ]
+    assert found == []
+
+
+DRIVERS = {"franky": "moto_ros/robot/franka", "pyrealsense2": "moto_ros/camera/realsense"}
+"""Package of a device -> beginning of the names of the files of the program that may import it."""
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_only_the_drivers_own_files_import_a_devices_package(driver: str) -> None:
+    """Breaks every machine without the device: its driver would have to be installed there too."""
+    found = [
+        name
+        for name, tree in parsed()
+        if name.startswith(("moto_ros/", "sim/")) and not name.startswith(DRIVERS[driver])
+        if any(module.split(".")[0] == driver for module in imports(tree))
     ]
     assert found == []
 

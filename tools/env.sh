@@ -13,6 +13,8 @@ if [ -n "$lacks" ]; then
 fi
 
 options=(-c requirements/constraints.txt -r requirements/run.txt -r sim/requirements.txt -r requirements/dev.txt)
+# The drivers, and the arm that is simulated behind its driver: tests run the real code of both.
+options+=(-r requirements/franka.txt -r requirements/realsense.txt -r sim/requirements-franka.txt)
 if [ "$ros" = wheels ]; then
   options+=(-c requirements/constraints-wheels.txt -r requirements/build.txt -r requirements/ros-jazzy.txt)
 else
