@@ -17,7 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Trigger
 from support.graph import Graph, ros_graph
 
-from moto_msgs.msg import Action, EpisodeState, Reward, RobotState
+from moto_msgs.msg import Action, EpisodeState, OperatorEvent, Reward, RobotState
 from moto_msgs.srv import ResetRobot
 from moto_ros.ros import names, qos
 from moto_ros.ros.convert import to_nanoseconds
@@ -87,6 +87,26 @@ def test_lockstep_moves_once_for_each_action_and_stamps_reward_image_and_state_a
     assert stamps[0] == start
     assert stamps[1:] == [to_nanoseconds(reward.header.stamp) for reward in rewards]
     assert len(set(map(int.__sub__, stamps[1:], stamps))) == 1
+
+
+def test_robot_state_says_which_actions_were_executed(graph: Graph) -> None:
+    """A policy in real time would not know when its next action is due."""
+    operator = Operator(graph)
+    operator.reset(episode=4)
+    for k in range(2):
+        operator.act(k, [0.0] * 4, episode=4)
+        graph.until(lambda k=k: operator.rewards and operator.rewards[-1].step == k + 1, "a reward")
+    graph.until(lambda: len(operator.states) == 3, "three states")
+    assert [(state.episode, state.step) for state in operator.states] == [(4, 0), (4, 1), (4, 2)]
+
+
+def test_the_operators_stop_button_stops_the_simulator_as_it_stops_an_arm(graph: Graph) -> None:
+    operator = Operator(graph)
+    operator.reset()
+    press = operator.peer.speak(OperatorEvent, names.OPERATOR_EVENT, qos.event())
+    press(OperatorEvent(event=OperatorEvent.STOP, source="joy"))
+    graph.until(lambda: operator.states[-1].mode == RobotState.MODE_STOPPED, "the stop in the robot's state")
+    assert not operator.reset(1).success
 
 
 def test_plus_x_moves_the_hand_plus_x(graph: Graph) -> None:

@@ -13,7 +13,7 @@ from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
-from moto_msgs.msg import Action, EpisodeState, Reward, RobotState
+from moto_msgs.msg import Action, EpisodeState, OperatorEvent, Reward, RobotState
 from moto_msgs.srv import ResetRobot
 from moto_ros.ros import life, names, qos
 from moto_ros.ros.convert import image_message, to_nanoseconds, to_time
@@ -43,7 +43,7 @@ class SimNode(MotoNode[SimSettings]):
         self._lockstep = self.settings.clock == "lockstep"
         self._gate = Gate(0)
         self._body: Body | None = None
-        self._mode, self._busy = RobotState.MODE_IDLE, False
+        self._mode, self._busy, self._episode = RobotState.MODE_IDLE, False, 0
         self._seen: Seen | None = None
         self._pending: Action | None = None
         self._moved = time.monotonic()
@@ -62,6 +62,7 @@ class SimNode(MotoNode[SimSettings]):
         self._experts = self.speak(Action, EXPERT_ACTION, qos.event()) if settings.expert else None
         self.listen(Action, names.ACTION, self._acted, qos.event())
         self.listen(EpisodeState, names.EPISODE_STATE, self._episode_changed, qos.latched())
+        self.listen(OperatorEvent, names.OPERATOR_EVENT, self._operator_said, qos.event())
         # A group of its own: while a reset waits for the world, everything else must still be heard.
         alone = MutuallyExclusiveCallbackGroup()
         self.create_service(ResetRobot, names.ROBOT_RESET, self._reset, callback_group=alone)
@@ -165,7 +166,9 @@ class SimNode(MotoNode[SimSettings]):
         stopped = self._gate.stopped
         mode = RobotState.MODE_STOPPED if stopped else self._mode
         joints = self._body.joint_names if self._body else ()
-        self._states.publish(robot_state(seen.snapshot, joints, to_time(seen.stamp), mode, stopped))
+        message = robot_state(seen.snapshot, joints, to_time(seen.stamp), mode, stopped)
+        message.episode, message.step = self._episode, self._gate.step
+        self._states.publish(message)
 
     def _suggest(self, seen: Seen) -> None:
         """Publish what the expert would do now, stamped with what it saw."""
@@ -200,17 +203,26 @@ class SimNode(MotoNode[SimSettings]):
             response.message = STOPPED
             return response
         self._gate.begin(request.episode)
+        self._episode = request.episode
         self._mode = RobotState.MODE_IDLE
         response.success, response.stamp = True, to_time(seen.stamp)
         self._held(seen)
         return response
 
+    def _operator_said(self, message: OperatorEvent) -> None:
+        if message.event == OperatorEvent.STOP:
+            self._halt()
+
     def _stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._halt()
+        response.success, response.message = True, "stopped; robot/recover ends it"
+        return response
+
+    def _halt(self) -> None:
         self._gate.stop(STOPPED)
-        self._pending, response.success, response.message = None, True, "stopped; robot/recover ends it"
+        self._pending = None
         if self._seen is not None:
             self._publish_state(self._seen)
-        return response
 
     def _recover(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success, response.message = True, "recovered" if self._gate.stopped else "was not stopped"
