@@ -1,14 +1,16 @@
 """Which processes make which system, said once: launch files and the command line both start what this file says.
 
 A system is resolved from its arguments to processes with every parameter known. Parameters come, each over the one
-before, from `config/nodes/<node>.yaml`, `config/tasks/<task>.yaml`, `config/agents/<agent>_<preset>.yaml`, what the
-system itself implies (run folder, seed, clock, purpose), and the user's `name:=value` overrides. Each process gets its
-own resolved parameter file in the run folder, so that what ran can be read and run again.
+before, from `config/nodes/<node>.yaml`, on hardware `config/robots/<robot>.yaml` and `config/cameras/<cameras>.yaml`,
+then `config/tasks/<task>.yaml`, `config/agents/<agent>_<preset>.yaml`, what the system itself implies (run folder,
+seed, clock, purpose), and the user's `name:=value` overrides. Each process gets its own resolved parameter file in the
+run folder, so that what ran can be read and run again.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import shlex
 import sys
 from collections.abc import Mapping
@@ -16,21 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moto_ros.config import (
-    Spec,
-    Value,
-    check,
-    config_folder,
-    parse,
-    read_parameters,
-    shipped,
-    specs,
-    unknown_parameter,
-    write_parameters,
-)
+from moto_ros.config import Spec, Value, build, read_parameters, shipped, specs, unknown_parameter, write_parameters
 from moto_ros.errors import MotoError
+from moto_ros.implied import REAL_TIMING, implied, shared
+from moto_ros.layers import Layers
 from moto_ros.ros.transport import environment
-from moto_ros.training.conductor import DEMONSTRATION_IDS
 
 
 @dataclass(frozen=True)
@@ -44,26 +36,70 @@ class Argument:
 
 
 ARGUMENTS = (
-    Argument("backend", "sim", "what stands behind the robot and camera topics", ("sim",)),
-    Argument("task", "drawer_open", "task, config/tasks/<task>.yaml or a path to such a file"),
+    Argument(
+        "backend",
+        "sim",
+        "what stands behind the robot and camera topics: simulation, a Franka arm, or the arm's driver on franky-sim",
+        ("sim", "franka", "franka_sim"),
+    ),
+    Argument(
+        "task", "", "task, config/tasks/<task>.yaml or a path; empty: drawer_open, on hardware backends franka_reach"
+    ),
     Argument("agent", "moto", "learning algorithm", ("moto",)),
     Argument("preset", "quick", "sizes and update budget of the agent, config/agents/<agent>_<preset>.yaml or a path"),
     Argument("run", "", "run folder; empty: runs/<task>_<agent>_<preset>_seed<seed>"),
     Argument("bags", "", "folder with bags of demonstrations; empty: <run>/bags/offline"),
     Argument("checkpoint", "", "checkpoint folder to start from; empty: the newest of the run folder, if any"),
+    Argument("reset_checkpoint", "", "checkpoint of a second policy that resets the scene before each episode"),
     Argument("episodes", "", "episodes to do: demonstrations, online or evaluation; empty: as configured"),
     Argument("seed", "0", "seed of everything random"),
     Argument(
+        "robot", "", "hardware: the arm, config/robots/<robot>.yaml or a path; empty: fr3, with franka_sim franky_sim"
+    ),
+    Argument(
+        "cameras",
+        "",
+        "hardware: config/cameras/<cameras>.yaml or a path; empty: realsense, with franka_sim synthetic",
+    ),
+    Argument(
+        "operator",
+        "auto",
+        "whether a person may take over by joystick or twist, and has buttons; auto: on hardware backends",
+        ("auto", "on", "off"),
+    ),
+    Argument(
         "clock",
-        "lockstep",
-        "lockstep: the simulated world waits for each action; realtime: a timer",
-        ("lockstep", "realtime"),
+        "auto",
+        "lockstep: the simulated world waits for each action; realtime: a timer; auto: realtime on hardware backends",
+        ("auto", "lockstep", "realtime"),
     ),
     Argument("namespace", "moto", "ROS namespace of the robot"),
     Argument("domain", "", "ROS domain id, 0..232; empty: ROS_DOMAIN_ID of the environment"),
     Argument("device", "auto", "where the agent learns", ("auto", "cpu", "cuda")),
     Argument("parameters", "", "more parameters for any node: 'name:=value ...', or 'node.name:=value' for one node"),
 )
+
+_ON_HARDWARE = {"task": "franka_reach", "operator": "on", "clock": "realtime"}
+BY_BACKEND = {
+    "sim": {"task": "drawer_open", "operator": "off", "clock": "lockstep"},
+    "franka": {"robot": "fr3", "cameras": "realsense"} | _ON_HARDWARE,
+    "franka_sim": {"robot": "franky_sim", "cameras": "synthetic"} | _ON_HARDWARE,
+}
+"""What arguments that were left empty, or auto, mean."""
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A device's package that a node imports, and what installs it; needed where `parameter` holds `value`."""
+
+    module: str
+    install: str
+    parameter: str = ""
+    value: str = ""
+
+    def is_needed(self, parameters: Mapping[str, Value]) -> bool:
+        """Tell whether a node with these parameters imports it."""
+        return not self.parameter or self.value in str(parameters.get(self.parameter, self.value))
 
 
 @dataclass(frozen=True)
@@ -74,36 +110,56 @@ class NodeKind:
     executable: str
     module: str
     settings: str
+    driver: Driver | None = None
+
+    @property
+    def family(self) -> str:
+        """Return the name that parameter files know it by."""
+        return self.executable.removesuffix("_node")
+
+    def settings_class(self, agent: str) -> type:
+        """Return its settings class; the one with the settings of `agent`, if it holds one."""
+        module, name = self.settings.split(":")
+        found = getattr(importlib.import_module(module), name)
+        return found if isinstance(found, type) else found({"agent_name": agent})
 
     def specs(self, agent: str) -> dict[str, Spec]:
         """Return its parameters by name; those of `agent` too, if it holds one."""
-        module, name = self.settings.split(":")
-        found = getattr(importlib.import_module(module), name)
-        return specs(found if isinstance(found, type) else found({"agent_name": agent}))
+        return specs(self.settings_class(agent))
 
+
+def _own(node: str, settings: str, driver: Driver | None = None) -> NodeKind:
+    """Return the kind of a node of moto_ros, whose settings class is in `moto_ros.nodes`."""
+    return NodeKind("moto_ros", f"{node}_node", f"moto_ros.nodes.{node}_node", f"moto_ros.nodes.{settings}", driver)
+
+
+FRANKY = Driver("franky", "pip install 'moto_ros[franka]'", "arm", "franka")
+REALSENSE = Driver("pyrealsense2", "pip install 'moto_ros[realsense]'", "source", "realsense")
+FRANKY_SIM = Driver("franky_sim", "pip install 'moto_sim[franka]'")
 
 NODES = {
-    "policy": NodeKind(
-        "moto_ros", "policy_node", "moto_ros.nodes.policy_node", "moto_ros.nodes.learning_settings:policy_settings"
-    ),
-    "trainer": NodeKind(
-        "moto_ros", "trainer_node", "moto_ros.nodes.trainer_node", "moto_ros.nodes.learning_settings:trainer_settings"
-    ),
-    "recorder": NodeKind(
-        "moto_ros", "recorder_node", "moto_ros.nodes.recorder_node", "moto_ros.nodes.settings:RecorderSettings"
-    ),
-    "episode": NodeKind(
-        "moto_ros", "episode_node", "moto_ros.nodes.episode_node", "moto_ros.nodes.settings:EpisodeSettings"
-    ),
+    "policy": _own("policy", "learning_settings:policy_settings"),
+    "trainer": _own("trainer", "learning_settings:trainer_settings"),
+    "recorder": _own("recorder", "settings:RecorderSettings"),
+    "episode": _own("episode", "settings:EpisodeSettings"),
+    "franka": _own("franka", "franka_settings:FrankaSettings", FRANKY),
+    "camera": _own("camera", "camera_settings:CameraSettings", REALSENSE),
+    "reward": _own("reward", "reward_settings:RewardSettings"),
+    "operator": _own("operator", "operator_settings:OperatorSettings"),
+    "reset_policy": _own("policy", "learning_settings:policy_settings"),
     "sim": NodeKind("moto_sim", "sim_node", "moto_sim.sim_node", "moto_sim.settings:SimSettings"),
     "script": NodeKind("moto_sim", "script_node", "moto_sim.script_node", "moto_sim.settings:ScriptSettings"),
+    "franka_server": NodeKind(
+        "moto_sim", "franka_server", "moto_sim.franka_server", "moto_sim.settings:FrankaServerSettings", FRANKY_SIM
+    ),
 }
 
-CHECK_IDS = 3_000_000
-"""Numbers of the episodes of `evaluate`: apart from those of a run's own evaluations, which a resumed run looks for."""
-
-BACKENDS = {"sim": ("sim",)}
-"""Nodes that stand for robot and cameras."""
+BACKENDS = {
+    "sim": ("sim",),
+    "franka": ("franka", "camera", "reward"),
+    "franka_sim": ("franka_server", "franka", "camera", "reward"),
+}
+"""Nodes that stand for robot, cameras and task."""
 
 SYSTEMS = {
     "record": ("script", "recorder", "episode"),
@@ -111,7 +167,8 @@ SYSTEMS = {
     "finetune": ("policy", "recorder", "episode", "trainer"),
     "evaluate": ("policy", "recorder", "episode"),
 }
-"""Nodes of each system; all but `pretrain` stand on a backend."""
+"""Nodes of each system; all but `pretrain` stand on a backend. A person takes the place of the script, if there is one,
+and stands between policy and robot."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +186,13 @@ class Process:
         ros = ["--ros-args", *names, "--params-file", str(self.parameter_file)]
         return "exec " + shlex.join([sys.executable, "-u", "-m", self.kind.module, *ros])
 
+    def check(self, agent: str) -> None:
+        """Raise MotoError where the node could not start: its parameters do not fit, or its driver is not there."""
+        build(self.kind.settings_class(agent), self.parameters, f"{self.node} node")
+        driver = self.kind.driver
+        if driver and driver.is_needed(self.parameters) and importlib.util.find_spec(driver.module) is None:
+            raise MotoError(f"{self.node} node: {driver.module} is not installed; {driver.install}")
+
 
 @dataclass(frozen=True)
 class System:
@@ -139,6 +203,12 @@ class System:
     environment: dict[str, str]
     namespace: str
     run: Path
+    agent: str
+
+    def check(self) -> None:
+        """Raise MotoError where any of its processes could not start, before one does."""
+        for process in self.processes:
+            process.check(self.agent)
 
     def write_parameters(self) -> None:
         """Write each process's resolved parameter file into the run folder."""
@@ -148,7 +218,6 @@ class System:
 
 
 Arguments = dict[str, str]
-Parameters = dict[str, Any]
 
 
 def defaults() -> Arguments:
@@ -164,7 +233,9 @@ def checked_arguments(given: Mapping[str, str]) -> Arguments:
             raise MotoError(unknown_parameter(name, list(known), "arguments"))
         if known[name].choices and value not in known[name].choices:
             raise MotoError(f"argument {name} is '{value}', expected one of {', '.join(known[name].choices)}")
-    return defaults() | dict(given)
+    arguments = defaults() | dict(given)
+    left_open = {name: value for name, value in arguments.items() if value in ("", "auto")}
+    return arguments | {name: meant for name, meant in BY_BACKEND[arguments["backend"]].items() if name in left_open}
 
 
 def run_folder(given: Mapping[str, str]) -> Path:
@@ -184,13 +255,73 @@ def resolve(name: str, given: Mapping[str, str]) -> System:
     if name not in SYSTEMS:
         raise MotoError(f"system '{name}' is unknown, expected one of {', '.join(SYSTEMS)}")
     arguments, run = checked_arguments(given), run_folder(given)
-    nodes = SYSTEMS[name] if name == "pretrain" else (*BACKENDS[arguments["backend"]], *SYSTEMS[name])
-    found = _Parameters(arguments, run)
+    _refuse_contradictions(name, arguments)
+    nodes = nodes_of(name, arguments)
+    layers, common = _layers(arguments, nodes), shared(arguments, run, nodes)
     processes = tuple(
-        Process(node, NODES[node], found.of(name, node, nodes), run / "config" / name / f"{node}.yaml")
+        Process(
+            node,
+            NODES[node],
+            layers.of(node, NODES[node].family, common | implied(name, node, arguments, run)),
+            run / "config" / name / f"{node}.yaml",
+        )
         for node in nodes
     )
-    return System(name, processes, _environment(arguments), arguments["namespace"].strip("/"), run)
+    namespace = arguments["namespace"].strip("/")
+    return System(name, processes, _environment(arguments), namespace, run, arguments["agent"])
+
+
+def nodes_of(system: str, arguments: Arguments) -> tuple[str, ...]:
+    """Return the names of the nodes that make a system."""
+    nodes = list(SYSTEMS[system])
+    if system == "pretrain":
+        return tuple(nodes)
+    if arguments["operator"] == "on":
+        nodes = ["operator", *(node for node in nodes if node != "script")]
+    if arguments["reset_checkpoint"] and "policy" in nodes:
+        nodes.append("reset_policy")
+    return (*BACKENDS[arguments["backend"]], *nodes)
+
+
+def _refuse_contradictions(system: str, arguments: Arguments) -> None:
+    if _is_simulated(arguments):
+        return
+    backend, task = arguments["backend"], arguments["task"]
+    if arguments["clock"] == "lockstep":
+        raise MotoError(
+            f"argument clock is 'lockstep', but backend '{backend}' is a robot, which does not wait; leave clock out"
+        )
+    if system == "record" and arguments["operator"] == "off":
+        raise MotoError(
+            f"argument operator is 'off', but on backend '{backend}' a person demonstrates; leave operator out"
+        )
+    if "world" in read_parameters(shipped("tasks", task), "sim"):
+        raise MotoError(
+            f"task '{task}' is a simulated world (it names a 'world'), but backend '{backend}' is a robot; give a task "
+            "of the robot, such as franka_reach"
+        )
+
+
+def _is_simulated(arguments: Arguments) -> bool:
+    return arguments["backend"] == "sim"
+
+
+def _layers(arguments: Arguments, nodes: tuple[str, ...]) -> Layers:
+    """Return the layers for nodes of every kind: a task's file may hold parameters for systems that do not run now."""
+    kinds = {node: kind for node, kind in NODES.items() if node in nodes or _is_installed(kind)}
+    known = {node: kind.specs(arguments["agent"]) for node, kind in kinds.items()}
+    hardware = [] if _is_simulated(arguments) else [("robots", arguments["robot"]), ("cameras", arguments["cameras"])]
+    chosen = [*hardware, ("tasks", arguments["task"]), ("agents", _preset_name(arguments))]
+    base: dict[str, Any] = {} if _is_simulated(arguments) else dict(REAL_TIMING)
+    return Layers(known, base, [shipped(kind, name) for kind, name in chosen], arguments["parameters"])
+
+
+def _is_installed(kind: NodeKind) -> bool:
+    module, name = kind.settings.split(":")
+    try:
+        return hasattr(importlib.import_module(module), name)
+    except ModuleNotFoundError:
+        return False
 
 
 def _environment(arguments: Arguments) -> dict[str, str]:
@@ -200,107 +331,6 @@ def _environment(arguments: Arguments) -> dict[str, str]:
     return environment() | ({"ROS_DOMAIN_ID": domain} if domain else {})
 
 
-class _Parameters:
-    """Collects the parameters of each node from the layers that the module's docstring names."""
-
-    def __init__(self, arguments: Arguments, run: Path) -> None:
-        self.arguments = arguments
-        self.run = run
-        self.known = {node: NODES[node].specs(arguments["agent"]) for node in self._reachable()}
-        self.task = shipped("tasks", arguments["task"])
-        self.preset = shipped("agents", _preset_name(arguments))
-        self.overrides = [_override(text) for text in shlex.split(arguments["parameters"])]
-        self._refuse_unknown()
-
-    def _reachable(self) -> set[str]:
-        """Nodes of any system on this backend: a task's file may hold parameters for systems that do not run now."""
-        return {*BACKENDS[self.arguments["backend"]], *(node for nodes in SYSTEMS.values() for node in nodes)}
-
-    def _refuse_unknown(self) -> None:
-        everywhere = sorted({name for known in self.known.values() for name in known})
-        for path in (self.task, self.preset):
-            for name in (name for node in self.known for name in read_parameters(path, node)):
-                if name not in everywhere:
-                    raise MotoError(unknown_parameter(name, everywhere, str(path)))
-        for node, name, _ in self.overrides:
-            if node and node not in self.known:
-                raise MotoError(f"parameters: node '{node}' of '{node}.{name}' is unknown, expected {', '.join(NODES)}")
-            if name not in (self.known[node] if node else everywhere):
-                raise MotoError(unknown_parameter(name, list(self.known[node]) if node else everywhere, "parameters"))
-
-    def of(self, system: str, node: str, nodes: tuple[str, ...]) -> dict[str, Value]:
-        """Return the parameters of one node of a system, checked; what is not given keeps the node's default."""
-        known, values = self.known[node], self._from_files(node)
-        implied = _shared(self.arguments, self.run, nodes) | _implied(system, node, self.arguments, self.run)
-        values |= {name: value for name, value in implied.items() if name in known}
-        checked = {name: check(known[name], value, f"{node} node") for name, value in values.items()}
-        for only, name, text in self.overrides:
-            if name in known and only in ("", node):
-                checked[name] = parse(known[name], text, "parameters")
-        return checked
-
-    def _from_files(self, node: str) -> Parameters:
-        files = [config_folder() / "nodes" / f"{node}.yaml", self.task, self.preset]
-        values: Parameters = {}
-        for path in files:
-            if path.is_file():
-                values |= read_parameters(path, node)
-        return {name: value for name, value in values.items() if name in self.known[node]}
-
-
 def _preset_name(arguments: Arguments) -> str:
     preset = arguments["preset"]
     return preset if preset.endswith((".yaml", ".yml")) else f"{arguments['agent']}_{preset}"
-
-
-def _override(text: str) -> tuple[str, str, str]:
-    """Return (node or "", parameter, value) of `name:=value` or `node.name:=value`."""
-    name, sign, value = text.partition(":=")
-    if not sign or not name:
-        raise MotoError(f"parameters: '{text}' is not an assignment, expected name:=value or node.name:=value")
-    first, _, rest = name.partition(".")
-    return (first, rest, value) if first in NODES and rest else ("", name, value)
-
-
-def _shared(arguments: Arguments, run: Path, nodes: tuple[str, ...]) -> Parameters:
-    """Parameters that mean the same in every node that has them."""
-    return {
-        "seed": _whole(arguments, "seed"),
-        "clock": arguments["clock"],
-        "agent_name": arguments["agent"],
-        "wait_for": nodes if len(nodes) > 1 else (),
-        "run": str(run),
-    }
-
-
-def _implied(system: str, node: str, arguments: Arguments, run: Path) -> Parameters:
-    """Parameters of one node that follow from what its system is for."""
-    bags = Path(arguments["bags"]).expanduser().resolve() if arguments["bags"] else run / "bags" / "offline"
-    learns = {"bags": str(bags), "checkpoint": arguments["checkpoint"], "device": arguments["device"]}
-    table: dict[tuple[str, str], Parameters] = {
-        ("record", "sim"): {"expert": True},
-        ("record", "episode"): {"purpose": "demonstration", "first_episode": DEMONSTRATION_IDS}
-        | _episodes(arguments, "automatic_episodes"),
-        ("finetune", "episode"): {"automatic_episodes": 0},
-        ("evaluate", "episode"): {"purpose": "evaluation", "first_episode": CHECK_IDS}
-        | {"automatic_episodes": 20}
-        | _episodes(arguments, "automatic_episodes"),
-        ("pretrain", "trainer"): learns,
-        ("finetune", "trainer"): learns
-        | {"overlap": arguments["clock"] == "realtime"}
-        | _episodes(arguments, "online_episodes"),
-        ("evaluate", "policy"): {"checkpoint": arguments["checkpoint"] or str(run)},
-    }
-    recorder = {"bags": str(run / "bags")} if node == "recorder" else {}
-    return table.get((system, node), {}) | recorder
-
-
-def _episodes(arguments: Arguments, name: str) -> Parameters:
-    """Return how many episodes the user asked for as parameter `name`, nothing where the configuration decides."""
-    return {name: _whole(arguments, "episodes")} if arguments["episodes"] else {}
-
-
-def _whole(arguments: Arguments, name: str) -> int:
-    if not arguments[name].isdecimal():
-        raise MotoError(f"argument {name} is '{arguments[name]}', expected a whole number of 0 or more")
-    return int(arguments[name])

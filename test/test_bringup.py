@@ -55,7 +55,7 @@ def test_a_misspelt_parameter_in_a_task_file_names_the_file(tmp_path: Path) -> N
     ("given", "sentence"),
     [
         ({"tsk": "window_open"}, "unknown parameter 'tsk'; did you mean task"),
-        ({"clock": "fast"}, "argument clock is 'fast', expected one of lockstep, realtime"),
+        ({"clock": "fast"}, "argument clock is 'fast', expected one of auto, lockstep, realtime"),
         ({"domain": "300"}, "argument domain is '300', expected a ROS domain id, 0..232"),
         ({"seed": "one"}, "argument seed is 'one', expected a whole number"),
         ({"task": "no_such"}, "tasks 'no_such': no file"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from moto_ros.bringup import ARGUMENTS, NODES, SYSTEMS, resolve
+from moto_ros.bringup import BY_BACKEND, NODES, SYSTEMS, resolve
 from moto_ros.config import check, config_folder, read_parameters
 
 CONFIG = config_folder()
@@ -24,7 +24,7 @@ PRESETS = [path.stem.removeprefix("moto_") for path in shipped("agents")]
 
 def test_the_three_presets_and_the_default_task_are_shipped() -> None:
     assert {"quick", "ci", "paper"} <= set(PRESETS)
-    assert {argument.default for argument in ARGUMENTS if argument.name == "task"} <= set(TASKS)
+    assert {meant["task"] for meant in BY_BACKEND.values()} <= set(TASKS)
 
 
 @pytest.mark.parametrize(("system", "task", "preset"), list(itertools.product(SYSTEMS, TASKS, PRESETS)))

@@ -18,14 +18,14 @@ UNSAFE_CALLS = {"torch.load", "torch.save", "input", "eval", "exec", "yaml.unsaf
 
 ROS = {"rclpy", "moto_msgs"}
 SIMULATOR = {"moto_sim", "mujoco", "metaworld"}
-ABOVE = {"moto_ros.nodes", "moto_ros.cli", "moto_ros.bringup"}
+ABOVE = {"moto_ros.nodes", "moto_ros.cli", "moto_ros.bringup", "moto_ros.layers", "moto_ros.implied"}
 ROOMS = {
     "agents": ROS | SIMULATOR | ABOVE | {"moto_ros.data", "moto_ros.training"},
     "data": ROS | SIMULATOR | ABOVE | {"torch", "moto_ros.agents", "moto_ros.training"},
     "training": ROS | SIMULATOR | ABOVE,
     "robot": ROS | SIMULATOR | ABOVE | {"torch", "moto_ros.agents", "moto_ros.training", "moto_ros.camera"},
     "camera": ROS | SIMULATOR | ABOVE | {"torch", "moto_ros.agents", "moto_ros.training", "moto_ros.robot"},
-    "nodes": SIMULATOR | {"moto_ros.cli", "moto_ros.bringup"},
+    "nodes": SIMULATOR | (ABOVE - {"moto_ros.nodes"}),
 }
 """Room -> what it must not import: without these it runs where they are not installed."""
 
@@ -39,8 +39,11 @@ FROM_ROS = {
     *("rosidl_runtime_py", "ament_index_python"),
 }
 MODULE_OF = {
-    **{"opencv-python-headless": "cv2", "PyYAML": "yaml", "gymnasium-robotics": "gymnasium_robotics"},
-    **{"franky-control": "franky", "franky-sim": "franky_sim"},
+    "opencv-python-headless": "cv2",
+    "PyYAML": "yaml",
+    "gymnasium-robotics": "gymnasium_robotics",
+    "franky-control": "franky",
+    "franky-sim": "franky_sim",
 }
 BROUGHT_ALONG = {"packaging": "pytest", "gymnasium": "gymnasium-robotics", "OpenGL": "mujoco", "google": "tensorboard"}
 """Modules that come with a requirement -> which."""

@@ -43,6 +43,7 @@ def run_system(system: System) -> int:
 
     Output goes to the screen and to `<run>/logs/<system>.log`. A process ended by signal n gives status 128 + n.
     """
+    system.check()
     system.write_parameters()
     log = system.run / "logs" / f"{system.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)

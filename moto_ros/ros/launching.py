@@ -33,6 +33,7 @@ def _declare(argument: Argument) -> DeclareLaunchArgument:
 def _start(context: LaunchContext, name: str) -> list[LaunchDescriptionEntity]:
     given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
     system = resolve(name, given)
+    system.check()
     system.write_parameters()
     environment = [SetEnvironmentVariable(key, value) for key, value in system.environment.items()]
     return [*environment, *(action for process in system.processes for action in _process(system, process))]

@@ -1,0 +1,71 @@
+"""The layers that a node's parameters come from, each over the one before, as `bringup.py` names them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moto_ros.config import Spec, Value, check, config_folder, parse, read_parameters, unknown_parameter
+from moto_ros.errors import MotoError
+
+Parameters = dict[str, Any]
+Known = Mapping[str, Mapping[str, Spec]]
+
+
+@dataclass(frozen=True)
+class Override:
+    """One `name:=value` of the user, for every node that has the parameter or for one `node` only."""
+
+    node: str
+    name: str
+    text: str
+
+
+class Layers:
+    """Parameter files, from general to special, and the user's overrides, over the parameters that nodes know."""
+
+    def __init__(self, known: Known, base: Parameters, files: Sequence[Path], overrides: str) -> None:
+        """Take the layers in; MotoError for a name that no node knows."""
+        self.known, self._base, self._files = known, base, tuple(files)
+        self._overrides = [_override(text, known) for text in shlex.split(overrides)]
+        self._refuse_unknown()
+
+    def _refuse_unknown(self) -> None:
+        everywhere = sorted({name for known in self.known.values() for name in known})
+        for path in self._files:
+            for name in (name for node in self.known for name in read_parameters(path, node)):
+                if name not in everywhere:
+                    raise MotoError(unknown_parameter(name, everywhere, str(path)))
+        for given in self._overrides:
+            known = list(self.known[given.node]) if given.node else everywhere
+            if given.name not in known:
+                raise MotoError(unknown_parameter(given.name, known, "parameters"))
+
+    def of(self, node: str, family: str, implied: Parameters) -> dict[str, Value]:
+        """Return the parameters of one node, checked; files name it by its `family`. The rest keeps the defaults."""
+        known = self.known[node]
+        values = self._base | self._from_files(family) | implied
+        checked = {name: check(known[name], value, f"{node} node") for name, value in values.items() if name in known}
+        for given in self._overrides:
+            if given.name in known and given.node in ("", node):
+                checked[given.name] = parse(known[given.name], given.text, "parameters")
+        return checked
+
+    def _from_files(self, family: str) -> Parameters:
+        values: Parameters = {}
+        for path in (config_folder() / "nodes" / f"{family}.yaml", *self._files):
+            if path.is_file():
+                values |= read_parameters(path, family)
+        return values
+
+
+def _override(text: str, known: Known) -> Override:
+    """Return the parts of `name:=value` or `node.name:=value`."""
+    name, sign, value = text.partition(":=")
+    if not sign or not name:
+        raise MotoError(f"parameters: '{text}' is not an assignment, expected name:=value or node.name:=value")
+    first, _, rest = name.partition(".")
+    return Override(first, rest, value) if first in known and rest else Override("", name, value)
