@@ -38,3 +38,10 @@ class ScriptSettings(Peers):
 
     seed: int = parameter(0, "draws the noise, together with the number of the episode", low=0, high=2**62)
     expert_noise: float = parameter(0.1, "standard deviation of the noise on each action entry", low=0.0, high=10.0)
+
+
+@dataclass(frozen=True)
+class FrankaServerSettings(Peers):
+    """Parameters of the simulated Franka arm's node."""
+
+    address: str = parameter("127.0.0.1", "loopback address to serve on; the robot's `host` must be the same")

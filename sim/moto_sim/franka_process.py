@@ -1,0 +1,73 @@
+"""A simulated Franka arm behind the real network protocol: `python -m moto_sim.franka_process`.
+
+It serves ports 1337 (arm) and 1338 (hand) of one loopback address and ends when its standard input does. Lines on the
+input raise faults: `fault <error> [stubborn]`, `clear`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from functools import partial
+
+from franky_sim.mujoco_simulator import MujocoSimulator
+
+from moto_sim.franka_protocol import ERRORS, Simulation
+
+SERVES = "a simulated Franka arm serves on"
+HOME = (0.0, -0.7854, 0.0, -2.3562, 0.0, 1.5708, 0.7854)
+"""Joint positions that the arm starts in, rad."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until the input ends, SIGINT or SIGTERM; return 1 where the address is taken."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--address", default="127.0.0.1", help="loopback address to serve on")
+    parser.add_argument("--without-hand", action="store_true", help="an arm without a gripper")
+    options = parser.parse_args(arguments)
+    logging.disable(logging.CRITICAL)  # the simulator's own loggers tell of every command
+    with MujocoSimulator(enable_visualization=False) as simulator:
+        robot = simulator.add_robot(initial_q=HOME)
+        if options.without_hand:
+            robot._BaseRobot__has_gripper = False
+        return _serve(Simulation(simulator, options.address), options.address)
+
+
+def _serve(simulation: Simulation, address: str) -> int:
+    try:
+        simulation.init()
+    except OSError as error:
+        print(f"error: {address}: {error}; another server runs there, stop it or choose another address")
+        return 1
+    _end_on_signals(simulation)
+    threading.Thread(target=_obey, args=(simulation,), daemon=True).start()
+    print(f"{SERVES} {address}", flush=True)
+    simulation.run_forever()
+    simulation.cleanup()
+    return 0
+
+
+def _end_on_signals(simulation: Simulation) -> None:
+    def end(number: int, frame: object) -> None:
+        simulation.running = False
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+
+
+def _obey(simulation: Simulation) -> None:
+    for line in sys.stdin:
+        words = line.split()
+        if words[:1] == ["fault"] and words[1] in ERRORS:
+            simulation.post(partial(simulation.arm.fault, words[1], stubborn="stubborn" in words))
+        elif words == ["clear"]:
+            simulation.post(simulation.arm.clear)
+    simulation.running = False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

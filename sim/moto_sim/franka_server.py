@@ -1,0 +1,72 @@
+"""Stands in for the arm's control box: a node, so that systems can start it, around the simulated arm's process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from functools import partial
+from typing import IO, Any
+
+from moto_ros.ros import life
+from moto_ros.ros.diagnostics import Report
+from moto_ros.ros.life import Finished
+from moto_ros.ros.node import MotoNode
+from moto_ros.ros.ready import Ready
+from moto_sim.settings import FrankaServerSettings
+
+END = 5.0
+"""Seconds that the arm's process gets to end by itself."""
+
+
+class FrankaServerNode(MotoNode[FrankaServerSettings]):
+    """Keeps one simulated arm on the loopback; ends when its process does."""
+
+    def __init__(self, given: Mapping[str, Any] | None = None) -> None:
+        """Start the arm's process."""
+        super().__init__("franka_server", FrankaServerSettings, given)
+        # 1 kHz in a process of its own: the executor's thread would share the interpreter with it.
+        command = [sys.executable, "-m", "moto_sim.franka_process", "--address", self.settings.address]
+        self._arm = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._ready: Ready | None = None
+        threading.Thread(target=self._listen, args=(self._arm.stdout,), daemon=True).start()
+
+    def _listen(self, output: IO[str]) -> None:
+        for line in output:
+            self.mailbox.post(partial(self._said, line.strip()))
+        self.mailbox.post(self._ended)
+
+    def _said(self, line: str) -> None:
+        self.tell(line)
+        if self._ready is None:
+            self._ready = Ready(self, self.settings.wait_for)
+
+    def _ended(self) -> None:
+        status = self._arm.wait()
+        self.tell(f"franka_server: the simulated arm's process ended with status {status}; start it again")
+        raise Finished(status or 1)
+
+    def report(self) -> Report:
+        """Return the address."""
+        return Report({"address": self.settings.address}, warning=self.health.sentence())
+
+    def destroy_node(self) -> None:
+        """End the arm's process."""
+        if self._arm.stdin is not None:
+            self._arm.stdin.close()
+        try:
+            self._arm.wait(END)
+        except subprocess.TimeoutExpired:
+            self._arm.kill()
+            self._arm.wait()
+        super().destroy_node()
+
+
+def main() -> None:
+    """Run the node's process."""
+    sys.exit(life.run(FrankaServerNode))
+
+
+if __name__ == "__main__":
+    main()
