@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,14 @@ from safetensors.torch import load, save
 from std_msgs.msg import UInt64
 from support.robot_side import PERIOD, RobotSide
 
-from moto_msgs.msg import EpisodeState, PolicyWeights
+from moto_msgs.msg import Action, EpisodeState, PolicyWeights
 from moto_ros.agents.registry import make_agent
 from moto_ros.config import build, read_parameters, shipped
 from moto_ros.nodes.learning_settings import agent_part, policy_settings, spaces_of
 from moto_ros.nodes.policy_node import PolicyNode
 from moto_ros.ros import names, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
+from moto_ros.training.checkpoint import CheckpointFolder, Identity
 from moto_ros.training.settings import agent_digest
 from moto_ros.training.weights import pack
 
@@ -252,16 +254,17 @@ def test_a_policy_that_starts_in_the_middle_of_an_episode_leaves_it_alone(graph:
 class RealTime(Bench):
     """A policy in real time, and observations stamped by its own clock."""
 
-    def __init__(self, graph: Graph) -> None:
-        super().__init__(graph, clock="realtime", control_rate=20.0, max_age=0.5, action_lifespan=0.3)
+    def __init__(self, graph: Graph, **given: Any) -> None:
+        timing = {"clock": "realtime", "control_rate": 20.0, "max_age": 0.5, "action_lifespan": 0.3}
+        super().__init__(graph, **timing, **given)
         self.give(weights())
         self.run(0, start=1)
 
-    def observe(self, age: float = 0.0) -> int:
-        """Publish an observation made `age` seconds ago; return its stamp in nanoseconds."""
+    def observe(self, age: float = 0.0, step: int = 0) -> int:
+        """Publish an observation made `age` s ago, `step` actions executed; return its stamp in nanoseconds."""
         stamp = self.node.now() - round(age * 1e9)
         self.robot.image(stamp, 0, "agent")
-        self.robot.state(stamp, 0.0)
+        self.robot.state(stamp, 0.0, step=step)
         return stamp
 
 
@@ -295,6 +298,140 @@ def test_in_real_time_an_action_that_was_not_executed_is_offered_again_unchanged
     first, again = bench.robot.actions[:2]
     assert (again.step, again.state_stamp, list(again.values)) == (0, first.state_stamp, list(first.values))
     assert to_nanoseconds(again.header.stamp) > to_nanoseconds(first.header.stamp)
+
+
+def test_on_hardware_the_next_action_follows_as_soon_as_the_last_was_taken_though_its_reward_is_late(
+    graph: Graph,
+) -> None:
+    """Else each reward rule's delay would halve the control rate."""
+    bench = RealTime(graph, reward_lag=1, pairing_tolerance=0.02)
+    bench.observe()
+    graph.until(lambda: bench.robot.actions, "the first action")
+    graph.spin(0.1)
+    bench.observe(step=1)
+    graph.until(lambda: bench.robot.actions[-1].step == 1, "the second action, without a reward")
+    graph.spin(0.1)
+    bench.observe(step=2)
+    graph.spin(0.15)
+    assert bench.robot.actions[-1].step == 1
+    bench.robot.reward(1, bench.observe(step=2))
+    graph.until(lambda: bench.robot.actions[-1].step == 2, "the third action, once the first was paid")
+
+
+def test_what_an_earlier_attempt_at_an_episode_executed_is_not_taken_for_this_one(graph: Graph) -> None:
+    bench = RealTime(graph, reward_lag=1, pairing_tolerance=0.02)
+    bench.robot.episode(RESETTING, 7)
+    bench.robot.episode(RUNNING, 7, start=to_time(bench.node.now() + round(0.1e9)))
+    graph.spin(0.05)
+    bench.robot.state(bench.node.now(), 0.0, episode=7, step=30)
+    graph.spin(0.15)
+    bench.robot.image(stamp := bench.node.now(), 0, "agent")
+    bench.robot.state(stamp, 0.0, episode=7)
+    graph.until(lambda: len(bench.robot.actions) >= 2, "the action, and again since nobody took it")
+    assert [action.step for action in bench.robot.actions[:2]] == [0, 0]
+
+
+class Arbitrated(Bench):
+    """A policy that proposes, with the test as the operator who decides."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__(graph, arbitrated=True)
+        self.proposals: list[Action] = self.robot.peer.hear(Action, names.PROPOSAL, qos.event())
+        self.decide = self.robot.peer.speak(Action, names.ACTION, qos.event(), readers=2)
+        self.give(weights())
+
+    def play(self, number: int, start: int, decisions: list[list[float] | None]) -> list[list[float]]:
+        """Play an episode where the operator executes `decisions`, None as proposed; return the proposals."""
+        self.run(number, EpisodeState.PURPOSE_EVALUATION, start)
+        self.proposals.clear()
+        for step, values in enumerate([*decisions, None]):
+            self.robot.observe(step, start)
+            self.graph.until(lambda: len(self.proposals) > step, f"proposal {step}")  # noqa: B023
+            answer = self.proposals[step]
+            self.decide(Action(episode=number, step=step, values=list(answer.values) if values is None else values))
+        return [list(proposal.values) for proposal in self.proposals]
+
+
+def test_the_policy_filters_on_with_the_action_that_was_executed(graph: Graph) -> None:
+    """It would believe in a world that moved as it proposed, while a person moved it elsewhere."""
+    bench = Arbitrated(graph)
+    own = bench.play(1, PERIOD, [None, None])
+    again = bench.play(1, 20 * PERIOD, [None, None])
+    other = bench.play(1, 40 * PERIOD, [[1.0, -1.0, 1.0, -1.0], None])
+    assert own == again
+    assert own[0] == other[0]
+    assert own[1] != other[1]
+
+
+def test_no_proposal_is_made_before_it_is_known_what_became_of_the_last(graph: Graph) -> None:
+    bench = Arbitrated(graph)
+    bench.run(1)
+    bench.robot.observe(0)
+    graph.until(lambda: bench.proposals, "a proposal")
+    bench.robot.observe(1)
+    graph.spin(0.3)
+    assert len(bench.proposals) == 1
+    assert not [action for action in bench.robot.actions if action.source == Action.SOURCE_POLICY]
+    bench.decide(Action(episode=1, step=0, values=[0.0] * 4))
+    graph.until(lambda: len(bench.proposals) == 2, "the next proposal")
+
+
+def test_uncertainty_is_ranked_among_its_values_on_recorded_data(graph: Graph) -> None:
+    bench = Bench(graph)
+    bench.give(weights())
+    bench.run(0, EpisodeState.PURPOSE_EVALUATION)
+    bench.steps(1)
+    assert np.isnan(bench.robot.actions[-1].uncertainty_rank)
+    found = bench.robot.actions[-1].uncertainty
+    for version, low, high, expected in ((2, 0.0, 2 * found, 0.5), (3, 0.0, found / 2, 1.0), (4, 2 * found, 9.0, 0.0)):
+        bench.give(weights(version, uncertainty_quantiles=np.linspace(low, high, 101)))
+        bench.run(0, EpisodeState.PURPOSE_EVALUATION, start=20 * version * PERIOD)
+        bench.steps(1, start=20 * version * PERIOD)
+        assert bench.robot.actions[-1].uncertainty_rank == pytest.approx(expected, abs=0.01)
+
+
+def test_a_policy_leaves_the_episodes_that_bring_the_scene_back_to_the_policy_for_resets(
+    graph: Graph, tmp_path: Path
+) -> None:
+    """Two policies would fight over one robot, and a trainer would wait for the wrong one."""
+    robot = RobotSide(graph)
+    versions = robot.peer.hear(UInt64, names.POLICY_VERSION, qos.latched(10))
+    checkpoint = saved_agent(tmp_path, {"conductor": {"published": 5}, "uncertainty_quantiles": [0.0, 1e9]})
+    given = {**TINY, "wait_for": ["sim"], "reset_only": True, "checkpoint": str(checkpoint)}
+    graph.add(PolicyNode(given))
+    robot.connected("policy")
+    robot.episode(RESETTING, 1)
+    robot.episode(RUNNING, 1, start=to_time(PERIOD))
+    robot.observe(0)
+    graph.spin(0.3)
+    assert not robot.actions
+    robot.episode(RESETTING, 2, purpose=EpisodeState.PURPOSE_RESET)
+    robot.episode(RUNNING, 2, purpose=EpisodeState.PURPOSE_RESET, start=to_time(20 * PERIOD))
+    graph.spin(0.1)
+    robot.observe(0, 20 * PERIOD)
+    graph.until(lambda: robot.actions, "the action of the policy for resets")
+    found = robot.actions[0]
+    assert (found.episode, found.policy_version, versions) == (2, 5, [])
+    assert found.uncertainty_rank < 0.5, "the checkpoint's quantiles are not known"
+
+
+def test_a_policy_does_not_act_in_the_episodes_of_the_policy_for_resets(graph: Graph) -> None:
+    bench = Bench(graph)
+    bench.give(weights())
+    bench.run(1, EpisodeState.PURPOSE_RESET)
+    bench.robot.observe(0)
+    graph.spin(0.3)
+    assert not bench.robot.actions
+    bench.run(1, start=20 * PERIOD)
+    bench.steps(1, start=20 * PERIOD)
+
+
+def saved_agent(folder: Path, state: dict[str, Any]) -> Path:
+    """Write a checkpoint with a fresh agent, as the trainer does; return the folder of checkpoints."""
+    settings = build(policy_settings({}), TINY, "test")
+    agent = make_agent("moto", spaces_of(settings), agent_part(settings), 5)
+    CheckpointFolder(folder, Identity("moto", agent_digest(agent_part(settings)))).save(agent.state_dict(), state)
+    return folder
 
 
 def test_large_weights_pass_to_a_late_joiner(graph: Graph) -> None:

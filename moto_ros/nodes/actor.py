@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,20 +19,28 @@ from moto_ros.training.weights import unpack
 
 @dataclass(frozen=True)
 class Choice:
-    """One action: float32 (A,) in [-1, 1], the model's uncertainty, and the version of the weights that chose it."""
+    """One action: float32 (A,) in [-1, 1], the model's uncertainty, and the version of the weights that chose it.
+
+    `rank` is the share of the uncertainties on recorded data that lie below; NaN where unknown.
+    """
 
     values: np.ndarray
     uncertainty: float
     version: int
+    rank: float = math.nan
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Verified weights by tensor name; `published` is their stamp in nanoseconds."""
+    """Verified weights by tensor name; `published` is their stamp in nanoseconds.
+
+    `quantiles` are evenly spaced quantiles, 0 to 100 %, of the uncertainty on recorded data; empty where unknown.
+    """
 
     version: int
     published: int
     tensors: Mapping[str, Tensor]
+    quantiles: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,7 @@ class Parcel:
     digest: str
     sha256: str
     data: bytes
+    quantiles: tuple[float, ...] = ()
 
     def opened(self, agent: str, digest: str) -> Weights:
         """Return the weights; MotoError when they are of another agent or preset, or damaged. May run in any thread."""
@@ -53,7 +63,8 @@ class Parcel:
                     f"weights {self.version}: {what} is '{found}', expected '{expected}'; "
                     "give trainer and policy the same agent and preset"
                 )
-        return Weights(self.version, self.published, unpack(self.data, self.sha256, f"weights {self.version}"))
+        tensors = unpack(self.data, self.sha256, f"weights {self.version}")
+        return Weights(self.version, self.published, tensors, self.quantiles)
 
 
 class Actor:
@@ -66,6 +77,7 @@ class Actor:
         """Hold `agent`, whose weights count as version 0: none yet."""
         self._agent, self._size, self._seed, self._device = agent, action_size, seed, device
         self._offered: Weights | None = None
+        self._quantiles: tuple[float, ...] = ()
         self._sample = False
         self.version = 0
         self.published = 0
@@ -93,7 +105,7 @@ class Actor:
             self._agent.load_weights(dict(weights.tensors))
         except MotoError as error:
             raise MotoError(f"weights {weights.version} refused: {error}") from error
-        self.version, self.published = weights.version, weights.published
+        self.version, self.published, self._quantiles = weights.version, weights.published, weights.quantiles
 
     def act(self, observation: Observation) -> Choice:
         """Filter one observation and choose the action that leaves it."""
@@ -103,10 +115,25 @@ class Actor:
             )
         self._state, self._last = decision.state, decision.action
         values = decision.action[0].cpu().numpy().astype(np.float32)
-        return Choice(values, float(decision.uncertainty[0]), self.version)
+        uncertainty = float(decision.uncertainty[0])
+        return Choice(values, uncertainty, self.version, rank(uncertainty, self._quantiles))
+
+    def executed(self, values: np.ndarray) -> None:
+        """Filter on from the action that was executed, float32 (A,), in place of the one that was chosen."""
+        self._last = torch.from_numpy(values.astype(np.float32))[None].to(self._device)
 
     def _batch(self, observation: Observation) -> Batch:
         batch: Batch = {"proprio": torch.from_numpy(observation.proprio)[None].to(self._device), "action": self._last}
         if observation.image is not None:
             batch["image"] = torch.from_numpy(observation.image)[None].to(self._device)
         return batch
+
+
+def rank(uncertainty: float, quantiles: Sequence[float]) -> float:
+    """Return the share (0 to 1) of a distribution, given by evenly spaced quantiles, that lies below `uncertainty`.
+
+    NaN where either is unknown.
+    """
+    if not quantiles:
+        return math.nan
+    return float(np.interp(uncertainty, quantiles, np.linspace(0.0, 1.0, len(quantiles))))

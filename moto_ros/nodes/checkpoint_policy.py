@@ -12,6 +12,9 @@ from moto_ros.nodes.actor import Weights
 from moto_ros.training.checkpoint import AGENT, MANIFEST, STATE, CheckpointFolder, Identity, check_manifest, damage
 from moto_ros.training.files import read_json
 
+QUANTILES = "uncertainty_quantiles"
+"""Entry of a checkpoint's state: quantiles of the uncertainty on recorded data; older checkpoints have none."""
+
 
 def load_policy(path: Path, agent: Agent, digest: str) -> Weights:
     """Load a checkpoint into `agent` and return its acting weights.
@@ -26,9 +29,10 @@ def load_policy(path: Path, agent: Agent, digest: str) -> Weights:
         raise MotoError(f"{folder}: {wrong}, expected a whole checkpoint; choose another one")
     check_manifest(folder, identity)
     agent.load_state_dict(load_file(folder / AGENT))
-    version = int(read_json(folder / STATE)["conductor"]["published"])
+    state = read_json(folder / STATE)
     published = (folder / MANIFEST).stat().st_mtime_ns
-    return Weights(max(1, version), published, agent.weights())
+    quantiles = tuple(state.get(QUANTILES, ()))
+    return Weights(max(1, int(state["conductor"]["published"])), published, agent.weights(), quantiles)
 
 
 def _newest(path: Path, identity: Identity) -> Path:

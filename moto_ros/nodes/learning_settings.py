@@ -13,6 +13,7 @@ from moto_ros.agents.registry import agent_settings
 from moto_ros.config import REQUIRED, group, parameter
 from moto_ros.data.layout import StepLayout, TopicMap
 from moto_ros.data.prior import RULES
+from moto_ros.nodes.pace import PaceSettings
 from moto_ros.nodes.settings import Peers
 from moto_ros.training.settings import TrainerSettings
 
@@ -29,14 +30,9 @@ class Learns(Peers):
 
 
 @dataclass(frozen=True)
-class PolicySettings(Learns, StepLayout):
+class PolicySettings(Learns, PaceSettings):
     """Parameters of the policy node, but the agent's."""
 
-    clock: str = parameter(
-        "lockstep",
-        "act on each new observation, or on a timer at the control rate",
-        choices=("lockstep", "realtime"),
-    )
     seed: int = parameter(0, "draws the actions, together with the number of the episode", low=0, high=2**31 - 1)
     explore: str = parameter(
         "training",
@@ -46,9 +42,8 @@ class PolicySettings(Learns, StepLayout):
     checkpoint: str = parameter("", "checkpoint to act with; empty waits for the trainer's weights")
     device: str = parameter("cpu", "where the agent acts", choices=("auto", "cpu", "cuda"))
     threads: int = parameter(1, "CPU threads for acting; 0 takes every core", low=0, high=1024)
-    action_lifespan: float = parameter(
-        0.5, "an action not delivered by then is dropped (realtime)", unit="s", low=0.001, high=60.0
-    )
+    arbitrated: bool = parameter(False, "propose actions to the operator node, which says which are executed")
+    reset_only: bool = parameter(False, "act in episodes that bring the scene back, and in no others")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,6 +41,19 @@ def command(period: float, lifespan: float) -> QoSProfile:
     return profile
 
 
+def action(lockstep: bool, rate: float, lifespan: float) -> QoSProfile:
+    """Return the profile of a publisher of actions at `rate` (Hz); `lifespan` in s.
+
+    In lockstep the world waits for the action however long it takes: it must not expire.
+    """
+    return event() if lockstep else command(1.0 / rate, lifespan)
+
+
+def human() -> QoSProfile:
+    """Return the profile of a reader of what a person does: from any publisher, and no press of a button missed."""
+    return _profile(50, reliable=False)
+
+
 def event() -> QoSProfile:
     """Return the profile of things said once that must arrive: rewards, actions as data."""
     return _profile(100)

@@ -49,9 +49,9 @@ class RobotSide:
         fields = {"purpose": EpisodeState.PURPOSE_TRAINING, "start": to_time(0)} | fields
         self._episode.publish(EpisodeState(phase=phase, episode=number, **fields))
 
-    def state(self, stamp: int, value: float) -> None:
-        """Publish a robot state."""
-        message = RobotState(joint_position=[value] * 7, gripper_width=value)
+    def state(self, stamp: int, value: float, episode: int = 0, step: int = 0) -> None:
+        """Publish a robot state, after `step` actions of `episode` were executed."""
+        message = RobotState(joint_position=[value] * 7, gripper_width=value, episode=episode, step=step)
         message.joint_velocity = message.joint_effort = [0.0] * 7
         message.header.stamp, message.ee_pose.position.x = to_time(stamp), value
         self._state.publish(message)
