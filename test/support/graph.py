@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import rclpy
@@ -89,9 +89,9 @@ class Peer:
 
 
 @contextlib.contextmanager
-def ros_graph() -> Iterator[Graph]:
-    """Start ROS in this process, with the test's domain, and stop it again."""
-    rclpy.init()
+def ros_graph(arguments: Sequence[str] | None = None) -> Iterator[Graph]:
+    """Start ROS in this process, with the test's domain and perhaps arguments, and stop it again."""
+    rclpy.init(args=arguments)
     graph = Graph()
     try:
         yield graph

@@ -1,0 +1,190 @@
+"""The robot side under test, in processes of its own, and a peer that commands it as policy and episode node do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import Trigger
+from support.graph import Graph, ros_graph
+
+from conformance.world import World
+from moto_msgs.msg import Action, EpisodeState, Reward, RobotState
+from moto_msgs.srv import ResetRobot
+from moto_ros.bringup import resolve
+from moto_ros.ros import names, qos
+from moto_ros.ros.convert import to_nanoseconds, to_time
+
+NAMESPACE = "conformance"
+START_TIME = 90.0
+"""Seconds until a robot side must answer its first reset."""
+
+
+class Robot:
+    """Hears everything that a robot side says; sends it resets and actions."""
+
+    def __init__(self, world: World, graph: Graph) -> None:
+        """Subscribe to every topic of the contract."""
+        self.world, self.graph = world, graph
+        self.peer = graph.peer("policy")
+        kind = CompressedImage if world.compressed else Image
+        self.states: list[RobotState] = self.peer.hear(RobotState, names.ROBOT_STATE, qos.every())
+        self.rewards: list[Reward] = self.peer.hear(Reward, names.REWARD, qos.event())
+        topics = {camera: names.camera_image(camera, world.compressed) for camera in world.cameras}
+        self.images = {camera: self.peer.hear(kind, topic, qos.every()) for camera, topic in topics.items()}
+        self.infos = {c: self.peer.hear(CameraInfo, names.camera_info(c), qos.every()) for c in world.cameras}
+        self._actions = self.peer.node.create_publisher(Action, names.ACTION, qos.event())
+        self._episodes = self.peer.node.create_publisher(EpisodeState, names.EPISODE_STATE, qos.latched())
+        self.number, self.step = 0, 0
+
+    # What it hears.
+
+    @property
+    def state(self) -> RobotState:
+        """Return the newest state."""
+        return self.states[-1]
+
+    def fresh(self) -> RobotState:
+        """Return a state that was measured from now on."""
+        now = time.time_ns()
+        self.graph.until(lambda: self.states and stamp(self.state) >= now, "a new robot state")
+        return self.state
+
+    def position(self) -> np.ndarray:
+        """Return the newest hand position (3,) m."""
+        return position_of(self.fresh())
+
+    def until(self, condition: Callable[[], Any], what: str, timeout: float = 20.0) -> None:
+        """Spin until `condition` holds."""
+        self.graph.until(condition, f"{what} ({self.world.name})", timeout)
+
+    # What it says.
+
+    def call(self, service: str) -> Trigger.Response:
+        """Call stop or recover."""
+        return self.peer.call(Trigger, service)
+
+    def reset(self, number: int | None = None, timeout: float = 20.0) -> ResetRobot.Response:
+        """Ask for a reset and return the answer."""
+        fields = {"episode": self.number if number is None else number, "seed": 1, "timeout": timeout}
+        return self.peer.call(ResetRobot, names.ROBOT_RESET, **fields)
+
+    def begin(self) -> None:
+        """Reset, and say that the next episode runs."""
+        self.number, self.step = self.number + 1, 0
+        answer = self.reset()
+        assert answer.success, answer.message
+        self._say_episode(EpisodeState.PHASE_RUNNING, start=answer.stamp)
+        self.until(lambda: stamp(self.fresh()) > to_nanoseconds(answer.stamp), "a state after the reset")
+
+    def end(self) -> None:
+        """Say that the episode has ended."""
+        self._say_episode(EpisodeState.PHASE_ENDED, outcome=EpisodeState.OUTCOME_ABORTED)
+
+    def _say_episode(self, phase: int, **fields: Any) -> None:
+        purpose = EpisodeState.PURPOSE_TRAINING
+        self._episodes.publish(EpisodeState(episode=self.number, phase=phase, purpose=purpose, **fields))
+
+    def send(self, values: Sequence[float], step: int | None = None, number: int | None = None, age: float = 0) -> None:
+        """Send one action `age` seconds old, on the newest observation, without waiting for anything."""
+        action = Action(episode=self.number if number is None else number, values=[float(v) for v in values])
+        action.step = self.step if step is None else step
+        action.header.stamp = to_time(time.time_ns() - round(age * 1e9))
+        action.cameras, action.state_stamp = list(self.world.cameras), self.state.header.stamp
+        action.camera_stamps = [self.images[camera][-1].header.stamp for camera in self.world.cameras]
+        self._actions.publish(action)
+
+    def act(self, values: Sequence[float]) -> None:
+        """Send the action that is due and wait until the robot has taken it up."""
+        due = self.step + 1
+        self.send(values)
+        self.until(lambda: self.taken() >= due, f"action {self.step} to be taken up", timeout=10.0)
+        self.step = due
+
+    def taken(self) -> int:
+        """Return how many actions of this episode the robot side says it has taken up."""
+        return int(self.state.step) if self.state.episode == self.number else 0
+
+    def drive(self, values: Sequence[float], steps: int) -> None:
+        """Send `steps` times the same action, one a control period."""
+        begun = time.monotonic()
+        for k in range(steps):
+            self.act(values)
+            self.graph.spin(max(0.0, begun + (k + 1) * self.world.period - time.monotonic()))
+
+    def still(self) -> list[float]:
+        """Return the action that moves nothing."""
+        return [0.0] * self.world.action_size
+
+    def along(self, axis: int, value: float = 1.0) -> list[float]:
+        """Return the action that moves along one axis."""
+        return [value * float(entry == axis) for entry in range(self.world.action_size)]
+
+
+def stamp(message: Any) -> int:
+    """Return a message's stamp in nanoseconds."""
+    return to_nanoseconds(message.header.stamp)
+
+
+def position_of(state: RobotState) -> np.ndarray:
+    """Return the hand's position (3,) m."""
+    point = state.ee_pose.position
+    return np.array([point.x, point.y, point.z])
+
+
+def velocity_of(state: RobotState) -> np.ndarray:
+    """Return the hand's velocity (3,) m/s."""
+    linear = state.ee_twist.linear
+    return np.array([linear.x, linear.y, linear.z])
+
+
+@contextlib.contextmanager
+def robot_side(world: World, folder: Path) -> Iterator[Robot]:
+    """Start a robot side's processes as a launch file would, and a peer; stop both."""
+    with _processes(world, folder), ros_graph(["--ros-args", "-r", f"__ns:=/{NAMESPACE}"]) as graph:
+        robot = Robot(world, graph)
+        end = time.monotonic() + START_TIME
+        while not (answer := robot.reset(number=0)).success:
+            assert time.monotonic() < end, f"{world.name} is not ready: {answer.message}"
+            graph.spin(0.5)
+        robot.until(lambda: all(robot.images.values()), "a frame of every camera", START_TIME)
+        yield robot
+
+
+@contextlib.contextmanager
+def _processes(world: World, folder: Path) -> Iterator[None]:
+    more = {"wait_for": "['']"} | world.parameters
+    overrides = " ".join(f'"{name}:={value}"' for name, value in more.items())
+    arguments = world.arguments | {"run": str(folder), "namespace": NAMESPACE, "parameters": overrides}
+    system = resolve("evaluate", arguments)
+    system.write_parameters()
+    started = []
+    for process in (process for process in system.processes if process.node in world.nodes):
+        process.check(system.agent)
+        output = (folder / f"{process.node}.log").open("w")
+        variables = {**os.environ, **system.environment, "OMP_NUM_THREADS": "1"}
+        command = process.command(NAMESPACE)
+        started.append(subprocess.Popen(command, shell=True, env=variables, stdout=output, stderr=subprocess.STDOUT))
+    try:
+        yield
+    finally:
+        _stop(started)
+
+
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    for process in processes:
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

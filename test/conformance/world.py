@@ -1,0 +1,64 @@
+"""What the suite has to know of a robot side: how it starts, and what its configuration means in SI units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class World:
+    """A robot side. Every figure is what its configuration promises; the suite measures whether it is kept."""
+
+    name: str
+    arguments: dict[str, str]  # of the system `evaluate` in moto_ros/bringup.py
+    nodes: tuple[str, ...]  # those of its nodes that stand for robot, cameras and reward
+    needs: tuple[str, ...]  # Python packages without which it cannot run here
+    cameras: tuple[str, ...]
+    image: tuple[int, int]  # height and width, px
+    camera_rate: float  # Hz
+    state_rate: float  # Hz
+    control_rate: float  # Hz
+    action_size: int
+    axes: tuple[tuple[float, float, float], ...]  # m in the base frame that an action of +1 moves in one step, by entry
+    joints: int
+    gripper: tuple[float, float]  # least and greatest distance of the fingers, m
+    lifespan: float  # s that an action may be old
+    hold_after: float  # s without a fresh action until the robot holds
+    stop_after: float  # s without a fresh action until it stands still
+    stop_distance: float  # m that the hand may move after a stop or after the actions end
+    still: float = 0.002  # m that counts as not moved
+    pace: float = 1.0  # seconds that pass for the robot in a second
+    compressed: bool = False
+    health: bool = True  # whether its cameras say how they do
+    parameters: dict[str, str] = field(default_factory=dict)  # more parameters, as in `-p name:=value`
+
+    @property
+    def period(self) -> float:
+        """Return the control period in seconds."""
+        return 1.0 / self.control_rate
+
+
+SIMULATOR = World(
+    name="simulator",
+    arguments={"backend": "sim", "clock": "realtime", "task": "window_open"},
+    nodes=("sim",),
+    needs=("mujoco", "metaworld"),
+    cameras=("agent",),
+    image=(64, 64),
+    camera_rate=10.0,
+    state_rate=10.0,
+    control_rate=10.0,
+    action_size=4,
+    axes=((0.02, 0.0, 0.0), (0.0, 0.02, 0.0), (0.0, 0.0, 0.02)),
+    joints=7,
+    gripper=(0.0, 0.2),
+    lifespan=0.5,
+    hold_after=0.2,
+    stop_after=0.5,
+    stop_distance=0.04,
+    # Meta-World's two physics steps a control step take 25 ms; ten control steps a second are slow motion.
+    pace=0.25,
+    health=False,
+)
+
+WORLDS = (SIMULATOR,)
