@@ -11,7 +11,7 @@ from support.graph import Graph, Peer, ros_graph
 pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 pytest.importorskip("moto_msgs", reason="moto_msgs is not built")
 
-from moto_msgs.msg import EpisodeBag, EpisodeState, Reward, RobotState
+from moto_msgs.msg import CameraHealth, EpisodeBag, EpisodeState, OperatorEvent, Reward, RobotState
 from moto_msgs.srv import EndEpisode, ResetRobot, StartEpisode
 from moto_ros.errors import MotoError
 from moto_ros.nodes.episode_node import EpisodeNode
@@ -36,6 +36,8 @@ class Robot:
         self.peer.node.create_service(ResetRobot, names.ROBOT_RESET, self._reset)
         self.reward = self.peer.speak(Reward, names.REWARD, qos.event(), readers=0)
         self.state = self.peer.speak(RobotState, names.ROBOT_STATE, qos.stream_out(), readers=0)
+        self.say = self.peer.speak(OperatorEvent, names.OPERATOR_EVENT, qos.event(), readers=0)
+        self.camera = self.peer.speak(CameraHealth, names.camera_health("wrist"), qos.latched(), readers=0)
         self._bag = self.peer.speak(EpisodeBag, names.EPISODE_BAG, qos.latched(), readers=0)
 
     def _reset(self, request: Any, response: Any) -> Any:
@@ -134,6 +136,74 @@ def test_a_robot_fault_aborts_the_running_episode_with_its_sentence(graph: Graph
     robot.state(RobotState(mode=RobotState.MODE_FAULT, fault="reflex on joint 4"))
     graph.until(ended(robot), "the episode to end")
     assert "reflex on joint 4" in robot.states[-1].reason
+
+
+LONG = {**FAST, "max_steps": 100, "step_timeout": 30.0}
+
+
+def run(robot: Robot, **given: Any) -> EpisodeNode:
+    """Begin an episode that no step limit ends."""
+    node = robot.peer.graph.add(EpisodeNode({**LONG, "cameras": ["wrist"], **given}))
+    begin(robot)
+    robot.peer.graph.until(lambda: EpisodeState.PHASE_RUNNING in robot.phases(), "the episode to run")
+    return node
+
+
+def test_a_stop_ends_the_episode_even_where_faults_only_pause_it(graph: Graph) -> None:
+    robot = Robot(graph)
+    node = run(robot, fault="pause")
+    robot.state(RobotState(mode=RobotState.MODE_FAULT, fault="reflex on joint 4"))
+    graph.until(lambda: node.report().warning == "reflex on joint 4", "the pause in the diagnostics")
+    robot.state(RobotState(mode=RobotState.MODE_RESET))
+    robot.state(RobotState(mode=RobotState.MODE_HOLD))
+    graph.until(lambda: node.report().warning == "", "the end of the pause")
+    assert EpisodeState.PHASE_ENDED not in robot.phases()
+    robot.state(RobotState(mode=RobotState.MODE_STOPPED))
+    graph.until(ended(robot), "the episode to end")
+    assert "robot/recover" in robot.states[-1].reason
+
+
+def test_a_lost_camera_aborts_the_episode_where_that_is_wanted_and_the_next_one_waits_for_it(graph: Graph) -> None:
+    robot = Robot(graph)
+    run(robot, camera_loss="abort")
+    robot.camera(CameraHealth(camera="wrist", healthy=False, reason="camera wrist: no frame for 0.1 s"))
+    graph.until(ended(robot), "the episode to end")
+    assert (robot.states[-1].outcome, robot.states[-1].reason) == (
+        EpisodeState.OUTCOME_ABORTED,
+        "camera wrist: no frame for 0.1 s",
+    )
+    assert ask(robot.peer, episode=5).accepted
+    graph.spin(0.3)
+    assert [request.episode for request in robot.requests] == [4]
+    robot.camera(CameraHealth(camera="wrist", healthy=True))
+    graph.until(lambda: [request.episode for request in robot.requests] == [4, 5], "the next reset")
+
+
+def test_the_operator_starts_each_episode_and_discards_one_by_button(graph: Graph) -> None:
+    robot = Robot(graph)
+    node = graph.add(EpisodeNode({**LONG, "start_on": "operator"}))
+    begin(robot)
+    graph.until(lambda: "operator/start" in node.report().warning, "the wait in the diagnostics")
+    assert not robot.requests
+    robot.say(OperatorEvent(event=OperatorEvent.START))
+    graph.until(lambda: EpisodeState.PHASE_RUNNING in robot.phases(), "the episode to run")
+    robot.say(OperatorEvent(event=OperatorEvent.SUCCESS))  # the reward node's business
+    robot.say(OperatorEvent(event=OperatorEvent.DISCARD, source="joy"))
+    graph.until(ended(robot), "the episode to end")
+    assert robot.states[-1].outcome == EpisodeState.OUTCOME_DISCARDED
+    assert "joy" in robot.states[-1].reason
+
+
+def test_a_series_has_its_scene_brought_back_before_each_episode_and_counts_only_its_own(graph: Graph) -> None:
+    robot = Robot(graph)
+    given = {**FAST, "automatic_episodes": 2, "first_episode": 20, "scene_reset": "policy", "reset_steps": 2}
+    graph.add(EpisodeNode(given))
+    with pytest.raises(life.Finished):
+        graph.until(lambda: False, "the series to end")
+    assert [request.episode for request in robot.requests] == [4_000_020, 20, 4_000_021, 21]
+    purposes = [state.purpose for state in robot.states if state.phase == EpisodeState.PHASE_ENDED]
+    demonstration = EpisodeState.PURPOSE_DEMONSTRATION
+    assert purposes == [EpisodeState.PURPOSE_RESET, demonstration, EpisodeState.PURPOSE_RESET, demonstration]
 
 
 def test_nodes_that_are_not_up_are_named_in_the_refusal(graph: Graph) -> None:

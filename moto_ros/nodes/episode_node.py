@@ -9,11 +9,11 @@ from typing import Any
 
 from rclpy.task import Future
 
-from moto_msgs.msg import Action, EpisodeBag, EpisodeState, Reward, RobotState
+from moto_msgs.msg import Action, CameraHealth, EpisodeBag, EpisodeState, OperatorEvent, Reward, RobotState
 from moto_msgs.srv import EndEpisode, ResetRobot, StartEpisode
 from moto_ros.errors import MotoError
 from moto_ros.nodes.episode_facts import Facts, Outcome, Purpose, Request
-from moto_ros.nodes.episode_machine import EpisodeMachine
+from moto_ros.nodes.episode_machine import ROBOT, EpisodeMachine
 from moto_ros.nodes.series import Series
 from moto_ros.nodes.settings import EpisodeSettings
 from moto_ros.ros import life, names, qos
@@ -37,6 +37,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         self._series = Series(self.settings)
         self._born = self._began = time.monotonic()
         self._return, self._solved = 0.0, False
+        self._waits, self._failed_resets = "", 0
         self._pending: Future | None = None
         self._state = self.speak(EpisodeState, names.EPISODE_STATE, qos.latched())
         self._reset = self.create_client(ResetRobot, names.ROBOT_RESET)
@@ -52,6 +53,9 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         self.listen(Action, names.ACTION, self._action, qos.event())
         self.listen(RobotState, names.ROBOT_STATE, self._robot, qos.newest())
         self.listen(EpisodeBag, names.EPISODE_BAG, self._bag, qos.latched())
+        self.listen(OperatorEvent, names.OPERATOR_EVENT, self._said, qos.event())
+        for camera in self.settings.cameras:
+            self.listen(CameraHealth, names.camera_health(camera), self._camera, qos.latched())
 
     # Topics and services in.
 
@@ -65,8 +69,23 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         self._machine.action(message.episode, message.step)
 
     def _robot(self, message: RobotState) -> None:
-        if message.mode in (RobotState.MODE_FAULT, RobotState.MODE_STOPPED):
-            self._machine.fault(time.monotonic(), message.fault or "the robot was stopped; call robot/recover")
+        if message.mode == RobotState.MODE_RESET:
+            return  # on its way: neither well yet nor worse
+        stopped = message.mode == RobotState.MODE_STOPPED
+        bad = stopped or message.mode == RobotState.MODE_FAULT
+        sentence = (message.fault or "the robot was stopped; call robot/recover") if bad else ""
+        self._machine.trouble(time.monotonic(), ROBOT, sentence, final=stopped)
+
+    def _camera(self, message: CameraHealth) -> None:
+        reason = message.reason or f"camera {message.camera} is not well; see its diagnostics"
+        self._machine.trouble(time.monotonic(), f"camera {message.camera}", "" if message.healthy else reason)
+
+    def _said(self, message: OperatorEvent) -> None:
+        if message.event == OperatorEvent.START:
+            self._machine.operator_start(time.monotonic())
+        elif message.event == OperatorEvent.DISCARD:
+            reason = f"discarded by the operator ({message.source or 'unnamed'})"
+            self._machine.end(time.monotonic(), Outcome.DISCARDED, reason)
 
     def _bag(self, message: EpisodeBag) -> None:
         self._machine.saved(time.monotonic(), message.episode, message.complete, message.message)
@@ -123,7 +142,9 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         """Say how the episode went, and count it."""
         success = self._solved or facts.outcome is Outcome.SUCCESS
         self.tell(self._line(facts, problem, success))
-        if self._series.wanted:
+        if facts.purpose is Purpose.RESET:
+            self._failed_resets += not success
+        elif self._series.wanted:
             self._series.finished(facts, problem, success)
 
     def _line(self, facts: Facts, problem: str, success: bool) -> str:
@@ -137,6 +158,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
 
     def _tick(self) -> None:
         self._machine.tick(time.monotonic())
+        self._say_wait()
         if not self._series.wanted or self._machine.busy:
             return
         if self._series.over:
@@ -144,6 +166,13 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
             self.tell(f"{self._series.done} episodes done, {self._series.successes} successful: {success}")
             raise life.Finished(0)
         self._run_next()
+
+    def _say_wait(self) -> None:
+        """Tell, once, what a person may have to do something about."""
+        waits = self._machine.waits_for or self._machine.paused
+        if waits and waits != self._waits:
+            self.tell(waits)
+        self._waits = waits
 
     def _run_next(self) -> None:
         missing = self._missing()
@@ -162,7 +191,9 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         """Return phase, step and who is missing."""
         facts = self._machine.facts
         values = {"phase": facts.phase.name.lower(), "episode": facts.episode, "step": facts.step}
-        return Report(values, warning=self._missing() or facts.reason or self.health.sentence())
+        values["failed_scene_resets"] = self._failed_resets
+        waits = self._machine.waits_for or self._machine.paused
+        return Report(values, warning=self._missing() or waits or facts.reason or self.health.sentence())
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ class Peers:
 class EpisodeSettings(Peers, SeriesSettings, EpisodeRules):
     """Parameters of the episode node."""
 
+    cameras: tuple[str, ...] = parameter((), "cameras whose health an episode depends on")
     ready_timeout: float = parameter(
         120.0, "give up when the nodes waited for are not ready by then", unit="s", low=0.1
     )
