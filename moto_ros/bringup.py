@@ -144,7 +144,7 @@ NODES = {
     "episode": _own("episode", "settings:EpisodeSettings"),
     "franka": _own("franka", "franka_settings:FrankaSettings", FRANKY),
     "camera": _own("camera", "camera_settings:CameraSettings", REALSENSE),
-    "reward": _own("reward", "reward_settings:RewardSettings"),
+    "reward": _own("reward", "reward_node:RewardSettings"),
     "operator": _own("operator", "operator_settings:OperatorSettings"),
     "reset_policy": _own("policy", "learning_settings:policy_settings"),
     "sim": NodeKind("moto_sim", "sim_node", "moto_sim.sim_node", "moto_sim.settings:SimSettings"),

@@ -70,7 +70,7 @@ def _evaluate(arguments: Mapping[str, str], run: Path) -> dict[str, Parameters]:
 
 
 def _reset_policy(arguments: Mapping[str, str]) -> Parameters:
-    return {"checkpoint": arguments["reset_checkpoint"], "purposes": ("reset",)}
+    return {"checkpoint": arguments["reset_checkpoint"], "reset_only": True}
 
 
 def _episodes(arguments: Mapping[str, str], name: str) -> Parameters:
