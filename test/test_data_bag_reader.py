@@ -277,11 +277,12 @@ def damaged(tmp_path: Path, data: bytes) -> BagReading:
 
 
 def belongs(part: Episode) -> bool:
-    """Whether each row of a part is a row of the whole episode; its first action and reward are zero by convention."""
+    """Whether each row of a part is a row of the whole episode; its first action is nobody's by convention."""
     first = int(part.info["first_step"])
     rows, whole = part.arrays(), WHOLE.arrays()
-    kept = {name: values[1:] if name in ("action", "reward", "success") else values for name, values in rows.items()}
-    offset = {"action": first + 1, "reward": first + 1, "success": first + 1}
+    led = ("action", "reward", "success", "source", "guard")
+    kept = {name: values[1:] if name in led else values for name, values in rows.items()}
+    offset = dict.fromkeys(led, first + 1)
     spans = {name: whole[name][offset.get(name, first) :][: len(values)] for name, values in kept.items()}
     return all(np.array_equal(kept[name], spans[name]) for name in kept)
 

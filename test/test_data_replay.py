@@ -251,7 +251,7 @@ def test_rules_on_rewards() -> None:
     assert (success_at_end({"success": late}), any_success({"success": late})) == (0, 3)
     with pytest.raises(MotoError, match="prior_rule is 'best', expected one of success_at_end"):
         ReplayStore(Path("unused"), prior_rule="best")
-    assert set(RULES) == {"success_at_end", "any_success", "reward_prefix", "whole"}
+    assert set(RULES) == {"success_at_end", "any_success", "reward_prefix", "whole", "success_or_human"}
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

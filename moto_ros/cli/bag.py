@@ -28,6 +28,7 @@ MAPPING = ("task", "parameters", "preset", "agent")
 KIB = 1024
 TOPIC_COLUMNS = ("topic", "type", "role", "messages", "rate, Hz", "longest pause, s", "KiB")
 EPISODE_COLUMNS = ("bag", "episode", "purpose", "steps", "time, s", "return", "success", "outcome", "lost steps")
+BY_WHOM = ("human, %", "guarded")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -80,11 +81,12 @@ def _topics(rows: Sequence[TopicRow]) -> Table:
 
 
 def _episodes(rows: Sequence[tuple[str, EpisodeRow]]) -> Table:
-    table = Table(*EPISODE_COLUMNS, box=box.SIMPLE_HEAD)
+    table = Table(*EPISODE_COLUMNS, *BY_WHOM, box=box.SIMPLE_HEAD)
     for bag, row in rows:
         name = f"{row.id}" if not row.part else f"{row.id} part {row.part}"
         facts = (str(row.steps), f"{row.duration:.1f}", f"{row.total_reward:g}", "yes" if row.success else "no")
-        table.add_row(bag, name, row.purpose or "-", *facts, row.outcome or "-", str(row.lost_steps))
+        whose = (f"{100 * row.human_share:.0f}", str(row.guarded_steps))
+        table.add_row(bag, name, row.purpose or "-", *facts, row.outcome or "-", str(row.lost_steps), *whose)
     return table
 
 
@@ -107,4 +109,5 @@ def _fates(found: Sequence[BagFacts]) -> str:
 def _problems(found: Sequence[BagFacts]) -> Iterator[str]:
     for facts in found:
         name = Path(facts.bag).name
-        yield from (text if text.startswith(name) else f"{name}: {text}" for text in facts.problems)
+        said = [*(incident.sentence() for incident in facts.incidents), *facts.problems]
+        yield from (text if text.startswith(name) else f"{name}: {text}" for text in said)

@@ -12,7 +12,7 @@ import numpy as np
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import Problems, StepLayout
 from moto_ros.data.pool import MessagePool
-from moto_ros.data.records import Action, Phase, Reward
+from moto_ros.data.records import NOBODY, Action, Phase, Reward
 from moto_ros.data.report import AssemblyReport, Usage, tally
 from moto_ros.errors import MotoError
 
@@ -47,7 +47,7 @@ class EpisodeAssembler:
         self.used: Usage = set()
 
     def add(self, role: str, message: Any, received_ns: int | None = None) -> None:
-        """Take a message in the role `camera/<name>`, `state`, `action`, `reward` or `episode`."""
+        """Take a message in the role `camera/<name>`, `state`, `action`, `reward`, `episode` or `health`."""
         self.pool.add(role, message, received_ns)
 
     @property
@@ -189,6 +189,8 @@ class EpisodeAssembler:
             is_terminal=self._terminal(rewards, last),
             stamps=np.array([found.state for found in seen], np.int64),
             info=self._info(actions, first, part) | {"lost_steps": lost},
+            source=np.array([NOBODY, *(action.source_number for action in actions)], np.uint8),
+            guard=np.array([0, *(action.guard for action in actions)], np.uint8),
         )
 
     def _stack(self, camera: str, seen: list[Observed]) -> np.ndarray:
@@ -211,6 +213,8 @@ class EpisodeAssembler:
             "reason": phase.reason if phase and phase.ended else "",
             "source": "+".join(sorted({action.source for action in actions})),
             "policy_version": max(action.policy_version for action in actions),
+            "faults": self.pool.incidents.count(robot=True),
+            "camera_gaps": self.pool.incidents.count(robot=False),
         }
 
     def _use(self, seen: list[Observed], first: int, last: int) -> None:

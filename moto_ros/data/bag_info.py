@@ -15,6 +15,7 @@ from moto_ros.data.bag_files import READERS, read_messages
 from moto_ros.data.bag_reader import MISFITS, BagReading, TopicFacts, read_episodes
 from moto_ros.data.definitions import embedded_type
 from moto_ros.data.episode import Episode
+from moto_ros.data.incidents import Incident
 from moto_ros.data.layout import SECOND, Problems, StepLayout, TopicMap
 from moto_ros.data.mcap_stream import Topic
 from moto_ros.errors import MotoError
@@ -42,7 +43,7 @@ class TopicRow:
 
 @dataclass(frozen=True)
 class EpisodeRow:
-    """An episode, or a part of one that has gaps: steps, seconds, sum of rewards, and how it ended."""
+    """An episode, or a part of one that has gaps: steps, seconds, sum of rewards, how it ended, who decided."""
 
     id: int
     part: int
@@ -54,6 +55,8 @@ class EpisodeRow:
     purpose: str
     source: str
     lost_steps: int
+    human_share: float
+    guarded_steps: int
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class BagFacts:
     episodes: list[EpisodeRow]
     counts: dict[str, int]
     problems: list[str]
+    incidents: list[Incident]
 
     def as_json(self) -> dict[str, Any]:
         """Return the facts as plain JSON values."""
@@ -94,6 +98,7 @@ def bag_facts(bag: Path, layout: StepLayout | None = None, topics: TopicMap | No
         episodes=[_episode_row(episode) for episode in reading.episodes],
         counts=reading.report.counts,
         problems=reading.problems + _gaps(reading),
+        incidents=reading.incidents,
     )
 
 
@@ -118,6 +123,8 @@ def _episode_row(episode: Episode) -> EpisodeRow:
         purpose=str(info["purpose"]),
         source=str(info["source"]),
         lost_steps=int(info.get("lost_steps", 0)),
+        human_share=episode.human_share,
+        guarded_steps=int((episode.guard > 0).sum()),
     )
 
 

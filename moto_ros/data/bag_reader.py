@@ -23,6 +23,7 @@ from moto_ros.data.decode import decode_image
 from moto_ros.data.definitions import embedded_type
 from moto_ros.data.episode import Episode
 from moto_ros.data.fields import message_stamp
+from moto_ros.data.incidents import Incident
 from moto_ros.data.layout import Problems, StepLayout, TopicMap
 from moto_ros.data.mcap_stream import Stored, Topic
 from moto_ros.data.pool import MessagePool
@@ -48,6 +49,7 @@ THREADS = min(4, os.cpu_count() or 1)
 IN_FLIGHT = 64
 """Frames that may wait for a decoder thread: bounds the memory a bag takes."""
 
+HEALTH_TYPE = "moto_msgs/msg/CameraHealth"
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
@@ -68,13 +70,17 @@ class TopicFacts:
 
 @dataclass(frozen=True)
 class BagReading:
-    """What a bag gave: episodes (parts of one where it has gaps), a sentence for each problem, counts, its topics."""
+    """What a bag gave: episodes (parts of one where it has gaps), a sentence for each problem, counts, its topics.
+
+    `incidents` are the faults of the robot and the losses of cameras while it was recorded.
+    """
 
     bag: Path
     episodes: list[Episode]
     problems: list[str]
     report: AssemblyReport
     topics: list[TopicFacts] = field(default_factory=list)
+    incidents: list[Incident] = field(default_factory=list)
 
 
 def read_episodes(bag: Path, layout: StepLayout, topics: TopicMap | None = None) -> BagReading:
@@ -113,7 +119,8 @@ class _Feed:
     def _noted(self, topic: Topic, time: int, size: int) -> TopicFacts:
         facts = self.facts.get(topic.name)
         if facts is None:
-            facts = TopicFacts(topic.name, topic.type_name, self.finder.role(topic.name, self.problems))
+            role = "health" if topic.type_name == HEALTH_TYPE else self.finder.role(topic.name, self.problems)
+            facts = TopicFacts(topic.name, topic.type_name, role)
             self.facts[topic.name] = facts
         facts.times.append(min(time, 2**63 - 1))
         facts.bytes += size
@@ -178,7 +185,8 @@ def _assembled(feed: _Feed, topics: TopicMap) -> BagReading:
     problems += pool.problems.sentences()
     if not episodes and feed.facts:
         problems.append(f"{feed.bag.name}: gives no step; mend what is said above, or map its topics")
-    return BagReading(feed.bag, episodes, problems, AssemblyReport(dict(counts), problems), list(feed.facts.values()))
+    report, facts = AssemblyReport(dict(counts), problems), list(feed.facts.values())
+    return BagReading(feed.bag, episodes, problems, report, facts, pool.incidents.found())
 
 
 def _from_ticks(pool: MessagePool, problems: list[str]) -> tuple[list[Episode], Counter[str]]:

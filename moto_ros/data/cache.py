@@ -18,8 +18,12 @@ from moto_ros.data.bag_metadata import sync_folder
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import StepLayout, TopicMap, layout_values
+from moto_ros.data.records import NOBODY, SOURCES
 
 ROWS = ("image", "proprio", "action", "reward", "success", "is_terminal", "stamps")
+REMARKS = ("source", "guard")
+"""Rows about the actions that nothing learns from: not part of a key, and absent from caches of version 0.1."""
+
 FORMAT = 1
 """Raised when decoding or assembling changes, so that old caches are not taken for new ones."""
 
@@ -27,7 +31,7 @@ FORMAT = 1
 def rows_of(episode: Episode) -> dict[str, np.ndarray]:
     """Return an episode's rows with its cameras concatenated to `image`, uint8 (T+1, H, W, 3 x cameras)."""
     frames = list(episode.images.values())
-    rows = {name: getattr(episode, name) for name in ROWS if name != "image"}
+    rows = {name: getattr(episode, name) for name in (*ROWS, *REMARKS) if name != "image"}
     if frames:
         rows["image"] = frames[0] if len(frames) == 1 else np.concatenate(frames, axis=3)
     return rows
@@ -37,13 +41,13 @@ def episode_of(rows: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Epis
     """Return the episode that `rows_of` made rows of; its frames are views."""
     cameras = facts["cameras"]
     images = {camera: rows["image"][..., 3 * i : 3 * i + 3] for i, camera in enumerate(cameras)}
-    return Episode(images, **{name: rows[name] for name in ROWS if name != "image"}, info=dict(facts["info"]))
+    return Episode(images, **{name: rows[name] for name in rows if name != "image"}, info=dict(facts["info"]))
 
 
 def content_key(rows: Mapping[str, np.ndarray]) -> str:
     """Return 32 hexadecimal digits of the SHA-256 of an episode's rows."""
     digest = hashlib.sha256(str(FORMAT).encode())
-    for name in sorted(rows):
+    for name in sorted(set(rows) - set(REMARKS)):
         digest.update(f"{name}{rows[name].dtype.str}{rows[name].shape}".encode())
         digest.update(np.ascontiguousarray(rows[name]).data)
     return digest.hexdigest()[:32]
@@ -83,7 +87,7 @@ class DecodedCache:
             rows = {path.stem: _mapped(path) for path in files}
         except (OSError, ValueError, EOFError):
             return None
-        return (rows, facts) if set(ROWS) - {"image"} <= set(rows) else None
+        return (_remarked(rows, facts), facts) if set(ROWS) - {"image"} <= set(rows) else None
 
     def read(self, bag: Path, layout: StepLayout, topics: TopicMap) -> tuple[list[Episode], list[str]]:
         """Return a bag's episodes and problems, from the cache when bag and settings are those it was made of."""
@@ -115,6 +119,14 @@ class DecodedCache:
 def facts_of(episode: Episode) -> dict[str, Any]:
     """Return what the cache keeps beside the rows."""
     return {"cameras": list(episode.images), "info": dict(episode.info)}
+
+
+def _remarked(rows: dict[str, np.ndarray], facts: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the rows with those that caches of version 0.1 lack: all actions are from the episode's one source."""
+    only = str(facts["info"].get("source", ""))
+    source = np.full(len(rows["reward"]), SOURCES.index(only) if only in SOURCES else NOBODY, np.uint8)
+    source[0] = NOBODY
+    return {"source": source, "guard": np.zeros_like(source)} | rows
 
 
 def _mapped(path: Path) -> np.ndarray:

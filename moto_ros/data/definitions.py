@@ -13,6 +13,12 @@ from rosbags.typesys.store import Typestore
 
 from moto_ros.errors import MotoError
 
+CONTRACT = (
+    *("Action", "CameraHealth", "EpisodeBag", "EpisodeState", "OperatorEvent"),
+    *("PolicyWeights", "Reward", "RobotState", "TrainingStatus"),
+)
+"""Messages of moto_msgs."""
+
 TYPE_NAME = re.compile(r"[A-Za-z]\w*(/msg)?/[A-Za-z]\w*", re.ASCII)
 """A message type's name. Names from bags are checked against it, since type stores generate code from them."""
 
@@ -100,7 +106,7 @@ def known_types() -> Typestore:
 def contract_types() -> Typestore:
     """Return the common types and moto_msgs, for bags that do not embed definitions."""
     store = get_typestore(Stores.ROS2_JAZZY)
-    for name in ("Action", "EpisodeBag", "EpisodeState", "PolicyWeights", "Reward", "RobotState", "TrainingStatus"):
+    for name in CONTRACT:
         _register(store, f"moto_msgs/msg/{name}", definition(f"moto_msgs/msg/{name}"))
     return store
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from moto_ros.data.records import HUMAN, NOBODY
 from moto_ros.errors import MotoError
 
 
@@ -16,6 +17,7 @@ class Episode:
     images: camera name -> uint8 (T+1, H, W, 3); proprio: float32 (T+1, P); action: float32 (T+1, A) in [-1, 1];
     reward: float32 (T+1,); success: bool (T+1,); is_terminal: bool (T+1,), true only where no future exists (a time
     limit is a truncation, not a termination); stamps: int64 (T+1,), nanoseconds of the robot state observed.
+    source: uint8 (T+1,), who decided the action, Action.SOURCE_* or `NOBODY`; guard: uint8 (T+1,), Action.GUARD_*.
     """
 
     images: dict[str, np.ndarray]
@@ -27,9 +29,14 @@ class Episode:
     stamps: np.ndarray
     info: dict[str, str | int | float | bool] = field(default_factory=dict)
     """Facts about the whole episode: id, origin ("offline" or "online"), source, gaps, policy_version..."""
+    source: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
+    guard: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
 
     def __post_init__(self) -> None:
-        """Refuse arrays whose lengths differ or that hold no step."""
+        """Refuse arrays whose lengths differ or that hold no step; without sources nobody is known to have decided."""
+        for name, nothing in (("source", NOBODY), ("guard", 0)):
+            if len(getattr(self, name)) == 0:
+                object.__setattr__(self, name, np.full(len(self.reward), nothing, np.uint8))
         lengths = {name: len(rows) for name, rows in self.arrays().items()}
         if len(set(lengths.values())) != 1 or len(self.reward) < 2:
             raise MotoError(f"episode {self.info.get('id', '?')}: rows {lengths}, expected one common length >= 2")
@@ -43,8 +50,13 @@ class Episode:
         """Whether any step reached success."""
         return bool(self.success.any())
 
+    @property
+    def human_share(self) -> float:
+        """Return the share of steps that a person decided, 0 to 1."""
+        return float((self.source[1:] == HUMAN).mean())
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return every row array by name; images as `image/<camera>`."""
         rows = {f"image/{camera}": pixels for camera, pixels in self.images.items()}
-        names = ("proprio", "action", "reward", "success", "is_terminal", "stamps")
+        names = ("proprio", "action", "reward", "success", "is_terminal", "stamps", "source", "guard")
         return rows | {name: getattr(self, name) for name in names}

@@ -10,6 +10,7 @@ import numpy as np
 from moto_ros.data.commands import check_limits, command, mark, scalar
 from moto_ros.data.decode import decode_image
 from moto_ros.data.fields import message_stamp, state_fields
+from moto_ros.data.incidents import Incidents
 from moto_ros.data.layout import Problems, StepLayout, TopicMap
 from moto_ros.data.proprio import join
 from moto_ros.data.records import Action, Phase, Reward, read_action, read_phase, read_reward
@@ -48,11 +49,12 @@ class MessagePool:
         self.actions: defaultdict[int, dict[int, Action]] = defaultdict(dict)
         self.rewards: defaultdict[int, dict[int, Reward]] = defaultdict(dict)
         self.phases: dict[int, Phase] = {}
+        self.incidents = Incidents()
         self.counts: Counter[str] = Counter()
         self.problems = Problems()
 
     def add(self, role: str, message: Any, received_ns: int | None = None) -> None:
-        """Take a message in the role `camera/<name>`, `state`, `action`, `reward` or `episode`.
+        """Take a message in the role `camera/<name>`, `state`, `action`, `reward`, `episode` or `health`.
 
         Never raises for what a message holds: a bad one is counted and described in `problems`.
         """
@@ -62,8 +64,11 @@ class MessagePool:
         elif kind in ("state", "action", "reward", "episode"):
             self.counts["received"] += 1
             getattr(self, f"_add_{kind}")(message, received_ns)
+        elif kind == "health":
+            self.incidents.camera(message_stamp(message, received_ns) or 0, message)
         else:
-            raise MotoError(f"role '{role}' is unknown, expected camera/<name>, state, action, reward or episode")
+            known = "camera/<name>, state, action, reward, episode or health"
+            raise MotoError(f"role '{role}' is unknown, expected {known}")
 
     def _decoded(self, message: Any) -> np.ndarray | MotoError:
         try:
@@ -83,6 +88,7 @@ class MessagePool:
             self.counts["duplicate"] += 1
 
     def _add_state(self, message: Any, received_ns: int | None) -> None:
+        self.incidents.robot(message_stamp(message, received_ns) or 0, message)
         found, sentence = state_fields(message, self.layout)
         values = join(found, self.layout)
         if sentence or (self.layout.proprio and not found):

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from moto_ros.data.records import HUMAN
+
 Rows = Mapping[str, np.ndarray]
 
 MARGIN = 10
@@ -54,10 +56,19 @@ def whole(rows: Rows) -> int:
     return len(rows["reward"])
 
 
+def success_or_human(rows: Rows) -> int:
+    """Return all rows of an episode that ends in success or in which a person decided every step, else none.
+
+    For demonstrations whose rewards were not recorded. Help in the middle of an episode counts by its success.
+    """
+    return len(rows["success"]) if bool((rows["source"][1:] == HUMAN).all()) else success_at_end(rows)
+
+
 RULES: dict[str, Callable[[Rows], int]] = {
     "success_at_end": success_at_end,
     "any_success": any_success,
     "reward_prefix": reward_prefix,
     "whole": whole,
+    "success_or_human": success_or_human,
 }
 """Rules by the name that configuration uses."""

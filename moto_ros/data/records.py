@@ -16,7 +16,15 @@ OUTCOMES = ("none", "success", "time_limit", "failure", "aborted", "discarded")
 """Names of EpisodeState.OUTCOME_*."""
 
 SOURCES = ("policy", "human", "script")
-"""Names of Action.SOURCE_*."""
+"""Names of Action.SOURCE_*; an episode keeps their numbers."""
+
+HUMAN = SOURCES.index("human")
+
+NOBODY = 255
+"""Source of a row that no known source decided: the first one, and those of foreign bags."""
+
+GUARDS = ("none", "slowed", "held", "asked")
+"""Names of Action.GUARD_*; an episode keeps their numbers."""
 
 PHASE_ENDED = 3
 """EpisodeState.PHASE_ENDED."""
@@ -39,6 +47,12 @@ class Action:
     values: np.ndarray
     source: str
     policy_version: int
+    guard: int = 0
+
+    @property
+    def source_number(self) -> int:
+        """Return Action.SOURCE_*, `NOBODY` for one that nobody named yet."""
+        return SOURCES.index(self.source) if self.source in SOURCES else NOBODY
 
     @property
     def order(self) -> tuple[int, bytes]:
@@ -94,6 +108,7 @@ def read_action(message: Any) -> Action:
         values=np.array(message.values, np.float32).reshape(-1),
         source=name_of(SOURCES, int(message.source)),
         policy_version=int(message.policy_version),
+        guard=int(getattr(message, "guard", 0)),  # bags of version 0.1 have none
     )
 
 
