@@ -1,0 +1,56 @@
+"""Buttons of a joystick: which say what, and when one is pressed. No ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from moto_ros.config import parameter
+
+EVENTS = ("start", "success", "failure", "discard", "ready", "take_over", "let_go", "stop")
+"""What a person can say, by OperatorEvent's numbers: each a button and a service."""
+
+
+def _button(default: int, doc: str) -> Any:
+    return parameter(default, f"button that {doc}, by its place in Joy.buttons; -1: none", low=-1, high=255)
+
+
+@dataclass(frozen=True)
+class ButtonNumbers:
+    """Places in sensor_msgs/Joy.buttons."""
+
+    dead_man: int = _button(5, "must be held for the axes to count (none: moving them is enough)")
+    gripper: int = _button(0, "opens and closes the gripper in turn")
+    start: int = _button(7, "begins the next episode")
+    success: int = _button(3, "ends the episode as a success")
+    failure: int = _button(1, "ends the episode as a failure")
+    discard: int = _button(2, "ends the episode, and keeps it from being learned from")
+    ready: int = _button(6, "says that the scene is prepared")
+    take_over: int = _button(-1, "takes over until let go")
+    let_go: int = _button(-1, "hands back to the policy")
+    stop: int = _button(8, "stops the robot until it is recovered")
+
+
+class Buttons:
+    """Turns the states of buttons into presses; one that is held says its word once."""
+
+    def __init__(self, numbers: ButtonNumbers) -> None:
+        """Know which button says what; all count as released at first."""
+        found = {field.name: getattr(numbers, field.name) for field in fields(numbers)}
+        self._numbers = {name: number for name, number in found.items() if number >= 0}
+        self._down: frozenset[str] = frozenset()
+
+    def pressed(self, states: Sequence[int]) -> list[str]:
+        """Take the newest states; return the names of the buttons that went down, a stop first."""
+        before, self._down = self._down, frozenset(name for name in self._numbers if self.held(name, states))
+        return sorted(self._down - before, key=lambda name: (name != "stop", name))
+
+    def held(self, name: str, states: Sequence[int]) -> bool:
+        """Return whether a button is down in `states`; one that the device does not have never is."""
+        number = self._numbers.get(name, -1)
+        return 0 <= number < len(states) and bool(states[number])
+
+    def has(self, name: str) -> bool:
+        """Return whether a button is configured."""
+        return name in self._numbers

@@ -1,0 +1,79 @@
+"""What to do with a policy that is unsure: slow down, stand still, or ask for a person. No ROS."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import IntEnum
+
+from moto_ros.config import parameter
+
+
+class Verdict(IntEnum):
+    """What the guard makes of an action; Action.GUARD_*."""
+
+    NONE = 0
+    SLOWED = 1
+    HELD = 2
+    ASKED = 3
+
+
+VERDICTS = {"off": Verdict.NONE, "slow": Verdict.SLOWED, "hold": Verdict.HELD, "ask": Verdict.ASKED}
+
+
+@dataclass(frozen=True)
+class UncertaintyRules:
+    """When a policy counts as unsure, and what follows."""
+
+    uncertainty_action: str = parameter(
+        "off",
+        "when the policy is unsure: nothing, slow down, stand still, or stand still until a person has helped",
+        choices=tuple(VERDICTS),
+    )
+    uncertainty_quantile: float = parameter(
+        0.95, "unsure is above this share of the uncertainties on recorded data", low=0.0, high=1.0
+    )
+    uncertainty_steps: int = parameter(3, "for so many steps in a row", unit="steps", low=1)
+    uncertainty_speed: float = parameter(0.3, "speed when slowed down, as a share", low=0.0, high=1.0)
+
+
+class UncertaintyGuard:
+    """Judges one proposal after the other by its rank among the uncertainties on recorded data.
+
+    `counts` are steps by verdict, and those whose rank was unknown.
+    """
+
+    def __init__(self, rules: UncertaintyRules) -> None:
+        """Start sure."""
+        self._rules = rules
+        self.counts: Counter[str] = Counter()
+        self.begin()
+
+    def begin(self) -> None:
+        """Start an episode, or again after a person has helped."""
+        self._streak = 0
+        self.verdict = Verdict.NONE
+
+    def judge(self, rank: float) -> Verdict:
+        """Return what to do with an action of this rank; a rank that is unknown (NaN) counts as sure."""
+        if self._rules.uncertainty_action == "off":
+            return Verdict.NONE
+        self._streak = self._streak + 1 if rank > self._rules.uncertainty_quantile else 0
+        self.counts["rank_unknown"] += rank != rank
+        # Who has asked for a person waits for one, however sure it is again.
+        if self.verdict is not Verdict.ASKED:
+            unsure = self._streak >= self._rules.uncertainty_steps
+            self.verdict = VERDICTS[self._rules.uncertainty_action] if unsure else Verdict.NONE
+        self.counts[self.verdict.name.lower()] += self.verdict is not Verdict.NONE
+        return self.verdict
+
+    def sentence(self) -> str:
+        """Return one sentence while the guard does something, or cannot."""
+        if self.verdict is Verdict.NONE:
+            unknown = self.counts["rank_unknown"]
+            why = "has no quantiles of recorded data; train offline with this version first"
+            return f"the uncertainty guard is blind: the policy {why}" if unknown else ""
+        share, steps = self._rules.uncertainty_quantile, self._rules.uncertainty_steps
+        unsure = f"the policy is unsure: above {share:.0%} of recorded data for {steps} steps"
+        done = {Verdict.SLOWED: "slowed down", Verdict.HELD: "stands still"}
+        return f"{unsure}; {done.get(self.verdict, 'waits for a person: take over, or call operator/let_go')}"
