@@ -1,0 +1,278 @@
+"""Everything about one arm that has a unit or a limit: one YAML a robot. No ROS.
+
+Limits have safe defaults, tighter than the arm's own; the workspace box and the host have none and must be given. Poses
+are in the arm's base frame (REP-103/105), SI units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from moto_ros.config import REQUIRED, group, parameter
+from moto_ros.errors import MotoError
+
+AXES = ("x", "y", "z", "rx", "ry", "rz", "gripper")
+"""Axes of an action in Cartesian control: translation and rotation about the base frame's axes, and the hand."""
+
+GRIPPER = "gripper"
+
+
+@dataclass(frozen=True)
+class GripperSettings:
+    """The hand."""
+
+    present: bool = parameter(True, "whether a hand is mounted")
+    max_width: float = parameter(0.08, "greatest distance between the fingers", unit="m", low=0.0, high=0.5)
+    open_width: float = parameter(0.08, "distance to open to", unit="m", low=0.0, high=0.5)
+    speed: float = parameter(0.1, "speed of the fingers", unit="m/s", low=0.001, high=0.5)
+    force: float = parameter(20.0, "force of a grasp", unit="N", low=0.1, high=140.0)
+    hysteresis: float = parameter(0.1, "actions nearer to 0 leave the hand as it is", low=0.0, high=0.9)
+    homing: bool = parameter(False, "find the end stops at start; the fingers move")
+
+
+@dataclass(frozen=True)
+class RecoverySettings:
+    """What is done about a fault before a person is asked."""
+
+    retries: int = parameter(3, "attempts at one fault; 0 asks a person at once", low=0, high=20)
+    back_off: float = parameter(0.5, "pause before the first attempt, doubled for each more", unit="s", low=0.0)
+    per_hour: int = parameter(20, "recoveries in an hour after which a person is asked", low=0)
+    retreat_height: float = parameter(
+        0.05, "straight up after a contact; 0 asks a person instead", unit="m", low=0.0, high=0.5
+    )
+    retreat_speed: float = parameter(0.05, "speed of the retreat", unit="m/s", low=0.005, high=0.25)
+
+
+@dataclass(frozen=True)
+class RobotSettings:
+    """One arm."""
+
+    # Which one.
+    host: str = parameter(REQUIRED, "address of the arm")
+    realtime: bool = parameter(True, "refuse a kernel without real-time scheduling")
+    base_frame: str = parameter("base", "name of the frame that poses are in")
+
+    # What an action means.
+    control: str = parameter("cartesian", "what an action moves", choices=("cartesian", "joint", "joint_velocity"))
+    control_rate: float = parameter(10.0, "actions a second", unit="Hz", low=1.0, high=30.0)
+    action_axes: tuple[str, ...] = parameter(
+        ("x", "y", "z", "gripper"),
+        "meaning of each entry of an action: x y z rx ry rz gripper; with joint control joint1.. and gripper",
+    )
+    translation_step: float = parameter(0.02, "way in one control step at action 1", unit="m", low=0.0001, high=0.2)
+    rotation_step: float = parameter(0.1, "turn in one control step at action 1", unit="rad", low=0.001, high=1.0)
+    joint_step: float = parameter(
+        0.05, "turn of a joint in one control step at action 1 (joint)", unit="rad", low=0.001, high=1.0
+    )
+    joint_velocity_scale: float = parameter(
+        0.3, "speed of a joint at action 1 (joint_velocity)", unit="rad/s", low=0.001, high=3.0
+    )
+
+    # Where it may be and how fast it may move.
+    box_low: tuple[float, ...] = parameter(REQUIRED, "lower corner of the workspace box: x, y, z", unit="m")
+    box_high: tuple[float, ...] = parameter(REQUIRED, "upper corner of the workspace box: x, y, z", unit="m")
+    max_tilt: float = parameter(0.6, "greatest angle to the orientation at home", unit="rad", low=0.0, high=3.15)
+    translation_speed: float = parameter(0.25, "greatest speed of the target", unit="m/s", low=0.005, high=1.7)
+    rotation_speed: float = parameter(1.5, "greatest speed of the target", unit="rad/s", low=0.01, high=2.5)
+    translation_acceleration: float = parameter(
+        3.0, "greatest acceleration of the target", unit="m/s^2", low=0.05, high=13.0
+    )
+    rotation_acceleration: float = parameter(
+        10.0, "greatest acceleration of the target", unit="rad/s^2", low=0.1, high=25.0
+    )
+    joint_speed: float = parameter(0.8, "greatest speed of a joint's target", unit="rad/s", low=0.01, high=2.6)
+    joint_acceleration: float = parameter(
+        5.0, "greatest acceleration of a joint's target", unit="rad/s^2", low=0.05, high=10.0
+    )
+    translation_lead: float = parameter(
+        0.08, "greatest distance of the target to the measured pose", unit="m", low=0.005, high=0.3
+    )
+    rotation_lead: float = parameter(
+        0.4, "greatest angle of the target to the measured pose", unit="rad", low=0.02, high=1.5
+    )
+    joint_lead: float = parameter(
+        0.2, "greatest distance of a joint's target to the measured one", unit="rad", low=0.02, high=1.0
+    )
+    joint_low: tuple[float, ...] = parameter(
+        (-2.7, -1.7, -2.8, -3.0, -2.7, 0.6, -2.9), "lower limit of each joint", unit="rad"
+    )
+    joint_high: tuple[float, ...] = parameter(
+        (2.7, 1.7, 2.8, -0.2, 2.7, 4.4, 2.9), "upper limit of each joint", unit="rad"
+    )
+
+    # How hard it may push.
+    translational_stiffness: float = parameter(600.0, "of Cartesian tracking", unit="N/m", low=10.0, high=3000.0)
+    rotational_stiffness: float = parameter(40.0, "of Cartesian tracking", unit="N m/rad", low=1.0, high=300.0)
+    translational_error_clip: float = parameter(
+        0.06, "error beyond which the pull grows no more", unit="m", low=0.001, high=0.2
+    )
+    rotational_error_clip: float = parameter(
+        0.3, "error beyond which the pull grows no more", unit="rad", low=0.01, high=1.0
+    )
+    joint_stiffness: tuple[float, ...] = parameter(
+        (150.0, 150.0, 150.0, 150.0, 60.0, 60.0, 30.0), "of joint tracking", unit="N m/rad"
+    )
+    joint_error_clip: tuple[float, ...] = parameter(
+        (0.2,) * 7, "error beyond which the pull of a joint grows no more", unit="rad"
+    )
+    contact_torque: tuple[float, ...] = parameter(
+        (15.0, 15.0, 15.0, 15.0, 10.0, 10.0, 10.0), "external torque of each joint that counts as contact", unit="N m"
+    )
+    collision_torque: tuple[float, ...] = parameter(
+        (30.0, 30.0, 30.0, 30.0, 20.0, 20.0, 20.0), "external torque of each joint that stops the arm", unit="N m"
+    )
+    contact_force: tuple[float, ...] = parameter(
+        (15.0, 15.0, 15.0, 15.0, 15.0, 15.0), "external force (N) and torque (N m) that count as contact"
+    )
+    collision_force: tuple[float, ...] = parameter(
+        (30.0, 30.0, 30.0, 30.0, 30.0, 30.0), "external force (N) and torque (N m) that stop the arm"
+    )
+    load_mass: float = parameter(0.0, "of what is mounted beyond the hand known to Desk", unit="kg", low=0.0, high=3.0)
+    load_center: tuple[float, ...] = parameter((0.0, 0.0, 0.0), "of that load, in the flange's frame", unit="m")
+
+    # Where it starts, and how it gets there.
+    home: tuple[float, ...] = parameter(
+        (0.0, -0.785398, 0.0, -2.356194, 0.0, 1.570796, 0.785398), "joint positions at home", unit="rad"
+    )
+    home_spread: tuple[float, ...] = parameter(
+        (), "random spread around home, plus or minus, of each joint; empty: none", unit="rad"
+    )
+    home_spread_position: tuple[float, ...] = parameter(
+        (), "random spread around home, plus or minus, along x, y, z; empty: none", unit="m"
+    )
+    tool_length: float = parameter(
+        0.1034, "from flange to end effector, to check home and joint targets; the hand's: 0.1034", unit="m", low=0.0
+    )
+    safe_height: float = parameter(0.35, "height that a reset rises to before it goes home", unit="m")
+    reset_speed: float = parameter(0.15, "share of the arm's limits in resets", low=0.01, high=1.0)
+    reset_translation_speed: float = parameter(0.15, "on straight ways of resets", unit="m/s", low=0.01, high=0.5)
+    reset_opens: bool = parameter(True, "open the hand before a reset")
+
+    # How long anything may take.
+    connect_timeout: float = parameter(30.0, "give up connecting at start", unit="s", low=0.5)
+    state_timeout: float = parameter(0.2, "no new measurement for this long is a fault", unit="s", low=0.02, high=2.0)
+    action_lifespan: float = parameter(0.5, "older actions are not executed", unit="s", low=0.01, high=5.0)
+    hold_periods: float = parameter(
+        2.0, "control periods without a fresh action until it holds the measured pose", low=1.0, high=10.0
+    )
+    stop_after: float = parameter(
+        0.5, "time without a fresh action until control of the arm ends", unit="s", low=0.05, high=5.0
+    )
+    recover_timeout: float = parameter(10.0, "give up one attempt to recover", unit="s", low=0.5, high=60.0)
+    reset_timeout: float = parameter(
+        30.0, "give up a reset, however much longer its caller would wait", unit="s", low=1.0
+    )
+
+    gripper: GripperSettings = group(GripperSettings)
+    recovery: RecoverySettings = group(RecoverySettings)
+
+    @property
+    def joints(self) -> int:
+        """Return how many joints the arm has."""
+        return len(self.home)
+
+    @property
+    def period(self) -> float:
+        """Return the control period in seconds."""
+        return 1.0 / self.control_rate
+
+
+def check_robot(settings: RobotSettings, source: str) -> None:
+    """Raise MotoError, naming `source`, where the settings contradict one another."""
+    _check_sizes(settings, source)
+    _check_axes(settings, source)
+    _check_order(settings, source, "box_low", "box_high", "x y z")
+    _check_order(settings, source, "joint_low", "joint_high", "joint 1.. ")
+    _check_order(settings, source, "contact_torque", "collision_torque", "joint 1..")
+    _check_order(settings, source, "contact_force", "collision_force", "x y z")
+    _check_home(settings, source)
+    _check_speeds(settings, source)
+    _check_times(settings, source)
+
+
+def _check_sizes(settings: RobotSettings, source: str) -> None:
+    joints = settings.joints
+    sizes = {"box_low": 3, "box_high": 3, "joint_low": joints, "joint_high": joints, "load_center": 3}
+    sizes |= {"contact_torque": joints, "collision_torque": joints, "contact_force": 6, "collision_force": 6}
+    sizes |= {"joint_stiffness": joints, "joint_error_clip": joints}
+    optional = {"home_spread": joints, "home_spread_position": 3}
+    for name, size in (sizes | optional).items():
+        found = len(getattr(settings, name))
+        if found != size and not (name in optional and found == 0):
+            raise MotoError(f"{source}: parameter '{name}' has {found} entries, expected {size}; mend the robot's file")
+
+
+def _check_axes(settings: RobotSettings, source: str) -> None:
+    joints = tuple(f"joint{number + 1}" for number in range(settings.joints))
+    known = AXES if settings.control == "cartesian" else (*joints, GRIPPER)
+    axes = settings.action_axes
+    if not axes or len(set(axes)) != len(axes) or not set(axes) <= set(known):
+        raise MotoError(
+            f"{source}: parameter 'action_axes' is {list(axes)}, expected some of {', '.join(known)}, each once, "
+            f"for control '{settings.control}'; mend the robot's or the task's file"
+        )
+    if GRIPPER in axes and not settings.gripper.present:
+        raise MotoError(
+            f"{source}: parameter 'action_axes' names the gripper, but 'gripper.present' is false; drop one of them"
+        )
+
+
+def _check_order(settings: RobotSettings, source: str, low: str, high: str, entries: str) -> None:
+    lows: Sequence[float] = getattr(settings, low)
+    highs: Sequence[float] = getattr(settings, high)
+    if any(least >= most for least, most in zip(lows, highs, strict=True)):
+        raise MotoError(
+            f"{source}: parameter '{low}' is {list(lows)} and '{high}' is {list(highs)}, expected each entry ({entries}) "
+            "of the first below that of the second; mend the robot's file"
+        )
+
+
+def _check_home(settings: RobotSettings, source: str) -> None:
+    spread = settings.home_spread or (0.0,) * settings.joints
+    limits = zip(settings.joint_low, settings.home, spread, settings.joint_high, strict=True)
+    for joint, (low, home, part, high) in enumerate(limits, 1):
+        if part < 0.0 or not low < home - part <= home + part < high:
+            raise MotoError(
+                f"{source}: parameter 'home' of joint {joint} is {home:g} rad with a spread of {part:g} rad, expected "
+                f"both ends inside {low:g}..{high:g} rad; move home or make 'home_spread' smaller"
+            )
+    if not settings.box_low[2] < settings.safe_height < settings.box_high[2]:
+        raise MotoError(
+            f"{source}: parameter 'safe_height' is {settings.safe_height:g} m, expected a height inside the box, "
+            f"{settings.box_low[2]:g}..{settings.box_high[2]:g} m; mend one of them"
+        )
+
+
+def _check_speeds(settings: RobotSettings, source: str) -> None:
+    steps = {
+        "cartesian": [("translation_step", "translation_speed"), ("rotation_step", "rotation_speed")],
+        "joint": [("joint_step", "joint_speed")],
+        "joint_velocity": [],
+    }[settings.control]
+    for step, speed in steps:
+        needed = getattr(settings, step) * settings.control_rate
+        if needed > getattr(settings, speed) + 1e-9:
+            raise MotoError(
+                f"{source}: parameter '{step}' {getattr(settings, step):g} at {settings.control_rate:g} Hz needs a "
+                f"speed of {needed:g}, but '{speed}' is {getattr(settings, speed):g}; make the step smaller"
+            )
+    if settings.control == "joint_velocity" and settings.joint_velocity_scale > settings.joint_speed:
+        raise MotoError(
+            f"{source}: parameter 'joint_velocity_scale' is {settings.joint_velocity_scale:g} rad/s, expected at most "
+            f"'joint_speed' {settings.joint_speed:g} rad/s; make it smaller"
+        )
+
+
+def _check_times(settings: RobotSettings, source: str) -> None:
+    hold = settings.hold_periods * settings.period
+    if settings.stop_after < hold:
+        raise MotoError(
+            f"{source}: parameter 'stop_after' is {settings.stop_after:g} s, expected at least the {hold:g} s after "
+            "which it holds; make it longer or the control rate higher"
+        )
+    if settings.gripper.open_width > settings.gripper.max_width:
+        raise MotoError(
+            f"{source}: parameter 'gripper.open_width' is {settings.gripper.open_width:g} m, expected at most "
+            f"'gripper.max_width' {settings.gripper.max_width:g} m; make it smaller"
+        )
