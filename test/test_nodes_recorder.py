@@ -14,15 +14,17 @@ from support.graph import Graph, ros_graph
 pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 pytest.importorskip("moto_msgs", reason="moto_msgs is not built")
 
+from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from support.process import Start, processes
 from support.robot_side import PERIOD, RobotSide
 
-from moto_msgs.msg import Action, EpisodeBag, EpisodeState
+from moto_msgs.msg import Action, CameraHealth, EpisodeBag, EpisodeState, OperatorEvent
+from moto_ros.data.bag_info import bag_facts
 from moto_ros.errors import MotoError
 from moto_ros.nodes.recorder_node import RecorderNode
 from moto_ros.ros import names, qos
-from moto_ros.ros.convert import to_time
+from moto_ros.ros.convert import image_message, to_time
 
 pytestmark = pytest.mark.ros
 
@@ -252,3 +254,67 @@ def test_messages_that_still_wait_in_the_node_when_the_episode_ends_are_in_its_b
     graph.until(lambda: bench.bags, "the bag")
     assert bench.bags[0].complete
     assert counts(Path(bench.bags[0].uri))["/policy/action"] == 30
+
+
+def test_a_camera_that_only_offers_best_effort_is_recorded_and_the_bag_says_so(graph: Graph, tmp_path: Path) -> None:
+    """Many camera drivers offer no more: a reliable subscription would record nothing of them."""
+    bench = Bench(graph)
+    node = recorder(graph, tmp_path, cameras=["agent", "wrist"])
+    topic = names.camera_image("wrist")
+    camera = bench.robot.peer.node.create_publisher(Image, topic, qos.lossy())
+    bench.robot.connected("recorder")
+    graph.until(lambda: camera.get_subscription_count() == 1, "the recorder to take the offer")
+    bench.begin(1)
+    for step in range(5):
+        camera.publish(image_message(bench.robot.pixels(step, "agent"), to_time(PERIOD * (step + 1)), "wrist"))
+        graph.spin(0.02)
+    bench.steps(1, 0, 1)
+    bench.robot.episode(ENDED, 1, step=1, outcome=EpisodeState.OUTCOME_TIME_LIMIT)
+    graph.until(lambda: bench.bags, "the bag")
+    bag = Path(bench.bags[0].uri)
+    assert counts(bag)[f"/{topic}"] == 5
+    offered = {
+        entry["topic_metadata"]["name"]: entry["topic_metadata"]["offered_qos_profiles"]
+        for entry in yaml.safe_load((bag / "metadata.yaml").read_text())["rosbag2_bagfile_information"][
+            "topics_with_message_count"
+        ]
+    }
+    assert "reliability: 2" in offered[f"/{topic}"]
+    assert "reliability: 1" in offered["/camera/agent/image_raw"]
+    assert not node.report().warning
+
+
+def test_buttons_proposals_and_camera_losses_are_in_the_bag(graph: Graph, tmp_path: Path) -> None:
+    bench = Bench(graph)
+    recorder(graph, tmp_path, arbitrated=True)
+    say = bench.robot.peer.speak(OperatorEvent, names.OPERATOR_EVENT, qos.event())
+    propose = bench.robot.peer.speak(Action, names.PROPOSAL, qos.event())
+    health = bench.robot.peer.speak(CameraHealth, names.camera_health("agent"), qos.latched())
+    bench.robot.connected("recorder")
+    bench.begin(1)
+    health(CameraHealth(camera="agent", healthy=False, reason="camera agent: no frame"))
+    propose(bench.robot.act(0, PERIOD, 1))
+    say(OperatorEvent(event=OperatorEvent.TAKE_OVER))
+    graph.spin(0.1)
+    bench.robot.observe(0)
+    bench.steps(1, 0, 2)
+    bench.robot.episode(ENDED, 1, step=2, outcome=EpisodeState.OUTCOME_TIME_LIMIT)
+    graph.until(lambda: bench.bags, "the bag")
+    found = counts(Path(bench.bags[0].uri))
+    assert (found["/operator/event"], found["/policy/proposal"], found["/camera/agent/health"]) == (1, 1, 1)
+    facts = bag_facts(Path(bench.bags[0].uri))
+    assert [incident.text for incident in facts.incidents] == ["camera agent: no frame"]
+
+
+def test_an_episode_that_brings_the_scene_back_is_not_recorded(graph: Graph, tmp_path: Path) -> None:
+    bench = Bench(graph)
+    recorder(graph, tmp_path)
+    bench.robot.connected("recorder")
+    reset = {"purpose": EpisodeState.PURPOSE_RESET}
+    bench.begin(4_000_001, **reset)
+    bench.steps(4_000_001, 0, 2)
+    bench.robot.episode(ENDED, 4_000_001, step=2, outcome=EpisodeState.OUTCOME_SUCCESS, **reset)
+    bench.whole(1)
+    assert [bag.name for bag in sorted(tmp_path.glob("*/*"))] == ["episode_000001"]
+    (episode,) = bag_facts(Path(bench.bags[0].uri)).episodes
+    assert (episode.id, episode.steps) == (1, 5)

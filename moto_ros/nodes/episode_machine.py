@@ -30,7 +30,7 @@ class EpisodeRules:
     start_on: str = parameter(
         "automatic", "begin when asked, or only after operator/start", choices=("automatic", "operator")
     )
-    start_timeout: float = parameter(600.0, "abort when nobody said operator/start by then", unit="s", low=0.1)
+    start_timeout: float = parameter(300.0, "abort when nobody said operator/start by then", unit="s", low=0.1)
     recover_timeout: float = parameter(
         60.0, "abort when robot and cameras are not well by then, before a reset", unit="s", low=0.1
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from rclpy.serialization import deserialize_message
 from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from moto_msgs.msg import Action, EpisodeBag, EpisodeState, Reward, RobotState
+from moto_msgs.msg import Action, CameraHealth, EpisodeBag, EpisodeState, OperatorEvent, Reward, RobotState
 from moto_ros.data.bag_metadata import Qos
 from moto_ros.data.recover import recover_all
 from moto_ros.errors import MotoError
@@ -25,6 +26,7 @@ from moto_ros.nodes.settings import RecorderSettings
 from moto_ros.ros import life, names, qos
 from moto_ros.ros.diagnostics import Report
 from moto_ros.ros.node import MotoNode
+from moto_ros.ros.offered import OfferedQos
 from moto_ros.ros.ready import Ready
 from moto_ros.ros.worker import Worker
 
@@ -50,6 +52,7 @@ class RecorderNode(MotoNode[RecorderSettings]):
         self._bags, self._problem = 0, ""
         self._bag = self.speak(EpisodeBag, names.EPISODE_BAG, qos.latched())
         self._topics: list[Topic] = []
+        self._offered = OfferedQos(self, self._offer_changed)
         self._subscribe()
         self.create_timer(self.settings.flush_period, self._flush)
         self._ready = Ready(self, self.settings.wait_for)
@@ -66,24 +69,49 @@ class RecorderNode(MotoNode[RecorderSettings]):
         self._record(RobotState, names.ROBOT_STATE, qos.every(DEPTH))
         self._record(Action, names.ACTION, qos.event())
         self._record(Reward, names.REWARD, qos.event())
+        self._record(OperatorEvent, names.OPERATOR_EVENT, qos.event())
+        if self.settings.arbitrated:
+            self._record(Action, names.PROPOSAL, qos.event())
+        self._subscribe_to_sensors()
+
+    def _subscribe_to_sensors(self) -> None:
         image = CompressedImage if self.settings.compressed else Image
         for camera in self.settings.cameras:
-            self._record(image, names.camera_image(camera, self.settings.compressed), qos.every(DEPTH))
-            self._record(CameraInfo, names.camera_info(camera), qos.every(DEPTH))
+            self._record_as_offered(image, names.camera_image(camera, self.settings.compressed))
+            self._record_as_offered(CameraInfo, names.camera_info(camera))
+            self._record(CameraHealth, names.camera_health(camera), qos.latched(10))
         for entry in self.settings.extra_topics:
-            self._record(*_topic_of(entry), qos.every(DEPTH))
+            self._record_as_offered(*_topic_of(entry))
 
     def _record(self, kind: type, name: str, profile: QoSProfile, heard: Any = None) -> None:
-        topic = self.resolve_topic_name(name)
         latched = profile.durability == qos.latched().durability
-        self._topics.append(Topic(topic, _type_name(kind), Qos(reliable=True, latched=latched, depth=profile.depth)))
+        topic = self._note(kind, name, Qos(reliable=True, latched=latched, depth=profile.depth))
         self.listen(kind, name, partial(heard or self._heard, topic), profile, raw=True)
+
+    def _record_as_offered(self, kind: type, name: str) -> None:
+        topic = self._note(kind, name, Qos(reliable=True, latched=False, depth=DEPTH))
+        self._offered.listen(kind, name, partial(self._heard, topic), DEPTH, raw=True)
+
+    def _note(self, kind: type, name: str, profile: Qos) -> str:
+        topic = self.resolve_topic_name(name)
+        self._topics.append(Topic(topic, _type_name(kind), profile))
+        return topic
+
+    def _offer_changed(self, topic: str, reliable: bool) -> None:
+        """Let the bags to come say how the topic is offered."""
+        self._topics = [
+            replace(entry, qos=replace(entry.qos, reliable=reliable)) if entry.name == topic else entry
+            for entry in self._topics
+        ]
 
     def _heard(self, topic: str, data: bytes) -> None:
         self._keep(Sample(topic, data, self.now()))
 
     def _heard_state(self, topic: str, data: bytes) -> None:
         state = deserialize_message(data, EpisodeState)
+        if state.purpose == Purpose.RESET:
+            self._heard(topic, data)  # at most the end of what came before an episode
+            return
         if state.phase == Phase.RESETTING or (state.phase == Phase.RUNNING and self._recording is None):
             self._open(state)
         self._heard(topic, data)

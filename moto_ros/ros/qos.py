@@ -33,6 +33,11 @@ def every(depth: int = 100) -> QoSProfile:
     return _profile(depth)
 
 
+def lossy(depth: int = 100) -> QoSProfile:
+    """Return the profile of a reader that wants every sample of a publisher that repeats none."""
+    return _profile(depth, reliable=False)
+
+
 def command(period: float, lifespan: float) -> QoSProfile:
     """Return the profile of actions: reliable, depth 1; late ones die in the middleware (both arguments in s)."""
     profile = _profile(1)
