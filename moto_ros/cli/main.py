@@ -22,6 +22,7 @@ COMMANDS = {
     "up": ("up", "start the processes of a system; all stop when one ends or on Ctrl-C"),
     "report": ("report", "write the HTML report of one run, or compare several"),
     "bag": ("bag", "say what bags hold: episodes, steps, topics, rates, gaps, success, what is wrong"),
+    "workspace": ("workspace", "measure the box that an arm may move in, by guiding the arm by hand"),
     "doctor": ("doctor", "say what this machine has, what it lacks and what to do; exits 1 if something is missing"),
 }
 """Sub-command -> module in this folder and help. A module has `configure(parser)` and `run(options)`."""

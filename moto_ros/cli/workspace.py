@@ -1,0 +1,101 @@
+"""`moto workspace`: the box that the arm may move in, shown by guiding it by hand, into a robot's parameter file."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+
+from moto_ros.bringup import checked_arguments, resolve
+from moto_ros.cli.arguments import OVERRIDES, add_arguments, given_arguments
+from moto_ros.config import shipped
+from moto_ros.errors import MotoError
+from moto_ros.nodes.workspace_watch import WorkspaceWatch
+from moto_ros.robot.workspace import HIGH, LOW, GuidedBox, write_box
+
+ROBOT_SIDE = ("franka_server", "franka")
+"""The nodes that measure the arm, of those of a backend."""
+
+REACH = 2.0
+"""Half the edge of the box that the idle arm's node is started with, m: it is not commanded."""
+
+STATE_TIME = 60.0
+"""Seconds until a first robot state must have come."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    add_arguments(parser, only=("backend", "robot", "namespace", "domain"))
+    parser.set_defaults(backend="franka")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="robot file to write")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
+    parser.add_argument("--margin", type=float, default=0.01, help="m between box and farthest places (default: 0.01)")
+    parser.add_argument("--duration", type=float, default=300.0, help="s to watch; Ctrl-C ends it too (default: 300)")
+    parser.add_argument("--listen", action="store_true", help="listen to a robot's node that runs already, start none")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Watch while the arm is guided, then write the robot file."""
+    given = given_arguments(options)
+    arguments = checked_arguments(given)
+    if options.output.exists() and not options.force:
+        raise MotoError(f"{options.output} exists and is kept; give another --output, or --force to overwrite it")
+    with contextlib.nullcontext() if options.listen else _robot_side(given):
+        box = _watch(arguments["namespace"], options.duration)
+    write_box(shipped("robots", arguments["robot"]), options.output, box.corners(options.margin), options.force)
+    print(f"wrote {options.output}: {box.describe()}, {options.margin:g} m less on each side")
+    return 0
+
+
+@contextlib.contextmanager
+def _robot_side(given: dict[str, str]) -> Iterator[None]:
+    """Run the arm's node, idle, with a box that stands in for the one to be found."""
+    wide = f"franka.{LOW}:=[{-REACH},{-REACH},{-REACH}] franka.{HIGH}:=[{REACH},{REACH},{REACH}] wait_for:=[]"
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = f"{given.get(OVERRIDES, '')} {wide}"
+        system = resolve("record", given | {"run": folder, OVERRIDES: overrides})
+        system.write_parameters()
+        chosen = [process for process in system.processes if process.node in ROBOT_SIDE]
+        for process in chosen:
+            process.check(system.agent)
+        variables = {**os.environ, **system.environment}
+        started = [subprocess.Popen(p.command(system.namespace), shell=True, env=variables) for p in chosen]
+        try:
+            yield
+        finally:
+            for running in started:
+                running.terminate()
+            for running in started:
+                running.wait(20)
+
+
+def _watch(namespace: str, duration: float) -> GuidedBox:
+    """Return the box after `duration` s or Ctrl-C. MotoError when no robot state comes."""
+    rclpy.init(args=["--ros-args", "-r", f"__ns:=/{namespace.strip('/')}"])
+    box = GuidedBox()
+    node, executor = WorkspaceWatch(box), SingleThreadedExecutor()
+    executor.add_node(node)
+    begun = time.monotonic()
+    try:
+        while time.monotonic() < begun + duration:
+            executor.spin_once(timeout_sec=0.2)
+            if not box.seen and time.monotonic() > begun + STATE_TIME:
+                raise MotoError(f"no robot/state in namespace /{namespace} within {STATE_TIME:g} s; see `moto doctor`")
+            sys.stdout.write(f"\r{box.describe()}   ")
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        print()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return box

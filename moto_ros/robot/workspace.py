@@ -1,0 +1,74 @@
+"""The workspace box that a person shows by guiding the arm, and its place in a robot's parameter file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from moto_ros.errors import MotoError
+
+LOW, HIGH = "box_low", "box_high"
+"""Names of the box's corners in a robot's parameter file."""
+
+LEAST = 0.02
+"""Shortest edge of a box, m: a smaller one was not guided along that axis."""
+
+
+class GuidedBox:
+    """Grows around every place where the end effector has been."""
+
+    def __init__(self) -> None:
+        """Start with nothing seen."""
+        self._low, self._high = np.full(3, np.inf), np.full(3, -np.inf)
+        self.seen = 0
+
+    def add(self, position: Sequence[float]) -> None:
+        """Take in a position (3,) m in the base frame; one that is not finite says nothing."""
+        point = np.asarray(position, float)
+        if np.isfinite(point).all():
+            self._low, self._high = np.minimum(self._low, point), np.maximum(self._high, point)
+            self.seen += 1
+
+    def corners(self, margin: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lowest and the highest corner (3,) m, `margin` m inside. MotoError where nothing would be left."""
+        low, high = self._low + margin, self._high - margin
+        if not self.seen or (high - low < LEAST).any():
+            raise MotoError(
+                f"workspace: the end effector was guided through {self.describe()}, expected at least "
+                f"{LEAST + 2 * margin:g} m along each axis, with a margin of {margin:g} m; guide it to every corner"
+            )
+        return low.round(3), high.round(3)
+
+    def describe(self) -> str:
+        """Return the box in words, without a margin."""
+        if not self.seen:
+            return "no place at all"
+        axes = zip("xyz", self._low, self._high, strict=True)
+        return ", ".join(f"{axis} {low:.3f} to {high:.3f} m" for axis, low, high in axes)
+
+
+def write_box(source: Path, target: Path, corners: tuple[np.ndarray, np.ndarray], force: bool = False) -> None:
+    """Copy the robot's file `source` to `target` with the box's corners in it; all else, and each comment, stays.
+
+    MotoError when `target` exists, unless `force`, or when `source` is no robot's parameter file.
+    """
+    if target.exists() and not force:
+        raise MotoError(f"{target} exists and is kept; give another --output, or --force to overwrite it")
+    text = source.read_text()
+    for name, corner in zip((LOW, HIGH), corners, strict=True):
+        text = _with(text, name, [float(value) for value in corner], source)
+    target.write_text(text)
+
+
+def _with(text: str, name: str, value: list[float], source: Path) -> str:
+    """Return a parameter file's text in which `name` has `value`, in place of what it had, or as its first entry."""
+    entry = f"{name}: {value}"
+    changed, count = re.subn(rf"(?m)^(\s*){name}:[^#\n]*?(\s+#.*)?$", rf"\g<1>{entry}\g<2>", text)
+    if not count:
+        changed, count = re.subn(r"(?m)^(\s*)ros__parameters:[^\n]*\n", rf"\g<0>\g<1>  {entry}\n", text, count=1)
+    if not count:
+        raise MotoError(f"{source}: no 'ros__parameters:', expected a robot's parameter file; give another --robot")
+    return changed
