@@ -44,7 +44,7 @@ class RecoverySettings:
     retreat_speed: float = parameter(0.05, "speed of the retreat", unit="m/s", low=0.005, high=0.25)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RobotSettings:
     """One arm."""
 
