@@ -6,6 +6,7 @@ are in the arm's base frame (REP-103/105), SI units.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,6 +53,7 @@ class RobotSettings:
     host: str = parameter(REQUIRED, "address of the arm")
     realtime: bool = parameter(True, "refuse a kernel without real-time scheduling")
     base_frame: str = parameter("base", "name of the frame that poses are in")
+    joint_prefix: str = parameter("fr3_joint", "names of the joints, before their number")
 
     # What an action means.
     control: str = parameter("cartesian", "what an action moves", choices=("cartesian", "joint", "joint_velocity"))
@@ -72,8 +74,10 @@ class RobotSettings:
     # Where it may be and how fast it may move.
     box_low: tuple[float, ...] = parameter(REQUIRED, "lower corner of the workspace box: x, y, z", unit="m")
     box_high: tuple[float, ...] = parameter(REQUIRED, "upper corner of the workspace box: x, y, z", unit="m")
-    max_tilt: float = parameter(0.6, "greatest angle to the orientation at home", unit="rad", low=0.0, high=3.15)
-    translation_speed: float = parameter(0.25, "greatest speed of the target", unit="m/s", low=0.005, high=1.7)
+    max_tilt: float = parameter(
+        0.6, "greatest angle of the tool's axis to that at home", unit="rad", low=0.0, high=3.15
+    )
+    translation_speed: float = parameter(0.4, "greatest speed of the target", unit="m/s", low=0.005, high=1.7)
     rotation_speed: float = parameter(1.5, "greatest speed of the target", unit="rad/s", low=0.01, high=2.5)
     translation_acceleration: float = parameter(
         3.0, "greatest acceleration of the target", unit="m/s^2", low=0.05, high=13.0
@@ -140,9 +144,6 @@ class RobotSettings:
     )
     home_spread_position: tuple[float, ...] = parameter(
         (), "random spread around home, plus or minus, along x, y, z; empty: none", unit="m"
-    )
-    tool_length: float = parameter(
-        0.1034, "from flange to end effector, to check home and joint targets; the hand's: 0.1034", unit="m", low=0.0
     )
     safe_height: float = parameter(0.35, "height that a reset rises to before it goes home", unit="m")
     reset_speed: float = parameter(0.15, "share of the arm's limits in resets", low=0.01, high=1.0)
@@ -223,8 +224,8 @@ def _check_order(settings: RobotSettings, source: str, low: str, high: str, entr
     highs: Sequence[float] = getattr(settings, high)
     if any(least >= most for least, most in zip(lows, highs, strict=True)):
         raise MotoError(
-            f"{source}: parameter '{low}' is {list(lows)} and '{high}' is {list(highs)}, expected each entry ({entries}) "
-            "of the first below that of the second; mend the robot's file"
+            f"{source}: parameter '{low}' is {list(lows)} and '{high}' is {list(highs)}, expected each entry "
+            f"({entries}) of the first below that of the second; mend the robot's file"
         )
 
 
@@ -245,17 +246,18 @@ def _check_home(settings: RobotSettings, source: str) -> None:
 
 
 def _check_speeds(settings: RobotSettings, source: str) -> None:
+    ways, turns = (math.sqrt(len(set(axes) & set(settings.action_axes))) for axes in (AXES[:3], AXES[3:6]))
     steps = {
-        "cartesian": [("translation_step", "translation_speed"), ("rotation_step", "rotation_speed")],
-        "joint": [("joint_step", "joint_speed")],
+        "cartesian": [("translation_step", ways, "translation_speed"), ("rotation_step", turns, "rotation_speed")],
+        "joint": [("joint_step", 1.0, "joint_speed")],
         "joint_velocity": [],
     }[settings.control]
-    for step, speed in steps:
-        needed = getattr(settings, step) * settings.control_rate
+    for step, diagonal, speed in steps:
+        needed = getattr(settings, step) * diagonal * settings.control_rate
         if needed > getattr(settings, speed) + 1e-9:
             raise MotoError(
                 f"{source}: parameter '{step}' {getattr(settings, step):g} at {settings.control_rate:g} Hz needs a "
-                f"speed of {needed:g}, but '{speed}' is {getattr(settings, speed):g}; make the step smaller"
+                f"speed of {needed:.3g} (all axes at 1), but '{speed}' is {getattr(settings, speed):g}; make the step smaller"
             )
     if settings.control == "joint_velocity" and settings.joint_velocity_scale > settings.joint_speed:
         raise MotoError(
