@@ -13,7 +13,7 @@ from moto_ros.bringup import resolve
 from moto_ros.cli.main import main, parser
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/hardware.md", "docs/new_robot.md")
 
 
 def commands() -> list[list[str]]:
@@ -85,6 +85,7 @@ def test_the_mapping_of_foreign_bags_in_the_readme_is_understood(tmp_path: Path)
 
 
 def test_every_file_that_the_documents_link_to_exists() -> None:
-    for name in ("README.md", "CONTRIBUTING.md", "QUALITY_DECLARATION.md", "CHANGELOG.md", "SECURITY.md"):
-        links = re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / name).read_text())
-        assert [link for link in links if not (ROOT / link).exists()] == []
+    for name in (*DOCUMENTS, "QUALITY_DECLARATION.md", "CHANGELOG.md", "SECURITY.md"):
+        path = ROOT / name
+        links = re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text())
+        assert [link for link in links if not (path.parent / link).exists()] == []
