@@ -257,7 +257,8 @@ def _check_speeds(settings: RobotSettings, source: str) -> None:
         if needed > getattr(settings, speed) + 1e-9:
             raise MotoError(
                 f"{source}: parameter '{step}' {getattr(settings, step):g} at {settings.control_rate:g} Hz needs a "
-                f"speed of {needed:.3g} (all axes at 1), but '{speed}' is {getattr(settings, speed):g}; make the step smaller"
+                f"speed of {needed:.3g} (all axes at 1), but '{speed}' is {getattr(settings, speed):g}; "
+                "make the step smaller"
             )
     if settings.control == "joint_velocity" and settings.joint_velocity_scale > settings.joint_speed:
         raise MotoError(

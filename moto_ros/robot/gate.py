@@ -1,4 +1,4 @@
-"""Which commands may move the simulated robot: the checks of a robot driver. No ROS."""
+"""Which commands may move a robot, simulated or not. No ROS."""
 
 from __future__ import annotations
 
