@@ -1,0 +1,143 @@
+"""How a Franka arm is controlled: for each meaning of a target the driver's motion that follows it, and its brake.
+
+The impedance motions run in the driver's 1 kHz thread and pull towards the newest target with a force that grows with
+the error up to a limit, so that a target that is far away cannot throw the arm. They keep the last target for ever: the
+dead-man is the guard's. The joint velocity has one of its own, here and in the driver.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import franky
+import numpy as np
+
+from moto_ros.robot.interface import ArmState, Control, Target
+from moto_ros.robot.limits import RobotSettings
+
+FRESH = 0.1
+"""Seconds without a new joint velocity after which it counts as zero."""
+
+KEPT = 300
+"""ms that the driver keeps a joint velocity, should this process be stopped."""
+
+
+def torque_brake() -> Any:
+    """Return a motion that damps all joints to rest, N m s/rad; the driver's own is softer and goes twice as far."""
+    return franky.TorqueStopMotion(damping=np.array([40.0] * 4 + [10.0] * 3), ramp_duration=0.05)
+
+
+class Steering:
+    """A motion of the driver, what it follows, and how it is ended."""
+
+    brake: Callable[[], Any] = staticmethod(torque_brake)
+    """Makes the driver's motion that brakes and ends this one."""
+
+    finite = False
+    """Whether the motion ends by itself."""
+
+    motion: Any
+    stopped = False
+
+    def seed(self, state: franky.RobotState) -> None:
+        """Make the measured pose the first target, where the driver does not."""
+
+    def follow(self, target: Target, measured: ArmState) -> None:
+        """Replace the target, where there is one to follow."""
+
+    def tick(self, robot: franky.Robot) -> None:
+        """Do what has to be done periodically, in the session's thread."""
+
+
+class CartesianSteering(Steering):
+    """Impedance tracking of an end-effector pose."""
+
+    def __init__(self, settings: RobotSettings) -> None:
+        """Take stiffness and the limits of the pull from the settings."""
+        self.motion = franky.CartesianImpedanceTrackingMotion(
+            translational_stiffness=settings.translational_stiffness,
+            rotational_stiffness=settings.rotational_stiffness,
+            translational_error_clip=np.full(3, settings.translational_error_clip),
+            rotational_error_clip=np.full(3, settings.rotational_error_clip),
+            lower_joint_limits=np.array(settings.joint_low),
+            upper_joint_limits=np.array(settings.joint_high),
+        )
+
+    def seed(self, state: franky.RobotState) -> None:
+        """Make the measured pose the first target."""
+        self.motion.set_reference(franky.CartesianReference(state.O_T_EE))
+
+    def follow(self, target: Target, measured: ArmState) -> None:
+        """Replace the pose."""
+        self.motion.set_reference(franky.CartesianReference(franky.Affine(target.position, target.quaternion)))
+
+
+class JointSteering(Steering):
+    """Impedance tracking of joint positions."""
+
+    def __init__(self, settings: RobotSettings) -> None:
+        """Take the stiffness from the settings."""
+        self._clip = np.array(settings.joint_error_clip)
+        self.motion = franky.JointImpedanceTrackingMotion(
+            stiffness=np.array(settings.joint_stiffness),
+            lower_joint_limits=np.array(settings.joint_low),
+            upper_joint_limits=np.array(settings.joint_high),
+        )
+
+    def seed(self, state: franky.RobotState) -> None:
+        """Make the measured joint positions the first target."""
+        self.motion.set_reference(franky.JointReference(q=state.q))
+
+    def follow(self, target: Target, measured: ArmState) -> None:
+        """Replace the joint positions, no further from the measured ones than the pull may grow."""
+        error = np.clip(np.asarray(target.joint_position) - measured.joint_position, -self._clip, self._clip)
+        self.motion.set_reference(franky.JointReference(q=measured.joint_position + error))
+
+
+class VelocitySteering(Steering):
+    """Joint velocities; between two of them the driver plans within its limits of acceleration and jerk."""
+
+    brake = franky.JointVelocityStopMotion
+
+    def __init__(self, settings: RobotSettings) -> None:
+        """Begin at rest; no joint gets faster than the settings allow."""
+        self._limit = settings.joint_speed
+        self._wanted, self._asked = np.zeros(7), -np.inf
+        self._sent, self._renewed = np.zeros(7), time.monotonic()
+        self.motion = self._motion()
+
+    def follow(self, target: Target, measured: ArmState) -> None:
+        """Replace the joint velocity."""
+        self._wanted = np.clip(np.asarray(target.joint_velocity), -self._limit, self._limit)
+        self._asked = time.monotonic()
+
+    def tick(self, robot: franky.Robot) -> None:
+        """Give the driver a velocity that is new, or that it would drop soon."""
+        now = time.monotonic()
+        wanted = self._wanted if now - self._asked < FRESH else np.zeros(7)
+        if not np.array_equal(wanted, self._sent) or now - self._renewed > KEPT / 3000:
+            self._sent, self._renewed = wanted, now
+            robot.move(self._motion(), asynchronous=True)
+
+    def _motion(self) -> Any:
+        return franky.JointVelocityMotion(self._sent, duration=franky.Duration(KEPT))
+
+
+class JointMove(Steering):
+    """A planned motion to joint positions, which ends there."""
+
+    brake, finite = franky.JointStopMotion, True
+
+    def __init__(self, positions: np.ndarray, speed: float) -> None:
+        """Plan with the share `speed` (0 to 1) of the driver's limits."""
+        factor = franky.RelativeDynamicsFactor(speed)
+        self.motion = franky.JointMotion(franky.JointState(positions), relative_dynamics_factor=factor)
+
+
+def steering_for(control: Control, settings: RobotSettings) -> Steering:
+    """Return a fresh steering; the driver takes each motion once."""
+    if control is Control.CARTESIAN:
+        return CartesianSteering(settings)
+    return JointSteering(settings) if control is Control.JOINT else VelocitySteering(settings)
