@@ -14,7 +14,10 @@ class CameraLost(Exception):  # noqa: N818 - the field's word
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """A pinhole camera: focal lengths and principal point in pixels, and a distortion model as ROS names it."""
+    """A pinhole camera: focal lengths and principal point in pixels, and a distortion model as ROS names it.
+
+    Zero focal lengths say that the camera is not calibrated, as in sensor_msgs/CameraInfo.
+    """
 
     width: int
     height: int
@@ -35,6 +38,7 @@ class Frame:
     number: int  # the device's own frame number
     device_time: int  # ns of the device's clock at exposure; 0 where the device has none
     arrival: int  # ns of the system clock when the driver handed it over
+    synchronised: bool = False  # whether device_time is already this computer's system clock
 
 
 class Camera(Protocol):

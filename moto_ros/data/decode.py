@@ -75,18 +75,36 @@ def _check_size(height: int, width: int) -> None:
         raise MotoError(f"image says it is {width}x{height} px, expected 1..{MAX_PIXELS} pixels; the frame is damaged")
 
 
+def decode_rgb(message: Any) -> np.ndarray:
+    """Return a camera's whole frame as RGB uint8 (H, W, 3) of its own; raises MotoError as `decode_image` does."""
+    data = np.frombuffer(memoryview(message.data), np.uint8)
+    if not hasattr(message, "format"):
+        return np.array(_to_rgb(*_raw_view(message, data)))
+    _encoded_image_size(data, str(message.format))
+    return _to_rgb(_decoded(data, str(message.format), cv2.IMREAD_COLOR), "bgr8")
+
+
 def _decode_compressed(data: np.ndarray, form: str, layout: StepLayout) -> np.ndarray:
+    height, width = _encoded_image_size(data, form)
+    if layout.image_policy == "reject":
+        _refuse_other_size(height, width, layout.image_size)
+    scale = next(scale for scale in REDUCED if scale == 1 or min(height, width) // scale >= layout.image_size)
+    return _to_rgb(_resize(_decoded(data, form, REDUCED[scale]), layout.image_size), "bgr8")
+
+
+def _encoded_image_size(data: np.ndarray, form: str) -> tuple[int, int]:
     if "compressedDepth" in form:
         raise MotoError(f"compressed image has format '{form}', expected a colour JPEG or PNG; choose a colour topic")
     height, width = encoded_size(data, form)
     _check_size(height, width)
-    if layout.image_policy == "reject":
-        _refuse_other_size(height, width, layout.image_size)
-    scale = next(scale for scale in REDUCED if scale == 1 or min(height, width) // scale >= layout.image_size)
-    pixels = cv2.imdecode(data, REDUCED[scale] | cv2.IMREAD_IGNORE_ORIENTATION)
+    return height, width
+
+
+def _decoded(data: np.ndarray, form: str, flags: int) -> np.ndarray:
+    pixels = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         raise MotoError(f"compressed image ({form}, {len(data)} bytes) cannot be decoded; the frame is damaged")
-    return _to_rgb(_resize(pixels, layout.image_size), "bgr8")
+    return pixels
 
 
 def encoded_size(data: np.ndarray, form: str) -> tuple[int, int]:

@@ -34,6 +34,16 @@ def camera_health(camera: str) -> str:
     return f"camera/{camera}/health"
 
 
+def camera_depth(camera: str) -> str:
+    """Return the depth topic of a camera: 16UC1 in mm, aligned to its colour image."""
+    return f"camera/{camera}/depth/image_raw"
+
+
+def camera_disturb(camera: str) -> str:
+    """Return the topic that makes trouble at a synthetic camera, see SyntheticRealSense.disturb."""
+    return f"camera/{camera}/disturb"
+
+
 def camera_image(camera: str, compressed: bool = False) -> str:
     """Return the image topic of a camera, raw or JPEG."""
     return f"camera/{camera}/{'compressed' if compressed else 'image_raw'}"

@@ -17,12 +17,12 @@ from moto_msgs.msg import Action, EpisodeState, OperatorEvent, Reward, RobotStat
 from moto_msgs.srv import ResetRobot
 from moto_ros.robot.gate import Gate
 from moto_ros.ros import life, names, qos
-from moto_ros.ros.convert import image_message, to_nanoseconds, to_time
+from moto_ros.ros.convert import image_message, jpeg_message, optical_frame, to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import Report
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.ready import Ready
 from moto_ros.ros.worker import Worker
-from moto_sim.messages import camera_info, jpeg_message, optical_frame, robot_state
+from moto_sim.messages import camera_info, robot_state
 from moto_sim.plant import Body, Plant, Seen
 from moto_sim.settings import SimSettings
 from moto_sim.topics import EXPERT_ACTION

@@ -1,0 +1,121 @@
+"""From a camera's own clock to this computer's: the exposure's time, not the moment a busy computer came to read it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+SECOND = 1_000_000_000
+WINDOW = 10 * SECOND
+"""ns of frames that the offset is taken from: long enough to hold a quick one, short enough for a drift of 100 ppm."""
+
+AHEAD = SECOND // 20
+"""ns by which a frame may be quicker than every other one before the clock is said to have jumped."""
+
+BEHIND = SECOND // 2
+"""ns that a frame may be slower than the quickest before it is asked whether the clock has jumped."""
+
+PATIENCE = SECOND
+"""ns for which frames must stay so slow: a computer that was busy catches up, a clock that was set does not."""
+
+WRAP = 2**32 * 1000
+"""ns after which the 32-bit microsecond counters of cameras begin again."""
+
+WRAP_SLACK = 60 * SECOND
+"""ns within which a step back of WRAP is the counter's, not a jump."""
+
+
+@dataclass(frozen=True)
+class Stamped:
+    """When a frame was exposed, in ns of the system clock, and whether the clocks have jumped against each other."""
+
+    stamp: int
+    jumped: bool = False
+
+
+class DeviceClock:
+    """Maps one camera's clock to the system clock by the least delay seen of late, and never goes backwards.
+
+    arrival = exposure + offset + delay: the delay is never negative, so the smallest difference seen is the offset with
+    the least delay. A camera that says to be synchronised is believed as long as that difference can be a delay.
+    """
+
+    def __init__(self) -> None:
+        """Know nothing of the camera's clock yet."""
+        self._last_stamp = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the camera's clock, as after it was opened again; stamps still never go backwards."""
+        self._differences: deque[tuple[int, int]] = deque()  # (arrival, difference), both rising
+        self._last_device: int | None = None
+        self._since: int | None = None
+        self._wrapped = 0
+        self._slow_since: int | None = None
+        self._slow: deque[tuple[int, int]] = deque()
+
+    def stamp(self, device: int, arrival: int, synchronised: bool = False) -> Stamped:
+        """Return when a frame was exposed; `device` is 0 for a camera without a clock, then it is `arrival` (ns)."""
+        if not device:
+            return Stamped(self._forward(arrival))
+        device = self._unwrap(device)
+        self._since = arrival if self._since is None else self._since
+        jumped = self._take(device, arrival)
+        offset = self._offset(synchronised)
+        return Stamped(self._forward(min(device + offset, arrival)), jumped)
+
+    def _unwrap(self, device: int) -> int:
+        device += self._wrapped
+        if self._last_device is not None and abs(self._last_device - device - WRAP) < WRAP_SLACK:
+            self._wrapped += WRAP
+            device += WRAP
+        return device
+
+    def _take(self, device: int, arrival: int) -> bool:
+        """Add a frame to what the offset is taken from; return whether the clocks have jumped."""
+        back = self._last_device is not None and device < self._last_device
+        self._last_device = device
+        difference = arrival - device
+        least = self._differences[0][1] if self._differences else difference
+        if back or difference < least - AHEAD:
+            self._begin_again(deque([(arrival, difference)]))
+            return back or self._knows(arrival)
+        if difference > least + BEHIND:
+            return self._took_slow(arrival, difference)
+        self._slow_since = None
+        _add(self._differences, arrival, difference)
+        return False
+
+    def _knows(self, arrival: int) -> bool:
+        """Whether the camera has run for long enough to be judged: its first frames may all be slow."""
+        return self._since is not None and abs(arrival - self._since) > PATIENCE
+
+    def _took_slow(self, arrival: int, difference: int) -> bool:
+        """Wait and see whether frames stay slow; then it is the clock."""
+        if self._slow_since is None:
+            self._slow_since, self._slow = arrival, deque()
+        _add(self._slow, arrival, difference)
+        if arrival - self._slow_since < PATIENCE:
+            return False
+        self._begin_again(self._slow)
+        return True
+
+    def _begin_again(self, differences: deque[tuple[int, int]]) -> None:
+        self._differences, self._slow_since, self._slow = differences, None, deque()
+
+    def _offset(self, synchronised: bool) -> int:
+        least = self._differences[0][1]
+        return 0 if synchronised and 0 <= least < SECOND else least
+
+    def _forward(self, stamp: int) -> int:
+        self._last_stamp = max(stamp, self._last_stamp + 1)
+        return self._last_stamp
+
+
+def _add(differences: deque[tuple[int, int]], arrival: int, difference: int) -> None:
+    """Keep the sliding minimum: its values rise from front to back, the front is the least of the window."""
+    while differences and differences[-1][1] >= difference:
+        differences.pop()
+    differences.append((arrival, difference))
+    while differences[0][0] < arrival - WINDOW:
+        differences.popleft()

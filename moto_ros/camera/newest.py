@@ -1,0 +1,40 @@
+"""The newest frames of a camera, handed from the thread that gets them to the one that reads."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+DEPTH = 2
+"""Items that may wait; the oldest gives way."""
+
+
+class Newest(Generic[T]):
+    """A bounded queue in which the oldest item gives way to a newer one."""
+
+    def __init__(self, depth: int = DEPTH) -> None:
+        """Hold up to `depth` items."""
+        self._items: deque[T] = deque(maxlen=depth)
+        self._filled = threading.Condition()
+
+    def put(self, item: T) -> bool:
+        """Add an item; return whether another one had to give way."""
+        with self._filled:
+            full = len(self._items) == self._items.maxlen
+            self._items.append(item)
+            self._filled.notify()
+            return full
+
+    def get(self, timeout: float) -> T | None:
+        """Return the oldest item, None when there is none within `timeout` seconds."""
+        with self._filled:
+            self._filled.wait_for(lambda: bool(self._items), timeout)
+            return self._items.popleft() if self._items else None
+
+    def clear(self) -> None:
+        """Forget all items."""
+        with self._filled:
+            self._items.clear()

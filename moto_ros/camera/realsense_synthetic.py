@@ -1,0 +1,210 @@
+"""RealSense cameras without hardware: the SDK's own software device on the SDK's own bus, read as any other.
+
+What a test or a person who tries things may do to such a camera is said in one text: see `SyntheticRealSense.disturb`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pyrealsense2 as rs
+
+from moto_ros.camera.pattern import Pattern
+from moto_ros.camera.realsense import RealSenseCamera, context
+from moto_ros.camera.settings import Setup
+from moto_ros.errors import MotoError
+
+FIELD_OF_VIEW = 0.9
+"""Focal length as a share of the width."""
+
+BASELINE = 0.015
+"""Metres between the colour and the depth sensor."""
+
+AGE = 1000.0
+"""Seconds that the device's clock shows at first: apart from any other clock."""
+
+COMMANDS = {
+    **dict.fromkeys(("pause", "freeze", "repeat", "resume", "unplug", "plug"), False),
+    **dict.fromkeys(("drop", "rate", "jump", "late"), True),
+}
+"""What can be done to a synthetic camera -> whether a number comes with it."""
+
+
+class SyntheticDevice:
+    """One software device: a colour and a depth sensor with one mode, the one that is asked for."""
+
+    def __init__(self, setup: Setup) -> None:
+        """Build the device; it is not on the bus yet."""
+        self._setup = setup
+        self._present: Any = None
+        self.device = rs.software_device()
+        info = rs.camera_info
+        named = {info.name: "Synthetic RealSense", info.serial_number: setup.device, info.product_line: "D400"}
+        for key, value in named.items():
+            self.device.register_info(key, value)
+        self.colour = self.device.add_sensor("RGB Camera")
+        self.stereo = self.device.add_sensor("Stereo Module")
+        self.colour_profile = self.colour.add_video_stream(self._stream(rs.stream.color, 1, 3, rs.format.rgb8))
+        self.depth_profile = self.stereo.add_video_stream(self._stream(rs.stream.depth, 2, 2, rs.format.z16))
+        self.stereo.add_read_only_option(rs.option.depth_units, 0.001)
+        self.depth_profile.register_extrinsics_to(self.colour_profile, _beside())
+        self.device.create_matcher(rs.matchers.dlr_c)
+        self._add_options()
+
+    def _stream(self, kind: Any, uid: int, size: int, form: Any) -> Any:
+        stream = rs.video_stream()
+        stream.type, stream.index, stream.uid, stream.bpp, stream.fmt = kind, 0, uid, size, form
+        stream.width, stream.height, stream.fps = self._setup.width, self._setup.height, round(self._setup.rate)
+        stream.intrinsics = self._intrinsics()
+        return stream
+
+    def _intrinsics(self) -> Any:
+        found = rs.intrinsics()
+        found.width, found.height = self._setup.width, self._setup.height
+        found.fx = found.fy = FIELD_OF_VIEW * self._setup.width
+        found.ppx, found.ppy = (self._setup.width - 1) / 2, (self._setup.height - 1) / 2
+        found.model, found.coeffs = rs.distortion.inverse_brown_conrady, [0.0] * 5
+        return found
+
+    def _add_options(self) -> None:
+        options = rs.option
+        ranges = {options.enable_auto_exposure: (0, 1, 1), options.exposure: (1, 10000, 156)}
+        ranges |= {options.enable_auto_white_balance: (0, 1, 1), options.white_balance: (2800, 6500, 4600)}
+        for option, (least, most, default) in ranges.items():
+            limits = rs.option_range()
+            limits.min, limits.max, limits.default, limits.step = least, most, default, 1
+            self.colour.add_option(option, limits, True)
+
+    def plug(self) -> None:
+        """Put the device on the bus; the bus knows it as long as what it says about that is kept."""
+        found: list[Any] = []
+        context().set_devices_changed_callback(found.append)
+        self.device.add_to(context())
+        context().set_devices_changed_callback(_forget)
+        self._present = found
+
+    def unplug(self) -> None:
+        """Take the device off the bus."""
+        self._present = None
+
+    @property
+    def plugged(self) -> bool:
+        """Whether the device is on the bus."""
+        return self._present is not None
+
+    def send(self, number: int, milliseconds: float, colour: np.ndarray, depth: np.ndarray | None) -> None:
+        """Give the SDK one exposure, stamped by the device's own clock."""
+        self._send(self.colour, self.colour_profile, number, milliseconds, colour)
+        if depth is not None:
+            self._send(self.stereo, self.depth_profile, number, milliseconds, depth)
+
+    def _send(self, sensor: Any, profile: Any, number: int, milliseconds: float, pixels: np.ndarray) -> None:
+        frame = rs.software_video_frame()
+        frame.pixels, frame.stride, frame.bpp = pixels, pixels.strides[0], pixels.strides[1]
+        frame.timestamp, frame.domain = milliseconds, rs.timestamp_domain.hardware_clock
+        frame.frame_number, frame.profile, frame.depth_units = number, profile.as_video_stream_profile(), 0.001
+        sensor.on_video_frame(frame)
+
+
+def _forget(event: Any) -> None:
+    """Take no notice of what comes to the bus or leaves it."""
+
+
+def _beside() -> Any:
+    found = rs.extrinsics()
+    found.rotation, found.translation = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0], [BASELINE, 0.0, 0.0]
+    return found
+
+
+class SyntheticRealSense(RealSenseCamera):
+    """A RealSense whose device is made here, and whose exposures are drawn by a thread while it is open."""
+
+    def __init__(self, setup: Setup) -> None:
+        """Build the device and plug it in."""
+        super().__init__(setup)
+        self._device = SyntheticDevice(setup)
+        self._device.plug()
+        self._pattern = Pattern(setup.width, setup.height)
+        self._born = time.monotonic() - AGE
+        self._mode, self._drop, self._rate, self._jump, self._late = "resume", 0, setup.rate, 0.0, 0.0
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def open(self) -> None:
+        """Open as any RealSense, and let the exposures begin."""
+        super().open()
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._expose, name=f"synthetic {self._setup.name}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the exposures and close as any RealSense."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(2.0)
+            self._thread = None
+        super().close()
+
+    def disturb(self, text: str) -> None:
+        """Make trouble: MotoError for a text that is none of these.
+
+        `pause` no frames | `freeze` the same pixels | `repeat` the same frame | `drop N` frames | `rate R` Hz |
+        `jump S` the camera's clock by S s | `late S` one frame S s late | `unplug`, `plug` | `resume` the first three
+        """
+        word, _, rest = text.strip().partition(" ")
+        if word not in COMMANDS or bool(rest) != COMMANDS[word]:
+            raise MotoError(f"disturb: '{text}' is unknown, expected one of {', '.join(COMMANDS)}, some with a number")
+        number = _number(text, rest) if rest else 0.0
+        if word == "unplug":
+            self._device.unplug()
+        elif word == "plug":
+            self._device.plug()
+        else:
+            self._change(word, number)
+
+    def _change(self, word: str, number: float) -> None:
+        if word == "drop":
+            self._drop += max(round(number), 0)
+        elif word == "rate":
+            self._rate = max(number, 0.1)
+        elif word == "jump":
+            self._jump += number
+        elif word == "late":
+            self._late = number
+        else:
+            self._mode = word
+
+    # The thread that draws.
+
+    def _expose(self) -> None:
+        number, due = 0, time.monotonic()
+        while not self._stopping.wait(max(0.0, due - time.monotonic())):
+            due = max(due + 1.0 / self._rate, time.monotonic() - 1.0)
+            number += self._mode != "repeat"
+            if self._device.plugged and self._mode != "pause" and not self._dropped():
+                self._send(number)
+
+    def _dropped(self) -> bool:
+        if self._drop == 0:
+            return False
+        self._drop -= 1
+        return True
+
+    def _send(self, number: int) -> None:
+        clock = time.monotonic() - self._born + self._jump
+        if self._late:
+            self._stopping.wait(self._late)
+            self._late = 0.0
+        shown = 0 if self._mode == "freeze" else number
+        depth = self._pattern.depth(shown) if self._setup.depth else None
+        self._device.send(number, 1000 * clock, self._pattern.colour(shown), depth)
+
+
+def _number(text: str, rest: str) -> float:
+    try:
+        return float(rest)
+    except ValueError as error:
+        raise MotoError(f"disturb: '{text}' has no number after its word, expected e.g. 'jump -2.5'") from error

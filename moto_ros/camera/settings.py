@@ -1,0 +1,126 @@
+"""Which cameras there are, how each is set, and when one is called unhealthy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from moto_ros.config import REQUIRED, parameter
+from moto_ros.errors import MotoError
+
+SOURCES = ("realsense", "opencv", "topic")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How one camera is asked to run."""
+
+    name: str
+    source: str
+    device: str
+    width: int  # px; 0: as it comes
+    height: int
+    rate: float  # Hz
+    exposure: float  # s; 0: automatic
+    white_balance: float  # K; 0: automatic
+    depth: bool
+    calibration: str
+
+    @property
+    def period(self) -> float:
+        """Seconds between two frames."""
+        return 1.0 / self.rate
+
+
+@dataclass(frozen=True)
+class Health:
+    """When a camera is called late, frozen, stopped or lost."""
+
+    late_after: float = parameter(0.2, "a frame older than this at its arrival is late", unit="s", low=0.001, high=10.0)
+    frozen_after: int = parameter(
+        10, "unhealthy after so many frames in a row with the very pixels of the one before; 0: never", low=0
+    )
+    stopped_after: float = parameter(
+        2.0, "unhealthy so many frame periods after the newest frame", unit="periods", low=1.1, high=100.0
+    )
+    lost_after: float = parameter(
+        1.5, "open the camera again without a frame for so long", unit="s", low=0.1, high=60.0
+    )
+    retry_least: float = parameter(0.5, "pause before opening again, doubled each time", unit="s", low=0.05, high=60.0)
+    retry_most: float = parameter(10.0, "longest pause before opening again", unit="s", low=0.05, high=600.0)
+    rate_tolerance: float = parameter(0.1, "share of the asked rate that the measured one may miss", low=0.01, high=0.5)
+    rate_window: float = parameter(
+        2.0, "the rate is measured over windows of this length", unit="s", low=0.2, high=60.0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraSettings(Health):
+    """The cameras: lists with one entry for each of `cameras`, or one entry for all of them."""
+
+    cameras: tuple[str, ...] = parameter(("agent",), "names of the cameras, as in their topics")
+    source: tuple[str, ...] = parameter(("realsense",), "what drives each camera", choices=SOURCES)
+    devices: tuple[str, ...] = parameter(
+        REQUIRED,
+        "one a camera; realsense: serial number or synthetic-<n>; opencv: index, path or URL; topic: image topic",
+    )
+    width: tuple[int, ...] = parameter((640,), "width; 0: as it comes (not realsense)", unit="px", low=0, high=8192)
+    height: tuple[int, ...] = parameter((480,), "height; 0: as it comes (not realsense)", unit="px", low=0, high=8192)
+    rate: tuple[float, ...] = parameter((30.0,), "frames per second", unit="Hz", low=0.5, high=1000.0)
+    exposure: tuple[float, ...] = parameter((0.0,), "exposure time; 0: automatic", unit="s", low=0.0, high=1.0)
+    white_balance: tuple[float, ...] = parameter(
+        (0.0,), "colour temperature; 0: automatic", unit="K", low=0.0, high=20000.0
+    )
+    depth: tuple[bool, ...] = parameter((False,), "also publish depth, aligned to colour (realsense)")
+    calibrations: tuple[str, ...] = parameter(
+        (), "opencv, topic: files that ROS's camera_calibration wrote; empty or '-': none"
+    )
+    compressed: bool = parameter(False, "publish JPEG (sensor_msgs/CompressedImage) instead of raw images")
+    jpeg_quality: int = parameter(90, "quality of the JPEG", low=1, high=100)
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit together, before any camera is opened."""
+        if not self.cameras or len(set(self.cameras)) != len(self.cameras):
+            raise MotoError(f"parameter 'cameras' is {list(self.cameras)}, expected at least one name, each once")
+        if len(set(self.devices)) != len(self.devices):
+            raise MotoError(f"parameter 'devices' is {list(self.devices)}, expected each device once; remove repeats")
+        if self.retry_least > self.retry_most:
+            raise MotoError(f"parameter 'retry_least' is {self.retry_least}, expected at most retry_most; lower it")
+        for setup in self.setups():
+            _check(setup)
+
+    def setups(self) -> list[Setup]:
+        """Return one setup for each camera; MotoError for a list of another length."""
+        return [self._setup(index, name) for index, name in enumerate(self.cameras)]
+
+    def _setup(self, index: int, name: str) -> Setup:
+        def own(key: str, values: tuple[Any, ...], shared: bool = True) -> Any:
+            if len(values) == len(self.cameras):
+                return values[index]
+            if shared and len(values) == 1:
+                return values[0]
+            raise MotoError(
+                f"parameter '{key}' has {len(values)} entries, expected {len(self.cameras)}, one for each of cameras "
+                f"{list(self.cameras)}; set both lists alike"
+            )
+
+        keys = ("source", "width", "height", "rate", "exposure", "white_balance", "depth")
+        calibration = own("calibrations", self.calibrations, shared=False) if self.calibrations else "-"
+        return Setup(
+            name=name,
+            device=own("devices", self.devices, shared=False),
+            calibration="" if calibration == "-" else calibration,
+            **{key: own(key, getattr(self, key)) for key in keys},
+        )
+
+
+def _check(setup: Setup) -> None:
+    """Refuse what a camera's source cannot do."""
+    if setup.source == "realsense" and not (setup.width and setup.height):
+        raise MotoError(f"camera '{setup.name}' is {setup.width}x{setup.height} px, expected a size of the RealSense")
+    if setup.source != "realsense" and setup.depth:
+        raise MotoError(
+            f"camera '{setup.name}' has source {setup.source} and depth, expected realsense; set depth: false"
+        )
+    if setup.source == "topic" and (setup.exposure or setup.white_balance):
+        raise MotoError(f"camera '{setup.name}' is a topic, exposure and white balance belong to its own driver; set 0")

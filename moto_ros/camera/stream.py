@@ -1,0 +1,169 @@
+"""One camera at work: a thread that opens, reads, checks and hands on, and opens again what was lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from moto_ros.camera.checks import Counts, FrameChecks
+from moto_ros.camera.interface import Camera, CameraLost, Frame, Intrinsics
+from moto_ros.camera.rate import RateJudge, RateMeter
+from moto_ros.camera.settings import Health, Setup
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a camera does now: `reason` is empty while it is healthy; `warning` does not keep it from being so."""
+
+    reason: str
+    warning: str = ""
+    rate: float = 0.0
+    delay: float = 0.0
+    passed: bool = False
+
+    @property
+    def healthy(self) -> bool:
+        """Whether frames come, new, in order and in time."""
+        return not self.reason
+
+
+class Sink(Protocol):
+    """Who gets a camera's frames; both calls are made by the camera's thread."""
+
+    def take(self, frame: Frame, stamp: int, intrinsics: Intrinsics) -> bool:
+        """Take a frame and its stamp (ns of the system clock); return whether an older one had to give way."""
+
+    def changed(self) -> None:
+        """Hear that the camera's status has changed in what it says."""
+
+
+class BackOff:
+    """Pauses between attempts: doubled each time up to the longest, then for ever the same."""
+
+    def __init__(self, least: float, most: float) -> None:
+        """Begin with `least` s, end with `most` s."""
+        self._least, self._most = least, most
+        self._next = least
+
+    def pause(self) -> float:
+        """Return the next pause in s."""
+        now, self._next = self._next, min(2 * self._next, self._most)
+        return now
+
+    def reset(self) -> None:
+        """Begin with the least again: it has worked."""
+        self._next = self._least
+
+
+class Stream:
+    """Owns the camera: no other thread calls it while this one runs."""
+
+    def __init__(
+        self, camera: Camera, setup: Setup, health: Health, sink: Sink, failed: Callable[[Exception], None]
+    ) -> None:
+        """Prepare; `failed` hears, in the thread, of an error that is not the camera's: the thread ends with it."""
+        self._camera, self._setup, self._health, self._sink, self._failed = camera, setup, health, sink, failed
+        self._checks = FrameChecks(health.late_after, health.frozen_after)
+        self._judge = RateJudge(setup.rate, health.rate_tolerance, health.rate_window)
+        self._meter = RateMeter()
+        self._back_off = BackOff(health.retry_least, health.retry_most)
+        self._newest = 0.0
+        self._opened = False
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=f"camera {setup.name}", daemon=True)
+        self.status = Status(self._named("is being opened"))
+
+    @property
+    def counts(self) -> Counts:
+        """What has been seen at this camera; written by the thread alone."""
+        return self._checks.counts
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> bool:
+        """Stop the thread, which closes the camera; return whether it ended within `timeout` s."""
+        self._stopping.set()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    # The thread.
+
+    def _work(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._serve()
+        except Exception as error:
+            self._failed(error)
+        finally:
+            self._camera.close()
+
+    def _serve(self) -> None:
+        """Open the camera and read it until it is lost; then pause."""
+        try:
+            self._open()
+            while not self._stopping.is_set():
+                self._read()
+        except CameraLost as lost:
+            self._camera.close()
+            pause = self._back_off.pause()
+            self._say(f"{lost}; next attempt in {pause:.1f} s")
+            self._stopping.wait(pause)
+
+    def _open(self) -> None:
+        self.counts.reconnects += self._opened
+        self._opened = True
+        self._camera.open()
+        self._checks.restart()
+        self._judge.restart()
+        self._newest = time.monotonic()
+
+    def _read(self) -> None:
+        """Take the next frame, or say that there is none."""
+        due = self._newest + self._health.stopped_after * self._setup.period
+        left = due - time.monotonic()
+        frame = self._camera.read(left if left > 0 else self._setup.period)
+        stamp = None if frame is None else self._checks.take(frame)
+        now = time.monotonic()
+        if frame is not None and stamp is not None:
+            self._took(frame, stamp, now)
+        elif now >= due:
+            self._stopped(now - self._newest)
+
+    def _took(self, frame: Frame, stamp: int, now: float) -> None:
+        self._back_off.reset()
+        self._newest = now
+        self._meter.add(now)
+        self.counts.wrong_rate += self._judge.add(now)
+        self.counts.overwritten += self._sink.take(frame, stamp, self._camera.intrinsics())
+        gate = self._judge.problem or f"has its rate measured for {self._health.rate_window:g} s; wait"
+        problem = self._checks.problem or ("" if self._judge.passed else gate)
+        self._say(self._named(problem) if problem else "")
+
+    def _stopped(self, silence: float) -> None:
+        """Nothing usable came in time. Raises CameraLost when that has lasted for too long."""
+        self._judge.restart()
+        if silence > self._health.lost_after:
+            raise CameraLost(self._named(f"gave no new frame for {silence:.1f} s; look at cable and power"))
+        self._say(self._named("gave no new frame when one was due; look at cable and USB port if this stays"))
+
+    def _say(self, reason: str) -> None:
+        """Publish the status; the sink hears at once when what it says has changed."""
+        before = self.status
+        passed = self._judge.passed
+        warning = self._named(self._judge.problem) if passed and self._judge.problem else ""
+        rate = self._meter.rate(time.monotonic())
+        self.status = Status(reason, warning, rate, self._checks.delay, passed)
+        if _kind(before) != _kind(self.status):
+            self._sink.changed()
+
+    def _named(self, text: str) -> str:
+        return f"camera '{self._setup.name}' {text}"
+
+
+def _kind(status: Status) -> tuple[bool, bool]:
+    return status.healthy, status.passed

@@ -1,0 +1,154 @@
+"""One camera's topics: its thread makes the messages, the node's executor publishes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import String
+
+from moto_msgs.msg import CameraHealth
+from moto_ros.camera.interface import Camera, Frame, Intrinsics
+from moto_ros.camera.newest import Newest
+from moto_ros.camera.settings import Setup
+from moto_ros.camera.sources import make_camera
+from moto_ros.camera.stream import Stream
+from moto_ros.camera.topic import TopicCamera, info_topic
+from moto_ros.errors import MotoError
+from moto_ros.nodes.camera_settings import CameraNodeSettings
+from moto_ros.ros import names, qos
+from moto_ros.ros.convert import camera_info, depth_message, image_message, jpeg_message, optical_frame, to_time
+from moto_ros.ros.node import MotoNode
+
+WAITING = 3
+"""Frames that may wait for the executor; the oldest gives way."""
+
+READ_AHEAD = 5
+"""Messages of another node's camera that may wait; its publisher may only offer best effort (ROS's sensor data)."""
+
+FOR_THE_MESSAGE = ("frames", "lost", "late", "repeated", "frozen", "out_of_order", "clock_jumps", "reconnects")
+"""Counts that the health message has fields for, by the same names."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One exposure as messages."""
+
+    image: Any
+    info: CameraInfo
+    depth: Image | None
+
+
+class Channel:
+    """Owns a camera's stream and publishers."""
+
+    def __init__(self, node: MotoNode[CameraNodeSettings], setup: Setup) -> None:
+        """Make the topics; the camera is opened when `start` is called. Raises MotoError for a missing SDK or file."""
+        self.setup, self._node, self._settings = setup, node, node.settings
+        self._frame_id = optical_frame(setup.name)
+        self._shots: Newest[Shot] = Newest(WAITING)
+        kind = CompressedImage if self._settings.compressed else Image
+        self._image = node.speak(kind, names.camera_image(setup.name, self._settings.compressed), qos.stream_out())
+        self._info = node.speak(CameraInfo, names.camera_info(setup.name), qos.stream_out())
+        self._depth = node.speak(Image, names.camera_depth(setup.name), qos.stream_out()) if setup.depth else None
+        self._health = node.speak(CameraHealth, names.camera_health(setup.name), qos.latched())
+        self.camera = make_camera(setup)
+        self._connect(self.camera)
+        self._told = ""
+        self.stream = Stream(self.camera, setup, self._settings, self, self._failed)
+
+    def _connect(self, camera: Camera) -> None:
+        """Give a camera that is another node's topic its messages, and a synthetic one its troubles."""
+        disturb = getattr(camera, "disturb", None)
+        if disturb is not None:
+            self._node.listen(String, names.camera_disturb(self.setup.name), self._disturbed, qos.event())
+        if isinstance(camera, TopicCamera):
+            self._relay(camera)
+
+    def _relay(self, camera: TopicCamera) -> None:
+        node, topic = self._node, self.setup.device
+        if node.resolve_topic_name(topic) == node.resolve_topic_name(self._image.topic_name):
+            raise MotoError(f"camera '{self.setup.name}': device {topic} is the topic it publishes; name another one")
+        kind = CompressedImage if topic.endswith("/compressed") else Image
+        node.listen(kind, topic, camera.image, qos.lossy(READ_AHEAD))
+        node.listen(CameraInfo, info_topic(topic), camera.camera_info, qos.lossy(READ_AHEAD))
+        camera.publishers = lambda: node.count_publishers(topic)
+
+    def _disturbed(self, message: String) -> None:
+        try:
+            self.camera.disturb(message.data)  # type: ignore[attr-defined]
+        except MotoError as error:
+            self._node.tell(str(error))
+
+    def start(self) -> None:
+        """Open the camera and let frames come."""
+        self.stream.start()
+
+    # The camera's thread.
+
+    def take(self, frame: Frame, stamp: int, intrinsics: Intrinsics) -> bool:
+        """Make the messages of a frame and queue them for the executor; return whether older ones gave way."""
+        time = to_time(stamp)
+        info = camera_info(intrinsics, self._frame_id)
+        info.header.stamp = time
+        full = self._shots.put(Shot(self._pixels(frame, time), info, self._deep(frame, time)))
+        if not full:
+            self._node.mailbox.post(self._send)
+        return full
+
+    def _pixels(self, frame: Frame, time: Any) -> Any:
+        if self._settings.compressed:
+            return jpeg_message(frame.colour, time, self._frame_id, self._settings.jpeg_quality)
+        return image_message(frame.colour, time, self._frame_id)
+
+    def _deep(self, frame: Frame, time: Any) -> Image | None:
+        return None if frame.depth is None else depth_message(frame.depth, time, self._frame_id)
+
+    def changed(self) -> None:
+        """Have the health said at once."""
+        self._node.mailbox.post(self.say_health)
+
+    def _failed(self, error: Exception) -> None:
+        def fail() -> None:
+            raise error
+
+        self._node.mailbox.post(fail)
+
+    # The executor.
+
+    def _send(self) -> None:
+        shot = self._shots.get(0.0)
+        if shot is None:
+            return
+        self._info.publish(shot.info)
+        self._image.publish(shot.image)
+        if self._depth is not None and shot.depth is not None:
+            self._depth.publish(shot.depth)
+
+    def say_health(self) -> None:
+        """Publish how the camera does."""
+        status, counts = self.stream.status, self.stream.counts
+        message = CameraHealth(camera=self.setup.name, healthy=status.healthy, reason=status.reason, rate=status.rate)
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        for name in FOR_THE_MESSAGE:
+            setattr(message, name, getattr(counts, name))
+        self._health.publish(message)
+
+    def tell_news(self) -> None:
+        """Print what keeps the camera from being healthy, once, and that it is well again."""
+        status = self.stream.status
+        if bool(status.reason) != bool(self._told):
+            self._node.tell(status.reason or f"camera '{self.setup.name}' runs at {status.rate:.1f} Hz")
+        self._told = status.reason
+
+    def figures(self) -> dict[str, object]:
+        """Return what the diagnostics show of this camera."""
+        name, status = self.setup.name, self.stream.status
+        clock = getattr(self.camera, "clock", "") or "of arrival"
+        found = {f"{name}_rate": status.rate, f"{name}_delay_ms": 1000 * status.delay, f"{name}_clock": clock}
+        return found | self.stream.counts.named(f"{name}_")
+
+    def close(self) -> bool:
+        """Stop the camera; return whether that went in time."""
+        return self.stream.stop()

@@ -1,0 +1,72 @@
+"""All cameras of a robot: images, calibration and health of each, from the driver that its configuration names."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from moto_ros.nodes.camera_channel import Channel
+from moto_ros.nodes.camera_settings import CameraNodeSettings
+from moto_ros.ros import life
+from moto_ros.ros.diagnostics import Report
+from moto_ros.ros.node import MotoNode
+from moto_ros.ros.ready import Ready
+
+HEALTH_PERIOD = 1.0
+"""Seconds between two health messages of a camera whose health does not change."""
+
+GATE_PERIOD = 0.1
+"""Seconds between two looks whether every camera has passed its start-up gate."""
+
+
+class CameraNode(MotoNode[CameraNodeSettings]):
+    """Publishes what the cameras' threads hand over. It says to be ready once every camera has kept its rate."""
+
+    def __init__(self, given: Mapping[str, Any] | None = None) -> None:
+        """Make every camera's topics, then open the cameras."""
+        super().__init__("camera", CameraNodeSettings, given)
+        self._channels: list[Channel] = []
+        self._ready: Ready | None = None
+        for setup in self.settings.setups():
+            self._channels.append(Channel(self, setup))
+        self.create_timer(HEALTH_PERIOD, self._say)
+        self._gate = self.create_timer(GATE_PERIOD, self._look)
+        for channel in self._channels:
+            channel.start()
+
+    def _say(self) -> None:
+        for channel in self._channels:
+            channel.say_health()
+            channel.tell_news()
+
+    def _look(self) -> None:
+        if all(channel.stream.status.passed for channel in self._channels):
+            self._gate.cancel()
+            self._ready = Ready(self, self.settings.wait_for)
+
+    def report(self) -> Report:
+        """Return every camera's counts, and the first sentence of what is wrong."""
+        statuses = [channel.stream.status for channel in self._channels]
+        values = {name: value for channel in self._channels for name, value in channel.figures().items()}
+        errors = [status.reason for status in statuses if status.reason]
+        warnings = [status.warning for status in statuses if status.warning]
+        return Report(values, warning=next(iter(warnings), self.health.sentence()), error=next(iter(errors), ""))
+
+    def destroy_node(self) -> None:
+        """Stop the cameras, then the node."""
+        for channel in self._channels:
+            if not channel.close():
+                self.tell(
+                    f"camera '{channel.setup.name}' does not let go of its driver; it is left to the process's end"
+                )
+        super().destroy_node()
+
+
+def main() -> None:
+    """Run the node's process."""
+    sys.exit(life.run(CameraNode))
+
+
+if __name__ == "__main__":
+    main()
