@@ -45,7 +45,7 @@ ARGUMENTS = (
     Argument(
         "task", "", "task, config/tasks/<task>.yaml or a path; empty: drawer_open, on hardware backends franka_reach"
     ),
-    Argument("agent", "moto", "learning algorithm", ("moto",)),
+    Argument("agent", "moto", "learning algorithm", ("moto", "fowm", "bc", "iql")),
     Argument("preset", "quick", "sizes and update budget of the agent, config/agents/<agent>_<preset>.yaml or a path"),
     Argument("run", "", "run folder; empty: runs/<task>_<agent>_<preset>_seed<seed>"),
     Argument("bags", "", "folder with bags of demonstrations; empty: <run>/bags/offline"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from moto_ros.agents.interface import Batch, Spaces
+from moto_ros.agents.interface import Agent, Batch, Prioritised, Spaces
 from moto_ros.agents.moto.agent import MotoAgent
 from moto_ros.agents.moto.config import MotoSettings
 
@@ -48,6 +48,8 @@ class RandomData:
     seed: int = 0
     successes: bool = True
     drawn: list[str] = field(default_factory=list)
+    sources: tuple[str, ...] = ("all",)
+    returned: list[tuple[str, torch.Tensor, torch.Tensor]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Start the stream."""
@@ -55,7 +57,22 @@ class RandomData:
 
     def holds(self, source: str) -> bool:
         """Return whether the source has episodes."""
-        return source == "all" or self.successes
+        return source in self.sources or (source == "successful" and self.successes)
+
+    def windows(self, source: str, size: int, length: int, prioritised: Prioritised | None = None) -> Batch:
+        """Draw windows of which some end early, some in a terminal state."""
+        batch, rng = self.batch(source, size, length), self._rng
+        lasts = torch.from_numpy(rng.integers(1, 2 * length, size))
+        batch["valid"] = torch.arange(length) <= lasts[:, None]
+        batch["is_terminal"] = torch.arange(length) >= lasts[:, None]
+        batch["index"] = torch.from_numpy(rng.integers(0, 1000, size))
+        weight = torch.from_numpy(rng.uniform(0.2, 1, size).astype(np.float32))
+        batch["weight"] = weight if prioritised else torch.ones(size)
+        return batch
+
+    def prioritise(self, source: str, index: torch.Tensor, priority: torch.Tensor) -> None:
+        """Keep what is returned."""
+        self.returned.append((source, index, priority))
 
     def batch(self, source: str, size: int, length: int) -> Batch:
         """Draw chunks whose reward follows the first action dimension, so that there is something to learn."""
@@ -76,7 +93,7 @@ class RandomData:
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def train(agent: MotoAgent, data: RandomData, updates: int) -> None:
+def train(agent: Agent, data: RandomData, updates: int) -> None:
     """Do `updates` of every phase in turn."""
     for _ in range(updates):
         for phase in agent.phases:

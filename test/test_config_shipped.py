@@ -19,18 +19,23 @@ def shipped(kind: str) -> list[Path]:
 
 
 TASKS = [path.stem for path in shipped("tasks")]
-PRESETS = [path.stem.removeprefix("moto_") for path in shipped("agents")]
+PRESETS = [tuple(path.stem.split("_", 1)) for path in shipped("agents")]
+"""Agent and preset."""
 
 
-def test_the_three_presets_and_the_default_task_are_shipped() -> None:
-    assert {"quick", "ci", "paper"} <= set(PRESETS)
+def test_the_presets_and_the_default_task_are_shipped() -> None:
+    for agent in ("moto", "fowm"):
+        assert {(agent, "quick"), (agent, "ci"), (agent, "paper")} <= set(PRESETS)
     assert {meant["task"] for meant in BY_BACKEND.values()} <= set(TASKS)
 
 
-@pytest.mark.parametrize(("system", "task", "preset"), list(itertools.product(SYSTEMS, TASKS, PRESETS)))
-def test_every_system_resolves_with_every_task_and_preset(system: str, task: str, preset: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("system", "task", "agent"), list(itertools.product(SYSTEMS, TASKS, PRESETS)))
+def test_every_system_resolves_with_every_task_and_preset(
+    system: str, task: str, agent: tuple[str, str], tmp_path: Path
+) -> None:
     """`resolve` refuses unknown names and values out of range of every file it reads."""
-    resolved = resolve(system, {"task": task, "preset": preset, "run": str(tmp_path / "run")})
+    chosen = {"agent": agent[0], "preset": agent[1]}
+    resolved = resolve(system, chosen | {"task": task, "run": str(tmp_path / "run")})
     assert resolved.processes
     assert not (tmp_path / "run").exists()
 

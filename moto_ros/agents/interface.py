@@ -1,4 +1,4 @@
-"""What every agent offers to the learner and to the policy node.
+"""What every agent offers to the learner and to the policy node; docs/new_agent.md adds one step by step.
 
 Shapes: B batch, L chunk length in steps, H W image height and width, C = 3 x cameras,
 P proprioception size, A action size.
@@ -7,7 +7,7 @@ P proprioception size, A action size.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 import torch
@@ -18,6 +18,9 @@ Batch = dict[str, Tensor]
 
 image uint8 (B, L, H, W, C); proprio float32 (B, L, P); action float32 (B, L, A) in [-1, 1];
 reward float32 (B, L); is_first bool (B, L); is_terminal bool (B, L).
+
+A batch of windows (`Data.windows`) holds besides: valid bool (B, L), false for rows after the episode's end, which
+repeat its last one; index int64 (B,), which `Data.prioritise` takes back; weight float32 (B,), the importance weight.
 """
 
 State = dict[str, Tensor]
@@ -36,23 +39,66 @@ class Spaces:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What an agent that plans is told of time; an agent that does not plan may ignore it.
+
+    deadline: seconds from the call within which the answer must be there, or None for as long as it takes.
+    elapsed: control steps since the decision that `state` came from (2: one observation got no decision).
+    pending: actions (B, n, A) that will be executed before the one asked for, oldest first, when planning runs ahead of
+    the control loop: the answer is then for the step after them.
+    """
+
+    deadline: float | None = None
+    elapsed: int = 1
+    pending: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Decision:
-    """One answer of a policy: action (B, A) in [-1, 1], next filter state, uncertainty (B,)."""
+    """One answer of a policy: action (B, A) in [-1, 1], next filter state, uncertainty (B,).
+
+    `figures` tell how the answer came about, for diagnostics. A planner gives plan_s (seconds), plan_iterations, and
+    0 or 1 for plan_cut (fewer iterations than set), policy_answered (not even one fitted) and deadline_missed (late).
+    """
 
     action: Tensor
     state: State
     uncertainty: Tensor
+    figures: Metrics = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prioritised:
+    """Prioritised replay: chance ~ priority^alpha, weight ~ (steps x chance)^-beta, the largest of a draw being 1.
+
+    A step not drawn yet has the largest priority of its source.
+    """
+
+    alpha: float = 0.6
+    beta: float = 0.4
 
 
 class Data(Protocol):
     """Where updates draw their batches from; the learner adapts the replay store to it."""
 
     def batch(self, source: str, size: int, length: int) -> Batch:
-        """Draw `size` chunks of `length` steps from `source`: "all" or "successful"."""
+        """Draw `size` chunks of `length` steps from `source`: "all", "successful", "offline" or "online"."""
+        ...
+
+    def windows(self, source: str, size: int, length: int, prioritised: Prioritised | None = None) -> Batch:
+        """Draw `size` windows of `length` rows that may begin at any step of `source`, also near an episode's end.
+
+        `source` is "all", "offline", "online" or "successful". Steps are drawn uniformly (all weights are 1), or by
+        the priorities of that source, which are kept apart for each source.
+        """
+        ...
+
+    def prioritise(self, source: str, index: Tensor, priority: Tensor) -> None:
+        """Set the priorities, positive float (B,), of windows that `windows` drew as `index` from `source`."""
         ...
 
     def holds(self, source: str) -> bool:
-        """Return whether `source` has any episode to draw from; `batch` is only asked for sources that do."""
+        """Return whether `source` has any episode to draw from; nothing is drawn from a source that has none."""
         ...
 
 
@@ -72,12 +118,19 @@ class Agent(ABC):
 
     @abstractmethod
     def act(
-        self, observation: Batch, state: State, *, sample: bool, generator: torch.Generator | None = None
+        self,
+        observation: Batch,
+        state: State,
+        *,
+        sample: bool,
+        generator: torch.Generator | None = None,
+        budget: Budget | None = None,
     ) -> Decision:
         """Filter one observation and decide.
 
         `observation` holds image uint8 (B, H, W, C), proprio float32 (B, P) and action float32 (B, A), the action
-        that led to it (zeros at first). `sample` draws from the policy, else its mode is taken.
+        that led to it (zeros at first). `sample` explores; else the answer is the best known. `budget` bounds the time
+        of agents that plan.
         """
 
     @abstractmethod

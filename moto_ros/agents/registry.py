@@ -7,12 +7,22 @@ from typing import Any
 
 import torch
 
+from moto_ros.agents.bc.agent import BcAgent, BcSettings
+from moto_ros.agents.fowm.agent import FowmAgent
+from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.interface import Agent, Spaces
+from moto_ros.agents.iql.agent import IqlAgent
+from moto_ros.agents.iql.config import IqlSettings
 from moto_ros.agents.moto.agent import MotoAgent
 from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.errors import MotoError
 
-AGENTS: dict[str, tuple[type[Any], type[Any]]] = {"moto": (MotoAgent, MotoSettings)}
+AGENTS: dict[str, tuple[type[Any], type[Any]]] = {
+    "moto": (MotoAgent, MotoSettings),
+    "fowm": (FowmAgent, FowmSettings),
+    "bc": (BcAgent, BcSettings),
+    "iql": (IqlAgent, IqlSettings),
+}
 """Name -> (agent class, settings class)."""
 
 

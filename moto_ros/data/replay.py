@@ -15,6 +15,7 @@ from moto_ros.data.cache import DecodedCache, content_key, episode_of, facts_of,
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import Problems, StepLayout, TopicMap
 from moto_ros.data.prior import RULES
+from moto_ros.data.windows import Span, WindowTable
 from moto_ros.errors import MotoError
 
 SAMPLED = ("image", "proprio", "action", "reward", "is_terminal")
@@ -33,6 +34,8 @@ class Entry:
     origin: str
     imitable: int
     in_memory: bool
+    first: int = 0
+    """Number of its first step, counted over all that the store ever took in."""
 
     @property
     def size(self) -> int:
@@ -72,6 +75,9 @@ class ReplayStore:
         self._rule = RULES[prior_rule]
         self._entries: list[Entry] = []
         self._tables: dict[tuple[str, int], tuple[list[Entry], np.ndarray, int]] = {}
+        self._windows: dict[str, tuple[list[Entry], WindowTable]] = {}
+        self._stale: set[str] = set()
+        self._taken = 0
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -99,9 +105,11 @@ class ReplayStore:
             size = sum(values.nbytes for values in rows.values())
             fits = self._memory() + size <= self.memory_limit
             kept = {name: np.array(values) for name, values in rows.items()} if fits else self._mapped(key, rows)
-            self._entries.append(Entry(key, kept, facts, bag, origin, self._rule(kept), fits))
+            self._entries.append(Entry(key, kept, facts, bag, origin, self._rule(kept), fits, self._taken))
+            self._taken += len(kept["reward"])
             self._drop_oldest()
             self._tables.clear()
+            self._stale.update(self._windows)
         return True
 
     def _mapped(self, key: str, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -152,6 +160,55 @@ class ReplayStore:
         batch["is_first"][:, 0] = True
         return batch
 
+    def windows(
+        self,
+        source: str,
+        size: int,
+        length: int,
+        generator: np.random.Generator,
+        exponents: tuple[float, float] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Draw `size` windows of `length` rows that begin at any step of `source`, each step with equal chance.
+
+        With `exponents` (alpha, beta): by priority, see `windows.WindowTable`. Returns what `sample` does, and valid
+        bool (B, L), false for rows after the episode's end, which repeat its last; index int64 (B,) for `prioritise`;
+        weight float32 (B,).
+        """
+        with self._lock:
+            entries, table = self._window_table(source)
+            index, weight = (
+                table.by_priority(size, generator, *exponents) if exponents else table.uniform(size, generator)
+            )
+            episodes, starts, lasts = table.locate(index)
+        wanted = np.minimum(starts[:, None] + np.arange(length), lasts[:, None])
+        names = [name for name in SAMPLED if name in entries[0].rows]
+        batch = {name: _blank(entries[0].rows[name], size, length) for name in names}
+        for row, which in enumerate(episodes):
+            for name in names:
+                batch[name][row] = entries[which].rows[name][wanted[row]]
+        batch["is_first"] = np.zeros((size, length), bool)
+        batch["is_first"][:, 0] = True
+        valid = starts[:, None] + np.arange(length) <= lasts[:, None]
+        return batch | {"valid": valid, "index": index, "weight": weight}
+
+    def prioritise(self, source: str, index: np.ndarray, priority: np.ndarray) -> None:
+        """Set the priorities (B,) of windows that `windows` drew as `index` from `source`."""
+        with self._lock:
+            self._window_table(source)[1].prioritise(index, priority)
+
+    def _window_table(self, source: str) -> tuple[list[Entry], WindowTable]:
+        """Return the episodes of a source and the table of their steps, brought up to date."""
+        if source not in self._windows or source in self._stale:
+            _known(source)
+            entries = [entry for entry in self._entries if entry.length(source) >= 2]
+            if not entries:
+                raise MotoError(_empty(source))
+            before = self._windows[source][1] if source in self._windows else None
+            spans = [Span(entry.first, entry.length(source)) for entry in entries]
+            self._windows[source] = entries, WindowTable(spans, before)
+            self._stale.discard(source)
+        return self._windows[source]
+
     def _table(self, source: str, length: int) -> tuple[list[Entry], np.ndarray, int]:
         """Return the episodes to draw from, how many starts each has, and the chunk length that is possible."""
         with self._lock:
@@ -160,12 +217,11 @@ class ReplayStore:
             return self._tables[source, length]
 
     def _make_table(self, source: str, length: int) -> tuple[list[Entry], np.ndarray, int]:
-        if source not in SOURCES:
-            raise MotoError(f"source '{source}' is unknown, expected one of {', '.join(SOURCES)}")
+        _known(source)
         lengths = {entry.key: entry.length(source) for entry in self._entries}
         longest = max(lengths.values(), default=0)
         if longest < 2:
-            raise MotoError(f"replay: holds no episode of source '{source}'; record some, or take source 'all'")
+            raise MotoError(_empty(source))
         used = min(length, longest)
         entries = [entry for entry in self._entries if lengths[entry.key] >= used]
         self._note_short(source, length, used, sum(0 < rows < used for rows in lengths.values()))
@@ -202,7 +258,10 @@ class ReplayStore:
 
     def state(self) -> dict[str, Any]:
         """Return the index as plain JSON values: what `restore` needs to draw the same chunks again."""
-        return {"version": STATE_VERSION, "episodes": [self._row(entry) for entry in self._entries]}
+        with self._lock:
+            priorities = {source: self._window_table(source)[1].packed() for source in self._windows}
+        rows = [self._row(entry) for entry in self._entries]
+        return {"version": STATE_VERSION, "episodes": rows} | ({"priorities": priorities} if priorities else {})
 
     def _row(self, entry: Entry) -> dict[str, Any]:
         bag = None if entry.bag is None else os.path.relpath(entry.bag, self.cache.folder)
@@ -221,6 +280,8 @@ class ReplayStore:
             if found is None or content_key(found[0]) != row["key"]:
                 found = self._from_bag(row["key"], bag, layout, topics or TopicMap())
             self._insert(row["key"], found[0], found[1], bag, row["origin"])
+        for source, priorities in state.get("priorities", {}).items():
+            self._window_table(source)[1].unpack(priorities)
 
     def _from_bag(
         self, key: str, bag: Path | None, layout: StepLayout, topics: TopicMap
@@ -240,3 +301,12 @@ class ReplayStore:
 
 def _blank(rows: np.ndarray, size: int, length: int) -> np.ndarray:
     return np.empty((size, length, *rows.shape[1:]), rows.dtype)
+
+
+def _known(source: str) -> None:
+    if source not in SOURCES:
+        raise MotoError(f"source '{source}' is unknown, expected one of {', '.join(SOURCES)}")
+
+
+def _empty(source: str) -> str:
+    return f"replay: holds no episode of source '{source}'; record some, or take source 'all'"

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from moto_ros.agents.interface import Agent, Batch
+from moto_ros.agents.interface import Agent, Batch, Prioritised
 from moto_ros.agents.interface import Metrics as Scalars
 from moto_ros.errors import MotoError
 from moto_ros.training.metrics import Metrics
@@ -22,6 +22,21 @@ class Store(Protocol):
 
     def sample(self, source: str, size: int, length: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
         """Draw `size` chunks of `length` steps; see `moto_ros.agents.interface.Batch` for names and shapes."""
+        ...
+
+    def windows(
+        self,
+        source: str,
+        size: int,
+        length: int,
+        generator: np.random.Generator,
+        exponents: tuple[float, float] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Draw windows of `length` rows, uniformly or by priority with exponents (alpha, beta)."""
+        ...
+
+    def prioritise(self, source: str, index: np.ndarray, priority: np.ndarray) -> None:
+        """Set priorities of windows drawn before."""
         ...
 
     def holds(self, source: str) -> bool:
@@ -39,8 +54,19 @@ class StoreData:
 
     def batch(self, source: str, size: int, length: int) -> Batch:
         """Draw a batch; see `moto_ros.agents.interface.Data`."""
-        chunk = self._store.sample(source, size, length, self.generator)
-        return {name: torch.from_numpy(rows).to(self._device) for name, rows in chunk.items()}
+        return self._tensors(self._store.sample(source, size, length, self.generator))
+
+    def windows(self, source: str, size: int, length: int, prioritised: Prioritised | None = None) -> Batch:
+        """Draw windows; see `moto_ros.agents.interface.Data`."""
+        exponents = None if prioritised is None else (prioritised.alpha, prioritised.beta)
+        return self._tensors(self._store.windows(source, size, length, self.generator, exponents))
+
+    def prioritise(self, source: str, index: torch.Tensor, priority: torch.Tensor) -> None:
+        """Hand priorities back to the store."""
+        self._store.prioritise(source, index.cpu().numpy(), priority.detach().cpu().numpy().astype(np.float64))
+
+    def _tensors(self, rows: Mapping[str, np.ndarray]) -> Batch:
+        return {name: torch.from_numpy(values).to(self._device) for name, values in rows.items()}
 
     def holds(self, source: str) -> bool:
         """Return whether there is anything to draw from `source`."""

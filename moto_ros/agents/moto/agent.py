@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moto_ros.agents.interface import Agent, Batch, Data, Decision, Metrics, Spaces, State
+from moto_ros.agents.interface import Agent, Batch, Budget, Data, Decision, Metrics, Spaces, State
 from moto_ros.agents.moto.behaviour import Behaviour
 from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.agents.moto.rssm import Latent
@@ -51,7 +51,13 @@ class MotoAgent(Agent):
 
     @torch.inference_mode()
     def act(
-        self, observation: Batch, state: State, *, sample: bool, generator: torch.Generator | None = None
+        self,
+        observation: Batch,
+        state: State,
+        *,
+        sample: bool,
+        generator: torch.Generator | None = None,
+        budget: Budget | None = None,
     ) -> Decision:
         """Filter one observation with a sampled latent, and act by a sample or the mode of the policy."""
         generator = generator or self._acting

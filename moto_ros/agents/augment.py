@@ -1,0 +1,27 @@
+"""Image augmentation: random shift."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SHARE = 21
+"""An image is shifted by up to 1/21 of its side: 4 px at 84 (DrQ, FOWM)."""
+
+
+def random_shift(images: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Shift each of the images uint8 (rows, H, W, C) on its own by up to side / 21 px, edges repeated."""
+    reach = images.shape[1] // SHARE
+    if not reach:
+        return images
+    offsets = torch.randint(0, 2 * reach + 1, (2, len(images)), generator=generator, device=images.device)
+    return shifted(images, offsets[0] - reach, offsets[1] - reach)
+
+
+def shifted(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Return images (rows, H, W, C) of which row i shows what was `down[i]`, `right[i]` px further, edges repeated."""
+    rows, height, width, _ = images.shape
+    ys = (torch.arange(height, device=images.device) + down[:, None]).clamp(0, height - 1)
+    xs = (torch.arange(width, device=images.device) + right[:, None]).clamp(0, width - 1)
+    which = torch.arange(rows, device=images.device)[:, None, None]
+    return images[which, ys[:, :, None], xs[:, None, :]]

@@ -1,0 +1,1 @@
+"""Behaviour cloning, the baseline that a page of the documentation builds."""

@@ -1,0 +1,101 @@
+"""Behaviour cloning: a policy that repeats what the data did; the smallest agent there is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from moto_ros.agents.augment import random_shift
+from moto_ros.agents.base import NetworkAgent, to_numbers
+from moto_ros.agents.blocks import HeadEnsemble, orthogonal
+from moto_ros.agents.encoder import Encoder, EncoderSettings
+from moto_ros.agents.interface import Batch, Budget, Data, Decision, Metrics, State
+from moto_ros.agents.optimizer import Optimizer
+from moto_ros.config import parameter
+
+
+@dataclass(frozen=True)
+class BcSettings(EncoderSettings):
+    """Sizes and update budget; those of the encoder come with it."""
+
+    hidden: int = parameter(512, "units of the policy's layers", low=1, high=4096)
+    heads: int = parameter(5, "policies that are averaged; their spread is the uncertainty", low=2, high=32)
+    source: str = parameter(
+        "successful", "what to imitate; all, where there is no success yet", choices=("successful", "all")
+    )
+    noise: float = parameter(0.05, "standard deviation of the exploring noise", low=0.0, high=1.0)
+    rate: float = parameter(3e-4, "learning rate", low=0.0, high=1.0)
+    clip: float = parameter(10.0, "global gradient norm above which gradients are scaled down", low=0.0)
+    batch: int = parameter(256, "steps per update", low=1, high=65_536)
+    offline_policy_updates: int = parameter(25_000, "updates before the first online episode", low=0)
+    online_policy_updates: int = parameter(25, "updates after each online episode", low=0)
+    online_episodes: int = parameter(1000, "online episodes of a run", low=0)
+
+
+class BcNetwork(nn.Module):
+    """Observations to the actions of several heads."""
+
+    def __init__(self, settings: BcSettings, encoder: Encoder, action: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.heads = HeadEnsemble(settings.heads, settings.latent_size, settings.hidden, action)
+        orthogonal(self)
+
+    def forward(self, observation: Batch) -> Tensor:
+        """Return actions (heads, B, A) in (-1, 1)."""
+        return torch.tanh(self.heads(self.encoder(observation)))
+
+
+class BcAgent(NetworkAgent):
+    """Imitates; needs no filter state, as each observation stands for itself."""
+
+    name: ClassVar[str] = "bc"
+    phases: ClassVar[tuple[str, ...]] = ("policy",)
+    acting = ("encoder", "heads")
+    settings: BcSettings
+    network: BcNetwork
+
+    def build(self) -> nn.Module:
+        """Return encoder and policy heads."""
+        return BcNetwork(self.settings, Encoder(self.spaces, self.settings), self.spaces.action)
+
+    def build_optimizers(self) -> dict[str, Optimizer]:
+        """Return one optimiser for everything."""
+        return {"policy": Optimizer(self.network, self.settings.rate, 1e-8, self.settings.clip, 0.0)}
+
+    def start(self, batch: int) -> State:
+        """Return no state."""
+        return {}
+
+    @torch.inference_mode()
+    def act(
+        self,
+        observation: Batch,
+        state: State,
+        *,
+        sample: bool,
+        generator: torch.Generator | None = None,
+        budget: Budget | None = None,
+    ) -> Decision:
+        """Act by the mean of the heads, with noise to explore."""
+        heads = self.network(self.to_device(observation))
+        action = heads.mean(0)
+        if sample:
+            noise = torch.randn(action.shape, generator=generator or self.exploring, device=action.device)
+            action = (action + self.settings.noise * noise).clamp(-1, 1)
+        return Decision(action, state, heads.std(0).mean(-1))
+
+    def update(self, phase: str, data: Data) -> Metrics:
+        """Move every head towards the actions that were taken."""
+        self.require_phase(phase)
+        source = self.settings.source if data.holds(self.settings.source) else "all"
+        batch = self.to_device(data.windows(source, self.settings.batch, 2))
+        self.network.encoder.learn(batch)
+        seen = {name: rows[:, 0] for name, rows in batch.items()}
+        if "image" in seen:
+            seen["image"] = random_shift(seen["image"], self.drawing)
+        loss = (self.network(seen) - batch["action"][:, 1]).square().mean()
+        return to_numbers({"policy_loss": loss, "policy_norm": self.optimizers["policy"].step(loss)})

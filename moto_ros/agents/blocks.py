@@ -1,0 +1,130 @@
+"""Layers of latent world models (TD-MPC family): normed dense stacks, bounded latents, batched ensembles of heads."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from moto_ros.agents.networks import BatchedLinear
+from moto_ros.errors import MotoError
+
+GROUP = 8
+"""Entries of a SimNorm latent that share one softmax (TD-MPC2)."""
+
+FLAT = 20.0
+"""From here on mish(x) is x in single precision; keeps exp(x) finite."""
+
+
+def mish(value: Tensor) -> Tensor:
+    """Return x tanh(softplus(x)); without gradients by one exponential, several times faster on a CPU."""
+    if torch.is_grad_enabled() or value.device.type != "cpu":
+        return functional.mish(value)
+    grown = value.clamp(max=FLAT).exp_()
+    grown.mul_(grown + 2)
+    return grown.div_(grown + 2).mul_(value)
+
+
+class NormedLinear(nn.Module):
+    """Linear, LayerNorm, Mish: (..., inputs) -> (..., outputs)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs)
+        self.norm = nn.LayerNorm(outputs)
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Map the last dimension."""
+        return mish(self.norm(self.linear(value)))
+
+
+class NormedMLP(nn.Module):
+    """Two normed layers and a linear output, as FOWM's dynamics, reward and policy have."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.first, self.second = NormedLinear(inputs, hidden), NormedLinear(hidden, hidden)
+        self.output = nn.Linear(hidden, outputs)
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Map (..., inputs) to (..., outputs)."""
+        return self.output(self.second(self.first(value)))
+
+
+class Bound(nn.Module):
+    """LayerNorm, then a bounded latent: entries in (0, 1) ("sigmoid"), or groups of 8 that sum to 1 ("simnorm")."""
+
+    def __init__(self, size: int, kind: str) -> None:
+        """Refuse a size that cannot be cut into groups with MotoError."""
+        super().__init__()
+        if kind == "simnorm" and size % GROUP:
+            raise MotoError(f"parameter 'latent_size' is {size}, expected a multiple of {GROUP} for simnorm; change it")
+        self.norm, self._kind = nn.LayerNorm(size), kind
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Bound the last dimension."""
+        value = self.norm(value)
+        if self._kind == "sigmoid":
+            return torch.sigmoid(value)
+        return value.unflatten(-1, (-1, GROUP)).softmax(-1).flatten(-2)
+
+
+class HeadEnsemble(nn.Module):
+    """M heads side by side, one batched product a layer.
+
+    "published": Linear, LayerNorm, Tanh, Linear, ELU, Linear (FOWM); "modern": LayerNorm and Mish after both.
+    """
+
+    def __init__(self, members: int, inputs: int, hidden: int, outputs: int, style: str = "published") -> None:
+        super().__init__()
+        self.members, self._modern = members, style == "modern"
+        self.first = BatchedLinear(members, inputs, hidden)
+        self.second = BatchedLinear(members, hidden, hidden)
+        self.last = BatchedLinear(members, hidden, outputs)
+        self.norms = nn.ParameterList([_gain_and_bias(members, hidden) for _ in range(2 if self._modern else 1)])
+
+    def forward(self, rows: Tensor, members: Tensor | None = None) -> Tensor:
+        """Map rows (rows, inputs) by all members, or those listed, to (members, rows, outputs)."""
+        layers = [_picked(layer, members) for layer in (self.first, self.second, self.last)]
+        (weight, bias), second, last = layers
+        flat = functional.linear(rows, weight.transpose(1, 2).flatten(0, 1))
+        value = flat.view(len(rows), len(weight), -1).transpose(0, 1) + bias
+        value = self._first_activation(self._normed(value, 0, members))
+        value = torch.baddbmm(second[1], value, second[0])
+        value = mish(self._normed(value, 1, members)) if self._modern else functional.elu(value)
+        return torch.baddbmm(last[1], value, last[0])
+
+    def _first_activation(self, value: Tensor) -> Tensor:
+        return mish(value) if self._modern else torch.tanh(value)
+
+    def _normed(self, value: Tensor, which: int, members: Tensor | None) -> Tensor:
+        gain, bias = self.norms[which] if members is None else self.norms[which][:, members]
+        return torch.addcmul(bias, functional.layer_norm(value, value.shape[-1:]), gain)
+
+
+def _gain_and_bias(members: int, size: int) -> nn.Parameter:
+    ones = torch.ones(members, 1, size)
+    return nn.Parameter(torch.stack((ones, torch.zeros_like(ones))))
+
+
+def _picked(layer: BatchedLinear, members: Tensor | None) -> tuple[Tensor, Tensor]:
+    if members is None:
+        return layer.weight, layer.bias
+    return layer.weight[members], layer.bias[members]
+
+
+@torch.no_grad()
+def orthogonal(module: nn.Module) -> None:
+    """Set every weight orthogonal (convolutions with ReLU's gain) and every bias to zero, as FOWM does."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.orthogonal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.Conv2d):
+            nn.init.orthogonal_(layer.weight, nn.init.calculate_gain("relu"))
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, BatchedLinear):
+            for weight in layer.weight:
+                nn.init.orthogonal_(weight)
+            nn.init.zeros_(layer.bias)

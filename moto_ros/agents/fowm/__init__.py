@@ -1,0 +1,1 @@
+"""FOWM: Finetuning Offline World Models in the Real World (CoRL 2023)."""

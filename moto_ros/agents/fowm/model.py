@@ -1,0 +1,117 @@
+"""The world model of FOWM: encoder, latent dynamics, reward, policy, Q heads, V, and the slow copies."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from moto_ros.agents.blocks import Bound, HeadEnsemble, NormedMLP, orthogonal
+from moto_ros.agents.distributions import EDGE
+from moto_ros.agents.encoder import Encoder
+from moto_ros.agents.fowm.config import ModelSettings
+from moto_ros.agents.in_sample import follow
+from moto_ros.agents.interface import Spaces
+from moto_ros.agents.two_hot import BINS, cross_entropy, decode
+
+NOISE_LIMIT = 0.3
+"""The policy's noise is cut here."""
+
+RANGE_RATE = 0.01
+RANGE_ENDS = (0.05, 0.95)
+SMALLEST_RANGE = 1e-3
+
+
+class FowmModel(nn.Module):
+    """All networks; latents are (..., D), actions (..., A). Only encoder and Q heads have targets."""
+
+    q_range: Tensor
+    updates: Tensor
+
+    def __init__(self, settings: ModelSettings, spaces: Spaces) -> None:
+        """Build with orthogonal weights; the last layers of reward and Q are zero."""
+        super().__init__()
+        size, hidden, outputs = settings.latent_size, settings.hidden, BINS if settings.two_hot else 1
+        self._two_hot, self.actions = settings.two_hot, spaces.action
+        self.encoder = Encoder(spaces, settings)
+        self.dynamics = nn.Sequential(NormedMLP(size + spaces.action, hidden, size), Bound(size, settings.latent))
+        self.reward_head = NormedMLP(size + spaces.action, hidden, outputs)
+        self.policy_head = NormedMLP(size, hidden, spaces.action)
+        self.q = HeadEnsemble(settings.heads, size + spaces.action, hidden, outputs, settings.heads_style)
+        self.v = HeadEnsemble(1, size, hidden, 1, settings.heads_style)
+        self.register_buffer("q_range", torch.ones(()))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        orthogonal(self)
+        nn.init.zeros_(self.reward_head.output.weight)
+        nn.init.zeros_(self.q.last.weight)
+        self._make_targets()
+
+    def _make_targets(self) -> None:
+        self.slow_encoder = deepcopy(self.encoder).requires_grad_(False)
+        self.slow_encoder.normaliser = self.encoder.normaliser
+        self.slow_q = deepcopy(self.q).requires_grad_(False)
+
+    def advance(self, latent: Tensor, action: Tensor) -> Tensor:
+        """Return the latent after an action."""
+        return self.dynamics(torch.cat((latent, action), -1))
+
+    def reward_logits(self, latent: Tensor, action: Tensor) -> Tensor:
+        """Return what the reward head says (..., outputs)."""
+        return self.reward_head(torch.cat((latent, action), -1))
+
+    def reward(self, latent: Tensor, action: Tensor) -> Tensor:
+        """Return the expected reward of an action (...)."""
+        return self.scalar(self.reward_logits(latent, action))
+
+    def policy(self, latent: Tensor) -> Tensor:
+        """Return the policy's mean action (..., A) in (-1, 1)."""
+        return torch.tanh(self.policy_head(latent))
+
+    def q_logits(self, latent: Tensor, action: Tensor, slow: bool = False, members: Tensor | None = None) -> Tensor:
+        """Return what the Q heads, or those of `members`, say: (members, ..., outputs)."""
+        rows = torch.cat((latent, action), -1)
+        heads = self.slow_q if slow else self.q
+        return heads(rows.flatten(0, -2), members).unflatten(1, rows.shape[:-1])
+
+    def q_values(self, latent: Tensor, action: Tensor, slow: bool = False, members: Tensor | None = None) -> Tensor:
+        """Return Q (members, ...)."""
+        return self.scalar(self.q_logits(latent, action, slow, members))
+
+    def value(self, latent: Tensor) -> Tensor:
+        """Return V (...)."""
+        return self.v(latent.flatten(0, -2)).view(latent.shape[:-1])
+
+    def scalar(self, logits: Tensor) -> Tensor:
+        """Return the scalars (...) that outputs (..., outputs) mean."""
+        return decode(logits) if self._two_hot else logits.squeeze(-1)
+
+    def misfit(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the loss (...) of outputs (..., outputs) against scalars: squared error, or cross entropy."""
+        return (
+            cross_entropy(logits, target)
+            if self._two_hot
+            else functional.mse_loss(logits.squeeze(-1), target.expand(logits.shape[:-1]), reduction="none")
+        )
+
+    def step_targets(self, rate: float) -> None:
+        """Let the slow copies follow."""
+        for slow, fast in ((self.slow_encoder, self.encoder), (self.slow_q, self.q)):
+            follow(list(slow.parameters()), list(fast.parameters()), rate)
+
+    @torch.no_grad()
+    def learn_range(self, values: Tensor) -> None:
+        """Let the running range of Q, its 5 % to 95 % quantiles, see the values of a batch."""
+        low, high = torch.quantile(values.flatten(), torch.tensor(RANGE_ENDS, device=values.device))
+        self.q_range.lerp_((high - low).clamp(min=SMALLEST_RANGE), RANGE_RATE)
+
+
+def noisy(mean: Tensor, std: float, noise: Tensor) -> Tensor:
+    """Return the policy's mean with noise, cut to +-0.3 and kept inside (-1, 1)."""
+    return (mean + (std * noise).clamp(-NOISE_LIMIT, NOISE_LIMIT)).clamp(-1 + EDGE, 1 - EDGE)
+
+
+def doubt(values: Tensor) -> Tensor:
+    """Return the uncertainty (...): the sample standard deviation over heads of Q (heads, ...)."""
+    return values.std(0)

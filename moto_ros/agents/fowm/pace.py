@@ -1,0 +1,57 @@
+"""How long the stages of planning take, so that a deadline is kept."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+FORGET = 0.2
+"""Share of the way that an estimate falls towards a shorter time; to a longer one it rises at once."""
+
+
+@dataclass
+class Pace:
+    """Running estimates in seconds by stage; a stage not measured yet counts as taking no time."""
+
+    estimates: dict[str, float] = field(default_factory=dict)
+
+    def learn(self, stage: str, seconds: float) -> None:
+        """Take in a measured time."""
+        old = self.estimates.get(stage, 0.0)
+        self.estimates[stage] = seconds if seconds > old else old + FORGET * (seconds - old)
+
+    def of(self, *stages: str) -> float:
+        """Return the time that stages will take together."""
+        return sum(self.estimates.get(stage, 0.0) for stage in stages)
+
+    def doubt(self, stage: str) -> None:
+        """Lower an estimate that kept a stage from running: it may be out of date."""
+        self.estimates[stage] = (1 - FORGET) * self.of(stage)
+
+
+class Stopwatch:
+    """One answer against its deadline (seconds from `start`; None: no deadline)."""
+
+    def __init__(self, pace: Pace, start: float, deadline: float | None) -> None:
+        self._pace, self._mark, self.start = pace, start, start
+        self._end = None if deadline is None else start + deadline
+
+    def fits(self, *stages: str) -> bool:
+        """Return whether these stages, by their estimates, end in time."""
+        return self._end is None or time.perf_counter() + self._pace.of(*stages) <= self._end
+
+    def lap(self, stage: str) -> None:
+        """Note that a stage ended, having begun when the one before ended."""
+        now = time.perf_counter()
+        self._pace.learn(stage, now - self._mark)
+        self._mark = now
+
+    @property
+    def elapsed(self) -> float:
+        """Return the seconds since the start."""
+        return time.perf_counter() - self.start
+
+    @property
+    def late(self) -> bool:
+        """Return whether the deadline has passed."""
+        return self._end is not None and time.perf_counter() > self._end

@@ -1,0 +1,42 @@
+"""Losses of offline learning that only ask for values of actions in the data (IQL, used by FOWM too)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+LARGEST_WEIGHT = 100.0
+"""Advantage weights are cut here."""
+
+
+def expectile(error: Tensor, tau: float) -> Tensor:
+    """Return |tau - 1[error < 0]| error^2, elementwise: over-estimates cost 1 - tau, under-estimates tau."""
+    return torch.where(error < 0, 1 - tau, tau) * error.square()
+
+
+def td_target(reward: Tensor, terminal: Tensor, value: Tensor, discount: float) -> Tensor:
+    """Return r + discount * value of the state reached, or r where that is terminal (a time limit is not)."""
+    return reward + discount * (~terminal).to(reward.dtype) * value
+
+
+def advantage_weight(advantage: Tensor, scale: float) -> Tensor:
+    """Return min(exp(scale * advantage), 100)."""
+    return (scale * advantage).exp().clamp(max=LARGEST_WEIGHT)
+
+
+def cloning(mean: Tensor, action: Tensor) -> Tensor:
+    """Return -log N(action; mean, 1), summed over the last dimension."""
+    return 0.5 * (mean - action).square().sum(-1) + action.shape[-1] / 2 * math.log(2 * math.pi)
+
+
+def pair(members: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """Draw two different members at random, the heads whose minimum counts (REDQ)."""
+    return torch.randperm(members, generator=generator, device=device)[:2]
+
+
+@torch.no_grad()
+def follow(targets: list[Tensor], online: list[Tensor], rate: float) -> None:
+    """Move every target weight towards the online one by `rate` of the way."""
+    torch._foreach_lerp_(targets, online, rate)

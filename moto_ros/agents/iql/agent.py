@@ -1,0 +1,114 @@
+"""IQL behind the agent interface: offline RL without a model, on the encoder of FOWM (arXiv 2110.06169)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from moto_ros.agents.augment import random_shift
+from moto_ros.agents.base import NetworkAgent, Terms, to_numbers
+from moto_ros.agents.in_sample import advantage_weight, cloning, expectile, td_target
+from moto_ros.agents.interface import Batch, Budget, Data, Decision, Metrics, State
+from moto_ros.agents.iql.config import IqlSettings
+from moto_ros.agents.iql.network import IqlNetwork
+from moto_ros.agents.optimizer import Optimizer
+
+LEARNED_JOINTLY = ("encoder", "q", "v")
+
+
+class IqlAgent(NetworkAgent):
+    """Values of actions in the data, and a policy that clones them by their advantage; no filter state."""
+
+    name: ClassVar[str] = "iql"
+    phases: ClassVar[tuple[str, ...]] = ("joint",)
+    acting = ("encoder", "q", "policy_head")
+    settings: IqlSettings
+    network: IqlNetwork
+
+    def build(self) -> nn.Module:
+        """Return encoder, values and policy."""
+        return IqlNetwork(self.settings, self.spaces)
+
+    def build_optimizers(self) -> dict[str, Optimizer]:
+        """Return one optimiser for the policy, one for all else."""
+        joint = nn.ModuleDict({name: getattr(self.network, name) for name in LEARNED_JOINTLY})
+        parts = {"values": joint, "policy": self.network.policy_head}
+        return {
+            name: Optimizer(part, self.settings.rate, 1e-8, self.settings.clip, 0.0) for name, part in parts.items()
+        }
+
+    def start(self, batch: int) -> State:
+        """Return no state."""
+        return {}
+
+    @torch.inference_mode()
+    def act(
+        self,
+        observation: Batch,
+        state: State,
+        *,
+        sample: bool,
+        generator: torch.Generator | None = None,
+        budget: Budget | None = None,
+    ) -> Decision:
+        """Act by the policy, with noise to explore."""
+        latent = self.network.encoder(self.to_device(observation))
+        action = self.network.policy(latent)
+        if sample:
+            noise = torch.randn(action.shape, generator=generator or self.exploring, device=action.device)
+            action = (action + self.settings.noise * noise).clamp(-1, 1)
+        return Decision(action, state, self.network.q_values(latent, action).std(0))
+
+    def update(self, phase: str, data: Data) -> Metrics:
+        """Update values and encoder, then the policy, on one batch of steps."""
+        self.require_phase(phase)
+        batch = self._draw(data)
+        latent, reached = self._encoded(batch)
+        action = batch["action"][:, 1]
+        loss, terms = self._value_loss(latent, reached, action, batch)
+        norm = self.optimizers["values"].step(loss)
+        cloned, weight = self._policy_loss(latent.detach(), action)
+        norms = {"values_norm": norm, "policy_norm": self.optimizers["policy"].step(cloned)}
+        self.network.step_target(self.settings.target_rate)
+        return to_numbers(terms | norms | {"policy_loss": cloned, "advantage_weight": weight.mean()})
+
+    def _draw(self, data: Data) -> Batch:
+        batch = self.to_device(data.windows("all", self.settings.batch, 2))
+        self.network.encoder.learn(batch)
+        if "image" in batch:
+            image = batch["image"]
+            batch["image"] = random_shift(image.flatten(0, 1), self.drawing).view(image.shape)
+        return batch
+
+    def _encoded(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the latents (B, D) acted from, with gradient, and those reached, without."""
+        seen = {name: batch[name] for name in ("image", "proprio") if name in batch}
+        latent = self.network.encoder({name: rows[:, 0] for name, rows in seen.items()})
+        with torch.no_grad():
+            return latent, self.network.encoder({name: rows[:, 1] for name, rows in seen.items()})
+
+    def _value_loss(self, latent: Tensor, reached: Tensor, action: Tensor, batch: Batch) -> tuple[Tensor, Terms]:
+        settings, network = self.settings, self.network
+        with torch.no_grad():
+            least = network.q_values(latent, action, slow=True).amin(0)
+            reward, terminal = batch["reward"][:, 1], batch["is_terminal"][:, 1]
+            target = td_target(reward, terminal, network.value(reached), settings.discount)
+        values = network.q_values(latent, action)
+        q_loss = (values - target).square().sum(0).mean()
+        value_loss = expectile(least - network.value(latent), settings.expectile).mean()
+        terms = {
+            "q_loss": q_loss,
+            "value_loss": value_loss,
+            "q_mean": values.mean(),
+            "uncertainty": values.std(0).mean(),
+        }
+        return q_loss + value_loss, terms
+
+    def _policy_loss(self, latent: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss of the policy, and the weights of its samples."""
+        with torch.no_grad():
+            advantage = self.network.q_values(latent, action, slow=True).amin(0) - self.network.value(latent)
+            weight = advantage_weight(advantage, self.settings.advantage_scale)
+        return (weight * cloning(self.network.policy(latent), action)).mean(), weight
