@@ -19,11 +19,16 @@ from std_srvs.srv import Trigger
 from support.person import Person
 from support.robot_side import PERIOD, RobotSide
 
-from moto_msgs.msg import Action, EpisodeState, OperatorEvent
-from moto_ros.config import read_parameters, shipped
+from moto_msgs.msg import Action, EpisodeState, OperatorEvent, PolicyWeights
+from moto_ros.agents.registry import make_agent
+from moto_ros.config import build, read_parameters, shipped
+from moto_ros.nodes.learning_settings import agent_part, policy_settings, spaces_of
 from moto_ros.nodes.operator_node import OperatorNode
+from moto_ros.nodes.policy_node import PolicyNode
 from moto_ros.ros import names, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
+from moto_ros.training.settings import agent_digest
+from moto_ros.training.weights import pack
 
 pytestmark = pytest.mark.ros
 
@@ -302,3 +307,60 @@ def test_a_recording_begins_when_the_person_first_moves_and_goes_on_while_they_r
     np.testing.assert_allclose(desk.robot.actions[-1].values, [0.0, 0.0, 0.0, 1.0])
     for action in desk.robot.actions:
         assert {to_nanoseconds(action.state_stamp), to_nanoseconds(action.camera_stamps[0])} <= set(desk.stamps)
+
+
+def test_with_the_real_policy_a_person_takes_over_and_the_policy_believes_what_was_executed(graph: Graph) -> None:
+    """Its model would drift away from the world as soon as somebody helps it."""
+    desk = Desk(graph, blend_steps=2, clock="lockstep")
+    policy = learned(graph)
+    proposals: list[Action] = desk.robot.peer.hear(Action, names.PROPOSAL, qos.event())
+    pairs = ((policy, names.PROPOSAL), (desk.node, names.ACTION))
+    graph.until(lambda: all(readers(node, topic) == 2 for node, topic in pairs), "the two to be connected")
+
+    def play(start: int, helped: range, device: str) -> list[Action]:
+        """Play six steps of an evaluation; in those of `helped` a person pushes forward. Return what was executed."""
+        desk.robot.episode(RESETTING, 1, purpose=EpisodeState.PURPOSE_EVALUATION)
+        graph.spin(0.1)
+        desk.robot.episode(RUNNING, 1, purpose=EpisodeState.PURPOSE_EVALUATION, start=to_time(start))
+        graph.spin(0.1)
+        before = len(desk.robot.actions)
+        for step in range(6):
+            in_control = device if step in helped else ""
+            desk.person.push(x=1.0, dead_man=in_control == "joy")
+            desk.person.move(x=FULL if in_control == "twist" else 0.0)
+            desk.until_in_control(in_control)
+            desk.robot.observe(step, start)
+            graph.until(lambda: len(desk.robot.actions) > before + step, f"action {step}")  # noqa: B023
+        return desk.robot.actions[before:]
+
+    alone = play(PERIOD, range(0), "")
+    for turn, device in enumerate(("joy", "twist"), start=1):
+        proposals.clear()
+        helped = play(20 * turn * PERIOD, range(2, 4), device)
+        assert [action.source for action in helped] == [POLICY, POLICY, HUMAN, HUMAN, POLICY, POLICY]
+        np.testing.assert_allclose(helped[3].values[:3], [1.0, 0.0, 0.0], atol=1e-6)
+        assert [list(action.values) for action in helped[:2]] == [list(action.values) for action in alone[:2]]
+        assert list(proposals[2].values) == list(alone[2].values)
+        assert list(proposals[3].values) != list(alone[3].values), "it filtered on with what it had proposed"
+        assert is_smooth(helped, 2.0 / 2 + 0.1)
+
+
+def readers(node: Any, topic: str) -> int:
+    """Return how many subscriptions a node's publisher of `topic` is matched with."""
+    name = node.resolve_topic_name(topic)
+    return next(one.get_subscription_count() for one in node.publishers if one.topic_name == name)
+
+
+def learned(graph: Graph) -> PolicyNode:
+    """Start a policy that proposes, and give it weights."""
+    tiny = {**read_parameters(shipped("agents", "moto_ci")), "action_size": 4, "proprio": ["ee_position"]}
+    settings = build(policy_settings({}), tiny, "test")
+    agent = make_agent("moto", spaces_of(settings), agent_part(settings), 5)
+    data, sha256 = pack(agent)
+    message = PolicyWeights(
+        version=1, agent="moto", digest=agent_digest(agent_part(settings)), sha256=sha256, data=data
+    )
+    node = graph.add(PolicyNode({**tiny, "wait_for": [], "arbitrated": True}))
+    graph.peer("trainer").speak(PolicyWeights, names.POLICY_WEIGHTS, qos.latched())(message)
+    graph.until(lambda: node.report().values["policy_version"] == 1, "the weights")
+    return node
