@@ -52,6 +52,11 @@ class FrankaArm:
             raise self._unconnected()
         return newest.state
 
+    def measured(self) -> ArmState | None:
+        """Return the newest measurement, also during a fault; None before the first."""
+        newest = self._session.measurement if self._session is not None else None
+        return newest.state if newest is not None else None
+
     def start(self, control: Control) -> None:
         """Begin to be controlled, once a motion that is still being braked has ended."""
         self._alive().start(steering_for(control, self._settings))

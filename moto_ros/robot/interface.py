@@ -108,6 +108,9 @@ class Arm(Protocol):
     def state(self) -> ArmState:
         """Return the newest measurement. Never waits. Raises ArmFault as soon as the driver knows of a fault."""
 
+    def measured(self) -> ArmState | None:
+        """Return the newest measurement, also during a fault; None before the first. Never waits, never raises."""
+
     def start(self, control: Control) -> None:
         """Begin to be controlled; the first target is the measured pose (joint velocity: zero)."""
 

@@ -1,0 +1,65 @@
+"""Where a target may be: in the workspace box, upright enough, near enough to the measured pose. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+APPROACH = (0.0, 0.0, 1.0)
+"""The tool's axis, in the tool's frame."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box in the base frame, m."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+    @classmethod
+    def of(cls, low: Sequence[float], high: Sequence[float]) -> Box:
+        """Return the box between two corners (3,)."""
+        return cls(np.array(low, float), np.array(high, float))
+
+    def clip(self, position: np.ndarray) -> np.ndarray:
+        """Return the nearest position inside."""
+        return np.clip(position, self.low, self.high)
+
+    def outside(self, position: np.ndarray) -> float:
+        """Return how far (m) a position is outside, 0 inside."""
+        return float(np.linalg.norm(position - self.clip(position)))
+
+
+def tilt(rotation: Rotation, home: Rotation) -> float:
+    """Return the angle (rad) between the tool's axis and that at home; turning about the axis is no tilt."""
+    cosine = float(np.dot(rotation.apply(APPROACH), home.apply(APPROACH)))
+    return float(np.arccos(np.clip(cosine, -1.0, 1.0)))
+
+
+def clip_tilt(rotation: Rotation, home: Rotation, most: float) -> Rotation:
+    """Return the orientation, turned back the shortest way where it is tilted by more than `most` (rad)."""
+    angle = tilt(rotation, home)
+    if angle <= most:
+        return rotation
+    axis = np.cross(rotation.apply(APPROACH), home.apply(APPROACH))
+    length = np.linalg.norm(axis)
+    # Upside down every way back is as long: take the one about the tool's own x axis.
+    axis = axis / length if length > 1e-9 else rotation.apply((1.0, 0.0, 0.0))
+    return Rotation.from_rotvec(axis * (angle - most)) * rotation
+
+
+def clip_lead(position: np.ndarray, measured: np.ndarray, most: float) -> np.ndarray:
+    """Return the position, drawn towards the measured one where it is farther away than `most` (m)."""
+    way = position - measured
+    distance = float(np.linalg.norm(way))
+    return position if distance <= most else measured + way * (most / distance)
+
+
+def clip_turn(rotation: Rotation, measured: Rotation, most: float) -> Rotation:
+    """Return the orientation, turned towards the measured one where the angle between them is more than `most`."""
+    turn = (rotation * measured.inv()).as_rotvec()
+    angle = float(np.linalg.norm(turn))
+    return rotation if angle <= most else Rotation.from_rotvec(turn * (most / angle)) * measured

@@ -1,0 +1,172 @@
+"""What the arm is told to follow between two actions: a target that glides from the measured pose to a goal. No ROS.
+
+The goal is where the actions lead, relative to the goal before, clipped to the envelope; the target is on its way
+there. After `restart` both are the measured pose.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from moto_ros.robot.actions import Move
+from moto_ros.robot.envelope import Box, clip_lead, clip_tilt, clip_turn
+from moto_ros.robot.glide import Bounds, limited, steer
+from moto_ros.robot.interface import ArmState, Control, Target
+from moto_ros.robot.kinematics import Kinematics
+from moto_ros.robot.limits import RobotSettings
+
+SLACK = 1e-9
+"""Differences that are rounding, not clipping."""
+
+
+class Setpoint(ABC):
+    """A target under way to a goal."""
+
+    remaining: float = 0.0  # s, until it shall be at the goal
+
+    @abstractmethod
+    def restart(self, state: ArmState) -> None:
+        """Make the measured pose target and goal."""
+
+    @abstractmethod
+    def aim(self, move: Move, state: ArmState, period: float) -> bool:
+        """Move the goal on, to be reached in `period` seconds; return whether the envelope clipped it."""
+
+    @abstractmethod
+    def advance(self, state: ArmState, dt: float) -> Target:
+        """Let `dt` seconds pass and return the target."""
+
+    def _pass(self, dt: float) -> float:
+        """Return how much time was left before these `dt` seconds."""
+        left, self.remaining = self.remaining, max(self.remaining - dt, 0.0)
+        return left
+
+
+class CartesianSetpoint(Setpoint):
+    """A pose of the end effector."""
+
+    def __init__(self, settings: RobotSettings, home: Rotation) -> None:
+        """Take the limits; `home`: the orientation at home."""
+        self._settings, self._home = settings, home
+        self._box = Box.of(settings.box_low, settings.box_high)
+        self._ways = Bounds(settings.translation_speed, settings.translation_acceleration)
+        self._turns = Bounds(settings.rotation_speed, settings.rotation_acceleration)
+
+    def restart(self, state: ArmState) -> None:
+        """Make the measured pose target and goal."""
+        self.position = self.goal = np.array(state.position)
+        self.rotation = self.goal_rotation = Rotation.from_quat(state.quaternion)
+        self._velocity, self._spin, self.remaining = np.zeros(3), np.zeros(3), 0.0
+
+    def aim(self, move: Move, state: ArmState, period: float) -> bool:
+        """Move the goal on by a translation and a rotation in the base frame."""
+        asked = self.goal + move.translation
+        turned = Rotation.from_rotvec(move.rotation) * self.goal_rotation
+        settings, there = self._settings, Rotation.from_quat(state.quaternion)
+        self.goal = self._box.clip(clip_lead(asked, state.position, settings.translation_lead))
+        upright = clip_tilt(turned, self._home, settings.max_tilt)
+        self.goal_rotation = clip_turn(upright, there, settings.rotation_lead)
+        self.remaining = period
+        moved = float(np.abs(self.goal - asked).max())
+        return moved > SLACK or (self.goal_rotation * turned.inv()).magnitude() > 1e-6
+
+    def advance(self, state: ArmState, dt: float) -> Target:
+        """Glide on; never farther from the measured pose than the lead."""
+        left, settings = self._pass(dt), self._settings
+        self._velocity = steer(self._velocity, self.goal - self.position, left, dt, self._ways)
+        turn = (self.goal_rotation * self.rotation.inv()).as_rotvec()
+        self._spin = steer(self._spin, turn, left, dt, self._turns)
+        position = self._inside(self.position, self.position + self._velocity * dt)
+        rotation = Rotation.from_rotvec(self._spin * dt) * self.rotation
+        self.position = clip_lead(position, state.position, settings.translation_lead)
+        self.rotation = clip_turn(rotation, Rotation.from_quat(state.quaternion), settings.rotation_lead)
+        return Target(position=self.position.copy(), quaternion=self.rotation.as_quat())
+
+    def _inside(self, before: np.ndarray, position: np.ndarray) -> np.ndarray:
+        """Return the position, in the box; one that began outside comes no farther out."""
+        return np.clip(position, np.minimum(self._box.low, before), np.maximum(self._box.high, before))
+
+
+class JointSetpoint(Setpoint):
+    """Joint positions."""
+
+    def __init__(self, settings: RobotSettings, kinematics: Kinematics) -> None:
+        """Take the limits, and what tells where joint positions bring the hand."""
+        self._settings, self._kinematics = settings, kinematics
+        self._box = Box.of(settings.box_low, settings.box_high)
+        self._bounds = Bounds(settings.joint_speed, settings.joint_acceleration, np.inf)
+
+    def restart(self, state: ArmState) -> None:
+        """Make the measured joint positions target and goal."""
+        self.joints = self.goal = np.array(state.joint_position)
+        self._velocity, self.remaining = np.zeros_like(self.joints), 0.0
+
+    def aim(self, move: Move, state: ArmState, period: float) -> bool:
+        """Move the goal on, unless that brings the hand out of the box or farther out."""
+        asked = self.goal + move.joints
+        near = state.joint_position + limited(asked - state.joint_position, self._settings.joint_lead, self._bounds)
+        goal = np.clip(near, self._settings.joint_low, self._settings.joint_high)
+        leaves = leaving(self._box, self._kinematics, self.goal, goal)
+        self.goal = self.goal if leaves else goal
+        self.remaining = period
+        return leaves or float(np.abs(goal - asked).max()) > SLACK
+
+    def advance(self, state: ArmState, dt: float) -> Target:
+        """Glide on; never farther from the measured positions than the lead."""
+        left = self._pass(dt)
+        self._velocity = steer(self._velocity, self.goal - self.joints, left, dt, self._bounds)
+        lead = self.joints + self._velocity * dt - state.joint_position
+        self.joints = state.joint_position + limited(lead, self._settings.joint_lead, self._bounds)
+        return Target(joint_position=self.joints.copy())
+
+
+class VelocitySetpoint(Setpoint):
+    """Joint velocities; the driver keeps its own limit of acceleration in between."""
+
+    def __init__(self, settings: RobotSettings, kinematics: Kinematics) -> None:
+        """Take the limits, and what tells where joint positions bring the hand."""
+        self._settings, self._kinematics = settings, kinematics
+        self._box = Box.of(settings.box_low, settings.box_high)
+        self._bounds = Bounds(settings.joint_speed, settings.joint_acceleration, np.inf)
+        self._ahead = settings.period + settings.joint_velocity_scale / settings.joint_acceleration
+
+    def restart(self, state: ArmState) -> None:
+        """Make standing still target and goal."""
+        self.velocity = self.goal = np.zeros_like(state.joint_velocity)
+        self.remaining = 0.0
+
+    def aim(self, move: Move, state: ArmState, period: float) -> bool:
+        """Take new velocities."""
+        self.goal = limited(move.joints, self._settings.joint_speed, self._bounds)
+        return float(np.abs(self.goal - move.joints).max()) > SLACK
+
+    def advance(self, state: ArmState, dt: float) -> Target:
+        """Come nearer to the velocities asked for; stand still before a limit is passed."""
+        change = self._allowed(state) - self.velocity
+        self.velocity = self.velocity + limited(change, self._settings.joint_acceleration * dt, self._bounds)
+        return Target(joint_velocity=self.velocity.copy())
+
+    def _allowed(self, state: ArmState) -> np.ndarray:
+        ahead = state.joint_position + self.goal * self._ahead
+        low, high = np.array(self._settings.joint_low), np.array(self._settings.joint_high)
+        out = ((ahead < low) & (self.goal < 0.0)) | ((ahead > high) & (self.goal > 0.0))
+        still = out.any() or leaving(self._box, self._kinematics, state.joint_position, ahead)
+        return np.zeros_like(self.goal) if still else self.goal
+
+
+def leaving(box: Box, kinematics: Kinematics, before: np.ndarray, after: np.ndarray) -> bool:
+    """Tell whether the way between two joint positions leads the hand out of the box, or farther out."""
+    outside = box.outside(kinematics.pose(after).position)
+    return outside > max(box.outside(kinematics.pose(before).position), SLACK)
+
+
+def setpoint_for(control: Control, settings: RobotSettings, kinematics: Kinematics) -> Setpoint:
+    """Return a setpoint for a kind of control; `restart` it before use."""
+    if control is Control.CARTESIAN:
+        return CartesianSetpoint(settings, kinematics.pose(settings.home).rotation)
+    if control is Control.JOINT:
+        return JointSetpoint(settings, kinematics)
+    return VelocitySetpoint(settings, kinematics)
