@@ -143,7 +143,7 @@ NODES = {
     "recorder": _own("recorder", "settings:RecorderSettings"),
     "episode": _own("episode", "settings:EpisodeSettings"),
     "franka": _own("franka", "franka_settings:FrankaSettings", FRANKY),
-    "camera": _own("camera", "camera_settings:CameraSettings", REALSENSE),
+    "camera": _own("camera", "camera_settings:CameraNodeSettings", REALSENSE),
     "reward": _own("reward", "reward_node:RewardSettings"),
     "operator": _own("operator", "operator_settings:OperatorSettings"),
     "reset_policy": _own("policy", "learning_settings:policy_settings"),
@@ -209,6 +209,17 @@ class System:
         """Raise MotoError where any of its processes could not start, before one does."""
         for process in self.processes:
             process.check(self.agent)
+        self._check_cameras()
+
+    def _check_cameras(self) -> None:
+        cameras: dict[str, Any] = {p.node: p.parameters["cameras"] for p in self.processes if "cameras" in p.parameters}
+        there = cameras.get("camera")
+        for node, wanted in cameras.items():
+            if there is not None and not set(wanted) <= set(there):
+                raise MotoError(
+                    f"{node} node: parameter 'cameras' is {list(wanted)}, expected some of {list(there)}, those of the "
+                    "camera file; mend the task's file or the camera file"
+                )
 
     def write_parameters(self) -> None:
         """Write each process's resolved parameter file into the run folder."""
@@ -313,7 +324,7 @@ def _layers(arguments: Arguments, nodes: tuple[str, ...]) -> Layers:
     hardware = [] if _is_simulated(arguments) else [("robots", arguments["robot"]), ("cameras", arguments["cameras"])]
     chosen = [*hardware, ("tasks", arguments["task"]), ("agents", _preset_name(arguments))]
     base: dict[str, Any] = {} if _is_simulated(arguments) else dict(REAL_TIMING)
-    return Layers(known, base, [shipped(kind, name) for kind, name in chosen], arguments["parameters"])
+    return Layers(known, base, {kind: shipped(kind, name) for kind, name in chosen}, arguments["parameters"])
 
 
 def _is_installed(kind: NodeKind) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,15 +27,15 @@ class Override:
 class Layers:
     """Parameter files, from general to special, and the user's overrides, over the parameters that nodes know."""
 
-    def __init__(self, known: Known, base: Parameters, files: Sequence[Path], overrides: str) -> None:
-        """Take the layers in; MotoError for a name that no node knows."""
-        self.known, self._base, self._files = known, base, tuple(files)
+    def __init__(self, known: Known, base: Parameters, files: Mapping[str, Path], overrides: str) -> None:
+        """Take the layers in, files by what they describe; MotoError for a name that no node knows."""
+        self.known, self._base, self._files = known, base, files
         self._overrides = [_override(text, known) for text in shlex.split(overrides)]
         self._refuse_unknown()
 
     def _refuse_unknown(self) -> None:
         everywhere = sorted({name for known in self.known.values() for name in known})
-        for path in self._files:
+        for path in self._files.values():
             for name in (name for node in self.known for name in read_parameters(path, node)):
                 if name not in everywhere:
                     raise MotoError(unknown_parameter(name, everywhere, str(path)))
@@ -56,7 +56,10 @@ class Layers:
 
     def _from_files(self, family: str) -> Parameters:
         values: Parameters = {}
-        for path in (config_folder() / "nodes" / f"{family}.yaml", *self._files):
+        # Of the cameras that there are, a task may look at some: for their own node, their own file has the last word.
+        last = "cameras" if family == "camera" else ""
+        files = [path for kind, path in sorted(self._files.items(), key=lambda item: item[0] == last)]
+        for path in (config_folder() / "nodes" / f"{family}.yaml", *files):
             if path.is_file():
                 values |= read_parameters(path, family)
         return values
