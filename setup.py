@@ -9,7 +9,7 @@ from setuptools import find_packages, setup
 
 PACKAGE = "moto_ros"
 NODES = ("policy", "trainer", "recorder", "episode", "franka", "camera", "reward", "operator")
-CONFIG = ("agents", "cameras", "nodes", "robots", "tasks")
+CONFIG = ("agents", "cameras", "nodes", "robots", "suites", "tasks")
 EXTRAS = ("dev", "franka", "realsense")
 HERE = Path(__file__).resolve().parent
 

@@ -25,6 +25,7 @@ ROOMS = {
     "training": ROS | SIMULATOR | ABOVE,
     "robot": ROS | SIMULATOR | ABOVE | {"torch", "moto_ros.agents", "moto_ros.training", "moto_ros.camera"},
     "camera": ROS | SIMULATOR | ABOVE | {"torch", "moto_ros.agents", "moto_ros.training", "moto_ros.robot"},
+    "benchmark": ROS | SIMULATOR | ABOVE,
     "nodes": SIMULATOR | (ABOVE - {"moto_ros.nodes"}),
 }
 """Room -> what it must not import: without these it runs where they are not installed."""

@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": ("systems", "run evaluation episodes with a checkpoint's policy and say its success rate"),
     "up": ("up", "start the processes of a system; all stop when one ends or on Ctrl-C"),
     "report": ("report", "write the HTML report of one run, or compare several"),
+    "benchmark": ("benchmark", "run a suite of experiments on simulated worlds, go on where it was, draw the figures"),
     "bag": ("bag", "say what bags hold: episodes, steps, topics, rates, gaps, success, what is wrong"),
     "workspace": ("workspace", "measure the box that an arm may move in, by guiding the arm by hand"),
     "doctor": ("doctor", "say what this machine has, what it lacks and what to do; exits 1 if something is missing"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from metaworld.policies import ENV_POLICY_MAP
@@ -39,3 +39,16 @@ def add_noise(action: np.ndarray, std: float, generator: np.random.Generator) ->
     """Return `action` plus N(0, std) in each entry, clipped to [-1, 1], float32; one draw even where std is 0."""
     noise = std * generator.standard_normal(action.shape)
     return np.clip(action + noise, -1.0, 1.0).astype(np.float32)
+
+
+class Script(Protocol):
+    """What a world's scripted expert offers."""
+
+    def action(self) -> np.ndarray:
+        """Return what the script does now, float32 (A,) in [-1, 1], without noise."""
+        ...
+
+
+def make_expert(world: World, seed: int) -> Script:
+    """Return the scripted expert of a world that was just reset; `seed` draws what the script leaves open."""
+    return Expert(world)

@@ -1,0 +1,103 @@
+"""Runs what of a suite is not finished yet, shows how far it is, and gathers the results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from moto_ros.benchmark.engine import STOPPED, Engine, Job
+from moto_ros.benchmark.place import Place
+from moto_ros.benchmark.progress import read_stand
+from moto_ros.benchmark.results import read_rows, write_rows
+from moto_ros.benchmark.suite import Cell
+from moto_ros.training.metrics import Row
+
+
+@dataclass
+class Outcome:
+    """What became of the cells, by id: finished, asked to stop, and failed with which status."""
+
+    finished: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    failed: dict[str, int] = field(default_factory=dict)
+
+
+class Campaign:
+    """The cells of a suite in one folder."""
+
+    def __init__(self, cells: Sequence[Cell], place: Place) -> None:
+        self.cells, self.place = {cell.id: cell for cell in cells}, place
+        self._drawn: dict[str, int] = {}
+
+    def unfinished(self) -> list[Cell]:
+        """Return the cells that are still to run, in order."""
+        return [cell for cell in self.cells.values() if not self.place.is_finished(cell)]
+
+    def run(self, engine: Engine, *, seconds: float = 0.0) -> Outcome:
+        """Run every unfinished cell; with `seconds` > 0 stop after that long, to go on another time."""
+        waiting = self.unfinished()
+        jobs = [self._job(cell) for cell in waiting]
+        outcome = Outcome([cell.id for cell in self.cells.values() if cell not in waiting])
+        end = time.monotonic() + seconds if seconds else float("inf")
+        with _bars() as bars:
+            whole = bars.add_task("runs", total=len(self.cells), completed=len(outcome.finished))
+            for name, status in engine.run(jobs, lambda names: self._look(bars, names, end)):
+                _sort(outcome, name, status)
+                bars.update(whole, completed=len(outcome.finished))
+                self.gather()
+        known = {*outcome.finished, *outcome.stopped, *outcome.failed}
+        outcome.stopped += [cell.id for cell in waiting if cell.id not in known]
+        return outcome
+
+    def _job(self, cell: Cell) -> Job:
+        description = self.place.describe(cell)
+        arguments = (str(description.resolve()), str(self.place.path.resolve()))
+        return Job(cell.id, arguments, int(cell.trainer_values["threads"]), self.place.log(cell))
+
+    def _look(self, bars: Progress, names: Sequence[str], end: float) -> bool:
+        """Show how far each running cell is."""
+        for name in set(self._drawn) - set(names):
+            bars.remove_task(self._drawn.pop(name))  # type: ignore[arg-type]
+        for name in names:
+            stand = read_stand(self.place.progress(self.cells[name]))
+            if name not in self._drawn:
+                self._drawn[name] = bars.add_task(name, total=stand.total)
+            text = f"{name}: {stand.phase}"
+            bars.update(self._drawn[name], description=text, completed=stand.done, total=stand.total)  # type: ignore[arg-type]
+        return time.monotonic() > end
+
+    def gather(self) -> list[Row]:
+        """Write and return the rows of every cell that has any."""
+        files = [self.place.results(cell) for cell in self.cells.values()]
+        rows = [row for path in files if path.exists() for row in read_rows(path)]
+        self.place.path.mkdir(parents=True, exist_ok=True)
+        write_rows(self.place.results_file, rows)
+        return rows
+
+    def problem(self, outcome: Outcome) -> str:
+        """Return one sentence that names the cells that failed and what they said last; empty without any."""
+        said = [f"{name} ({_last_line(self.place.log(self.cells[name]))})" for name in outcome.failed]
+        return f"{len(said)} runs failed: {'; '.join(said)}; mend it and run the same command again" if said else ""
+
+
+def _bars() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns)
+
+
+def _sort(outcome: Outcome, name: str, status: int) -> None:
+    if status == 0:
+        outcome.finished.append(name)
+    elif status == STOPPED:
+        outcome.stopped.append(name)
+    else:
+        outcome.failed[name] = status
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+    return lines[-1].removeprefix("error: ") if lines else "no output"

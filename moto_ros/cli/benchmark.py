@@ -1,0 +1,75 @@
+"""`moto benchmark SUITE`: the papers' experiments on simulated worlds, without ROS, and their figures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+
+from moto_ros.benchmark.campaign import Campaign, Outcome
+from moto_ros.benchmark.engine import ENGINES, make_engine
+from moto_ros.benchmark.page import write_page
+from moto_ros.benchmark.place import Place
+from moto_ros.benchmark.suite import Suite, cells, chosen, read_suite
+from moto_ros.cli.console import console
+from moto_ros.errors import MotoError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("suite", metavar="SUITE", help="name of a file in config/suites, or a path to one")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: benchmarks/SUITE; again: goes on there")
+    parser.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="only these tasks of the suite")
+    parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="only these rows of the suite")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[], metavar="SEED", help="other seeds than the suite's")
+    parser.add_argument("--jobs", type=int, default=0, help="runs at once on this machine; 0: as many as fit")
+    parser.add_argument("--engine", choices=ENGINES, default="local", help="this machine, or a Ray cluster")
+    parser.add_argument(
+        "--seconds", type=float, default=0.0, help="stop after so long, to go on another time; 0: never"
+    )
+    parser.add_argument("--list", action="store_true", help="say which runs there are, and run none")
+    parser.add_argument(
+        "--report", action="store_true", help="write figures and page from the results there are, and run none"
+    )
+    parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME:=VALUE", help="set a parameter")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run what is not finished, then write figures and page."""
+    suite = chosen(
+        read_suite(options.suite, options.parameter), tasks=options.tasks, rows=options.rows, seeds=options.seeds
+    )
+    place = Place(options.output or Path("benchmarks") / suite.name)
+    campaign = Campaign(cells(suite), place)
+    if options.list:
+        return _list(campaign)
+    outcome = Outcome() if options.report else _run(options, suite, campaign)
+    rows = campaign.gather()
+    if rows:
+        print(f"results: {place.results_file}\nreport: {write_page(rows, place)}")
+    if problem := campaign.problem(outcome):
+        raise MotoError(problem)
+    return 0
+
+
+def _run(options: argparse.Namespace, suite: Suite, campaign: Campaign) -> Outcome:
+    settings = suite.settings
+    engine = make_engine(options.engine, jobs=options.jobs, threads=settings.threads, memory=settings.memory)
+    outcome = campaign.run(engine, seconds=options.seconds)
+    if outcome.stopped:
+        print(f"{len(outcome.stopped)} runs are not finished: the same command goes on", file=sys.stderr)
+    return outcome
+
+
+def _list(campaign: Campaign) -> int:
+    """Print every cell and whether it is finished."""
+    table = Table("run", "task", "row", "demonstrations", "seed", "finished", box=box.SIMPLE_HEAD)
+    unfinished = {cell.id for cell in campaign.unfinished()}
+    for cell in campaign.cells.values():
+        done = "" if cell.id in unfinished else "yes"
+        table.add_row(cell.id, cell.task, cell.row, str(cell.demonstrations), str(cell.seed), done)
+    console().print(table)
+    return 0

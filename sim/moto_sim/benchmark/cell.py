@@ -1,0 +1,186 @@
+"""One run of a benchmark, in a process of its own: demonstrations, offline phase, online episodes, evaluations."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from moto_ros.agents.interface import Spaces
+from moto_ros.agents.registry import agent_settings
+from moto_ros.benchmark.foresight import Watched, discounted
+from moto_ros.benchmark.place import Place, read_cell
+from moto_ros.benchmark.progress import Report
+from moto_ros.benchmark.results import PROBE, results_of, write_rows
+from moto_ros.benchmark.suite import Cell, TaskSettings
+from moto_ros.config import build, write_parameters
+from moto_ros.data.episode import Episode
+from moto_ros.data.layout import TopicMap
+from moto_ros.data.replay import ReplayStore
+from moto_ros.errors import MotoError
+from moto_ros.training.conductor import RunEpisode
+from moto_ros.training.direct import carry_out
+from moto_ros.training.run_folder import RunFolder
+from moto_ros.training.session import Session
+from moto_ros.training.settings import TrainerSettings
+from moto_sim.benchmark.demonstrations import Recipe, demonstrations
+from moto_sim.rollout import collect
+from moto_sim.world import World, make_world
+
+STOPPED = 75
+"""Exit status of a run that was asked to stop and can go on (EX_TEMPFAIL)."""
+
+
+class Runner:
+    """Carries a cell out; opened again, it goes on from the newest checkpoint."""
+
+    def __init__(self, cell: Cell, place: Place) -> None:
+        """Read the cell's settings; MotoError for what does not fit."""
+        self.cell, self.place = cell, place
+        self.task = build(TaskSettings, cell.task_values, cell.id)
+        self.agent_settings = build(agent_settings(cell.agent), cell.agent_values, cell.id)
+        self.settings = build(TrainerSettings, cell.trainer_values, cell.id)
+        self.spaces = Spaces(self.task.image_shape, self.task.proprio_size, self.task.action_size)
+        self._world: World | None = None
+        self._stop = False
+        self._report = Report(place.progress(cell))
+
+    @property
+    def world(self) -> World:
+        """Return the simulated world, made when first asked for."""
+        if self._world is None:
+            self._world = make_world(self.task.world, self.task.image_size)
+            if self._world.action_size != self.task.action_size:
+                raise MotoError(
+                    f"{self.cell.id}: action_size is {self.task.action_size}, expected {self._world.action_size} as "
+                    f"world {self.task.world} has; set task.action_size"
+                )
+        return self._world
+
+    def stop(self, *_: object) -> None:
+        """Ask for the end at the next update or episode; also a signal handler."""
+        self._stop = True
+
+    def stopping(self) -> bool:
+        """Return whether the end was asked for."""
+        return self._stop
+
+    def run(self) -> bool:
+        """Run to the end (True) or until `stop` (False), with a checkpoint; then write the rows of the results."""
+        run = RunFolder(self.place.run(self.cell))
+        with run.locked():
+            self._write_parameters(run)
+            self.run_bags = demonstrations(self.place.data(self.cell), self._recipe(), self._own_world)
+            session = self._open(run)
+            done = self._carry_out(session)
+            session.close()
+            write_rows(self.place.results(self.cell), results_of(self.cell, run.path))
+        if done:
+            self.place.finish(self.cell)
+        return done
+
+    def _recipe(self) -> Recipe:
+        cell = self.cell
+        count = max(cell.demonstrations, 1)
+        return Recipe(self.task, count, cell.data, cell.data_seed, cell.only_successful)
+
+    def _own_world(self) -> World:
+        """Return a world that whoever asks for it closes."""
+        self._report.say("demonstrations", 0)
+        return make_world(self.task.world, self.task.image_size)
+
+    def _write_parameters(self, run: RunFolder) -> None:
+        run.create()
+        values = self.cell.task_values | {f"agent.{name}": value for name, value in self.cell.agent_values.items()}
+        write_parameters(run.config / "cell.yaml", "/**", values)
+
+    def _open(self, run: RunFolder) -> Session:
+        session = Session.open(
+            run, self.cell.agent, self.agent_settings, self.settings, self.spaces, lambda index: self._store(run, index)
+        )
+        if session.resumed_from is None:
+            for bag in self.run_bags:
+                for episode in _episodes(session, bag, self.task):
+                    session.add_demonstration(episode, bag)
+        self._report.expect(session.conductor.budget)
+        return session
+
+    def _store(self, run: RunFolder, index: Mapping[str, Any] | None) -> ReplayStore:
+        store = ReplayStore(run.cache, prior_rule=self.cell.prior_rule)
+        if index is not None:
+            store.restore(index, self.task)
+        return store
+
+    def _carry_out(self, session: Session) -> bool:
+        done = carry_out(
+            session,
+            lambda asked: self._play(session, asked),
+            on_update=lambda progress: self._report.say(progress.round, session.metrics.clock.updates),
+            stop=self.stopping,
+        )
+        if not done:
+            session.save()
+        return done
+
+    def _play(self, session: Session, asked: RunEpisode) -> tuple[Episode, Sequence[float]]:
+        """Run an episode that the conductor asks for; one of evaluation has a twin that samples its actions."""
+        self._report.say(f"{asked.purpose} episode", session.metrics.clock.updates)
+        player = self._player(session, asked.seed, sample=asked.sample)
+        episode = self._collect(player, asked)
+        if asked.purpose == "evaluation":
+            twin = self._collect(self._player(session, asked.seed, sample=True), asked)
+            session.metrics.row(PROBE, id=asked.id, **self._probe(episode, twin, player.foretold))
+        return episode, player.uncertainty
+
+    def _player(self, session: Session, seed: int, *, sample: bool) -> Watched:
+        return Watched(session.agent, self.task.action_size, seed, sample=sample, device=str(session.device))
+
+    def _collect(self, player: Watched, asked: RunEpisode) -> Episode:
+        episode = collect(self.world, player, self.task.max_steps, asked.seed, self.task.cameras, self.task.proprio)
+        episode.info["id"] = asked.id
+        return episode
+
+    def _probe(self, episode: Episode, twin: Episode, foretold: float | None) -> dict[str, float | int | None]:
+        """Return what is worth knowing of an evaluation episode besides its outcome."""
+        return {
+            "success": int(twin.succeeded),
+            "return": float(twin.reward.sum()),
+            "best": float(episode.reward.max()),
+            "predicted": foretold,
+            "achieved": discounted(episode.reward, self.agent_settings),
+        }
+
+    def close(self) -> None:
+        """Free the world."""
+        if self._world is not None:
+            self._world.close()
+
+
+def _episodes(session: Session, bag: Path, layout: TaskSettings) -> list[Episode]:
+    """Return the episodes of a bag of demonstrations; MotoError where it gives none."""
+    store: Any = session.store
+    episodes, problems = store.cache.read(bag, layout, TopicMap())
+    if not episodes:
+        raise MotoError(f"{bag}: holds no usable episode ({'; '.join(problems)}); remove it, and it is made again")
+    return list(episodes)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the cell that `cell.json` describes, in the suite's folder; exit status 75 when it was stopped."""
+    description, folder = sys.argv[1:] if arguments is None else arguments
+    try:
+        runner = Runner(read_cell(Path(description)), Place(folder))
+        signal.signal(signal.SIGTERM, runner.stop)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        done = runner.run()
+        runner.close()
+    except MotoError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0 if done else STOPPED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Makes a suite's demonstrations once, as bags, for every run that learns from them."""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from moto_ros.benchmark.suite import TaskSettings
+from moto_ros.data.bag_files import METADATA
+from moto_ros.errors import MotoError
+from moto_ros.training.conductor import DEMONSTRATION_IDS, episode_seed
+from moto_sim.contract_bag import Played, write_episode
+from moto_sim.experts import add_noise, make_expert
+from moto_sim.world import World
+
+MOST_FAILURES = 30
+"""Failed attempts in a row after which the expert counts as unable."""
+
+MEDIUM_NOISE, FIRST_NOISE = 0.7, 1.5
+"""Noise of a partly able expert, and of the beginner whose noise fades to the task's over a `medium_replay` set."""
+
+NUMBER = re.compile(r"episode_(\d+)")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What demonstrations are made: how many, of what kind, from which seed."""
+
+    task: TaskSettings
+    count: int
+    kind: str
+    seed: int
+    only_successful: bool
+
+    def noise(self, index: int) -> float:
+        """Return the standard deviation of the noise on the actions of the index-th demonstration."""
+        own = self.task.expert_noise
+        if self.kind == "medium_replay":
+            fade = min(1.0, index / max(self.count - 1, 1))
+            return FIRST_NOISE + (own - FIRST_NOISE) * fade
+        return MEDIUM_NOISE if self.kind == "medium" else own
+
+
+def demonstrations(folder: Path, recipe: Recipe, make_world: Callable[[], World]) -> list[Path]:
+    """Return the first `count` bags of `folder`, made where they are missing; one process at a time makes them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        found = _closed(folder)
+        if len(found) < recipe.count:
+            _make(folder, recipe, make_world, found)
+        return _closed(folder)[: recipe.count]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _closed(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob(f"episode_*/{METADATA}"))
+
+
+def _make(folder: Path, recipe: Recipe, make_world: Callable[[], World], found: list[Path]) -> None:
+    """Make what is missing; the attempts go on where those of an interrupted process stopped."""
+    for torn in folder.glob("episode_*"):
+        if torn not in found:
+            shutil.rmtree(torn)
+    attempt = max((_number(path) + 1 for path in found), default=0)
+    kept, failures = len(found), 0
+    world = make_world()
+    while kept < recipe.count:
+        played = attempt_of(world, recipe, attempt, kept)
+        if played.succeeded or not recipe.only_successful:
+            number = DEMONSTRATION_IDS + attempt
+            write_episode(folder / f"episode_{number:07d}", played, number, {"world": recipe.task.world})
+            kept, failures = kept + 1, 0
+        else:
+            failures += 1
+        if failures > MOST_FAILURES:
+            raise MotoError(
+                f"{recipe.task.world}: the scripted expert failed {failures} times in a row within "
+                f"{recipe.task.max_steps} steps; lower task.expert_noise, or allow more task.max_steps"
+            )
+        attempt += 1
+    world.close()
+
+
+def _number(path: Path) -> int:
+    match = NUMBER.search(path.name)
+    return int(match[1]) - DEMONSTRATION_IDS if match else -1
+
+
+def attempt_of(world: World, recipe: Recipe, attempt: int, index: int) -> Played:
+    """Run the scripted expert once, with the noise of the index-th demonstration."""
+    seed = episode_seed(recipe.seed, "demonstration", attempt)
+    generator, noise = np.random.default_rng([seed, 1]), recipe.noise(index)
+    snapshot, expert = world.reset(seed), make_expert(world, seed)
+    frames = {camera: [world.render(camera)] for camera in recipe.task.cameras}
+    played = Played(tuple(world.joint_names), world.control_period, [snapshot], frames, [])
+    for _ in range(recipe.task.max_steps):
+        action = add_noise(expert.action(), noise, generator)
+        played.actions.append(action)
+        played.snapshots.append(world.step(action))
+        for camera, seen in frames.items():
+            seen.append(world.render(camera))
+    return played

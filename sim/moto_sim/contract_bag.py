@@ -1,0 +1,158 @@
+"""Writes an episode of a simulated world as a bag of the contract's messages, without ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rosbags.interfaces import Nodetype
+
+from moto_ros.data.bag_metadata import Qos
+from moto_ros.data.bag_writer import BagWriter
+from moto_ros.data.definitions import contract_types
+from moto_ros.data.layout import SECOND
+from moto_ros.ros import names
+from moto_sim.snapshot import Snapshot
+
+FIRST_STAMP = SECOND
+"""Stamp of the first observation, ns; a stamp of zero means "unknown" in ROS."""
+
+RUNNING, ENDED, SUCCESS, TIME_LIMIT, SCRIPT = 2, 3, 1, 2, 2
+"""Values of moto_msgs/EpisodeState.phase and .outcome, and of moto_msgs/Action.source."""
+
+Message = tuple[str, str, Any, int]
+"""Topic, type, message, and when it was received (ns)."""
+
+
+@dataclass
+class Played:
+    """What was seen and done in one episode: T + 1 snapshots and frames by camera, T actions (A,)."""
+
+    joint_names: tuple[str, ...]
+    period: float
+    snapshots: list[Snapshot]
+    frames: dict[str, list[np.ndarray]]
+    actions: list[np.ndarray]
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether any step reached success."""
+        return any(snapshot.success for snapshot in self.snapshots[1:])
+
+    def stamp(self, step: int) -> int:
+        """Return the stamp of an observation, ns."""
+        return FIRST_STAMP + step * round(self.period * SECOND)
+
+
+def write_episode(folder: Path, played: Played, number: int, meta: Mapping[str, str] | None = None) -> None:
+    """Write an episode as the bag `folder`, durably; `number` is unique in a run."""
+    writer = BagWriter(folder, {"episode": str(number)} | dict(meta or {}), flush_period=60.0)
+    for topic, kind, message, received in messages(played, number):
+        writer.add_topic(topic, kind, qos=Qos(latched=topic.endswith(names.EPISODE_STATE)))
+        writer.write(topic, bytes(contract_types().serialize_cdr(message, kind)), received)
+    writer.close()
+
+
+def messages(played: Played, number: int) -> Iterator[Message]:
+    """Yield every message of an episode, in lockstep: equal stamps within an observation."""
+    yield _phase(played, number, 0, RUNNING, 0)
+    for step in range(len(played.snapshots)):
+        yield from _observation(played, step)
+        if step:
+            yield _reward(played, number, step)
+        if step < len(played.actions):
+            yield _action(played, number, step)
+    outcome = SUCCESS if played.snapshots[-1].success else TIME_LIMIT
+    yield _phase(played, number, len(played.actions), ENDED, outcome)
+
+
+def _observation(played: Played, step: int) -> Iterator[Message]:
+    stamp = played.stamp(step)
+    for camera, frames in played.frames.items():
+        yield f"/{names.camera_image(camera)}", "sensor_msgs/msg/Image", _image(frames[step], stamp), stamp
+    state = _robot_state(played.snapshots[step], played.joint_names, stamp)
+    yield f"/{names.ROBOT_STATE}", "moto_msgs/msg/RobotState", state, stamp
+
+
+def _phase(played: Played, number: int, step: int, phase: int, outcome: int) -> Message:
+    stamp = played.stamp(step)
+    fields = {"episode": number, "step": step, "phase": phase, "outcome": outcome}
+    message = make("moto_msgs/msg/EpisodeState", stamp, **fields)
+    _set_time(message.start, FIRST_STAMP)
+    return f"/{names.EPISODE_STATE}", "moto_msgs/msg/EpisodeState", message, stamp
+
+
+def _reward(played: Played, number: int, step: int) -> Message:
+    snapshot, stamp = played.snapshots[step], played.stamp(step)
+    fields = {"episode": number, "step": step, "value": float(snapshot.reward), "success": bool(snapshot.success)}
+    message = make("moto_msgs/msg/Reward", stamp, source="task", **fields)
+    return f"/{names.REWARD}", "moto_msgs/msg/Reward", message, stamp
+
+
+def _action(played: Played, number: int, step: int) -> Message:
+    stamp, cameras = played.stamp(step), list(played.frames)
+    fields = {"episode": number, "step": step, "values": played.actions[step], "source": SCRIPT}
+    message = make("moto_msgs/msg/Action", stamp, cameras=cameras, **fields)
+    message.camera_stamps = [_set_time(blank("builtin_interfaces/msg/Time"), stamp) for _ in cameras]
+    message.uncertainty = message.uncertainty_rank = float("nan")
+    _set_time(message.state_stamp, stamp)
+    return f"/{names.ACTION}", "moto_msgs/msg/Action", message, stamp
+
+
+def _image(pixels: np.ndarray, stamp: int) -> Any:
+    height, width, channels = pixels.shape
+    size = {"height": height, "width": width, "step": width * channels}
+    return make("sensor_msgs/msg/Image", stamp, encoding="rgb8", data=np.ascontiguousarray(pixels).reshape(-1), **size)
+
+
+def _robot_state(snapshot: Snapshot, joints: Sequence[str], stamp: int) -> Any:
+    message = make("moto_msgs/msg/RobotState", stamp, joint_names=list(joints), gripper_width=snapshot.gripper_width)
+    message.header.frame_id = "base"
+    for name in ("joint_position", "joint_velocity", "joint_effort"):
+        setattr(message, name, np.asarray(getattr(snapshot, name), np.float64))
+    for target, values in (
+        (message.ee_pose.position, snapshot.ee_position),
+        (message.ee_pose.orientation, snapshot.ee_quaternion),
+        (message.ee_twist.linear, snapshot.ee_linear_velocity),
+        (message.ee_twist.angular, snapshot.ee_angular_velocity),
+        (message.ee_wrench.force, snapshot.wrench[:3]),
+        (message.ee_wrench.torque, snapshot.wrench[3:]),
+    ):
+        for axis, value in zip("xyzw", values.tolist(), strict=False):
+            setattr(target, axis, value)
+    return message
+
+
+def make(kind: str, stamp: int, **fields: Any) -> Any:
+    """Return a message with a header, its stamp (ns) and the given fields, all others zero or empty."""
+    message = blank(kind)
+    for name, value in fields.items():
+        setattr(message, name, value)
+    _set_time(message.header.stamp, stamp)
+    return message
+
+
+def blank(kind: str) -> Any:
+    """Return a message with every field zero or empty."""
+    store = contract_types()
+    return store.types[kind](**{name: _empty(described) for name, described in store.fielddefs[kind][1]})
+
+
+def _empty(described: Any) -> Any:
+    kind, detail = described
+    if kind == Nodetype.NAME:
+        return blank(detail)
+    if kind == Nodetype.BASE:
+        return {"string": "", "bool": False}.get(detail[0], 0)
+    element, length = detail
+    if element[0] == Nodetype.BASE and element[1][0] != "string":
+        return np.zeros(length if kind == Nodetype.ARRAY else 0, element[1][0])
+    return [_empty(element) for _ in range(length)] if kind == Nodetype.ARRAY else []
+
+
+def _set_time(stamp: Any, nanoseconds: int) -> Any:
+    stamp.sec, stamp.nanosec = nanoseconds // SECOND, nanoseconds % SECOND
+    return stamp
