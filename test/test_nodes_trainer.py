@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from std_srvs.srv import Trigger
 from support.point_world import PointWorld
 from support.process import Start, processes
 
-from moto_msgs.msg import TrainingStatus
+from moto_msgs.msg import Action, PolicyWeights, TrainingStatus
 from moto_ros.config import read_parameters, shipped
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.cache import content_key, rows_of
@@ -105,8 +106,13 @@ def test_a_run_learns_offline_then_online_and_what_it_saw_live_equals_the_bags_t
     demonstrate(tmp_path)
     world = robot_side(graph, tmp_path)
     statuses = graph.peer().hear(TrainingStatus, names.TRAINING_STATUS, qos.latched(50))
+    weights = graph.peer("ear").hear(PolicyWeights, names.POLICY_WEIGHTS, qos.latched(10))
+    actions = graph.peer("eye").hear(Action, names.ACTION, qos.every(1000))
     graph.add(TrainerNode(trainer(tmp_path)))
     finish(graph)
+    assert {len(sent.uncertainty_quantiles) for sent in weights} == {101}
+    assert all(0.0 <= action.uncertainty_rank <= 1.0 for action in actions)
+    assert all(0.0 <= row["uncertainty_rank"] <= 1.0 for row in episodes(tmp_path))
     assert [row["id"] for row in episodes(tmp_path)] == [1_000_000, 0, 1, 1_001_000]
     live = keys_live(tmp_path)
     assert sorted(live) == ["episode_000000", "episode_000001"]
@@ -209,6 +215,19 @@ def test_pre_training_alone_needs_no_robot_and_fine_tuning_goes_on_from_it(graph
     graph.add(TrainerNode(trainer(tmp_path, evaluation_episodes=1)))
     finish(graph)
     assert [row["id"] for row in episodes(tmp_path)] == [1_000_000, 0, 1, 1_001_000]
+
+
+def test_learning_stands_back_for_the_control_loop(graph: Graph, tmp_path: Path, start: Start) -> None:
+    """On one computer with the robot, a busy learner would delay actions."""
+    for name in ("own", "other"):
+        demonstrate(tmp_path / name)
+    process = start("moto_ros.nodes.trainer_node", trainer(tmp_path / "own", nice=11))
+    node = graph.add(TrainerNode(trainer(tmp_path / "other", nice=12)))
+    learner = node._thread.native_id
+    assert learner is not None
+    graph.until(lambda: os.getpriority(os.PRIO_PROCESS, learner) == 12, "the learning thread to stand back")
+    assert os.getpriority(os.PRIO_PROCESS, 0) < 12, "the rest of this process must go on as before"
+    graph.until(lambda: os.getpriority(os.PRIO_PROCESS, process.pid) == 11, "the whole process to stand back")
 
 
 def test_a_second_trainer_cannot_spoil_a_run_in_progress(graph: Graph, tmp_path: Path, start: Start) -> None:

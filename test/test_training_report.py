@@ -94,7 +94,7 @@ def test_the_page_needs_nothing_but_itself(finished: Path, page: Path) -> None:
     assert not re.search(r'(src|href)="(?!data:)', content)
     assert not re.search(r"https?://|<script|@import", content)
     pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)"', content)
-    assert len(pictures) == 10
+    assert len(pictures) == 11
 
 
 def test_the_page_says_what_was_measured(finished: Path, page: Path) -> None:
@@ -112,6 +112,7 @@ def test_the_page_says_what_was_measured(finished: Path, page: Path) -> None:
         "3 episodes",
         "moto_ros",
         "window-open-v3",
+        "Uncertainty on recorded data",
     ):
         assert expected in text
     assert "evaluations (sampled actions)" in text

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -35,7 +35,8 @@ class Recorded:
     outcome: Outcome
     episode: Episode | None
     bag: Path | None
-    uncertainty: list[float]
+    uncertainty: list[float] = field(default_factory=list)
+    ranks: list[float] = field(default_factory=list)
     note: str = ""
 
 
@@ -177,7 +178,7 @@ class FineTuning:
         published = self._session.conductor.position.published
         if action.purpose == "evaluation" and episode.info["policy_version"] != published:
             return None
-        return Recorded(action.id, Outcome.TIME_LIMIT, episode, bag, [])
+        return Recorded(action.id, Outcome.TIME_LIMIT, episode, bag)
 
     def _collect(self) -> None:
         running = self._session.conductor.position.running
@@ -197,7 +198,7 @@ class FineTuning:
             self._tell(f"episode {recorded.id}: {recorded.note}")
         version = float(recorded.episode.info["policy_version"])
         result = self._session.take(
-            running, recorded.episode, recorded.bag, recorded.uncertainty, policy_version=version
+            running, recorded.episode, recorded.bag, recorded.uncertainty, recorded.ranks, policy_version=version
         )
         self._report_episode(running.purpose, result.success)
 

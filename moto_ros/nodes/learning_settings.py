@@ -57,6 +57,7 @@ class TrainerNodeSettings(Learns, TrainerSettings, StepLayout):
     prior_rule: str = parameter("success_at_end", "what the behaviour prior may imitate", choices=tuple(RULES))
     memory: int = parameter(2048, "episodes beyond this size are kept on disk", unit="MiB", low=16)
     capacity: int = parameter(2_000_000, "beyond this the oldest episodes are forgotten", unit="steps", low=1000)
+    nice: int = parameter(10, "how far learning stands back for the control loop (nice value)", low=0, high=19)
     episode_timeout: float = parameter(600.0, "give up when an episode takes longer", unit="s", low=1.0)
     start_timeout: float = parameter(180.0, "give up when no episode is accepted for this long", unit="s", low=1.0)
     bag_timeout: float = parameter(30.0, "go on without the recorder's bag after this long", unit="s", low=0.1)

@@ -9,17 +9,36 @@ from typing import Any
 from moto_ros.data.assembler import EpisodeAssembler
 from moto_ros.data.layout import StepLayout
 
+AFTERMATH = 200
+"""Messages taken after an episode's end, for its last observation; then its assembler takes no more."""
+
 
 @dataclass
 class LiveEpisode:
-    """What was heard of one episode: its messages, and the policy's uncertainty by step."""
+    """What was heard of one episode: its messages, and by step the policy's uncertainty and the rank of that."""
 
     assembler: EpisodeAssembler
     uncertainty: dict[int, float] = field(default_factory=dict)
+    rank: dict[int, float] = field(default_factory=dict)
+    after: int = 0
 
     def uncertainties(self, steps: int) -> list[float]:
         """Return the uncertainty at each step that was heard."""
         return [self.uncertainty[step] for step in range(steps) if step in self.uncertainty]
+
+    def ranks(self, steps: int) -> list[float]:
+        """Return the rank of the uncertainty at each step that was heard."""
+        return [self.rank[step] for step in range(steps) if step in self.rank]
+
+    def add(self, role: str, message: Any) -> None:
+        """Take a message in its role."""
+        self.after += self.assembler.ended
+        if self.after > AFTERMATH:
+            return
+        self.assembler.add(role, message)
+        if role == "action" and message.episode == self.assembler.episode:
+            self.uncertainty[int(message.step)] = float(message.uncertainty)
+            self.rank[int(message.step)] = float(message.uncertainty_rank)
 
 
 class LiveEpisodes:
@@ -42,11 +61,13 @@ class LiveEpisodes:
         """Take a message of the running episode in its role, see `EpisodeAssembler.add`."""
         with self._lock:
             live = None if self._running is None else self._episodes.get(self._running)
-            if live is None:
-                return
-            live.assembler.add(role, message)
-            if role == "action" and message.episode == self._running:
-                live.uncertainty[int(message.step)] = float(message.uncertainty)
+            if live is not None:
+                live.add(role, message)
+
+    def rest(self) -> None:
+        """Take nothing more until the next episode begins."""
+        with self._lock:
+            self._running = None
 
     def fetch(self, episode: int) -> LiveEpisode | None:
         """Return what was heard of an episode, and forget it; None when its beginning was not heard."""

@@ -96,7 +96,10 @@ class RobotLink:
     # The executor's side.
 
     def heard_state(self, facts: Facts) -> None:
-        """Take where the episode stands."""
+        """Take where the episode stands; one that brings the scene back is nothing to learn from."""
+        if facts.purpose is Purpose.RESET:
+            self._live.rest()
+            return
         if facts.phase is Phase.RESETTING:
             self._live.begin(facts.episode)
         with self._changed:
@@ -192,16 +195,15 @@ class RobotLink:
 
     def _recorded(self, facts: Facts, bag: ClosedBag | None, live: LiveEpisode | None) -> Recorded:
         path = Path(bag.uri) if bag is not None and bag.complete else None
-        uncertainty = live.uncertainties(facts.step) if live is not None else []
         if facts.outcome in LOST or facts.step == 0:
-            note = facts.reason or facts.outcome.name.lower()
-            return Recorded(facts.episode, facts.outcome, None, path, uncertainty, note)
+            return Recorded(facts.episode, facts.outcome, None, path, note=facts.reason or facts.outcome.name.lower())
+        uncertainty, ranks = (live.uncertainties(facts.step), live.ranks(facts.step)) if live is not None else ([], [])
         episode, note = self._episode(facts, path, live)
         if bag is None:
             note = f"{note}; the recorder has not closed its bag".strip("; ")
         elif not bag.complete:
             note = f"{note}; its bag is not complete: {bag.message}".strip("; ")
-        return Recorded(facts.episode, facts.outcome, episode, path, uncertainty, note)
+        return Recorded(facts.episode, facts.outcome, episode, path, uncertainty, ranks, note)
 
     def _episode(self, facts: Facts, bag: Path | None, live: LiveEpisode | None) -> tuple[Episode | None, str]:
         """Return the steps heard live, or those of the bag where some were missed."""

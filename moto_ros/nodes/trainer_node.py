@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Mapping
@@ -15,7 +16,16 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import UInt64
 from std_srvs.srv import Trigger
 
-from moto_msgs.msg import Action, EpisodeBag, EpisodeState, PolicyWeights, Reward, RobotState, TrainingStatus
+from moto_msgs.msg import (
+    Action,
+    CameraHealth,
+    EpisodeBag,
+    EpisodeState,
+    PolicyWeights,
+    Reward,
+    RobotState,
+    TrainingStatus,
+)
 from moto_msgs.srv import StartEpisode
 from moto_ros.data.layout import StepLayout
 from moto_ros.data.replay import ReplayStore
@@ -32,6 +42,7 @@ from moto_ros.ros import life, names, qos
 from moto_ros.ros.convert import to_bytes, to_nanoseconds
 from moto_ros.ros.diagnostics import Report
 from moto_ros.ros.node import MotoNode
+from moto_ros.ros.offered import OfferedQos
 from moto_ros.ros.ready import Ready
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.session import Session
@@ -86,9 +97,11 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
 
     def _listen_to_steps(self) -> None:
         kind = CompressedImage if self.settings.compressed else Image
+        images = OfferedQos(self)
         for camera in self.settings.cameras:
             topic = names.camera_image(camera, self.settings.compressed)
-            self.listen(kind, topic, partial(self._live.add, f"camera/{camera}"), qos.every())
+            images.listen(kind, topic, partial(self._live.add, f"camera/{camera}"))
+            self.listen(CameraHealth, names.camera_health(camera), partial(self._live.add, "health"), qos.latched())
         self.listen(RobotState, names.ROBOT_STATE, partial(self._live.add, "state"), qos.every())
         self.listen(Action, names.ACTION, partial(self._live.add, "action"), qos.event())
         self.listen(Reward, names.REWARD, partial(self._live.add, "reward"), qos.event())
@@ -100,7 +113,8 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         outcome, purpose = Outcome(message.outcome), Purpose(message.purpose)
         facts = Facts(message.episode, purpose, phase, message.step, start, outcome, message.reason)
         self._link.heard_state(facts)
-        self._live.add("episode", message)
+        if purpose is not Purpose.RESET:
+            self._live.add("episode", message)
 
     def _heard_bag(self, message: EpisodeBag) -> None:
         self._link.heard_bag(message.episode, ClosedBag(message.uri, message.complete, message.message))
@@ -117,7 +131,8 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
     def send_weights(self, version: int, data: bytes, sha256: str) -> None:
         """Publish weights."""
         message = PolicyWeights(version=version, agent=self.settings.agent_name, sha256=sha256, data=to_bytes(data))
-        message.digest = self._session.digest if self._session is not None else ""
+        if self._session is not None:
+            message.digest, message.uncertainty_quantiles = self._session.digest, self._session.quantiles
         message.header.stamp = self.get_clock().now().to_msg()
         self.mailbox.post(partial(self._weights.publish, message))
 
@@ -156,6 +171,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
     # The learning thread.
 
     def _learn(self) -> None:
+        stand_back(self.settings.nice)
         try:
             with self._run.locked():
                 done = self._train()
@@ -171,6 +187,8 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         session = self._session = self._open()
         try:
             self._take_in_demonstrations(session, self._store)
+            if session.conductor.position.offline_done and not session.quantiles:
+                session.measure_uncertainty()
             self._work = FineTuning(
                 session,
                 self._link,
@@ -247,9 +265,21 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         super().destroy_node()
 
 
+def stand_back(nice: int) -> None:
+    """Give the calling thread, and those it starts, at most this share of a busy processor (a nice value)."""
+    thread = threading.get_native_id()
+    os.setpriority(os.PRIO_PROCESS, thread, max(nice, os.getpriority(os.PRIO_PROCESS, thread)))
+
+
+def _make() -> TrainerNode:
+    node = TrainerNode()
+    stand_back(node.settings.nice)  # frames are decoded on this thread
+    return node
+
+
 def main() -> None:
     """Run the node's process."""
-    sys.exit(life.run(TrainerNode))
+    sys.exit(life.run(_make))
 
 
 if __name__ == "__main__":

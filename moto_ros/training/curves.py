@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from moto_ros.training.conduct_curves import draw_quantiles
 from moto_ros.training.history import History, Series, column, rate_of
 from moto_ros.training.metrics import Row
 from moto_ros.training.statistics import moving_average
@@ -214,6 +215,7 @@ def uncertainty(history: History) -> Figure:
     if acting:
         x, values = column(acting, "updates"), column(acting, "uncertainty")
         axis.plot(x, values, "o", color=INK, markersize=3.5, alpha=0.6, label="acting: mean of an episode")
+    draw_quantiles(axis, history)
     axis.set(xlabel=UPDATES, ylabel="uncertainty u (latent units)")
     axis.set_ylim(bottom=0)
     axis.margins(y=0.15)

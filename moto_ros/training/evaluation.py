@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from moto_ros.agents.interface import Agent, Batch
 from moto_ros.data.episode import Episode
+from moto_ros.data.records import GUARDS
 from moto_ros.training.conductor import EpisodeResult
 from moto_ros.training.statistics import Interval, wilson
 
@@ -46,6 +48,19 @@ class Player:
 def result_of(episode: Episode, id: int) -> EpisodeResult:
     """Return how an episode went; success is reaching it at any step, as Meta-World counts it."""
     return EpisodeResult(id, episode.succeeded, float(episode.reward.sum()), len(episode))
+
+
+def conduct_of(episode: Episode) -> dict[str, float]:
+    """Return who decided an episode's steps and what came in between: figures for its row of metrics."""
+    counts = {f"guard_{name}": int((episode.guard == number).sum()) for number, name in enumerate(GUARDS) if number}
+    incidents = {name: float(episode.info.get(name, 0)) for name in ("faults", "camera_gaps")}
+    return {"human_share": episode.human_share} | counts | incidents
+
+
+def finite_mean(values: Sequence[float]) -> float | None:
+    """Return the mean of the values that are numbers, None where none is."""
+    known = [value for value in values if math.isfinite(value)]
+    return sum(known) / len(known) if known else None
 
 
 def chunk_of(episode: Episode, length: int) -> dict[str, np.ndarray]:

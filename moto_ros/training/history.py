@@ -85,6 +85,11 @@ class History:
         return next((row for row in reversed(self.evaluations) if row["after"] > 0), None)
 
     @cached_property
+    def quantiles(self) -> list[float]:
+        """Return 0, 1, ... 100 % of the uncertainty on recorded data, as last measured; empty where it was not."""
+        return next((list(row["values"]) for row in reversed(self.of("quantiles"))), [])
+
+    @cached_property
     def boundary(self) -> int:
         """Return the gradient updates of the offline phase (so far)."""
         return max((row["updates"] for row in self.of("update", round="offline")), default=0)

@@ -12,6 +12,7 @@ from moto_ros.config import read_parameters
 from moto_ros.errors import MotoError
 from moto_ros.training import curves, pictures
 from moto_ros.training.artifacts import CONTEXT, read_arrays
+from moto_ros.training.conduct_page import conduct_section
 from moto_ros.training.gaps import not_run
 from moto_ros.training.history import History, column, rate_of
 from moto_ros.training.page import Picture, Section, Table, Tile, duration, interval_text, picture
@@ -23,6 +24,7 @@ def single_page(history: History) -> dict[str, Any]:
     makers: tuple[Callable[[History], Section], ...] = (
         success_section,
         learning_section,
+        conduct_section,
         picture_section,
         data_section,
         gap_section,
@@ -116,7 +118,8 @@ def learning_section(history: History) -> Section:
     averaged = f"Averages over the updates of a row ({rows} rows); the grey band is the offline phase."
     section.pictures.append(picture(curves.losses(history), plots / "losses.png", "Losses", averaged))
     if any("uncertainty" in name for _, name in history.scalars()):
-        caption = "Disagreement of the ensemble, in imagination, on recorded actions, and at the actions really taken."
+        caption = "Disagreement of the ensemble, in imagination, on recorded actions, and at the actions really taken; "
+        caption += "dotted, how it is distributed on recorded data after the offline phase."
         section.pictures.append(picture(curves.uncertainty(history), plots / "uncertainty.png", "Uncertainty", caption))
     if any(not name.endswith("loss") and "uncertainty" not in name for _, name in history.scalars()):
         figure = curves.diagnostics(history)

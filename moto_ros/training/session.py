@@ -19,7 +19,8 @@ from moto_ros.data.episode import Episode
 from moto_ros.training.artifacts import save_prediction, save_rollout
 from moto_ros.training.checkpoint import Checkpoint, CheckpointFolder, Identity, restore_global_rng
 from moto_ros.training.conductor import Conductor, EpisodeResult, Evaluation, Offline, RunEpisode, Update
-from moto_ros.training.evaluation import result_of, summary
+from moto_ros.training.doubt import offline_quantiles
+from moto_ros.training.evaluation import conduct_of, finite_mean, result_of, summary
 from moto_ros.training.learner import Learner, Progress, Store, never
 from moto_ros.training.metrics import Metrics
 from moto_ros.training.run_folder import RunFolder
@@ -32,6 +33,10 @@ class RunStore(Store, Protocol):
 
     def add(self, episode: Episode, bag: Path | None, origin: str) -> Any:
         """Take in an episode; `origin` is "offline" or "online"."""
+        ...
+
+    def episodes(self) -> list[Episode]:
+        """Return every episode in order."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -59,6 +64,8 @@ class Session:
         self.checkpoints = CheckpointFolder(
             run.checkpoints, Identity(agent.name, self.digest), keep=settings.keep_checkpoints
         )
+        self.quantiles: list[float] = []
+        """0, 1, ... 100 % of the uncertainty on recorded data; empty until measured."""
         self.resumed_from: Checkpoint | None = None
         self._saved_at = time.monotonic()
 
@@ -99,6 +106,7 @@ class Session:
         self.learner.load_state(found.state["learner"])
         self.conductor.load_state(found.state["conductor"])
         self.metrics.load_state(found.state["metrics"])
+        self.quantiles = list(found.state.get("uncertainty_quantiles", ()))
         restore_global_rng(found.rng)
         self.resumed_from = found
         for reason in found.refused:
@@ -128,16 +136,25 @@ class Session:
     def _learned(self, action: Offline | Update) -> None:
         if isinstance(action, Offline):
             self.conductor.offline_ended()
+            self.measure_uncertainty()
             self.save()
             return
         self.conductor.update_ended()
         if (action.round + 1) % self.settings.checkpoint_rounds == 0:
             self.save()
 
+    def measure_uncertainty(self) -> None:
+        """Measure how unsure the model is on recorded data: what its uncertainty while acting is ranked by."""
+        steps, episodes = self.settings.quantile_steps, self.store.episodes() if self.settings.quantile_steps else []
+        self.quantiles = offline_quantiles(self.agent, episodes, steps, self.device, self.settings.seed)
+        if self.quantiles:
+            self.metrics.row("quantiles", values=self.quantiles)
+
     def add_demonstration(self, episode: Episode, bag: Path | None) -> None:
         """Take in a recorded episode before the offline phase."""
         self.store.add(episode, bag, "offline")
-        self._episode_row("demonstration", result_of(episode, int(episode.info.get("id", -1))), {})
+        result = result_of(episode, int(episode.info.get("id", -1)))
+        self._episode_row("demonstration", result, conduct_of(episode))
 
     def take(
         self,
@@ -145,11 +162,13 @@ class Session:
         episode: Episode,
         bag: Path | None,
         uncertainty: Sequence[float] = (),
+        ranks: Sequence[float] = (),
         **facts: float,
     ) -> EpisodeResult:
         """Take in an episode that the conductor asked for: learn from it later, or count it in its evaluation.
 
-        `uncertainty` is the policy's at each step; `facts` are more figures for its row of metrics (policy_version...).
+        `uncertainty` is the policy's at each step, `ranks` its place among the values on recorded data, 0 to 1;
+        `facts` are more figures for its row of metrics (policy_version...).
         """
         result = result_of(episode, started.id)
         if started.purpose == "training":
@@ -157,8 +176,9 @@ class Session:
             self.metrics.clock.episode += 1
             self.metrics.clock.env_steps += result.steps
         self.conductor.episode_ended(result)
-        mean = {"uncertainty": sum(uncertainty) / len(uncertainty)} if len(uncertainty) else {}
-        self._episode_row(started.purpose, result, mean | facts)
+        doubt = {"uncertainty": finite_mean(uncertainty), "uncertainty_rank": finite_mean(ranks)}
+        known = {name: mean for name, mean in doubt.items() if mean is not None}
+        self._episode_row(started.purpose, result, known | facts | conduct_of(episode))
         if started.purpose == "evaluation":
             self._evaluated(episode, uncertainty)
         return result
@@ -195,6 +215,7 @@ class Session:
             "conductor": self.conductor.state(),
             "metrics": self.metrics.state(),
             "replay": self.store.state(),
+            "uncertainty_quantiles": self.quantiles,
         }
         path = self.checkpoints.save(self.agent.state_dict(), state)
         self._saved_at = time.monotonic()

@@ -24,6 +24,7 @@ OPERATIONAL = frozenset(
         "device",
         "log_every",
         "max_lost_episodes",
+        "quantile_steps",
     }
 )
 """Settings that a resumed run may change: they say how it runs and how long, not what it is."""
@@ -52,6 +53,9 @@ class TrainerSettings:
     keep_checkpoints: int = parameter(3, "newest checkpoints kept", low=1)
     threads: int = parameter(0, "CPU threads of the learner; 0 takes every core", low=0, high=1024)
     device: str = parameter("auto", "where the learner runs", choices=("auto", "cpu", "cuda"))
+    quantile_steps: int = parameter(
+        2000, "recorded steps that the uncertainty is measured on after the offline phase; 0: none", low=0
+    )
     log_every: int = parameter(50, "updates averaged into one row of metrics", unit="updates", low=1)
 
 

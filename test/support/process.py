@@ -35,6 +35,11 @@ class NodeProcess:
             )
 
     @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         """Whether the process has not ended; its output is shown when it has."""
         return self._process.poll() is None
