@@ -33,12 +33,16 @@ class FrankaArm:
         self._session: Session | None = None
         self._gripper: FrankaGripper | None = None
         self._sequence = 0
-        self.joint_names = tuple(f"joint{number}" for number in range(1, 8))
+        self.joint_names = tuple(f"{settings.joint_prefix}{number}" for number in range(1, 8))
 
     def connect(self) -> None:
         """Open the connections to arm and hand. Raises ArmFault, saying what to check."""
-        self._open(self._settings.connect_timeout)
-        self._open_gripper(self._settings.connect_timeout)
+        try:
+            self._open(self._settings.connect_timeout)
+            self._open_gripper(self._settings.connect_timeout)
+        except ArmFault:
+            self.close()  # the arm serves one connection
+            raise
 
     @property
     def gripper(self) -> FrankaGripper | None:

@@ -22,6 +22,9 @@ SERVES = "a simulated Franka arm serves on"
 HOME = (0.0, -0.7854, 0.0, -2.3562, 0.0, 1.5708, 0.7854)
 """Joint positions that the arm starts in, rad."""
 
+DAMPING = (450.0, 450.0, 350.0, 350.0, 60.0, 60.0, 60.0)
+"""N m s/rad of the arm's inner controller; with franky-sim's own 200 the light wrist joints chatter for ever."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until the input ends, SIGINT or SIGTERM; return 1 where the address is taken."""
@@ -31,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.disable(logging.CRITICAL)  # the simulator's own loggers tell of every command
     with MujocoSimulator(enable_visualization=False) as simulator:
-        robot = simulator.add_robot(initial_q=HOME)
+        robot = simulator.add_robot(initial_q=HOME, kv=DAMPING)
         if options.without_hand:
             robot._BaseRobot__has_gripper = False
         return _serve(Simulation(simulator, options.address), options.address)
