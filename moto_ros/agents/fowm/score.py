@@ -115,7 +115,8 @@ def elite_scores(bound: Tensor, imagined: Imagined, ending: Ending, doubts: Doub
     count = bound.shape[-1]
     block = max(elites, -(-count // BLOCK_SHARE))
     for begin in range(0, count, block):
-        chosen = order[:, begin : begin + block]
+        # The last block overlaps the one before: all have one shape, so that a compiler works once.
+        chosen = order[:, min(begin, count - block) :][:, :block]
         score = bound.gather(-1, chosen) - doubts(*picked(imagined, ending, chosen))
         scores.scatter_(-1, chosen, score)
         if begin + block >= count or _settled(scores, bound, order[:, begin + block], elites):
