@@ -161,6 +161,9 @@ BACKENDS = {
 }
 """Nodes that stand for robot, cameras and task."""
 
+MEANING = ("action_axes", "translation_step", "rotation_step")
+"""What the arm's file says of an action, and a person's commands have to be translated by."""
+
 SYSTEMS = {
     "record": ("script", "recorder", "episode"),
     "pretrain": ("trainer",),
@@ -269,6 +272,9 @@ def resolve(name: str, given: Mapping[str, str]) -> System:
     _refuse_contradictions(name, arguments)
     nodes = nodes_of(name, arguments)
     layers, common = _layers(arguments, nodes), shared(arguments, run, nodes)
+    if "franka" in nodes:
+        arm = layers.of("franka", "franka", common)
+        common |= {name: arm[name] for name in MEANING if name in arm}
     processes = tuple(
         Process(
             node,
