@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 class Gate:
@@ -50,7 +50,7 @@ class Gate:
         """Take commands again, from the next episode on."""
         self.stopped = ""
 
-    def admit(self, episode: int, step: int, values: Sequence[float]) -> np.ndarray | None:
+    def admit(self, episode: int, step: int, values: ArrayLike) -> np.ndarray | None:
         """Return the command as float32 (A,) in [-1, 1], or None when it must not move the robot."""
         why = self._wrong_time(episode, step)
         if why:

@@ -1,4 +1,4 @@
-"""The way home: hand open, up to a safe height, home with a random spread, the scene brought back on the way. No ROS."""
+"""The way home: hand open, up to a safe height, home with a random spread; on the way the scene. No ROS."""
 
 from __future__ import annotations
 

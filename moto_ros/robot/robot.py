@@ -1,0 +1,234 @@
+"""One arm, whole: its guard, and a thread for all that has to wait (connecting, resets, recovery). No ROS."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from moto_ros.errors import MotoError
+from moto_ros.robot.envelope import Box
+from moto_ros.robot.faults import Supervisor
+from moto_ros.robot.guard import Command, Guard, Ladder, Seen
+from moto_ros.robot.interface import Arm, ArmFault, ArmState
+from moto_ros.robot.kinematics import Kinematics
+from moto_ros.robot.limits import RobotSettings
+from moto_ros.robot.mover import Mover
+from moto_ros.robot.patience import Interrupted, Patience
+from moto_ros.robot.reset import Resetter, SceneSettings
+
+RETRY = 0.5
+"""Seconds between two attempts to connect."""
+
+CLOSING = "the robot's node ends"
+
+CONTENT = (ArmFault, Interrupted)
+"""What a job of the arm may end by; its text is for a person."""
+
+
+@dataclass
+class Job:
+    """A reset that somebody waits for."""
+
+    episode: int
+    seed: int
+    cancelled: str = ""
+
+
+class Robot:
+    """Answers of jobs are sentences: empty when done, else why not and what to do."""
+
+    def __init__(
+        self,
+        settings: RobotSettings,
+        scene: SceneSettings,
+        arm: Arm,
+        tell: Callable[[str], None],
+        on_crash: Callable[[Exception], None],
+    ) -> None:
+        """Take an arm; `connect` begins. `tell` and `on_crash` are called from other threads."""
+        self._settings, self._arm, self._tell, self._on_crash = settings, arm, tell, on_crash
+        self._patience = Patience(self._interrupted)
+        mover = Mover(settings, arm, self._patience)
+        self._resetter = Resetter(settings, scene, arm, mover, self._patience)
+        self._supervisor = Supervisor(settings, arm, mover, Patience(self._stopped), tell)
+        self._jobs = ThreadPoolExecutor(1, "robot")
+        self._guard: Guard | None = None
+        self._job: Job | None = None
+        self._closing = False
+
+    # Connecting.
+
+    def connect(self) -> Future[None]:
+        """Begin to connect; the future raises MotoError where that cannot be done in time."""
+        return self._jobs.submit(self._connect)
+
+    def _connect(self) -> None:
+        self._open(time.monotonic() + self._settings.connect_timeout)
+        state = self._first()
+        self._check_home(state)
+        self._guard = Guard(Ladder(self._settings, self._arm, state, self._fault), self._on_crash)
+        gripper = self._arm.gripper
+        if gripper is not None and self._settings.gripper.homing:
+            gripper.home()
+
+    def _open(self, end: float) -> None:
+        while True:
+            try:
+                self._arm.connect()
+                return
+            except ArmFault as fault:
+                if self._closing or time.monotonic() + RETRY > end:
+                    raise MotoError(f"{fault} (tried for {self._settings.connect_timeout:g} s)") from fault
+                time.sleep(RETRY)
+
+    def _first(self) -> ArmState:
+        state = self._arm.measured()
+        if state is None:
+            raise MotoError(f"robot at {self._settings.host}: no measurement arrived; check its cable and start again")
+        return state
+
+    def _check_home(self, state: ArmState) -> None:
+        settings = self._settings
+        home = Kinematics(state).pose(settings.home).position
+        if Box.of(settings.box_low, settings.box_high).outside(home) > 0.0:
+            raise MotoError(
+                f"robot at {settings.host}: parameter 'home' brings the end effector to {home.round(3).tolist()} m, "
+                f"expected a place inside the box {list(settings.box_low)}..{list(settings.box_high)}; mend one of them"
+            )
+
+    @property
+    def connected(self) -> bool:
+        """Whether the arm is connected and guarded."""
+        return self._guard is not None
+
+    @property
+    def guard(self) -> Guard:
+        """Return the guard; only once connected."""
+        if self._guard is None:
+            raise MotoError(f"robot at {self._settings.host}: not connected yet; ask again")
+        return self._guard
+
+    @property
+    def seen(self) -> Seen | None:
+        """Return how the robot is, None before it is connected."""
+        return self._guard.seen if self._guard is not None else None
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Return the names of the joints."""
+        return self._arm.joint_names
+
+    # Commands.
+
+    def submit(self, command: Command) -> None:
+        """Leave the newest action with the guard."""
+        if self._guard is not None:
+            self._guard.submit(command)
+
+    def stop(self, reason: str) -> None:
+        """Stop now, whatever is under way; latched until `recover`."""
+        if self._guard is not None:
+            self._guard.stop(reason)
+        else:
+            self._arm.stop()
+
+    def ready(self) -> None:
+        """Take the operator's word that the scene is prepared."""
+        self._resetter.ready()
+
+    def reset(self, job: Job) -> Future[str]:
+        """Begin to bring arm and scene to a start state; the episode's actions count from then on."""
+        return self._jobs.submit(self._reset, job)
+
+    def cancel(self, job: Job, why: str) -> None:
+        """End a reset that nobody waits for any more."""
+        job.cancelled = why
+        if self._job is job:
+            self._arm.stop()
+
+    def recover(self) -> Future[str]:
+        """Begin to clear stop and fault, because a person says that it can move."""
+        return self._jobs.submit(self._recover)
+
+    def close(self) -> None:
+        """Stop the arm, end all threads, let go of the connection."""
+        self._closing = True
+        if self._guard is not None:
+            self._guard.close()
+        self._arm.stop()
+        self._jobs.shutdown(wait=True, cancel_futures=True)
+        self._arm.close()
+
+    def figures(self) -> dict[str, object]:
+        """Return what was executed, what was not and why, and recoveries."""
+        own = {"recoveries": self._supervisor.recoveries, "recoveries_per_hour": self._supervisor.hourly()}
+        return own | (self._guard.figures() if self._guard is not None else {})
+
+    @property
+    def waits(self) -> str:
+        """Return what the robot waits for, empty when for nothing."""
+        if self._guard is None:
+            return f"connects with {self._settings.host}"
+        return "waits for operator/ready: prepare the scene and say it" if self._resetter.waits else ""
+
+    # Jobs, on their own thread.
+
+    def _stopped(self) -> str:
+        return CLOSING if self._closing else self.guard.stopped
+
+    def _interrupted(self) -> str:
+        cancelled = self._job.cancelled if self._job is not None else ""
+        return cancelled or (CLOSING if self._closing else self.guard.trouble)
+
+    def _reset(self, job: Job) -> str:
+        why = job.cancelled or self.guard.lend()
+        if why:
+            return why
+        self._job = job
+        try:
+            self._resetter.run(job.seed)
+            self._patience.check()
+        except CONTENT as ended:
+            return str(ended)
+        finally:
+            self._job = None
+            self.guard.give_back()
+        self.guard.begin(job.episode)
+        return ""
+
+    def _recover(self) -> str:
+        try:
+            self._arm.recover()
+            self._arm.state()
+        except ArmFault as fault:
+            return str(fault)
+        self.guard.recovered()
+        return ""
+
+    def _fault(self, fault: ArmFault) -> None:
+        """Called by the guard's thread: have the fault seen to."""
+        self._tell(f"fault ({fault.kind.value}): {fault}")
+        if not self._closing:
+            self._jobs.submit(self._handle, fault).add_done_callback(partial(_raise_on, self._on_crash))
+
+    def _handle(self, fault: ArmFault) -> None:
+        if self.guard.fault is not fault or self.guard.stopped:
+            return  # a person was quicker
+        try:
+            unsolved = self._supervisor.handle(fault)
+        except Interrupted:
+            return
+        if unsolved:
+            self._tell(unsolved)
+            self.guard.stop(unsolved)
+        else:
+            self.guard.recovered()
+
+
+def _raise_on(on_crash: Callable[[Exception], None], done: Future[None]) -> None:
+    error = None if done.cancelled() else done.exception()
+    if isinstance(error, Exception):
+        on_crash(error)
