@@ -40,7 +40,7 @@ class Campaign:
     def run(self, engine: Engine, *, seconds: float = 0.0) -> Outcome:
         """Run every unfinished cell; with `seconds` > 0 stop after that long, to go on another time."""
         waiting = self.unfinished()
-        jobs = [self._job(cell) for cell in waiting]
+        jobs = [self.job(cell) for cell in waiting]
         outcome = Outcome([cell.id for cell in self.cells.values() if cell not in waiting])
         end = time.monotonic() + seconds if seconds else float("inf")
         with _bars() as bars:
@@ -53,7 +53,8 @@ class Campaign:
         outcome.stopped += [cell.id for cell in waiting if cell.id not in known]
         return outcome
 
-    def _job(self, cell: Cell) -> Job:
+    def job(self, cell: Cell) -> Job:
+        """Describe a cell to its process, and return that."""
         description = self.place.describe(cell)
         arguments = (str(description.resolve()), str(self.place.path.resolve()))
         return Job(cell.id, arguments, int(cell.trainer_values["threads"]), self.place.log(cell))

@@ -47,7 +47,7 @@ def task_curves(results: Results) -> Figure:
     for axis, task in zip(axes, results.tasks, strict=False):
         _draw_curves(axis, results, task)
         axis.set_title(f"{task}, {len([run for run in results.runs if run.task == task])} runs", fontsize=9)
-        axis.xaxis.label.set_size(8)
+        axis.xaxis.label.set_fontsize(8)
     for axis in axes[len(results.tasks) :]:
         axis.set_visible(False)
     _legend(figure, results)
@@ -74,6 +74,7 @@ def _draw_curves(axis: Axes, results: Results, task: str) -> None:
         if found:
             _draw_band(axis, stages, found, color_of(results, row))
     axis.set(xlabel=EPISODES, ylabel=SUCCESS, ylim=(-4, 104), yticks=range(0, 101, 25))
+    axis.locator_params(axis="x", integer=True)
 
 
 def _draw_boundary(axis: Axes, most: int) -> None:
@@ -211,6 +212,7 @@ def model_error(results: Results) -> Figure:
     axis.set(
         xlabel="steps predicted without seeing (dashed: after the offline phase)", ylabel="squared error of a pixel"
     )
+    axis.margins(y=0.15)
     axis.set_ylim(bottom=0)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure

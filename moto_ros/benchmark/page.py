@@ -55,8 +55,8 @@ def reading(rows: Sequence[Row]) -> str:
     counts = sorted({row["n"] for row in rows})
     return (
         f"Every evaluation is {' or '.join(map(str, counts))} episodes with the policy's mode, and as many with "
-        "sampled actions from the same start states. The newest evaluation counts, not the best. n is the number of runs: "
-        "tasks times seeds. Nothing is smoothed."
+        "sampled actions from the same start states. The newest evaluation counts, not the best. n is the number of "
+        "runs: tasks times seeds. Nothing is smoothed."
     )
 
 

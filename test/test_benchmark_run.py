@@ -1,0 +1,133 @@
+"""Whole runs of a benchmark on a simulated world: resumed after a kill, never repeated, honest about failures."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moto_ros.benchmark.campaign import Campaign
+from moto_ros.benchmark.engine import LocalEngine, make_engine, slots, start
+from moto_ros.benchmark.place import Place
+from moto_ros.benchmark.progress import read_stand
+from moto_ros.benchmark.suite import cells, read_suite
+from moto_ros.cli.main import main
+from moto_ros.errors import MotoError
+from moto_ros.training.metrics import read_metrics
+
+pytestmark = [pytest.mark.sim, pytest.mark.slow]
+
+ONE_ROW = ["--rows", "moto"]
+TIMES = ("wall_s", "commit", "versions", "machine")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a suite that ran without interruption."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert main(["benchmark", "ci", "--output", str(folder), *ONE_ROW]) == 0
+    return folder
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of a suite without what differs between two equal runs."""
+    lines = (folder / "results.jsonl").read_text().splitlines()
+    return [{name: value for name, value in json.loads(line).items() if name not in TIMES} for line in lines]
+
+
+def test_one_command_gives_rows_page_and_bags_of_demonstrations(whole: Path) -> None:
+    """Breaks the evidence: an evaluation without mode or sample, or data that nobody can look at."""
+    rows = results(whole)
+    assert [row["after"] for row in rows] == [0, 1, 2]
+    assert all(row["n"] == row["sampled"]["n"] == len(row["predicted"]) == 2 for row in rows)
+    assert [len(row["online"]["success"]) for row in rows] == [0, 1, 1]
+    assert rows[-1]["env_steps"] == 30
+    assert rows[-1]["updates"] == 10 + 2 * 4
+    assert (whole / "report.html").stat().st_size > 10_000
+    assert len(list(whole.glob("data/*/episode_*/metadata.yaml"))) == 2
+
+
+def test_a_finished_run_is_never_run_again(whole: Path) -> None:
+    """Breaks patience: adding one seed would repeat all others."""
+    metrics = next(whole.glob("cells/*/metrics.jsonl"))
+    before = metrics.stat().st_mtime_ns
+    assert main(["benchmark", "ci", "--output", str(whole), *ONE_ROW]) == 0
+    assert metrics.stat().st_mtime_ns == before
+
+
+def test_a_killed_run_goes_on_and_gives_the_same_results(whole: Path, tmp_path: Path) -> None:
+    """Breaks long runs: a power cut would cost the run, or change its numbers."""
+    campaign = Campaign([cells(read_suite("ci"))[0]], Place(tmp_path))
+    cell = next(iter(campaign.cells.values()))
+    job = campaign.job(cell)
+    process = start(job)
+    wait_for_updates(process, campaign.place.progress(cell), 10)
+    process.kill()
+    process.wait()
+    assert not campaign.place.is_finished(cell)
+    outcome = campaign.run(LocalEngine(1))
+    assert outcome.finished == [cell.id], campaign.problem(outcome)
+    assert results(tmp_path) == results(whole)
+    rows = read_metrics(campaign.place.run(cell) / "metrics.jsonl")
+    assert sum(row["kind"] == "evaluation" for row in rows) == 3
+
+
+def wait_for_updates(process: subprocess.Popen[bytes], progress: Path, updates: int) -> None:
+    """Wait until a run has done so many updates."""
+    end = time.monotonic() + 120
+    while read_stand(progress).done < updates:
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < end, "the run never said how far it is"
+        time.sleep(0.05)
+
+
+def test_a_run_that_fails_is_named_with_its_reason_and_the_others_are_kept(
+    whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks a night of computing: one bad run would take the others with it, or fail without a word."""
+    arguments = ["benchmark", "ci", "--output", str(whole), "--rows", "moto", "moto no uncertainty"]
+    broken = whole / "cells" / "drawer_open--moto_no_uncertainty--d2--s0" / "metrics.jsonl"
+    broken.mkdir(parents=True)
+    assert main(arguments) == 1
+    assert "1 runs failed: drawer_open--moto_no_uncertainty--d2--s0 (" in capsys.readouterr().err
+    assert len(results(whole)) == 3
+
+
+def test_as_many_runs_as_fit_but_at_least_one() -> None:
+    """Breaks the machine: more runs than memory; or nothing would ever start."""
+    assert slots(threads=10_000, memory=0.1) == 1
+    assert slots(threads=1, memory=1e6) == 1
+
+
+def test_an_engine_that_is_not_installed_is_said() -> None:
+    """Breaks a cluster's first try: an import error in place of what to install."""
+    if importlib.util.find_spec("ray") is not None:
+        pytest.skip("Ray is installed")
+    with pytest.raises(MotoError, match="Ray is not installed"):
+        make_engine("ray", jobs=0, threads=1, memory=1.0)
+
+
+def test_stopping_leaves_no_process_behind(tmp_path: Path) -> None:
+    """Breaks the machine: runs would go on in secret after Ctrl-C."""
+    campaign = Campaign([cells(read_suite("ci"))[0]], Place(tmp_path))
+    outcome = campaign.run(LocalEngine(1), seconds=3.0)
+    assert outcome.stopped == list(campaign.cells)
+    assert not running_with(str(tmp_path))
+
+
+def running_with(text: str) -> list[str]:
+    """Return the command lines of processes that name `text`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if text in words and "moto_sim.benchmark.cell" in words:
+            found.append(words)
+    return found
