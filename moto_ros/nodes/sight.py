@@ -11,7 +11,7 @@ class Sight:
     def __init__(self, cameras: Sequence[str], timeout: float, now: float) -> None:
         """Give each camera `timeout` seconds from now to say that it is well."""
         self._timeout = timeout
-        self._said = {camera: (now, "") for camera in cameras}
+        self._said = dict.fromkeys(cameras, (now, ""))
 
     def heard(self, now: float, camera: str, trouble: str) -> None:
         """Take what a camera says: nothing when it is well, else a sentence."""
