@@ -88,13 +88,15 @@ class Run:
         index = json.loads((newest / "state.json").read_text())["replay"]["episodes"]
         return {Path(row["bag"]).name: row["key"] for row in index}
 
-    def from_bag(self, bag: str) -> str:
-        """Return the content key of an episode as its bag gives it."""
+    def from_bag(self, bag: str, folder: Path | None = None) -> str:
+        """Return the content key of an episode as its bag gives it; of another run if `folder` names that."""
         given = read_parameters(self.folder / "config" / "finetune" / "trainer.yaml", "trainer")
         layout = StepLayout(
             cameras=tuple(given["cameras"]), proprio=tuple(given["proprio"]), action_size=given["action_size"]
         )
-        return content_key(rows_of(read_episodes(next(self.folder.glob(f"bags/*/{bag}")), layout).episodes[0]))
+        return content_key(
+            rows_of(read_episodes(next((folder or self.folder).glob(f"bags/*/{bag}")), layout).episodes[0])
+        )
 
     def stop(self) -> None:
         """Kill what is left."""
@@ -165,3 +167,13 @@ def test_the_checkpoint_is_evaluated_without_a_trainer(run: Run) -> None:
     run.up("evaluate", "--episodes", "2")
     assert run.log("evaluate").count("evaluation episode") == 2
     assert len(list((run.folder / "bags" / "evaluation").iterdir())) >= 2
+
+
+def test_an_operator_who_does_nothing_changes_nothing_to_the_bit(run: Run) -> None:
+    """Else a person's mere presence would make another experiment of it."""
+    watched = Run(run.folder.parent / "watched")
+    try:
+        watched.up("evaluate", "--episodes", "1", "--operator", "on", "--checkpoint", str(run.folder))
+    finally:
+        watched.stop()
+    assert run.from_bag("episode_3000000", watched.folder) == run.from_bag("episode_3000000")
