@@ -10,6 +10,8 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from moto_ros.cli.checks.arm import check_arm
+from moto_ros.cli.checks.cameras import check_cameras
 from moto_ros.cli.checks.finding import Finding, Level
 from moto_ros.cli.checks.machine import check_machine
 from moto_ros.cli.checks.python import check_python
@@ -23,11 +25,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     parser.add_argument("--quick", action="store_true", help="do not render a frame, which takes some seconds")
+    parser.add_argument("--host", default="", help="address of an arm: look also at the arm and the way to it")
 
 
 def run(options: argparse.Namespace) -> int:
     """Print every finding; return 1 when something needed is missing."""
     findings = [*check_python(), *check_ros(), *check_machine(render=not options.quick)]
+    findings += [*check_arm(options.host), *check_cameras()]
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
