@@ -52,6 +52,9 @@ class SyntheticDevice:
         self.stereo.add_read_only_option(rs.option.depth_units, 0.001)
         self.depth_profile.register_extrinsics_to(self.colour_profile, _beside())
         self.device.create_matcher(rs.matchers.dlr_c)
+        for sensor in (self.colour, self.stereo):
+            # In mHz. As with hardware, without it the SDK does not know how near two stamps of one exposure must be.
+            sensor.set_metadata(rs.frame_metadata_value.actual_fps, round(1000 * setup.rate))
         self._add_options()
 
     def _stream(self, kind: Any, uid: int, size: int, form: Any) -> Any:
@@ -182,7 +185,7 @@ class SyntheticRealSense(RealSenseCamera):
     def _expose(self) -> None:
         number, due = 0, time.monotonic()
         while not self._stopping.wait(max(0.0, due - time.monotonic())):
-            due = max(due + 1.0 / self._rate, time.monotonic() - 1.0)
+            due = max(due + 1.0 / self._rate, time.monotonic())
             number += self._mode != "repeat"
             if self._device.plugged and self._mode != "pause" and not self._dropped():
                 self._send(number)
