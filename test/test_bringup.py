@@ -85,6 +85,78 @@ def test_what_was_resolved_is_written_so_that_each_node_can_read_it(tmp_path: Pa
         assert read_parameters(process.parameter_file, process.node).keys() == process.parameters.keys()
 
 
+def _nodes(system: str, **arguments: str) -> set[str]:
+    return {process.node for process in resolve(system, {"run": "somewhere", **arguments}).processes}
+
+
+def test_an_arm_brings_its_driver_cameras_rewards_and_a_person() -> None:
+    side = {"franka", "camera", "reward", "operator"}
+    assert _nodes("record", backend="franka") == side | {"recorder", "episode"}
+    assert _nodes("finetune", backend="franka") == side | {"policy", "recorder", "episode", "trainer"}
+    assert _nodes("evaluate", backend="franka_sim") == side | {"franka_server", "policy", "recorder", "episode"}
+    assert _nodes("pretrain", backend="franka") == {"trainer"}
+
+
+def test_on_an_arm_time_is_real_and_rewards_come_a_step_late() -> None:
+    policy = _parameters("finetune", "policy", backend="franka")
+    assert (policy["clock"], policy["reward_lag"], policy["arbitrated"]) == ("realtime", 1, True)
+    assert float(str(policy["pairing_tolerance"])) > 0
+    assert _parameters("finetune", "trainer", backend="franka")["overlap"] is True
+    assert _parameters("record", "operator", backend="franka")["proposals"] == "none"
+    assert _parameters("finetune", "operator", backend="franka")["proposals"] == "policy"
+
+
+def test_a_person_may_take_over_in_simulation_too() -> None:
+    assert "operator" not in _nodes("finetune")
+    assert "operator" in _nodes("finetune", operator="on")
+    assert _nodes("record", operator="on") == {"sim", "operator", "recorder", "episode"}
+    assert _parameters("evaluate", "policy", operator="on")["arbitrated"] is True
+    assert _parameters("evaluate", "policy")["arbitrated"] is False
+
+
+def test_a_persons_commands_mean_what_the_arms_file_says_of_actions() -> None:
+    """Breaks demonstrations: a person would move the hand faster or slower than the recorded actions say."""
+    given = {"backend": "franka", "parameters": "franka.translation_step:=0.01"}
+    assert _parameters("record", "operator", **given)["translation_step"] == 0.01
+
+
+def test_a_second_policy_brings_the_scene_back() -> None:
+    given = {"backend": "franka", "reset_checkpoint": "there"}
+    reset = _parameters("finetune", "reset_policy", **given)
+    assert (reset["checkpoint"], reset["reset_only"]) == ("there", True)
+    assert "checkpoint" not in _parameters("finetune", "policy", **given)
+    assert _parameters("finetune", "episode", **given)["scene_reset"] == "policy"
+    assert "reset_policy" not in _nodes("record", **given)
+
+
+def test_a_task_may_look_at_some_of_the_cameras_that_there_are() -> None:
+    assert _parameters("record", "recorder", backend="franka")["cameras"] == ("front",)
+    assert _parameters("record", "camera", backend="franka")["cameras"] == ("wrist", "front")
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"clock": "lockstep"}, "backend 'franka' is a robot, which does not wait; leave clock out"),
+        ({"operator": "off"}, "on backend 'franka' a person demonstrates; leave operator out"),
+        ({"task": "window_open"}, "task 'window_open' is a simulated world"),
+        ({"robot": "no_such"}, "robots 'no_such': no file"),
+        ({"parameters": "recorder.cameras:=[side]"}, r"'cameras' is \['side'\], expected some of \['wrist', 'front'\]"),
+        ({"parameters": "box_low:=[0.9,0.0,0.0]"}, "'box_low' is"),
+    ],
+)
+def test_what_does_not_fit_an_arm_is_said_before_anything_starts(given: dict[str, str], sentence: str) -> None:
+    with pytest.raises(MotoError, match=sentence):
+        resolve("record", {"backend": "franka", **given}).check()
+
+
+def test_a_driver_that_is_not_installed_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    system = resolve("record", {"backend": "franka"})
+    with pytest.raises(MotoError, match=r"franky is not installed; pip install 'moto_ros\[franka\]'"):
+        system.check()
+
+
 def test_policy_and_trainer_get_the_same_agent() -> None:
     policy, trainer = _parameters("finetune", "policy"), _parameters("finetune", "trainer")
     agent = {name: value for name, value in policy.items() if name.startswith("agent.")}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from moto_ros.bringup import BY_BACKEND, NODES, SYSTEMS, resolve
+from moto_ros.bringup import BACKENDS, BY_BACKEND, NODES, SYSTEMS, resolve
 from moto_ros.config import check, config_folder, read_parameters
 
 CONFIG = config_folder()
@@ -21,6 +21,9 @@ def shipped(kind: str) -> list[Path]:
 TASKS = [path.stem for path in shipped("tasks")]
 PRESETS = [tuple(path.stem.split("_", 1)) for path in shipped("agents")]
 """Agent and preset."""
+
+HARDWARE = [backend for backend in BACKENDS if backend != "sim"]
+ON_ARMS = [task for task in TASKS if "world" not in read_parameters(CONFIG / "tasks" / f"{task}.yaml", "sim")]
 
 
 def test_the_presets_and_the_default_task_are_shipped() -> None:
@@ -38,6 +41,22 @@ def test_every_system_resolves_with_every_task_and_preset(
     resolved = resolve(system, chosen | {"task": task, "run": str(tmp_path / "run")})
     assert resolved.processes
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("backend", "system", "task"), list(itertools.product(HARDWARE, SYSTEMS, ON_ARMS)))
+def test_every_system_starts_on_an_arm_with_the_shipped_files(backend: str, system: str, task: str) -> None:
+    """Breaks the day the arm is on the table: parameters that contradict one another, a driver that is missing."""
+    resolve(system, {"backend": backend, "task": task}).check()
+
+
+@pytest.mark.parametrize(("robot", "task"), list(itertools.product((p.stem for p in shipped("robots")), ON_ARMS)))
+def test_every_shipped_robot_fits_the_shipped_tasks(robot: str, task: str) -> None:
+    resolve("record", {"backend": "franka", "robot": robot, "task": task}).check()
+
+
+@pytest.mark.parametrize("cameras", [path.stem for path in shipped("cameras")])
+def test_every_shipped_camera_file_fits_the_default_task(cameras: str) -> None:
+    resolve("record", {"backend": "franka", "cameras": cameras}).check()
 
 
 def test_a_node_family_file_names_only_parameters_of_its_node() -> None:

@@ -21,8 +21,6 @@ from moto_ros.nodes.robot_message import robot_state
 from moto_ros.nodes.sight import Sight
 from moto_ros.robot.arms import make_arm
 from moto_ros.robot.guard import Command, Seen
-from moto_ros.robot.limits import check_robot
-from moto_ros.robot.reset import check_scene
 from moto_ros.robot.robot import Job, Robot
 from moto_ros.ros import life, names, qos
 from moto_ros.ros.convert import SECOND, to_nanoseconds, to_time
@@ -46,9 +44,6 @@ class FrankaNode(MotoNode[FrankaSettings]):
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         """Check the settings, create topics and services and begin to connect."""
         super().__init__("franka", FrankaSettings, given)
-        source = self.get_fully_qualified_name()
-        check_robot(self.settings, source)
-        check_scene(self.settings, self.settings, source)
         arm = make_arm(self.settings.arm, self.settings)
         self._robot = Robot(self.settings, self.settings, arm, self.tell, self._crashed)
         self._sight = Sight(self.settings.cameras, self.settings.health_timeout, time.monotonic())

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from moto_ros.config import parameter
 from moto_ros.nodes.settings import Peers
 from moto_ros.robot.arms import ARMS
-from moto_ros.robot.limits import RobotSettings
-from moto_ros.robot.reset import SceneSettings
+from moto_ros.robot.limits import RobotSettings, check_robot
+from moto_ros.robot.reset import SceneSettings, check_scene
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,3 +21,8 @@ class FrankaSettings(RobotSettings, SceneSettings, Peers):
     health_timeout: float = parameter(
         3.0, "a camera that says nothing of its health for this long counts as lost", unit="s", low=1.5
     )
+
+    def __post_init__(self) -> None:
+        """Refuse settings that contradict one another."""
+        check_robot(self, "robot")
+        check_scene(self, self, "robot")
