@@ -98,6 +98,11 @@ def copy_into(into: dict[str, Tensor], given: dict[str, Tensor], what: str) -> N
         tensor.copy_(given[name])
 
 
+def observation(batch: Batch, row: int) -> Batch:
+    """Return the observations (B, ...) of one row of a batch (B, L, ...)."""
+    return {name: batch[name][:, row] for name in ("image", "proprio") if name in batch}
+
+
 def to_numbers(terms: Mapping[str, Tensor]) -> Metrics:
     """Return scalars as numbers, with one transfer from the device."""
     values = torch.stack([term.detach().float() for term in terms.values()]).tolist()

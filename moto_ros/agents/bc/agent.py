@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from moto_ros.agents.augment import random_shift
-from moto_ros.agents.base import NetworkAgent, to_numbers
+from moto_ros.agents.base import NetworkAgent, observation, to_numbers
 from moto_ros.agents.blocks import HeadEnsemble, orthogonal
 from moto_ros.agents.encoder import Encoder, EncoderSettings
 from moto_ros.agents.interface import Batch, Budget, Data, Decision, Metrics, State
@@ -23,9 +23,7 @@ class BcSettings(EncoderSettings):
 
     hidden: int = parameter(512, "units of the policy's layers", low=1, high=4096)
     heads: int = parameter(5, "policies that are averaged; their spread is the uncertainty", low=2, high=32)
-    source: str = parameter(
-        "successful", "what to imitate; all, where there is no success yet", choices=("successful", "all")
-    )
+    source: str = parameter("successful", "episodes to imitate", choices=("successful", "all"))
     noise: float = parameter(0.05, "standard deviation of the exploring noise", low=0.0, high=1.0)
     rate: float = parameter(3e-4, "learning rate", low=0.0, high=1.0)
     clip: float = parameter(10.0, "global gradient norm above which gradients are scaled down", low=0.0)
@@ -50,7 +48,7 @@ class BcNetwork(nn.Module):
 
 
 class BcAgent(NetworkAgent):
-    """Imitates; needs no filter state, as each observation stands for itself."""
+    """Imitates successful episodes, or all while there are none; each observation stands for itself."""
 
     name: ClassVar[str] = "bc"
     phases: ClassVar[tuple[str, ...]] = ("policy",)
@@ -94,7 +92,7 @@ class BcAgent(NetworkAgent):
         source = self.settings.source if data.holds(self.settings.source) else "all"
         batch = self.to_device(data.windows(source, self.settings.batch, 2))
         self.network.encoder.learn(batch)
-        seen = {name: rows[:, 0] for name, rows in batch.items()}
+        seen = observation(batch, 0)
         if "image" in seen:
             seen["image"] = random_shift(seen["image"], self.drawing)
         loss = (self.network(seen) - batch["action"][:, 1]).square().mean()

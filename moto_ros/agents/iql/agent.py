@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from moto_ros.agents.augment import random_shift
-from moto_ros.agents.base import NetworkAgent, Terms, to_numbers
+from moto_ros.agents.base import NetworkAgent, Terms, observation, to_numbers
 from moto_ros.agents.in_sample import advantage_weight, cloning, expectile, td_target
 from moto_ros.agents.interface import Batch, Budget, Data, Decision, Metrics, State
 from moto_ros.agents.iql.config import IqlSettings
@@ -84,10 +84,9 @@ class IqlAgent(NetworkAgent):
 
     def _encoded(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the latents (B, D) acted from, with gradient, and those reached, without."""
-        seen = {name: batch[name] for name in ("image", "proprio") if name in batch}
-        latent = self.network.encoder({name: rows[:, 0] for name, rows in seen.items()})
+        latent = self.network.encoder(observation(batch, 0))
         with torch.no_grad():
-            return latent, self.network.encoder({name: rows[:, 1] for name, rows in seen.items()})
+            return latent, self.network.encoder(observation(batch, 1))
 
     def _value_loss(self, latent: Tensor, reached: Tensor, action: Tensor, batch: Batch) -> tuple[Tensor, Terms]:
         settings, network = self.settings, self.network
