@@ -14,7 +14,18 @@ pytest.importorskip("franky_sim")
 
 import franky
 from moto_sim.franka_protocol import ERRORS
-from support.franka import HOME, along_x, at_home, at_rest, fault_of, follow, franka_arm, in_control, robot_settings
+from support.franka import (
+    HOME,
+    along_x,
+    at_home,
+    at_rest,
+    fault_of,
+    follow,
+    franka_arm,
+    in_control,
+    pause,
+    robot_settings,
+)
 from support.franky_server import FrankyServer, franky_server
 
 from moto_ros.robot.franka_arm import FrankaArm
@@ -72,7 +83,7 @@ def test_a_target_along_x_moves_the_hand_along_x(arm: FrankaArm) -> None:
     """A wrong sign or frame would drive into the table."""
     begin = in_control(arm, Control.CARTESIAN)
     follow(arm, along_x(begin, 0.05), 0.5)
-    time.sleep(1.0)
+    pause(arm, 1.0)
     moved = arm.state().position - begin.position
     arm.stop()
     print(f"asked for 50 mm along x, moved {np.round(1e3 * moved, 1)} mm")
@@ -80,13 +91,23 @@ def test_a_target_along_x_moves_the_hand_along_x(arm: FrankaArm) -> None:
     assert np.abs(moved[1:]).max() < 0.01
 
 
+def test_a_moving_target_s_velocity_ends_with_its_targets(arm: FrankaArm) -> None:
+    """A velocity that is given once and never taken back would pull for ever."""
+    begin = in_control(arm, Control.CARTESIAN)
+    speed, still = np.array([0.2, 0.0, 0.0]), np.zeros(3)
+    arm.follow(Target(begin.position, begin.quaternion, linear_velocity=speed, angular_velocity=still))
+    pause(arm, 1.5)
+    moved = np.linalg.norm(arm.state().position - begin.position)
+    arm.stop()
+    assert moved < 0.01
+
+
 def test_a_far_target_pulls_with_bounded_force(arm: FrankaArm) -> None:
     """The driver's own tracking would throw the arm at a target half a metre away."""
     begin = in_control(arm, Control.CARTESIAN)
     far = Target(position=begin.position + np.array([0.0, 0.0, -0.3]), quaternion=begin.quaternion)
     arm.follow(far)
-    time.sleep(0.1)
-    speed = np.linalg.norm(arm.state().linear_velocity)
+    speed = np.linalg.norm(pause(arm, 0.1).linear_velocity)
     arm.stop()
     print(f"{speed:.2f} m/s 0.1 s after a target 0.3 m away")
     assert speed < 1.0
@@ -100,7 +121,7 @@ def test_joint_control_moves_the_joint_that_is_meant(arm: FrankaArm, joint: int)
     way[joint] = 0.15
     begin = in_control(arm, Control.JOINT)
     follow(arm, lambda share: Target(joint_position=begin.joint_position + share * way), 0.5)
-    time.sleep(1.0)
+    pause(arm, 1.0)
     moved = arm.state().joint_position - begin.joint_position
     arm.stop()
     assert abs(moved[joint] - 0.15) < 0.05
@@ -117,9 +138,9 @@ def test_joint_velocity_is_kept_at_the_rate_asked_for_and_ends_without_new_ones(
     second = arm.state()
     elapsed = (second.sequence - first.sequence) * 1e-3  # the arm's own ms, whatever this machine's load
     rate = (second.joint_position - first.joint_position) / elapsed
-    time.sleep(1.0)
+    pause(arm, 1.0)
     at_end = arm.state()
-    time.sleep(0.5)
+    pause(arm, 0.5)
     later = arm.state()
     arm.stop()
     assert np.abs(rate - asked).max() < 0.03
@@ -166,10 +187,10 @@ def test_stop_brakes_within_a_bounded_way(arm: FrankaArm) -> None:
     speed = np.linalg.norm(at_stop.linear_velocity)
     print(f"stopped at {speed:.2f} m/s within {1e3 * way:.1f} mm")
     assert way < 0.08
-    time.sleep(0.3)
+    pause(arm, 0.3)
     assert np.linalg.norm(arm.state().position - end.position) < 2e-3
     arm.follow(along_x(begin, 0.2)(1.0))
-    time.sleep(0.3)
+    pause(arm, 0.3)
     assert np.linalg.norm(arm.state().position - end.position) < 2e-3, "a target after the stop moves nothing"
 
 
@@ -179,9 +200,9 @@ def test_control_can_begin_anew_right_after_a_stop(arm: FrankaArm) -> None:
     follow(arm, along_x(begin, 0.05), 0.25)
     arm.stop()
     arm.start(Control.JOINT)
-    time.sleep(1.0)
+    pause(arm, 1.0)
     first = arm.state()
-    time.sleep(0.3)
+    pause(arm, 0.3)
     assert np.linalg.norm(arm.state().position - first.position) < 2e-3
     arm.stop()
 
@@ -266,6 +287,7 @@ def test_fault_that_needs_a_person_says_so(arm: FrankaArm, server: FrankyServer)
     arm.state()
 
 
+@pytest.mark.slow
 def test_frozen_arm_is_noticed_and_connected_anew() -> None:
     """States that stay away while the connection is open look like an arm at rest."""
     with franky_server() as own, franka_arm(own, recover_timeout=2.0) as arm:
@@ -280,6 +302,7 @@ def test_frozen_arm_is_noticed_and_connected_anew() -> None:
         _recovers(arm)
 
 
+@pytest.mark.slow
 def test_lost_connection_is_noticed_and_opened_again() -> None:
     """A control box that restarts must not need a restart of everything else."""
     with franky_server() as own, franka_arm(own) as arm:
@@ -322,6 +345,7 @@ def test_no_arm_at_the_address_is_said_in_time() -> None:
     arm.close()
 
 
+@pytest.mark.slow
 def test_missing_hand_is_said_and_an_arm_without_one_works() -> None:
     """An arm with a tool in place of the hand has no fingers to wait for."""
     with franky_server(hand=False) as own:

@@ -18,7 +18,7 @@ from moto_ros.robot.interface import ArmState, Control, Target
 from moto_ros.robot.limits import RobotSettings
 
 FRESH = 0.1
-"""Seconds without a new joint velocity after which it counts as zero."""
+"""Seconds without a new target after which its velocity counts as zero."""
 
 KEPT = 300
 """ms that the driver keeps a joint velocity, should this process be stopped."""
@@ -70,8 +70,11 @@ class CartesianSteering(Steering):
         self.motion.set_reference(franky.CartesianReference(state.O_T_EE))
 
     def follow(self, target: Target, measured: ArmState) -> None:
-        """Replace the pose."""
-        self.motion.set_reference(franky.CartesianReference(franky.Affine(target.position, target.quaternion)))
+        """Replace the pose and its velocity, without which damping would hold the arm back."""
+        still = np.zeros(3)
+        linear, angular = (still if way is None else way for way in (target.linear_velocity, target.angular_velocity))
+        pose = franky.Affine(target.position, target.quaternion)
+        self.motion.set_reference(franky.CartesianReference(pose, franky.Twist(linear, angular)))
 
 
 class JointSteering(Steering):

@@ -41,12 +41,12 @@ def franka_arm(server: FrankyServer, **changed: Any) -> Iterator[FrankaArm]:
 
 def at_home(arm: FrankaArm) -> ArmState:
     """Bring the arm to its start pose, and return its state there."""
-    arm.move_joints(HOME, 0.5, 30.0)
+    arm.move_joints(HOME, 0.5, 60.0)
     at_rest(arm)
     return arm.state()
 
 
-def at_rest(arm: FrankaArm, timeout: float = 5.0) -> ArmState:
+def at_rest(arm: FrankaArm, timeout: float = 30.0) -> ArmState:
     """Wait until no joint moves; return the state."""
     end = time.monotonic() + timeout
     while np.abs(arm.state().joint_velocity).max() > 0.005:
@@ -55,17 +55,25 @@ def at_rest(arm: FrankaArm, timeout: float = 5.0) -> ArmState:
     return arm.state()
 
 
-def in_control(arm: FrankaArm, control: Control) -> ArmState:
-    """Start control, give it time to begin, and return the state."""
-    arm.start(control)
-    time.sleep(0.3)
+def pause(arm: FrankaArm, seconds: float) -> ArmState:
+    """Wait by the arm's own clock, which is slower than ours where the machine is busy; return the state."""
+    begun, end = arm.state().sequence, time.monotonic() + 20.0 + 20.0 * seconds
+    while arm.state().sequence - begun < 1000 * seconds:
+        assert time.monotonic() < end, "the simulated arm hardly moves on; the machine is too busy"
+        time.sleep(TICK)
     return arm.state()
 
 
+def in_control(arm: FrankaArm, control: Control) -> ArmState:
+    """Start control, give it time to begin, and return the state."""
+    arm.start(control)
+    return pause(arm, 0.3)
+
+
 def follow(arm: FrankaArm, target: Callable[[float], Target], seconds: float) -> None:
-    """Give targets as the guard does: `target(share)` with the share of the time that has passed, 0 to 1."""
-    start = time.monotonic()
-    while (passed := time.monotonic() - start) < seconds:
+    """Give targets as the guard does: `target(share)` with the share of the arm's time that has passed, 0 to 1."""
+    start = arm.state().sequence
+    while (passed := 1e-3 * (arm.state().sequence - start)) < seconds:
         arm.follow(target(passed / seconds))
         time.sleep(TICK)
     arm.follow(target(1.0))
