@@ -40,7 +40,7 @@ class Arbiter:
 
     def begin(self, gripper: float) -> None:
         """Start an episode with the gripper commanded to `gripper`, in [-1, 1]; its first action is not faded."""
-        self.last = np.zeros(self._size, np.float32)
+        self.last: np.ndarray = np.zeros(self._size, np.float32)
         if self._gripper is not None:
             self.last[self._gripper] = gripper
         self._from = self.last

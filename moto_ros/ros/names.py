@@ -25,7 +25,7 @@ TRAINER_SAVE = "trainer/save"
 
 
 def operator_service(event: str) -> str:
-    """Return the service that says an operator's event (start, success, failure, discard, ready...) without a button."""
+    """Return the service that says an operator's event (start, success, failure, discard, ready...) without buttons."""
     return f"operator/{event}"
 
 
