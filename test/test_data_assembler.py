@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.bags import Recipe, Sent, lockstep_episode, make, phase, reward, robot_state
+from support.bags import Recipe, Sent, lockstep_episode, make, phase, reward, robot_state, set_time
 
 from moto_ros.data.assembler import EpisodeAssembler
 from moto_ros.data.episode import Episode
@@ -121,6 +121,18 @@ def test_last_observation_waits_for_a_frame_that_may_still_come() -> None:
     assert assembler.missing() == ["step 6: image of camera agent at or after the last robot state"]
     assembler.add(newest.role, newest.message)
     assert assembler.missing() == []
+
+
+@pytest.mark.parametrize(("tolerance", "missing"), [(0.04, 0), (0.0, 1)])
+def test_a_late_frame_at_the_end_does_not_cost_the_episode_where_stamps_may_differ(
+    tolerance: float, missing: int
+) -> None:
+    """Nobody waits for a better frame once the last reward is paid; in lockstep all stamps are equal."""
+    layout = StepLayout(cameras=("agent",), image_size=16, pairing_tolerance=tolerance)
+    messages = lockstep_episode(Recipe(cameras=("agent",)))
+    last = of(messages, "camera/agent")[-1]
+    set_time(last.message.header.stamp, last.log_time + SECOND // 100)  # the one before is 0.1 s old
+    assert len(filled(messages, layout).missing()) == missing
 
 
 def test_bad_actions_and_rewards_get_one_sentence() -> None:

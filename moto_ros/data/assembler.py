@@ -35,7 +35,8 @@ class EpisodeAssembler:
     The result is a function of the set of messages: their order of arrival and repetitions do not matter. Action k
     names the stamps of observation k; reward k + 1 has the stamp of the robot state of observation k + 1, which alone
     identifies the last one, T. A camera that is not named gives its newest frame that is not newer than the robot
-    state and within the pairing tolerance.
+    state and within the pairing tolerance; where stamps may differ, a control period more: nobody waited for a better
+    frame at the end of an episode, and for want of one the whole of it would be lost.
     """
 
     def __init__(self, layout: StepLayout, episode: int | None = None, pool: MessagePool | None = None) -> None:
@@ -84,6 +85,11 @@ class EpisodeAssembler:
     def _steps(self) -> int | None:
         return self.phase.steps if self.phase is not None and self.phase.ended else None
 
+    @property
+    def _slack(self) -> int:
+        tolerance = self.layout.tolerance_ns
+        return tolerance + self.layout.period_ns if tolerance else 0
+
     def missing(self) -> list[str]:
         """Return what is still needed for the whole episode, e.g. "step 12: image of camera agent"; empty: complete."""
         steps = self._steps if self.ended else None
@@ -120,7 +126,7 @@ class EpisodeAssembler:
         cameras: dict[str, int] = {}
         lacking = [] if state in self.pool.states else [f"step {k}: robot state"]
         for camera, track in self.pool.frames.items():
-            stamp = named[camera] if camera in named else track.newest(state, self.layout.tolerance_ns)
+            stamp = named[camera] if camera in named else track.newest(state, self._slack)
             if stamp is None or stamp not in track:
                 lacking.append(f"step {k}: image of camera {camera}")
             else:

@@ -55,7 +55,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         self.listen(EpisodeBag, names.EPISODE_BAG, self._bag, qos.latched())
         self.listen(OperatorEvent, names.OPERATOR_EVENT, self._said, qos.event())
         for camera in self.settings.cameras:
-            self.listen(CameraHealth, names.camera_health(camera), self._camera, qos.latched())
+            self.listen(CameraHealth, names.camera_health(camera), self._camera, qos.latched(10))
 
     # Topics and services in.
 

@@ -101,7 +101,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         for camera in self.settings.cameras:
             topic = names.camera_image(camera, self.settings.compressed)
             images.listen(kind, topic, partial(self._live.add, f"camera/{camera}"))
-            self.listen(CameraHealth, names.camera_health(camera), partial(self._live.add, "health"), qos.latched())
+            self.listen(CameraHealth, names.camera_health(camera), partial(self._live.add, "health"), qos.latched(10))
         self.listen(RobotState, names.ROBOT_STATE, partial(self._live.add, "state"), qos.every())
         self.listen(Action, names.ACTION, partial(self._live.add, "action"), qos.event())
         self.listen(Reward, names.REWARD, partial(self._live.add, "reward"), qos.event())
