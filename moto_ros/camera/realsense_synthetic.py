@@ -93,11 +93,6 @@ class SyntheticDevice:
         """Take the device off the bus."""
         self._present = None
 
-    @property
-    def plugged(self) -> bool:
-        """Whether the device is on the bus."""
-        return self._present is not None
-
     def send(self, number: int, milliseconds: float, colour: np.ndarray, depth: np.ndarray | None) -> None:
         """Give the SDK one exposure, stamped by the device's own clock."""
         self._send(self.colour, self.colour_profile, number, milliseconds, colour)
@@ -126,10 +121,10 @@ class SyntheticRealSense(RealSenseCamera):
     """A RealSense whose device is made here, and whose exposures are drawn by a thread while it is open."""
 
     def __init__(self, setup: Setup) -> None:
-        """Build the device and plug it in."""
+        """Build the device; it is on the bus while the camera is opened, unless somebody has unplugged it."""
         super().__init__(setup)
         self._device = SyntheticDevice(setup)
-        self._device.plug()
+        self._plugged = True
         self._pattern = Pattern(setup.width, setup.height)
         self._born = time.monotonic() - AGE
         self._mode, self._drop, self._rate, self._jump, self._late = "resume", 0, setup.rate, 0.0, 0.0
@@ -138,6 +133,8 @@ class SyntheticRealSense(RealSenseCamera):
 
     def open(self) -> None:
         """Open as any RealSense, and let the exposures begin."""
+        if self._plugged:
+            self._device.plug()
         super().open()
         self._stopping.clear()
         self._thread = threading.Thread(target=self._expose, name=f"synthetic {self._setup.name}", daemon=True)
@@ -150,6 +147,7 @@ class SyntheticRealSense(RealSenseCamera):
             self._thread.join(2.0)
             self._thread = None
         super().close()
+        self._device.unplug()
 
     def disturb(self, text: str) -> None:
         """Make trouble: MotoError for a text that is none of these.
@@ -161,15 +159,12 @@ class SyntheticRealSense(RealSenseCamera):
         if word not in COMMANDS or bool(rest) != COMMANDS[word]:
             raise MotoError(f"disturb: '{text}' is unknown, expected one of {', '.join(COMMANDS)}, some with a number")
         number = _number(text, rest) if rest else 0.0
-        if word == "unplug":
-            self._device.unplug()
-        elif word == "plug":
-            self._device.plug()
-        else:
-            self._change(word, number)
+        self._change(word, number)
 
     def _change(self, word: str, number: float) -> None:
-        if word == "drop":
+        if word in ("plug", "unplug"):
+            self._plugged = word == "plug"
+        elif word == "drop":
             self._drop += max(round(number), 0)
         elif word == "rate":
             self._rate = max(number, 0.1)
@@ -185,10 +180,10 @@ class SyntheticRealSense(RealSenseCamera):
     def _expose(self) -> None:
         number, due = 0, time.monotonic()
         while not self._stopping.wait(max(0.0, due - time.monotonic())):
-            due = max(due + 1.0 / self._rate, time.monotonic())
             number += self._mode != "repeat"
-            if self._device.plugged and self._mode != "pause" and not self._dropped():
+            if self._plugged and self._mode != "pause" and not self._dropped():
                 self._send(number)
+            due = _next(due, 1.0 / self._rate)
 
     def _dropped(self) -> bool:
         if self._drop == 0:
@@ -204,6 +199,12 @@ class SyntheticRealSense(RealSenseCamera):
         shown = 0 if self._mode == "freeze" else number
         depth = self._pattern.depth(shown) if self._setup.depth else None
         self._device.send(number, 1000 * clock, self._pattern.colour(shown), depth)
+
+
+def _next(due: float, period: float) -> float:
+    """Return when the next exposure is due, on a grid; what a busy computer has missed is not made up for."""
+    now = time.monotonic()
+    return due + period if due + period > now else now + period
 
 
 def _number(text: str, rest: str) -> float:
