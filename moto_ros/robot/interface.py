@@ -61,10 +61,12 @@ class ArmState:
 
 @dataclass(frozen=True)
 class Target:
-    """Where to be next; exactly the part that the control mode needs is set."""
+    """Where to be next; exactly the part that the control mode needs is set, with its velocities or without."""
 
     position: np.ndarray | None = None  # (3,) m, with `quaternion`
     quaternion: np.ndarray | None = None  # (4,) x y z w
+    linear_velocity: np.ndarray | None = None  # (3,) m/s at which `position` moves now, for a driver that looks ahead
+    angular_velocity: np.ndarray | None = None  # (3,) rad/s, the same of `quaternion`
     joint_position: np.ndarray | None = None  # (n,) rad
     joint_velocity: np.ndarray | None = None  # (n,) rad/s
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,12 +47,23 @@ def measured(state: ArmState) -> Pose:
 
 def last_joint(positions: ArrayLike) -> Pose:
     """Return the pose of the seventh joint's frame for joint positions (7,) rad."""
-    pose = Pose(np.zeros(3), Rotation.identity())
+    whole = np.eye(4)
     for (a, d, alpha), angle in zip(CHAIN, np.asarray(positions, float), strict=True):
-        tilt = Rotation.from_rotvec([alpha, 0.0, 0.0])
-        offset = np.array([a, 0.0, 0.0]) + tilt.apply([0.0, 0.0, d])
-        pose = pose @ Pose(offset, tilt * Rotation.from_rotvec([0.0, 0.0, angle]))
-    return pose
+        whole = whole @ _link(a, d, alpha, angle)
+    return Pose(whole[:3, 3], Rotation.from_matrix(whole[:3, :3]))
+
+
+def _link(a: float, d: float, alpha: float, angle: float) -> np.ndarray:
+    """Return a link's transformation (4, 4) (Craig, Introduction to Robotics, equation 3.6)."""
+    cos, sin, cos_alpha, sin_alpha = math.cos(angle), math.sin(angle), math.cos(alpha), math.sin(alpha)
+    return np.array(
+        [
+            [cos, -sin, 0.0, a],
+            [sin * cos_alpha, cos * cos_alpha, -sin_alpha, -sin_alpha * d],
+            [sin * sin_alpha, cos * sin_alpha, cos_alpha, cos_alpha * d],
+            [0.0, 0.0, 0.0, 1.0],
+        ]
+    )
 
 
 class Kinematics:

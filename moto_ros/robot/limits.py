@@ -106,10 +106,10 @@ class RobotSettings:
     )
 
     # How hard it may push.
-    translational_stiffness: float = parameter(600.0, "of Cartesian tracking", unit="N/m", low=10.0, high=3000.0)
-    rotational_stiffness: float = parameter(40.0, "of Cartesian tracking", unit="N m/rad", low=1.0, high=300.0)
+    translational_stiffness: float = parameter(1500.0, "of Cartesian tracking", unit="N/m", low=10.0, high=3000.0)
+    rotational_stiffness: float = parameter(60.0, "of Cartesian tracking", unit="N m/rad", low=1.0, high=300.0)
     translational_error_clip: float = parameter(
-        0.06, "error beyond which the pull grows no more", unit="m", low=0.001, high=0.2
+        0.03, "error beyond which the pull grows no more", unit="m", low=0.001, high=0.2
     )
     rotational_error_clip: float = parameter(
         0.3, "error beyond which the pull grows no more", unit="rad", low=0.01, high=1.0

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from moto_ros.robot.actions import Move
-from moto_ros.robot.envelope import Box, clip_lead, clip_tilt, clip_turn
+from moto_ros.robot.envelope import Box, clip_lead, clip_tilt, clip_turn, tilt
 from moto_ros.robot.glide import Bounds, limited, steer
 from moto_ros.robot.interface import ArmState, Control, Target
 from moto_ros.robot.kinematics import Kinematics
@@ -80,14 +80,23 @@ class CartesianSetpoint(Setpoint):
         turn = (self.goal_rotation * self.rotation.inv()).as_rotvec()
         self._spin = steer(self._spin, turn, left, dt, self._turns)
         position = self._inside(self.position, self.position + self._velocity * dt)
-        rotation = Rotation.from_rotvec(self._spin * dt) * self.rotation
+        rotation = self._upright(self.rotation, Rotation.from_rotvec(self._spin * dt) * self.rotation)
         self.position = clip_lead(position, state.position, settings.translation_lead)
         self.rotation = clip_turn(rotation, Rotation.from_quat(state.quaternion), settings.rotation_lead)
-        return Target(position=self.position.copy(), quaternion=self.rotation.as_quat())
+        return Target(
+            position=self.position.copy(),
+            quaternion=self.rotation.as_quat(),
+            linear_velocity=self._velocity.copy(),
+            angular_velocity=self._spin.copy(),
+        )
 
     def _inside(self, before: np.ndarray, position: np.ndarray) -> np.ndarray:
         """Return the position, in the box; one that began outside comes no farther out."""
         return np.clip(position, np.minimum(self._box.low, before), np.maximum(self._box.high, before))
+
+    def _upright(self, before: Rotation, rotation: Rotation) -> Rotation:
+        """Return the orientation, in the cone; one that began outside comes no farther out."""
+        return clip_tilt(rotation, self._home, max(self._settings.max_tilt, tilt(before, self._home)))
 
 
 class JointSetpoint(Setpoint):

@@ -1,0 +1,277 @@
+"""The guard's ladder on a virtual clock: fresh command or hold, hold too long: stop, anything wrong: stop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from support.arm import MemoryArm, robot_settings
+
+from moto_ros.robot.guard import Command, Ladder, Mode
+from moto_ros.robot.interface import ArmFault, FaultKind
+
+TICK = 0.005
+DOWN = (0.0, 0.0, -1.0, 0.0)
+STILL = (0.0, 0.0, 0.0, 0.0)
+REFLEX = ArmFault(FaultKind.REFLEX, "arm: cartesian reflex; make room")
+
+
+class Rig:
+    """A ladder on an arm in memory, ticked by the test."""
+
+    def __init__(self, share: float = 1.0, **changes: Any) -> None:
+        self.settings = robot_settings(**changes)
+        self.arm = MemoryArm(self.settings, share)
+        self.faults: list[ArmFault] = []
+        self.ladder = Ladder(self.settings, self.arm, self.arm.state(), self.faults.append)
+        self.now = 100.0
+        self.step = 0
+
+    def begin(self, episode: int = 1) -> None:
+        """Start an episode."""
+        self.ladder.begin(episode)
+        self.step = 0
+
+    def run(self, seconds: float) -> None:
+        """Let time pass without a command."""
+        for _ in range(round(seconds / TICK)):
+            self.now += TICK
+            self.ladder.tick(self.now)
+
+    def act(self, values: Sequence[float], seconds: float = 0.1, age: float = 0.0, **changes: int) -> None:
+        """Send the next action and let a period pass."""
+        fields = {"episode": 1, "step": self.step} | changes
+        self.now += TICK
+        taken = self.ladder.gate.step
+        self.ladder.tick(self.now, Command(values=np.array(values), sent=self.now - age, **fields))
+        self.step += self.ladder.gate.step - taken
+        self.run(seconds - TICK)
+
+    @property
+    def height(self) -> float:
+        """Return the measured height."""
+        return float(self.arm.state().position[2])
+
+
+def test_an_action_moves_by_its_step_within_its_period() -> None:
+    rig = Rig()
+    rig.begin()
+    before = rig.height
+    for _ in range(4):
+        rig.act(DOWN)
+    rig.run(0.05)
+    assert rig.height - before == pytest.approx(-4 * rig.settings.translation_step, rel=0.02)
+    assert rig.ladder.mode is Mode.TRACK
+
+
+@pytest.mark.parametrize("interruption", ["start", "hold", "stop of control", "hand-over", "stop and recover", "fault"])
+def test_the_first_target_after_an_interruption_is_the_measured_pose(interruption: str) -> None:
+    """Breaks robots: the arm was moved meanwhile, or lags behind, and would be thrown to where it was to be."""
+    rig = Rig(share=0.5)
+    rig.begin()
+    if interruption != "start":
+        rig.act(DOWN)
+        rig.act(DOWN)
+    source = _interrupt(rig, interruption)
+    rig.arm.place(position=rig.arm.state().position + np.array([0.03, 0.0, 0.02]))
+    here = rig.arm.state().position
+    rig.arm.targets.clear()
+    rig.act(DOWN, seconds=TICK, source=source)
+    first = rig.arm.targets[0].position
+    assert first is not None
+    assert np.abs(first - here).max() < 1e-9
+
+
+def _interrupt(rig: Rig, interruption: str) -> int:
+    if interruption == "hold":
+        rig.run(0.25)
+        assert rig.ladder.mode is Mode.HOLD
+        assert rig.arm.control is not None
+    elif interruption == "stop of control":
+        rig.run(1.0)
+        assert rig.arm.control is None
+    elif interruption == "stop and recover":
+        rig.ladder.stop("stopped")
+        rig.ladder.recovered()
+        rig.begin()
+    elif interruption == "fault":
+        rig.arm.fault = REFLEX
+        rig.run(0.05)
+        rig.arm.fault = None
+        rig.ladder.recovered()
+    return 1 if interruption == "hand-over" else 0
+
+
+def test_without_a_fresh_action_it_holds_the_measured_pose_and_then_ends_control() -> None:
+    """A dead or frozen policy: the driver alone would pull towards the last target for ever."""
+    rig = Rig(share=0.3)
+    rig.begin()
+    rig.act(DOWN)
+    rig.run(0.09)
+    assert rig.ladder.mode is Mode.TRACK
+    rig.run(0.03)
+    assert rig.ladder.mode is Mode.HOLD
+    held = rig.height
+    assert rig.arm.control is not None
+    rig.run(0.25)
+    assert rig.arm.control is not None
+    rig.run(0.1)
+    assert rig.arm.control is None
+    assert abs(rig.height - held) < 1e-3
+    assert (rig.ladder.counts["holds"], rig.ladder.counts["ended_by_silence"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "changes", "count"),
+    [
+        ((np.nan, 0.0, 0.0, 0.0), {}, "refused"),
+        ((0.0, 0.0, np.inf, 0.0), {}, "refused"),
+        ((0.0, 0.0), {}, "refused"),
+        ((), {}, "refused"),
+        (DOWN, {"episode": 7}, "ignored_other_episode"),
+        (DOWN, {"step": 5}, "ignored_other_step"),
+        (DOWN, {"step": 0}, "ignored_other_step"),
+    ],
+)
+def test_what_is_no_action_now_does_not_move_it_and_is_counted(
+    values: Sequence[float], changes: dict[str, int], count: str
+) -> None:
+    rig = Rig()
+    rig.begin()
+    rig.act(STILL)
+    before = rig.height
+    rig.act(values, **changes)
+    assert rig.ladder.counts[count] == 1
+    assert (rig.ladder.gate.step, rig.height) == (1, before)
+
+
+@pytest.mark.parametrize("age", [0.6, -0.6], ids=["old", "of a clock ahead"])
+def test_an_action_beyond_its_lifespan_does_not_move_it(age: float) -> None:
+    """Breaks robots: what a stalled network delivers in a burst."""
+    rig = Rig()
+    rig.begin()
+    before = rig.height
+    rig.act(DOWN, age=age)
+    assert rig.ladder.counts["stale_actions"] == 1
+    assert (rig.ladder.gate.step, rig.height) == (0, before)
+
+
+def test_a_blind_robot_holds_at_once_and_takes_no_action() -> None:
+    rig = Rig()
+    rig.begin()
+    rig.act(DOWN, seconds=0.03)
+    rig.ladder.hindrance = "camera wrist: no frame"
+    rig.run(TICK)
+    held = rig.height
+    assert rig.ladder.mode is Mode.HOLD
+    rig.act(DOWN)
+    assert rig.ladder.counts["ignored_hindrance"] == 1
+    assert rig.height == pytest.approx(held, abs=1e-9)
+    rig.ladder.hindrance = ""
+    rig.act(DOWN)
+    assert rig.ladder.mode is Mode.TRACK
+
+
+def test_a_stop_is_latched_and_ends_the_episode() -> None:
+    """Breaks people: a stop that the next action or the next reset ends."""
+    rig = Rig()
+    rig.begin()
+    rig.act(DOWN)
+    rig.ladder.stop("stopped; call robot/recover")
+    assert rig.arm.control is None
+    rig.act(DOWN)
+    assert (rig.ladder.mode, rig.arm.control) == (Mode.STOPPED, None)
+    assert rig.ladder.lend() == "stopped; call robot/recover"
+    rig.ladder.recovered()
+    rig.act(DOWN)
+    assert (rig.ladder.mode, rig.arm.control) == (Mode.IDLE, None)
+
+
+def test_the_end_of_an_episode_ends_control() -> None:
+    rig = Rig()
+    rig.begin()
+    rig.act(DOWN)
+    rig.ladder.end()
+    rig.act(DOWN)
+    assert (rig.ladder.mode, rig.arm.control) == (Mode.IDLE, None)
+
+
+@pytest.mark.parametrize("situation", ["idle", "home", "acting", "holding", "reset"])
+def test_a_fault_is_seen_within_one_tick_in_every_situation(situation: str) -> None:
+    rig = Rig()
+    if situation in ("home", "acting", "holding"):
+        rig.begin()
+    if situation in ("acting", "holding"):
+        rig.act(DOWN)
+    if situation == "holding":
+        rig.run(0.15)
+    if situation == "reset":
+        assert rig.ladder.lend() == ""
+    rig.arm.fault = REFLEX
+    rig.run(TICK)
+    assert (rig.ladder.mode, rig.ladder.seen.fault) == (Mode.FAULT, str(REFLEX))
+    assert rig.arm.calls[-1] == "stop"
+    rig.run(0.5)
+    assert rig.faults == [REFLEX]
+
+
+def test_a_frozen_measurement_is_a_fault() -> None:
+    """Breaks robots: a state that no longer changes looks like an arm that does not move."""
+    rig = Rig()
+    rig.begin()
+    rig.act(DOWN)
+    rig.arm.frozen = True
+    rig.run(rig.settings.state_timeout + 0.02)
+    assert rig.ladder.mode is Mode.FAULT
+    assert [fault.kind for fault in rig.faults] == [FaultKind.FROZEN]
+
+
+def test_a_late_thread_does_not_catch_up_in_one_jump() -> None:
+    """A paused process that goes on: its target may not leap over the time that has passed."""
+    rig = Rig()
+    rig.begin()
+    rig.act(DOWN, seconds=0.02)
+    before = rig.height
+    rig.now += 0.08
+    rig.ladder.tick(rig.now)
+    assert abs(rig.height - before) <= rig.settings.translation_speed * 0.02 + 1e-9
+
+
+def test_a_target_that_the_arm_does_not_reach_runs_no_further_ahead_than_its_lead() -> None:
+    """Breaks tables and fingers: an arm that is held would be pulled at harder with every action."""
+    rig = Rig(share=0.0)
+    rig.begin()
+    for _ in range(20):
+        rig.act(DOWN)
+    told = [target.position for target in rig.arm.targets if target.position is not None]
+    lead = max(np.linalg.norm(target - rig.arm.state().position) for target in told)
+    assert lead <= rig.settings.translation_lead + 1e-9
+    assert rig.ladder.counts["clipped_by_envelope"] > 0
+
+
+def test_the_hand_is_told_once_for_many_actions() -> None:
+    """Breaks hands: a grasp that is begun anew at the control rate never ends."""
+    rig = Rig()
+    rig.begin()
+    for value in (1.0, 1.0, 0.05, -1.0, -1.0, -0.05, 1.0):
+        rig.act((0.0, 0.0, 0.0, value))
+    assert rig.arm.gripper is not None
+    assert rig.arm.gripper.told == ["move", "grasp", "move"]
+
+
+@pytest.mark.parametrize("control", ["joint", "joint_velocity"])
+def test_joint_control_moves_the_right_joint_and_holds(control: str) -> None:
+    rig = Rig(control=control, action_axes=("joint1", "joint7"))
+    rig.begin()
+    rig.act((0.0, 1.0), seconds=0.18)
+    last = rig.arm.targets[-1]
+    told = last.joint_position - np.array(rig.settings.home) if control == "joint" else last.joint_velocity
+    assert told is not None
+    assert told[6] > 0.04
+    assert np.abs(told[:6]).max() < 1e-9
+    rig.run(0.2)
+    assert rig.ladder.mode is Mode.HOLD
+    if control == "joint_velocity":
+        assert np.abs(rig.arm.targets[-1].joint_velocity).max() == 0.0
