@@ -346,6 +346,19 @@ def test_no_arm_at_the_address_is_said_in_time() -> None:
 
 
 @pytest.mark.slow
+def test_closed_arm_leaves_its_place_to_the_next() -> None:
+    """Arm and hand serve one connection each: one that is kept open locks everybody else out."""
+    with franky_server() as own:
+        first = FrankaArm(robot_settings(own.address))
+        first.connect()
+        first.close()
+        with franka_arm(own, connect_timeout=10.0) as second:
+            assert second.gripper is not None
+            assert second.gripper.width > 0.0
+        assert first.measured() is not None
+
+
+@pytest.mark.slow
 def test_missing_hand_is_said_and_an_arm_without_one_works() -> None:
     """An arm with a tool in place of the hand has no fingers to wait for."""
     with franky_server(hand=False) as own:

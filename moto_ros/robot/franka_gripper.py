@@ -14,6 +14,9 @@ from moto_ros.robot.interface import ArmFault, FaultKind
 PERIOD = 0.02
 """Seconds between two looks at the fingers."""
 
+CLOSE = 2.0
+"""Seconds that a motion under way gets to end when the connection is closed."""
+
 STALE = 1.0
 """Seconds without a state of the hand after which it counts as lost."""
 
@@ -35,8 +38,10 @@ class FrankaGripper:
         self._fault: ArmFault | None = None
         self.trouble = ""
         self._look()
-        for work in (self._watch, self._move):
-            threading.Thread(target=work, name=f"hand of {host}", daemon=True).start()
+        works = (self._watch, self._move)
+        self._threads = [threading.Thread(target=work, name=f"hand of {host}", daemon=True) for work in works]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def width(self) -> float:
@@ -81,6 +86,9 @@ class FrankaGripper:
         with self._change:
             self._closed = True
             self._change.notify_all()
+        for thread in self._threads:
+            thread.join(CLOSE)
+        vars(self).pop("_hand", None)  # the hand serves one connection, and this object may live on
 
     def _begin(self, goal: object, call: Callable[[], object] | None) -> None:
         with self._change:
