@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -247,6 +248,16 @@ def test_a_camera_that_stops_is_unhealthy_and_healthy_again_when_it_goes_on(work
     camera.disturb("resume")
     until(lambda: stream.status.healthy, "the camera to be healthy again")
     assert log.changes >= before + 2
+
+
+def test_a_driver_that_does_not_return_is_no_healthy_camera(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, camera, _ = work
+    go_on = threading.Event()
+    monkeypatch.setattr(camera, "read", lambda timeout: go_on.wait(10.0) and None)
+    until(lambda: "has not answered" in stream.status.reason, "the silence to be noticed")
+    go_on.set()
+    monkeypatch.undo()
+    until(lambda: stream.status.healthy, "the camera to be healthy again")
 
 
 def test_a_frozen_camera_is_unhealthy_until_its_picture_moves_again(work: Work) -> None:

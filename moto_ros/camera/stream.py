@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from moto_ros.camera.checks import Counts, FrameChecks
@@ -74,7 +74,16 @@ class Stream:
         self._opened = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"camera {setup.name}", daemon=True)
-        self.status = Status(self._named("is being opened"))
+        self._status = Status(self._named("is being opened"))
+
+    @property
+    def status(self) -> Status:
+        """How the camera does; also a driver that holds the thread in a call is noticed."""
+        found, silence = self._status, time.monotonic() - self._newest
+        if found.healthy and silence > self._health.lost_after:
+            held = self._named(f"has a driver that has not answered for {silence:.1f} s; look at cable and power")
+            return replace(found, reason=held)
+        return found
 
     @property
     def counts(self) -> Counts:
@@ -153,12 +162,12 @@ class Stream:
 
     def _say(self, reason: str) -> None:
         """Publish the status; the sink hears at once when what it says has changed."""
-        before = self.status
+        before = self._status
         passed = self._judge.passed
         warning = self._named(self._judge.problem) if passed and self._judge.problem else ""
         rate = self._meter.rate(time.monotonic())
-        self.status = Status(reason, warning, rate, self._checks.delay, passed)
-        if _kind(before) != _kind(self.status):
+        self._status = Status(reason, warning, rate, self._checks.delay, passed)
+        if _kind(before) != _kind(self._status):
             self._sink.changed()
 
     def _named(self, text: str) -> str:
