@@ -3,8 +3,8 @@
 Driver and guard run in this process, as in the robot's node; no ROS, no camera. A policy's commands at 10 Hz lead along
 y at the greatest speed of the actions, then they end (the guard holds after two periods, and ends control after
 `stop_after`), or the guard is told to stop, or the driver to brake. Ways are of the end effector, from where it was
-when that happened; speeds are those measured at that moment. On a busy machine the simulated arm's clock falls behind, and
-the same commands are faster for it: `arm_clock` is the arm's time over the system's, 1 on a real arm.
+when that happened; speeds are those measured at that moment. On a busy machine the simulated arm's clock falls behind,
+and the same commands are faster for it: `arm_clock` is the arm's time over the system's, 1 on a real arm.
 """
 
 from __future__ import annotations
