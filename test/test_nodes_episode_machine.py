@@ -115,6 +115,15 @@ def test_a_reset_without_an_answer_ends_in_one_sentence_not_in_waiting() -> None
     assert "robot/reset" in machine.facts.reason
 
 
+def test_a_person_who_prepares_the_scene_is_given_time() -> None:
+    machine = EpisodeMachine(EpisodeRules(reset_timeout=10.0, scene_reset="operator", scene_timeout=50.0), Notes())
+    machine.request(0.0, request())
+    machine.tick(59.0)
+    assert machine.facts.phase is Phase.RESETTING
+    machine.tick(60.0)
+    assert machine.facts.outcome is Outcome.ABORTED
+
+
 @pytest.mark.parametrize(("acted", "who"), [(-1, "nobody sent action 0"), (0, "no reward for action 0")])
 def test_a_stall_names_who_does_not_answer(acted: int, who: str) -> None:
     machine, _ = running()

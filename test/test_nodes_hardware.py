@@ -15,7 +15,7 @@ pytest.importorskip("moto_msgs", reason="moto_msgs is not built")
 
 from support.realtime_arm import RealtimeArm
 
-from moto_msgs.msg import EpisodeState, OperatorEvent, RobotState
+from moto_msgs.msg import Action, EpisodeState, OperatorEvent, RobotState
 from moto_ros.config import read_parameters, shipped
 from moto_ros.data.bag_info import bag_facts
 from moto_ros.data.bag_reader import read_episodes
@@ -165,3 +165,36 @@ def test_a_camera_loss_is_outlasted_and_stays_visible_in_bag_and_metrics(graph: 
     (incident,) = bag_facts(system.bag(0)).incidents
     assert (incident.source, incident.text) == ("camera agent", "camera agent: no frame")
     assert incident.duration > 0.9
+
+
+class ResetPolicy:
+    """Brings the scene back, in episodes that are for that and in no others."""
+
+    def __init__(self, peer: Peer, arm: RealtimeArm) -> None:
+        self._arm, self._episode = arm, EpisodeState()
+        self._act = peer.speak(Action, names.ACTION, qos.event(), readers=0)
+        peer.node.create_subscription(EpisodeState, names.EPISODE_STATE, self._heard, qos.latched(10))
+        peer.node.create_timer(0.1, self._tick)
+
+    def _heard(self, state: EpisodeState) -> None:
+        self._episode = state
+
+    def _tick(self) -> None:
+        state = self._episode
+        if state.purpose == EpisodeState.PURPOSE_RESET and state.phase == EpisodeState.PHASE_RUNNING:
+            self._act(Action(episode=state.episode, step=self._arm._step, values=[0.1] * 4))
+
+
+def test_a_scene_is_brought_back_by_another_policy_and_nothing_of_that_is_recorded_or_learned(
+    graph: Graph, tmp_path: Path
+) -> None:
+    rules = {"rule": "none", "reset.rule": "distance", "reset.goal": [0.4, 0.0, 0.3], "reset.radius": 5.0}
+    system = System(graph, tmp_path, {**rules, "reset.hold_steps": 3}, scene_reset="policy", reset_steps=20)
+    ResetPolicy(system.peer, system.arm)
+    system.finish()
+    endings = [(state.episode, state.step, state.outcome) for state in system.ended()]
+    success, limit = EpisodeState.OUTCOME_SUCCESS, EpisodeState.OUTCOME_TIME_LIMIT
+    assert endings == [(4_000_000, 3, success), (0, STEPS, limit)]
+    assert [row["id"] for row in system.learned()] == [0]
+    assert [bag.name for bag in (tmp_path / "bags" / "online").iterdir()] == ["episode_000000"]
+    assert len(system.recorded(0)) == STEPS

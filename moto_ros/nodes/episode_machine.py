@@ -42,10 +42,16 @@ class EpisodeRules:
     )
     scene_reset: str = parameter(
         "none",
-        "who brings the scene back; only `policy` concerns the episode node: it runs an episode for that",
+        "who brings the scene back: with `policy` an episode is run for that, an operator is given time",
         choices=("none", "script", "operator", "policy"),
     )
+    scene_timeout: float = parameter(120.0, "how long an operator may take for the scene", unit="s", low=0.1)
     reset_steps: int = parameter(100, "step limit of an episode that brings the scene back", unit="steps", low=1)
+
+    @property
+    def reset_limit(self) -> float:
+        """Return how long a reset may take, a person's part in it included (s)."""
+        return self.reset_timeout + (self.scene_timeout if self.scene_reset == "operator" else 0.0)
 
 
 class World(Protocol):
@@ -131,7 +137,7 @@ class EpisodeMachine:
     def _begin(self, now: float, request: Request) -> None:
         self._request = request
         self._streak, self.last_action = 0, -1
-        self._deadline = now + self._rules.reset_timeout
+        self._deadline = now + self._rules.reset_limit
         self._change(Facts(request.episode, request.purpose, Phase.RESETTING))
         self._world.reset(request)
 
@@ -238,7 +244,7 @@ class EpisodeMachine:
         if now < self._deadline:
             return
         if self.facts.phase is Phase.RESETTING:
-            seconds = self._rules.reset_timeout
+            seconds = self._rules.reset_limit
             self._end(now, Outcome.ABORTED, f"no answer to robot/reset within {seconds:g} s; is the robot node up?")
         elif self.facts.phase is Phase.RUNNING:
             self._end(now, Outcome.ABORTED, self._stall())

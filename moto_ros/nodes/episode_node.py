@@ -124,7 +124,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
     def reset(self, request: Request) -> None:
         """Ask the robot to reset, without waiting."""
         self._return, self._solved, self._began = 0.0, False, time.monotonic()
-        timeout = self.settings.reset_timeout
+        timeout = self.settings.reset_limit
         call = ResetRobot.Request(episode=request.episode, seed=request.seed, timeout=timeout)
         self._pending = self._reset.call_async(call)
         self._pending.add_done_callback(lambda done: self._was_reset(request.episode, done))
