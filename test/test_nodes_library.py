@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from support.bags import Recipe, Sent, lockstep_episode, write_bag
+from support.bags import Recipe, Sent, lockstep_episode, robot_state, write_bag
 
-from moto_ros.data.layout import StepLayout
+from moto_ros.data.layout import SECOND, StepLayout
 from moto_ros.nodes.bag_library import BagLibrary
-from moto_ros.nodes.live_episodes import LiveEpisodes
+from moto_ros.nodes.live_episodes import AFTERMATH, LiveEpisodes
 
 LAYOUT = StepLayout(cameras=("agent",), image_size=16, proprio=("ee_position",))
 
@@ -79,3 +80,31 @@ def test_messages_before_the_first_episode_and_of_forgotten_ones_cost_nothing() 
     assert found is not None
     assert len(found.assembler.assemble()) == 3
     assert live.fetch(5) is None
+
+
+def test_a_camera_that_films_on_after_an_episode_does_not_fill_the_memory() -> None:
+    """A person who takes minutes to prepare the scene would cost gigabytes."""
+    live = LiveEpisodes(LAYOUT)
+    live.begin(5)
+    messages = lockstep_episode(Recipe(5, 3, ("agent",), (16, 16)))
+    for sent in messages:
+        live.add(sent.role, sent.message)
+    for later in range(1000):
+        live.add("state", robot_state(200 * SECOND + later, np.random.default_rng(later)))
+    found = live.fetch(5)
+    assert found is not None
+    assert len(found.assembler.pool.states) <= 4 + AFTERMATH
+    assert len(found.assembler.assemble()) == 3
+
+
+def test_what_happens_while_the_scene_is_brought_back_is_no_part_of_the_episode_before() -> None:
+    live = LiveEpisodes(LAYOUT)
+    live.begin(5)
+    messages = lockstep_episode(Recipe(5, 3, ("agent",), (16, 16)))
+    for sent in messages[:-1]:
+        live.add(sent.role, sent.message)
+    live.rest()
+    live.add(messages[-1].role, messages[-1].message)
+    found = live.fetch(5)
+    assert found is not None
+    assert not found.assembler.ended

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from moto_ros.data.records import GUARDS
 from moto_ros.training.history import History, column
-from moto_ros.training.style import DOUBT, INK, MUTED, OFFLINE, RUNS, WARM, page, styled
+from moto_ros.training.style import DOUBT, INK, OFFLINE, RUNS, WARM, page, styled
 
 MARKED = (50, 90, 99)
 """Per cent of the uncertainty on recorded data that figures draw as lines."""
@@ -51,6 +51,5 @@ def distribution(history: History) -> Figure:
         ranks = 100 * np.interp(means, values, np.linspace(0, 1, len(values)))
         axis.plot(means, ranks, "o", color=INK, markersize=3.5, alpha=0.6, label="online episodes, mean of each")
     axis.set(xlabel="uncertainty u", ylabel="share below (%)", ylim=(-2, 102))
-    axis.tick_params(labelcolor=MUTED)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
