@@ -182,6 +182,26 @@ def test_examining_the_promising_first_finds_the_same_scores(
     assert torch.equal(lazy[examined], full[examined])
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_likely_search_loses_less_than_one_percent_of_the_score(seed: int) -> None:
+    """Whoever takes the faster search must not get worse actions for it."""
+    s = planned()
+    model = random_model(s, STATE)
+    with torch.no_grad():
+        latent = torch.rand(1, s.latent_size, generator=torch.Generator().manual_seed(seed))
+        scorer, stream = Planner(model, s).scorer, torch.Generator().manual_seed(seed)
+        actions = 2 * torch.rand(s.plan_horizon, 1, 400, STATE.action, generator=stream) - 1
+        imagined = scorer.imagine(latent, actions)
+        ending = scorer.ending(imagined, torch.randn(1, 400, STATE.action, generator=stream), torch.tensor([0, 4]))
+        bound = scorer.optimistic(imagined, ending)
+        full = full_scores(bound, imagined, ending, scorer.doubts)
+        likely = elite_scores(bound, imagined, ending, scorer.doubts, 30, likely=True)
+        chosen = full.gather(-1, likely.topk(30).indices)
+    spread = float(full.amax() - full.amin())
+    assert float(full.topk(30).values.mean() - chosen.mean()) < 0.01 * spread
+    assert float(full.amax() - chosen.amax()) < 0.01 * spread
+
+
 def test_several_robots_are_planned_for_at_once_each_as_if_alone() -> None:
     """An evaluation of many robots would move each by the plan of another."""
     s = planned(plan_policy_samples=0, plan_iterations=1)

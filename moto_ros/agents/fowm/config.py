@@ -37,6 +37,9 @@ class PlannerSettings:
     scale_free: bool = parameter(
         False, "score in units of the running range of Q, so that one penalty and temperature serve all rewards"
     )
+    plan_exact: bool = parameter(
+        True, "look at the uncertainty of every candidate that may be among the elites; off: of those that likely are"
+    )
     compile: bool = parameter(False, "compile the planner with torch.compile; falls back where that fails")
 
     @property

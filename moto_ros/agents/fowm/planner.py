@@ -96,7 +96,7 @@ class Planner:
         if not self.scorer.penalised:
             return bound
         # To examine only some candidates takes decisions on the way, for which a GPU would have to be waited for.
-        some = partial(elite_scores, elites=self._settings.plan_elites)
+        some = partial(elite_scores, elites=self._settings.plan_elites, likely=not self._settings.plan_exact)
         return (some if noise.device.type == "cpu" else full_scores)(bound, candidates, ending, self._doubts)
 
     def _chosen(self, search: Search, sample: bool, generator: Noise) -> Tensor:

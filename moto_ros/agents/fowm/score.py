@@ -18,6 +18,9 @@ from moto_ros.agents.fowm.model import FowmModel, doubt, noisy
 BLOCK_SHARE = 8
 """Candidates are examined for uncertainty an eighth at a time."""
 
+MARGIN = 0.9
+"""A likely search takes it that nobody's penalty is below this share of the least one seen."""
+
 
 class Imagined(NamedTuple):
     """Action sequences (H, B, N, A), the latents they pass (H+1, B, N, D), and their discounted reward (B, N)."""
@@ -104,29 +107,37 @@ def full_scores(bound: Tensor, imagined: Imagined, ending: Ending, doubts: Doubt
     return bound - doubts(imagined, ending)
 
 
-def elite_scores(bound: Tensor, imagined: Imagined, ending: Ending, doubts: Doubts, elites: int) -> Tensor:
+def elite_scores(
+    bound: Tensor, imagined: Imagined, ending: Ending, doubts: Doubts, elites: int, likely: bool = False
+) -> Tensor:
     """Return the scores (B, N) of the best `elites` candidates, and minus infinity for some that are not among them.
 
     Exact, at a fraction of the cost: as uncertainty only lowers a score, candidates are examined in the order of their
-    optimistic scores until none that is left could still be among the best.
+    optimistic scores until none that is left could still be among the best. `likely` stops sooner: when none could be
+    whose penalty is not far below all those seen.
     """
     order = bound.argsort(dim=-1, descending=True, stable=True)
     scores = torch.full_like(bound, -torch.inf)
+    least = torch.full_like(bound[:, 0], torch.inf)
     count = bound.shape[-1]
     block = max(elites, -(-count // BLOCK_SHARE))
     for begin in range(0, count, block):
         # The last block overlaps the one before: all have one shape, so that a compiler works once.
         chosen = order[:, min(begin, count - block) :][:, :block]
-        score = bound.gather(-1, chosen) - doubts(*picked(imagined, ending, chosen))
-        scores.scatter_(-1, chosen, score)
-        if begin + block >= count or _settled(scores, bound, order[:, begin + block], elites):
+        penalty = doubts(*picked(imagined, ending, chosen))
+        scores.scatter_(-1, chosen, bound.gather(-1, chosen) - penalty)
+        least = torch.minimum(least, penalty.amin(-1))
+        if begin + block >= count:
+            break
+        ahead = bound.gather(-1, order[:, begin + block, None])[:, 0]
+        if _settled(scores, ahead - MARGIN * least if likely else ahead, elites):
             break
     return scores
 
 
-def _settled(scores: Tensor, bound: Tensor, following: Tensor, elites: int) -> bool:
-    worst = scores.topk(elites, -1).values[:, -1]
-    return bool((bound.gather(-1, following[:, None])[:, 0] <= worst).all())
+def _settled(scores: Tensor, ahead: Tensor, elites: int) -> bool:
+    """Return whether what the best of the others could reach, `ahead` (B,), is below all elites."""
+    return bool((ahead <= scores.topk(elites, -1).values[:, -1]).all())
 
 
 def picked(imagined: Imagined, ending: Ending, chosen: Tensor) -> tuple[Imagined, Ending]:
