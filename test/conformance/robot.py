@@ -24,6 +24,11 @@ from moto_ros.ros import names, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 
 NAMESPACE = "conformance"
+SETTLED = 0.002
+"""Speed of the hand that counts as standing still, m/s."""
+
+SETTLING, ATTEMPTS = 40, 4
+
 START_TIME = 90.0
 """Seconds until a robot side must answer its first reset."""
 
@@ -78,8 +83,10 @@ class Robot:
         return self.peer.call(ResetRobot, names.ROBOT_RESET, **fields)
 
     def begin(self) -> None:
-        """Reset, and say that the next episode runs."""
+        """Reset, ending a stop that a failed test has left, and say that the next episode runs."""
         self.number, self.step = self.number + 1, 0
+        if self.states and self.state.mode == RobotState.MODE_STOPPED:
+            self.call(names.ROBOT_RECOVER)
         answer = self.reset()
         assert answer.success, answer.message
         self._say_episode(EpisodeState.PHASE_RUNNING, start=answer.stamp)
@@ -119,6 +126,32 @@ class Robot:
         for k in range(steps):
             self.act(values)
             self.graph.spin(max(0.0, begun + (k + 1) * self.world.period - time.monotonic()))
+
+    def settle(self) -> None:
+        """Send still actions until the hand stands still; a simulation that cannot keep up takes its time."""
+        for _ in range(SETTLING):
+            first = len(self.states)
+            self.drive(self.still(), 5)
+            if max(float(np.linalg.norm(velocity_of(state))) for state in self.states[first:]) < SETTLED:
+                return
+        raise AssertionError(f"{self.world.name}: the hand still moves after {5 * SETTLING} still actions")
+
+    def moved(self, action: Sequence[float], steps: int) -> np.ndarray:
+        """Return how far the hand moves (3,) m by so many actions, until it has settled.
+
+        On a busy machine actions may come too late, and the robot then rightly holds and forgets the rest of the way:
+        such an attempt says nothing and is made again, in a new episode.
+        """
+        for _ in range(ATTEMPTS):
+            self.settle()
+            first, before = len(self.states), self.position()
+            self.drive(action, steps)
+            self.settle()
+            held = any(state.mode != RobotState.MODE_TRACK for state in self.states[first:])
+            if not (held and self.world.forgets):
+                return self.position() - before
+            self.begin()
+        raise AssertionError(f"{self.world.name}: never followed {steps} actions in a row without holding in between")
 
     def still(self) -> list[float]:
         """Return the action that moves nothing."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from support.franky_server import free_address
+
 
 @dataclass(frozen=True)
 class World:
@@ -27,7 +29,7 @@ class World:
     stop_after: float  # s without a fresh action until it stands still
     stop_distance: float  # m that the hand may move after a stop or after the actions end
     still: float = 0.002  # m that counts as not moved
-    pace: float = 1.0  # seconds that pass for the robot in a second
+    forgets: bool = True  # whether, after it has held, it goes on from where it is, not from where it was told to be
     compressed: bool = False
     health: bool = True  # whether its cameras say how they do
     parameters: dict[str, str] = field(default_factory=dict)  # more parameters, as in `-p name:=value`
@@ -56,9 +58,43 @@ SIMULATOR = World(
     hold_after=0.2,
     stop_after=0.5,
     stop_distance=0.04,
-    # Meta-World's two physics steps a control step take 25 ms; ten control steps a second are slow motion.
-    pace=0.25,
+    forgets=False,
     health=False,
 )
 
-WORLDS = (SIMULATOR,)
+
+def franka_on_franky_sim() -> World:
+    """Describe the Franka driver on a simulated arm of this process, with a synthetic camera through the real SDK."""
+    address = free_address()
+    return World(
+        name="franka on franky-sim",
+        arguments={"backend": "franka_sim", "task": "franka_reach"},
+        nodes=("franka_server", "franka", "camera", "reward"),
+        needs=("franky", "franky_sim", "pyrealsense2"),
+        cameras=("front",),
+        image=(120, 160),
+        camera_rate=30.0,
+        state_rate=50.0,
+        control_rate=10.0,
+        action_size=4,
+        axes=((0.02, 0.0, 0.0), (0.0, 0.02, 0.0), (0.0, 0.0, 0.02)),
+        joints=7,
+        gripper=(0.0, 0.081),
+        lifespan=0.5,
+        hold_after=0.2,
+        stop_after=0.5,
+        stop_distance=0.05,
+        compressed=True,
+        parameters={
+            "franka_server.address": address,
+            "franka.host": address,
+            "franka.state_rate": "50.0",
+            "camera.cameras": "[front]",
+            "camera.devices": "[synthetic-1]",
+            "camera.width": "[160]",
+            "camera.height": "[120]",
+        },
+    )
+
+
+WORLDS = (SIMULATOR, franka_on_franky_sim())
