@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import socket
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -66,6 +67,18 @@ ERRORS = (
 )
 """A state's error flags in the order of the wire."""
 
+PATIENCE = 150
+"""ms without a command in a motion that the arm bears. A real one bears 20, with a computer that does nothing else."""
+
+TICK = 0.001
+"""Seconds of the arm's time in one round."""
+
+GAP = 0.0002
+"""Seconds that a client gets at least to answer a state."""
+
+BEHIND = 0.1
+"""Seconds that the arm's clock may be behind before it lets them go."""
+
 
 class ArmServer(FrankaRobotServer):
     """The arm's side of the protocol; `fault` does what a reflex does on a real one."""
@@ -73,7 +86,7 @@ class ArmServer(FrankaRobotServer):
     def __init__(self, robot: BaseRobot, hostname_candidates: Iterable[str]) -> None:
         """Start without an error."""
         super().__init__(robot, hostname_candidates)
-        self._error, self._stubborn = "", False
+        self._error, self._stubborn, self._silent = "", False, 0
         # franky-sim has no hook for this: its own class answers every request for recovery with success.
         commands: dict[Any, Any] = vars(self)["_FrankaServer__command_class_map"]
         commands[RobotCommand.kAutomaticErrorRecovery] = Recovery
@@ -102,7 +115,18 @@ class ArmServer(FrankaRobotServer):
         """Begin a motion; with an error raised the request is refused."""
         if self._error:
             raise RuntimeError(f"no motion while {self._error}")
+        self._silent = 0
         super().start_motion(*modes)
+
+    def _handle_udp_command(self, command_data: bytes) -> None:
+        self._silent = 0
+        super()._handle_udp_command(command_data)
+
+    def _post_process_commands(self) -> None:
+        self._silent += 1
+        if self.current_motion_id and self._silent > PATIENCE:
+            self.fault("communication_constraints_violation")
+        super()._post_process_commands()
 
     def _get_state_bytes(self) -> bytes:
         state = self.robot_state
@@ -162,6 +186,7 @@ class Simulation(SimulationServer):
         """Serve on one loopback address."""
         super().__init__(sim, [address])
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._due = time.monotonic()
 
     @property
     def arm(self) -> ArmServer:
@@ -173,10 +198,13 @@ class Simulation(SimulationServer):
         self._calls.put(call)
 
     def run_once(self, realtime: bool | float = True) -> None:
-        """Make the calls that wait, then one tick."""
+        """Make the calls that wait, one tick, and wait for the next; a tick that was late is made up for."""
         while not self._calls.empty():
             self._calls.get()()
-        super().run_once(realtime)
+        super().run_once(realtime=False)
+        now = time.monotonic()
+        self._due = max(self._due + TICK, now - BEHIND)
+        time.sleep(max(self._due - now, GAP))
 
     def init(self) -> None:
         """Bind the ports of the arm and its hand. Raises OSError where the address is taken."""
