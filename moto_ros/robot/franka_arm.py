@@ -98,8 +98,9 @@ class FrankaArm:
         session, timeout = self._session, self._settings.recover_timeout
         if session is None or session.lost or self._age(session) > self._settings.state_timeout:
             self._open(timeout)
-        else:
-            session.do(lambda robot: _recover(session, robot), timeout)
+            self._open_gripper(timeout)  # what broke the one connection has mostly broken the other
+            return
+        session.do(lambda robot: _recover(session, robot), timeout)
         if self._gripper is not None and self._gripper.lost:
             self._open_gripper(timeout)
 
