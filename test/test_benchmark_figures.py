@@ -22,7 +22,7 @@ from moto_ros.errors import MotoError
 
 def row(task: str, label: str, seed: int, after: int, rate: float, demonstrations: int = 10) -> dict[str, Any]:
     """Return the row of an evaluation."""
-    rates = {"n": 20, "success_rate": rate, "low": rate / 2, "high": (1 + rate) / 2, "return": 40 * rate}
+    rates = {"n": 20, "success_rate": rate, "score": rate, "low": rate / 2, "high": (1 + rate) / 2, "return": 40 * rate}
     return {
         "suite": "mine",
         "cell": f"{task}-{label}-{seed}-{demonstrations}",

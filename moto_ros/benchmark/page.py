@@ -56,7 +56,8 @@ def reading(rows: Sequence[Row]) -> str:
     return (
         f"Every evaluation is {' or '.join(map(str, counts))} episodes with the policy's mode, and as many with "
         "sampled actions from the same start states. The newest evaluation counts, not the best. n is the number of "
-        "runs: tasks times seeds. Nothing is smoothed."
+        "runs: tasks times seeds. Nothing is smoothed. In the kitchen, success is the share of the elements that are "
+        "complete at an episode's best moment; the table of every run counts whole successes."
     )
 
 

@@ -39,11 +39,11 @@ def results_of(cell: Cell, folder: Path) -> list[Row]:
         "machine": session["machine"],
         "commit": session["commit"],
     }
-    rounds = list(enumerate(history.evaluations))
-    return [facts | _evaluation(history, index, row) for index, row in rounds]
+    full = float(cell.task_values["full_reward"])
+    return [facts | _evaluation(history, index, row, full) for index, row in enumerate(history.evaluations)]
 
 
-def _evaluation(history: History, index: int, row: Row) -> Row:
+def _evaluation(history: History, index: int, row: Row, full: float) -> Row:
     """Return the figures of one evaluation, and of the online episodes since the one before."""
     since = history.evaluations[index - 1]["after"] if index else 0
     online = [one for one in history.online if since < one["episode"] <= row["after"]]
@@ -53,7 +53,8 @@ def _evaluation(history: History, index: int, row: Row) -> Row:
         "offline_updates": history.boundary,
         "wall_s": seconds_until(history, row),
         **{name: row[name] for name in PLAIN},
-        **_probed(_of_round(history.of(PROBE), index)),
+        **(probed := _probed(_of_round(history.of(PROBE), index))),
+        "score": float(np.mean(probed["best"])) / full if full > 0 else row["success_rate"],
         "uncertainty": _mean(_of_round(history.of("episode", purpose="evaluation"), index), "uncertainty"),
         "model_error": model_error(history, row["after"]),
         "online": {name: [one.get(name) for one in online] for name in ("success", "return", "steps", "uncertainty")},
@@ -127,6 +128,6 @@ def _rows(path: Path) -> Iterator[Row]:
             row = json.loads(line)
         except ValueError as error:
             raise MotoError(f"{path}, line {number}: not JSON ({error}); remove the line") from error
-        if not isinstance(row, dict) or not {"cell", "after", "success_rate"} <= set(row):
+        if not isinstance(row, dict) or not {"cell", "after", "score"} <= set(row):
             raise MotoError(f"{path}, line {number}: no result of an evaluation; remove the line")
         yield row

@@ -36,19 +36,20 @@ TASK, AGENT = "task.", "agent."
 
 @dataclass(frozen=True)
 class SuiteSettings:
-    """What a suite runs. An update budget counts the updates of each phase, so that every agent gets the same."""
+    """What a suite runs. A budget counts updates of each phase; shares of presets keep their different batches fair."""
 
     tasks: tuple[str, ...] = parameter(REQUIRED, "names or paths of task files, or worlds like metaworld/hammer-v3")
-    rows: tuple[str, ...] = parameter(REQUIRED, "what is compared, each as 'label: agent [name:=value ...]'")
+    rows: tuple[str, ...] = parameter(REQUIRED, "what is compared, each as 'label: agent[/preset] [name:=value ...]'")
     seeds: tuple[int, ...] = parameter((0,), "seeds of the runs", low=0, high=2**31 - 1)
     demonstrations: tuple[int, ...] = parameter((10,), "numbers of demonstrations, each a run of its own", low=1)
-    data: str = parameter("script", "kind of demonstrations", choices=DATA)
+    data: tuple[str, ...] = parameter(("script",), "kinds of demonstrations, each a run of its own", choices=DATA)
     data_seed: int = parameter(-1, "draws the demonstrations; -1: the seed of the run", low=-1, high=2**31 - 1)
     only_successful: bool = parameter(True, "keep demonstrations that succeed, and make others in place of the rest")
     prior_rule: str = parameter("success_at_end", "what a behaviour prior may imitate", choices=tuple(RULES))
-    preset: str = parameter("quick", "sizes of the agents")
-    offline_updates: int = parameter(-1, "updates of each phase before the first online episode; -1: preset", low=-1)
-    online_updates: int = parameter(-1, "updates of each phase after each online episode; -1: preset", low=-1)
+    preset: str = parameter("quick", "sizes of the agents, where a row does not name its own")
+    update_share: float = parameter(1.0, "share of the presets' updates that is done", low=0.0, high=100.0)
+    offline_updates: int = parameter(-1, "updates of each phase before the first online episode; -1: presets", low=-1)
+    online_updates: int = parameter(-1, "updates of each phase after each online episode; -1: presets", low=-1)
     online_episodes: int = parameter(-1, "online episodes; -1: the preset's", low=-1)
     evaluation_episodes: int = parameter(20, "episodes of an evaluation, by mode and again by sample", low=1, high=500)
     evaluation_every: int = parameter(10, "online episodes between evaluations", low=1)
@@ -64,6 +65,9 @@ class TaskSettings(StepLayout):
 
     world: str = parameter(REQUIRED, "simulated world")
     max_steps: int = parameter(200, "length of an episode", unit="steps", low=1)
+    full_reward: float = parameter(
+        0.0, "score is the best reward of an episode over this; 0: score is the rate of success", low=0.0
+    )
     expert_noise: float = parameter(0.1, "standard deviation of the noise on scripted actions", low=0.0, high=10.0)
 
 
@@ -73,6 +77,7 @@ class Row:
 
     label: str
     agent: str
+    preset: str = ""
     overrides: tuple[tuple[str, str], ...] = ()
 
 
@@ -152,16 +157,17 @@ def read_row(text: str, source: str) -> Row:
     words = shlex.split(rest)
     if not colon or not words or ":=" in words[0]:
         raise MotoError(f"{source}: row '{text}', expected 'label: agent [name:=value ...]'; mend it")
+    agent, _, preset = words[0].partition("/")
     try:
-        known = settings_of(words[0])
+        known = settings_of(agent)
     except MotoError as error:
         raise MotoError(f"{source}: row '{label}': {error}") from error
     overrides = tuple((name, value) for name, _, value in (word.partition(":=") for word in words[1:]))
     for name, value in overrides:
         if name not in known:
-            raise MotoError(f"{source}: row '{label}': agent '{words[0]}' has no setting '{name}'; mend the row")
+            raise MotoError(f"{source}: row '{label}': agent '{agent}' has no setting '{name}'; mend the row")
         parse(known[name], value, f"{source}: row '{label}'")
-    return Row(label.strip(), words[0], overrides)
+    return Row(label.strip(), agent, preset, overrides)
 
 
 def settings_of(agent: str) -> dict[str, Spec]:
@@ -173,27 +179,28 @@ def cells(suite: Suite) -> list[Cell]:
     """Return the runs of a suite, seed by seed, so that the first seed's picture is complete early."""
     settings = suite.settings
     return [
-        _cell(suite, task, row, count, seed)
+        _cell(suite, task, row, kind, count, seed)
         for seed in settings.seeds
         for task in settings.tasks
+        for kind in settings.data
         for count in settings.demonstrations
         for row in suite.rows
     ]
 
 
-def _cell(suite: Suite, task: str, row: Row, demonstrations: int, seed: int) -> Cell:
+def _cell(suite: Suite, task: str, row: Row, kind: str, demonstrations: int, seed: int) -> Cell:
     settings = suite.settings
-    name = Path(task).stem
+    name = Path(task).stem if kind == "script" else f"{Path(task).stem}-{kind}"
     return Cell(
         id="--".join((slug(name), slug(row.label), f"d{demonstrations}", f"s{seed}")),
         suite=suite.name,
         task=name,
         row=row.label,
         agent=row.agent,
-        preset=settings.preset,
+        preset=row.preset or settings.preset,
         seed=seed,
         demonstrations=demonstrations,
-        data=settings.data,
+        data=kind,
         data_seed=seed if settings.data_seed < 0 else settings.data_seed,
         only_successful=settings.only_successful,
         prior_rule=settings.prior_rule,
@@ -221,9 +228,10 @@ def task_values(suite: Suite, task: str) -> dict[str, Value]:
 def agent_values(suite: Suite, row: Row) -> dict[str, Value]:
     """Return every setting of a row's agent: preset, the suite's budget, the suite's settings, the row's own."""
     kind = agent_settings(row.agent)
-    known, path = settings_of(row.agent), shipped("agents", f"{row.agent}_{suite.settings.preset}")
-    values = _under(AGENT, read_parameters(path))
-    values |= {name: value for name, value in budget(suite.settings, known).items() if value >= 0}
+    preset = row.preset or suite.settings.preset
+    known, path = settings_of(row.agent), shipped("agents", f"{row.agent}_{preset}")
+    of_preset = flatten(build(kind, _under(AGENT, read_parameters(path)), str(path)))
+    values = of_preset | budget(suite.settings, of_preset)
     values |= {name: value for name, value in _shared(suite).items() if name in known}
     values |= {name: parse(known[name], text, f"row '{row.label}'") for name, text in row.overrides}
     return flatten(build(kind, values, str(path)))
@@ -239,12 +247,14 @@ def _shared(suite: Suite) -> Mapping[str, Any]:
     return suite.agent_values
 
 
-def budget(settings: SuiteSettings, known: Collection[str]) -> dict[str, int]:
-    """Return the suite's budget for the fields `offline_<phase>_updates`, `online_<phase>_updates` of an agent."""
-    found = {"online_episodes": settings.online_episodes} if "online_episodes" in known else {}
-    for name in known:
+def budget(settings: SuiteSettings, preset: Mapping[str, Value]) -> dict[str, int]:
+    """Return `online_episodes` and each phase's `offline_`, `online_<phase>_updates`: the suite's, or its share."""
+    own = {"offline": settings.offline_updates, "online": settings.online_updates}
+    found = {"online_episodes": settings.online_episodes} if settings.online_episodes >= 0 else {}
+    for name, value in preset.items():
         if name.endswith("_updates"):
-            found[name] = settings.offline_updates if name.startswith("offline_") else settings.online_updates
+            chosen_one = own[name.partition("_")[0]]
+            found[name] = round(float(str(value)) * settings.update_share) if chosen_one < 0 else chosen_one
     return found
 
 

@@ -86,13 +86,13 @@ class Results:
         return sorted(common)
 
     def success(self, row: str, after: int, task: str = "", demonstrations: int = 0) -> Interval | None:
-        """Return the interquartile mean of success by mode over tasks and seeds; None where nothing was run."""
+        """Return the interquartile mean of the score by mode over tasks and seeds; None where nothing was run."""
         runs = self.of(row=row, task=task, demonstrations=demonstrations)
         strata = {run.task: list[float]() for run in runs}
         for run in runs:
             found = run.at(after)
             if found is not None:
-                strata[run.task].append(found["success_rate"])
+                strata[run.task].append(found["score"])
         scores = [one for one in strata.values() if one]
         return aggregate(scores, np.random.default_rng(0)) if scores else None
 
@@ -101,7 +101,7 @@ class Results:
         strata: dict[str, list[float]] = {}
         for run in self.of(row=row, task=task, demonstrations=demonstrations):
             if run.last["after"] > 0:
-                strata.setdefault(run.task, []).append(run.last["success_rate"])
+                strata.setdefault(run.task, []).append(run.last["score"])
         return aggregate(list(strata.values()), np.random.default_rng(0)) if strata else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Any, Protocol
 
@@ -51,4 +52,9 @@ class Script(Protocol):
 
 def make_expert(world: World, seed: int) -> Script:
     """Return the scripted expert of a world that was just reset; `seed` draws what the script leaves open."""
+    family = sys.modules.get("moto_sim.kitchen")
+    if family is not None and isinstance(world, family.Kitchen):
+        from moto_sim.kitchen_expert import KitchenExpert, drawn_elements
+
+        return KitchenExpert(world, drawn_elements(seed))
     return Expert(world)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mujoco
 import numpy as np
-from gymnasium_robotics.envs.franka_kitchen.kitchen_env import KitchenEnv
+from gymnasium_robotics.envs.franka_kitchen.kitchen_env import OBS_ELEMENT_GOALS, OBS_ELEMENT_INDICES, KitchenEnv
 
 from moto_sim.arm import Arm, ArmNames, joint_names
 from moto_sim.mujoco_world import MujocoWorld, check_action
@@ -17,6 +17,9 @@ ELEMENTS = {
 }
 """Element sets under the names of MOTO's authors. D4RL calls them the other way round: its kitchen-partial has the
 slide cabinet and its kitchen-mixed the bottom burner. So reports name the elements, not only the set."""
+
+THRESHOLD = 0.3
+"""Distance from its goal (Euclidean, over the joints of an element) at which an element is complete: D4RL's rule."""
 
 AGENT_VIEW = FreeView(azimuth=90.0, elevation=-60.0, distance=1.86, lookat=(-0.3, 0.5, 2.0))
 """The camera of MOTO's kitchen experiments, from above."""
@@ -57,6 +60,20 @@ class Kitchen(MujocoWorld):
         """Return the names of the element sets."""
         return tuple(ELEMENTS)
 
+    @property
+    def model(self) -> mujoco.MjModel:
+        """Return the simulator's model, for scripts that look behind the cameras."""
+        return self._model
+
+    @property
+    def data(self) -> mujoco.MjData:
+        """Return the simulator's state, for scripts that look behind the cameras."""
+        return self._data
+
+    def distance(self, element: str) -> float:
+        """Return how far any element of the kitchen is from its goal, as the task's rule measures it."""
+        return float(np.linalg.norm(self._data.qpos[OBS_ELEMENT_INDICES[element]] - OBS_ELEMENT_GOALS[element]))
+
     def reset(self, seed: int) -> Snapshot:
         """Return to the fixed start pose; `seed` draws the joint measurement noise that the velocity control uses."""
         observation, _ = self._env.reset(seed=seed)
@@ -91,7 +108,10 @@ class Kitchen(MujocoWorld):
 
 
 def complete_elements(
-    achieved: dict[str, np.ndarray], goal: dict[str, np.ndarray], elements: tuple[str, ...], threshold: float = 0.3
+    achieved: dict[str, np.ndarray],
+    goal: dict[str, np.ndarray],
+    elements: tuple[str, ...],
+    threshold: float = THRESHOLD,
 ) -> tuple[str, ...]:
     """Return the `elements` whose joints are within `threshold` (Euclidean, D4RL's rule) of their goal, in order."""
     return tuple(name for name in elements if np.linalg.norm(achieved[name] - goal[name]) < threshold)

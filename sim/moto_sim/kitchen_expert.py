@@ -1,0 +1,178 @@
+"""A scripted expert for Franka Kitchen: what each element needs of the hand, done by inverse kinematics.
+
+Every element is a short list of moves: go before it, reach it, grasp or push, and retreat. Nothing is learned or
+planned; the script looks at the simulator's state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from moto_sim.kitchen import ELEMENTS, THRESHOLD, Kitchen
+from moto_sim.servo import Pose, Servo
+
+POOL = ("microwave", "kettle", "bottom burner", "light switch", "slide cabinet")
+"""Elements that the script can complete, in the order of most of the human demonstrations (relay policy learning)."""
+
+PER_EPISODE = 4
+"""Elements of one demonstration, as in the human ones."""
+
+SPEED_LIMIT = 2.0
+"""Joint velocity of action 1, rad/s."""
+
+FORWARD = Rotation.from_matrix([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+"""Orientation of the tool that reaches forward (world y) with its fingers side by side."""
+
+OPEN, CLOSED = 1.0, -1.0
+HINGE = np.array([-1.128, 0.455, 1.792])
+"""A point on the hinge of the microwave's door, m."""
+
+KETTLE_OFFSET, KETTLE_STEER = 0.06, 0.3
+"""Where the kettle is pushed, since its spout makes it turn: left of its middle, m; and more by its yaw, m/rad."""
+
+KETTLE_REACH, KETTLE_LEAD = 0.17, 0.1
+"""Distance of the tool that touches the kettle from its middle, and how far the goal lies ahead of the tool, m."""
+
+Target = Callable[[mujoco.MjData], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Move:
+    """Bring the tool to `target`, at most for `steps`; `tilt` (rad) points it down, `roll` (rad) turns it."""
+
+    target: Target
+    fingers: float
+    steps: int
+    near: float = 0.0
+    """Distance at which the next move begins, m; 0 waits for the steps, or for the element."""
+    tilt: float = 0.0
+    roll: float = 0.0
+    works: bool = False
+    """Whether this is the move that completes the element: it ends as soon as that is done."""
+
+    def pose(self, data: mujoco.MjData) -> Pose:
+        """Return where the tool shall be now."""
+        turned = Rotation.from_euler("x", -self.tilt) * Rotation.from_euler("y", self.roll) * FORWARD
+        return Pose(self.target(data), turned)
+
+
+def at(site: str, offset: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Target:
+    """Return a target at a site of the model, wherever it moves."""
+    return lambda data: data.site(site).xpos + np.asarray(offset)
+
+
+def there(x: float, y: float, z: float) -> Target:
+    """Return a fixed target, m."""
+    return lambda data: np.array([x, y, z])
+
+
+def around_hinge(angle: float) -> Target:
+    """Return the target that drags the microwave's handle on its circle, `angle` (rad) ahead of where it is."""
+    turn = Rotation.from_euler("z", angle)
+    return lambda data: HINGE + turn.apply(data.site("microhandle_site").xpos - HINGE)
+
+
+def behind_kettle(data: mujoco.MjData) -> np.ndarray:
+    """Return the target that pushes the kettle forward (y), aside of its middle by as much as it has turned (yaw)."""
+    x, y, _, w, _, _, z = data.joint("kettle").qpos
+    return np.array([x - KETTLE_OFFSET - KETTLE_STEER * 2 * np.arctan2(z, w), y - KETTLE_REACH + KETTLE_LEAD, 1.72])
+
+
+def grasped(
+    site: str, drag: Target, tilt: float = 0.0, roll: float = 0.0, steps: int = 50, depth: float = 0.0
+) -> list[Move]:
+    """Return the moves that grasp a handle, `depth` (m) behind its site, and drag or turn it."""
+    return [
+        Move(at(site, (0.0, -0.12, 0.0)), OPEN, 45, 0.035, tilt),
+        Move(at(site, (0.0, depth, 0.0)), OPEN, 15, 0.015, tilt),
+        Move(at(site, (0.0, depth, 0.0)), CLOSED, 5, 0.0, tilt),
+        Move(drag, CLOSED, steps, 0.0, tilt, roll, works=True),
+    ]
+
+
+MOVES: dict[str, list[Move]] = {
+    "microwave": grasped("microhandle_site", around_hinge(-0.3), tilt=0.6, depth=0.02),
+    "kettle": [
+        Move(there(-0.33, 0.12, 1.84), CLOSED, 45, 0.05, 0.8),
+        Move(there(-0.33, 0.2, 1.73), CLOSED, 20, 0.035, 0.8),
+        Move(behind_kettle, CLOSED, 40, 0.0, 0.8, works=True),
+    ],
+    "bottom burner": grasped("knob2_site", at("knob2_site"), roll=1.0, steps=30),
+    "light switch": [
+        Move(at("light_site", (0.1, -0.1, 0.0)), CLOSED, 45, 0.035),
+        Move(at("light_site", (0.07, 0.0, 0.0)), CLOSED, 15, 0.02),
+        Move(at("light_site", (-0.1, 0.02, 0.0)), CLOSED, 25, works=True),
+    ],
+    "slide cabinet": grasped("slide_site", at("slide_site", (0.15, 0.0, 0.0)), steps=40),
+}
+
+RETREAT = (0.0, -0.16, 0.0)
+RETREAT_STEPS = 7
+
+MARGINS = {"microwave": 0.15, "kettle": 0.15, "bottom burner": 0.2, "light switch": 0.15, "slide cabinet": 0.1}
+"""Distance from its goal at which the script leaves an element, well within the rule of the task."""
+
+
+class KitchenExpert:
+    """Completes elements one after the other; what fails is tried once more, then left behind."""
+
+    def __init__(self, world: Kitchen, elements: Sequence[str]) -> None:
+        """Begin with the world just reset."""
+        self._world, self._data = world, world.data
+        self._servo = Servo(world.model, world.data, "end_effector", world.control_period)
+        self._queue: list[tuple[str, Move | None]] = [
+            (element, move) for element in elements for move in [*MOVES[element], None]
+        ]
+        self._tried: set[str] = set()
+        self._rest = self._servo.position
+        self._spent = 0
+        self._from = self._rest
+
+    def action(self) -> np.ndarray:
+        """Return what the script does now, float32 (9,) in [-1, 1]; call it once a step."""
+        while self._queue and self._over():
+            self._next()
+        self._spent += 1
+        move = self._move()
+        joints = self._servo.velocity(move.pose(self._data)) / SPEED_LIMIT
+        joints /= max(1.0, float(np.abs(joints).max()))
+        return np.concatenate([joints, [move.fingers, move.fingers]]).astype(np.float32)
+
+    def _next(self) -> None:
+        """Go on to the next move; an element that its moves did not complete gets them once more."""
+        element, move = self._queue.pop(0)
+        self._spent, self._from = 0, self._servo.position
+        if move is None and element not in self._tried and self._world.distance(element) > THRESHOLD:
+            self._tried.add(element)
+            self._queue = [(element, again) for again in [*MOVES[element], None]] + self._queue
+
+    def _move(self) -> Move:
+        """Return the present move: the script's, a retreat from where the last one ended, or rest at the end."""
+        if not self._queue:
+            return Move(lambda data: self._rest, OPEN, 0)
+        return self._queue[0][1] or Move(lambda data: self._from + RETREAT, OPEN, RETREAT_STEPS)
+
+    def _over(self) -> bool:
+        element, _ = self._queue[0]
+        move = self._move()
+        if self._spent >= move.steps:
+            return True
+        if move.works:
+            return self._world.distance(element) < MARGINS[element]
+        near = float(np.linalg.norm(move.target(self._data) - self._servo.position)) < move.near
+        return self._spent > 0 and near
+
+
+def drawn_elements(seed: int) -> tuple[str, ...]:
+    """Return four of the pool in its order; never the four of the set `partial`, which no demonstration may hold.
+
+    All four of `mixed` come in one of four demonstrations: the same data serve both sets, as in the paper.
+    """
+    removable = ELEMENTS["partial"]
+    left_out = removable[int(np.random.default_rng([seed, 2]).integers(len(removable)))]
+    return tuple(element for element in POOL if element != left_out)
