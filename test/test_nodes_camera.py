@@ -95,7 +95,8 @@ def test_two_vga_cameras_keep_the_contract_types_frames_calibration_rates_and_st
         check_contract(camera, watcher)
     assert depths[-1].encoding == "16UC1"
     assert (depths[-1].width, depths[-1].height, depths[-1].step) == (640, 480, 1280)
-    assert to_nanoseconds(depths[-1].header.stamp) in {to_nanoseconds(i.header.stamp) for i in watchers["wrist"].images}
+    shared = {to_nanoseconds(depth.header.stamp) for depth in depths}
+    assert len(shared & {to_nanoseconds(image.header.stamp) for image in watchers["wrist"].images}) > 10
 
 
 def check_contract(camera: str, watcher: Watcher) -> None:
