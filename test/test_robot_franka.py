@@ -83,10 +83,12 @@ def test_a_target_along_x_moves_the_hand_along_x(arm: FrankaArm) -> None:
     """A wrong sign or frame would drive into the table."""
     begin = in_control(arm, Control.CARTESIAN)
     follow(arm, along_x(begin, 0.05), 0.5)
+    velocity = arm.state().linear_velocity
     pause(arm, 1.0)
     moved = arm.state().position - begin.position
     arm.stop()
     print(f"asked for 50 mm along x, moved {np.round(1e3 * moved, 1)} mm")
+    assert velocity[0] > 0.02
     assert abs(moved[0] - 0.05) < 0.01
     assert np.abs(moved[1:]).max() < 0.01
 
@@ -166,7 +168,27 @@ def test_hand_opens_and_closes_while_the_arm_goes_on(arm: FrankaArm) -> None:
     assert hand.trouble == ""
 
 
-def _reaches(arm: FrankaArm, width: float, timeout: float = 10.0) -> bool:
+def test_hand_finds_its_end_stops_and_stops_on_its_way(arm: FrankaArm) -> None:
+    """A stop that waits for the end of the motion is none."""
+    hand = arm.gripper
+    assert hand is not None
+    hand.move(0.0)
+    assert _reaches(arm, 0.0)
+    hand.home()
+    assert hand.busy
+    assert _reaches(arm, 0.0)
+    hand.move(0.08)
+    while hand.width < 0.02:
+        time.sleep(0.005)
+    hand.stop()
+    pause(arm, 1.0)
+    assert not hand.busy
+    assert 0.015 < hand.width < 0.075
+    hand.move(0.08)  # the same again is a motion once more, after a stop
+    assert _reaches(arm, 0.08)
+
+
+def _reaches(arm: FrankaArm, width: float, timeout: float = 30.0) -> bool:
     hand, end = arm.gripper, time.monotonic() + timeout
     assert hand is not None
     while time.monotonic() < end:

@@ -214,7 +214,7 @@ class Session:
 
 
 def arm_state(robot: franky.Robot, state: franky.RobotState, stamp: int, sequence: int) -> ArmState:
-    """Return the driver's state in the interface's terms."""
+    """Return the driver's state in the interface's terms; torques and wrench with the driver's sign, filtered by it."""
     twist = robot.model.zero_jacobian(franky.Frame.EndEffector, state) @ state.dq
     wrench = state.O_F_ext_hat_K
     return ArmState(
