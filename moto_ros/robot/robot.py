@@ -51,9 +51,9 @@ class Robot:
         """Take an arm; `connect` begins. `tell` and `on_crash` are called from other threads."""
         self._settings, self._arm, self._tell, self._on_crash = settings, arm, tell, on_crash
         self._patience = Patience(self._interrupted)
-        mover = Mover(settings, arm, self._patience)
-        self._resetter = Resetter(settings, scene, arm, mover, self._patience)
-        self._supervisor = Supervisor(settings, arm, mover, Patience(self._stopped), tell)
+        self._resetter = Resetter(settings, scene, arm, Mover(settings, arm, self._patience), self._patience)
+        retreat = Patience(self._stopped)  # a retreat goes on although there is a fault
+        self._supervisor = Supervisor(settings, arm, Mover(settings, arm, retreat), retreat, tell)
         self._jobs = ThreadPoolExecutor(1, "robot")
         self._guard: Guard | None = None
         self._job: Job | None = None
