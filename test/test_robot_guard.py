@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 from support.arm import MemoryArm, robot_settings
 
-from moto_ros.robot.guard import Command, Ladder, Mode
+from moto_ros.robot.guard import Command, Guard, Ladder, Mode
 from moto_ros.robot.interface import ArmFault, FaultKind
 
 TICK = 0.005
@@ -275,3 +277,37 @@ def test_joint_control_moves_the_right_joint_and_holds(control: str) -> None:
     assert rig.ladder.mode is Mode.HOLD
     if control == "joint_velocity":
         assert np.abs(rig.arm.targets[-1].joint_velocity).max() == 0.0
+
+
+def test_a_guard_that_ends_by_an_error_stops_the_arm_and_is_heard() -> None:
+    """Breaks arms: a thread that dies silently, and nobody guards any more."""
+    rig = Rig()
+    heard, crash = threading.Event(), ValueError("a bug")
+
+    def fail() -> None:
+        raise crash
+
+    def hear(error: Exception) -> None:
+        assert error is crash
+        heard.set()
+
+    guard = Guard(rig.ladder, hear)
+    guard.begin(1)
+    rig.arm.state = fail  # type: ignore[method-assign, assignment]
+    assert heard.wait(10.0)
+    assert rig.arm.calls[-1] == "stop"
+    assert "a bug" in guard.trouble
+    guard.close()
+
+
+def test_the_guards_thread_takes_an_action_up_and_ends_control_with_itself() -> None:
+    rig = Rig()
+    guard = Guard(rig.ladder)
+    guard.begin(1)
+    now = time.monotonic()
+    guard.submit(Command(1, 0, np.array(DOWN), now))
+    while guard.seen.step == 0 and time.monotonic() < now + 10.0:
+        time.sleep(0.001)
+    assert guard.seen.step == 1
+    guard.close()
+    assert rig.arm.control is None

@@ -302,8 +302,9 @@ class Guard:
 
     def hinder(self, reason: str) -> None:
         """Hold at once, and as long as there is a reason."""
-        self._ladder.hindrance = reason
-        self._wake.set()
+        if reason != self._ladder.hindrance:
+            self._ladder.hindrance = reason
+            self._wake.set()
 
     @property
     def trouble(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +12,7 @@ from moto_ros.errors import MotoError
 from moto_ros.robot.envelope import Box
 from moto_ros.robot.faults import Supervisor
 from moto_ros.robot.guard import Command, Guard, Ladder, Seen
+from moto_ros.robot.hands import Hands
 from moto_ros.robot.interface import Arm, ArmFault, ArmState
 from moto_ros.robot.kinematics import Kinematics
 from moto_ros.robot.limits import RobotSettings
@@ -23,6 +24,9 @@ RETRY = 0.5
 """Seconds between two attempts to connect."""
 
 CLOSING = "the robot's node ends"
+
+CLOSE = 2.0
+"""Seconds that a job gets to end when the node does."""
 
 CONTENT = (ArmFault, Interrupted)
 """What a job of the arm may end by; its text is for a person."""
@@ -54,7 +58,7 @@ class Robot:
         self._resetter = Resetter(settings, scene, arm, Mover(settings, arm, self._patience), self._patience)
         retreat = Patience(self._stopped)  # a retreat goes on although there is a fault
         self._supervisor = Supervisor(settings, arm, Mover(settings, arm, retreat), retreat, tell)
-        self._jobs = ThreadPoolExecutor(1, "robot")
+        self._jobs = Hands("robot")
         self._guard: Guard | None = None
         self._job: Job | None = None
         self._closing = False
@@ -63,7 +67,7 @@ class Robot:
 
     def connect(self) -> Future[None]:
         """Begin to connect; the future raises MotoError where that cannot be done in time."""
-        return self._jobs.submit(self._connect)
+        return self._jobs.do(self._connect)
 
     def _connect(self) -> None:
         self._open(time.monotonic() + self._settings.connect_timeout)
@@ -141,7 +145,7 @@ class Robot:
 
     def reset(self, job: Job) -> Future[str]:
         """Begin to bring arm and scene to a start state; the episode's actions count from then on."""
-        return self._jobs.submit(self._reset, job)
+        return self._jobs.do(partial(self._reset, job))
 
     def cancel(self, job: Job, why: str) -> None:
         """End a reset that nobody waits for any more."""
@@ -151,7 +155,7 @@ class Robot:
 
     def recover(self) -> Future[str]:
         """Begin to clear stop and fault, because a person says that it can move."""
-        return self._jobs.submit(self._recover)
+        return self._jobs.do(self._recover)
 
     def close(self) -> None:
         """Stop the arm, end all threads, let go of the connection."""
@@ -159,7 +163,7 @@ class Robot:
         if self._guard is not None:
             self._guard.close()
         self._arm.stop()
-        self._jobs.shutdown(wait=True, cancel_futures=True)
+        self._jobs.close(CLOSE)
         self._arm.close()
 
     def figures(self) -> dict[str, object]:
@@ -212,7 +216,7 @@ class Robot:
         """Called by the guard's thread: have the fault seen to."""
         self._tell(f"fault ({fault.kind.value}): {fault}")
         if not self._closing:
-            self._jobs.submit(self._handle, fault).add_done_callback(partial(_raise_on, self._on_crash))
+            self._jobs.do(partial(self._handle, fault)).add_done_callback(partial(_raise_on, self._on_crash))
 
     def _handle(self, fault: ArmFault) -> None:
         if self.guard.fault is not fault or self.guard.stopped:
@@ -229,6 +233,6 @@ class Robot:
 
 
 def _raise_on(on_crash: Callable[[Exception], None], done: Future[None]) -> None:
-    error = None if done.cancelled() else done.exception()
+    error = done.exception()
     if isinstance(error, Exception):
         on_crash(error)

@@ -1,0 +1,30 @@
+"""A robot that is not seen holds: what each camera says of its health, and what silence means."""
+
+from __future__ import annotations
+
+from moto_ros.nodes.sight import Sight
+
+
+def test_every_camera_must_see() -> None:
+    sight = Sight(("front", "wrist"), 3.0, 0.0)
+    sight.heard(1.0, "front", "")
+    sight.heard(1.0, "wrist", "no frame for 0.2 s; check its cable")
+    assert "wrist" in sight.hindrance(1.0)
+    sight.heard(1.1, "wrist", "")
+    assert sight.hindrance(1.1) == ""
+
+
+def test_a_camera_that_says_nothing_any_more_counts_as_lost() -> None:
+    """A camera process that was killed cannot say that it is not well."""
+    sight = Sight(("front",), 3.0, 0.0)
+    assert sight.hindrance(2.9) == ""
+    assert "camera/front/health" in sight.hindrance(3.1)
+    sight.heard(3.2, "front", "")
+    assert sight.hindrance(6.1) == ""
+    assert sight.hindrance(6.3) != ""
+
+
+def test_cameras_that_are_not_configured_do_not_matter() -> None:
+    sight = Sight((), 3.0, 0.0)
+    sight.heard(0.0, "elsewhere", "broken")
+    assert sight.hindrance(100.0) == ""
