@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
-from moto_ros.agents.interface import Agent, Batch, Spaces
+from moto_ros.agents.interface import Agent, Batch, Prioritised, Spaces
 from moto_ros.agents.registry import agent_settings, make_agent
 from moto_ros.config import build, config_folder, read_parameters
 
@@ -55,6 +56,15 @@ class RandomData:
             chunk = random_chunk(self._spaces, size, length)
             self._drawn[size, length] = {name: torch.from_numpy(rows).to(self._device) for name, rows in chunk.items()}
         return dict(self._drawn[size, length])
+
+    def windows(self, source: str, size: int, length: int, prioritised: Prioritised | None = None) -> Batch:
+        """Return the batch of this shape as windows that lie inside their episodes."""
+        more = {"valid": torch.ones(size, length, dtype=torch.bool), "weight": torch.ones(size)}
+        more["index"] = torch.arange(size)
+        return self.batch(source, size, length) | {name: rows.to(self._device) for name, rows in more.items()}
+
+    def prioritise(self, source: str, index: Tensor, priority: Tensor) -> None:
+        """Take priorities, and leave it at that."""
 
 
 def random_chunk(spaces: Spaces, size: int, length: int) -> dict[str, np.ndarray]:
@@ -94,7 +104,8 @@ def measure(preset: Path, spaces: Spaces, seconds: float, device: torch.device) 
     settings = build(agent_settings(name), values, str(preset))
     agent = make_agent(name, spaces, settings, seed=0, device=device)
     data = RandomData(spaces, device)
-    result = Result(preset.stem, parameter_count(agent), f"{settings.batch} x {settings.length}")
+    # An agent without windows learns from single steps: two rows.
+    result = Result(preset.stem, parameter_count(agent), f"{settings.batch} x {getattr(settings, 'length', 2)}")
     for phase in agent.phases:
         spent = timed(partial(agent.update, phase, data), seconds)
         result.updates_per_s[phase] = 1 / float(np.median(spent))

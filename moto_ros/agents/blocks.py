@@ -85,20 +85,19 @@ class HeadEnsemble(nn.Module):
 
     def forward(self, rows: Tensor, members: Tensor | None = None) -> Tensor:
         """Map rows (rows, inputs) by all members, or those listed, to (members, rows, outputs)."""
-        layers = [_picked(layer, members) for layer in (self.first, self.second, self.last)]
-        (weight, bias), second, last = layers
-        flat = functional.linear(rows, weight.transpose(1, 2).flatten(0, 1))
-        value = flat.view(len(rows), len(weight), -1).transpose(0, 1) + bias
-        value = self._first_activation(self._normed(value, 0, members))
-        value = torch.baddbmm(second[1], value, second[0])
-        value = mish(self._normed(value, 1, members)) if self._modern else functional.elu(value)
+        (weight, bias), second, last = (_picked(layer, members) for layer in (self.first, self.second, self.last))
+        # One product for all members. Rows stay first until the next layer, which takes them as they lie: no copies.
+        flat = functional.linear(rows, weight.transpose(1, 2).flatten(0, 1), bias.flatten())
+        value = self._normed(flat.view(len(rows), len(weight), -1), 0, members, (1, 0))
+        value = mish(value) if self._modern else value.tanh_()
+        value = torch.baddbmm(second[1], value.transpose(0, 1), second[0])
+        value = mish(self._normed(value, 1, members, (0, 1))) if self._modern else functional.elu_(value)
         return torch.baddbmm(last[1], value, last[0])
 
-    def _first_activation(self, value: Tensor) -> Tensor:
-        return mish(value) if self._modern else torch.tanh(value)
-
-    def _normed(self, value: Tensor, which: int, members: Tensor | None) -> Tensor:
-        gain, bias = self.norms[which] if members is None else self.norms[which][:, members]
+    def _normed(self, value: Tensor, which: int, members: Tensor | None, order: tuple[int, int]) -> Tensor:
+        """Return LayerNorm of each member; `order` says which dimensions of `value` are members and rows."""
+        norms = self.norms[which] if members is None else self.norms[which][:, members]
+        gain, bias = norms.transpose(1, 2) if order == (1, 0) else norms
         return torch.addcmul(bias, functional.layer_norm(value, value.shape[-1:]), gain)
 
 

@@ -72,6 +72,7 @@ class FowmAgent(NetworkAgent):
         action = self._by_policy(latent, sample, generator) if plan is None else plan.action
         kept = mean if plan is None else plan.mean
         uncertainty = doubt(self.network.q_values(latent, action)) / self.planner.scorer.unit
+        watch.lap("answer")
         return Decision(action, {"mean": kept.transpose(0, 1)}, uncertainty, self._figures(plan, watch))
 
     def _ahead(self, latent: Tensor, pending: Tensor | None) -> Tensor:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+SAFETY = 1.1
+"""Stages are taken to need this much more than estimated."""
+
 FORGET = 0.2
 """Share of the way that an estimate falls towards a shorter time; to a longer one it rises at once."""
 
@@ -38,7 +41,7 @@ class Stopwatch:
 
     def fits(self, *stages: str) -> bool:
         """Return whether these stages, by their estimates, end in time."""
-        return self._end is None or time.perf_counter() + self._pace.of(*stages) <= self._end
+        return self._end is None or time.perf_counter() + SAFETY * self._pace.of(*stages) <= self._end
 
     def lap(self, stage: str) -> None:
         """Note that a stage ended, having begun when the one before ended."""

@@ -53,13 +53,13 @@ class Planner:
 
         `sample` adds the noise that explores: of the last spread at the first step.
         """
-        if not watch.fits("proposals", "iteration"):
+        if not watch.fits("proposals", "iteration", "answer"):
             return None
         proposals = self._proposals(latent, generator)
         watch.lap("proposals")
         search = Search(mean, torch.full_like(mean, self._settings.plan_max_std))
         done = 0
-        while done < self._settings.plan_iterations and (done == 0 or watch.fits("iteration")):
+        while done < self._settings.plan_iterations and (done == 0 or watch.fits("iteration", "answer")):
             search = self._improved(search, latent, proposals, generator)
             done += 1
             watch.lap("iteration")

@@ -1,0 +1,249 @@
+"""Plan time of FOWM by preset, budget, uncertainty and threads; deadline misses beside a busy trainer; updates/s."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from bench_learning import PREFIX, RandomData, timed
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from moto_ros.agents.fowm.agent import FowmAgent
+from moto_ros.agents.fowm.config import FowmSettings
+from moto_ros.agents.interface import Budget, Spaces
+from moto_ros.config import build, config_folder, read_parameters
+
+SETTLING = 3
+"""Plans not counted at the start, while the running estimates form."""
+
+
+@dataclass(frozen=True)
+class PlanResult:
+    """Times in ms of the plans of one case."""
+
+    preset: str
+    threads: int
+    uncertainty: str
+    deadline_ms: float
+    busy: bool
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    iterations: float
+    policy_answers: int
+    missed: int
+    plans: int
+
+
+@dataclass(frozen=True)
+class UpdateResult:
+    """Updates of one preset."""
+
+    preset: str
+    threads: int
+    batch: int
+    observed: str
+    updates_per_s: float
+
+
+def settings_of(preset: str) -> FowmSettings:
+    """Return the settings of a shipped preset."""
+    values = read_parameters(config_folder() / "agents" / f"{preset}.yaml")
+    return build(FowmSettings, {name.removeprefix(PREFIX): value for name, value in values.items()}, preset)
+
+
+def make(settings: FowmSettings, spaces: Spaces, device: torch.device) -> FowmAgent:
+    """Return an agent whose fresh heads, which are zero, say something, so that candidates differ as in use."""
+    agent = FowmAgent(spaces, settings, 0, device)
+    with torch.no_grad():
+        agent.network.reward_head.output.weight.normal_(std=0.2)
+        agent.network.q.last.weight.normal_(std=0.01)
+    return agent
+
+
+def plans(
+    agent: FowmAgent, spaces: Spaces, deadline: float | None, seconds: float, device: torch.device
+) -> Sequence[Any]:
+    """Return how each plan went, on a grid of deadlines or else one after the other."""
+    drawn = {name: rows[:, 0] for name, rows in RandomData(spaces, device).batch("all", 1, 2).items()}
+    observation = {name: drawn[name] for name in ("image", "proprio", "action") if name in drawn}
+    state, figures, end = agent.start(1), [], time.perf_counter() + seconds
+    while time.perf_counter() < end or len(figures) <= 2 * SETTLING:
+        began = time.perf_counter()
+        decision = agent.act(observation, state, sample=True, budget=Budget(deadline=deadline))
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        figures.append(dict(decision.figures, plan_s=time.perf_counter() - began))
+        state = decision.state
+        if deadline is not None:
+            time.sleep(max(0.0, began + deadline - time.perf_counter()))
+    return figures[SETTLING:]
+
+
+def plan_case(
+    preset: str, kind: str, deadline: float | None, busy: bool, spaces: Spaces, seconds: float, device: torch.device
+) -> PlanResult:
+    """Measure one case; `kind` is "off", "exact" or "likely"."""
+    settings = replace(settings_of(preset), plan_exact=kind == "exact")
+    settings = replace(settings, penalty=0.0) if kind == "off" else settings
+    figures = plans(make(settings, spaces, device), spaces, deadline, seconds, device)
+    spent = 1000 * np.array([one["plan_s"] for one in figures])
+    return PlanResult(
+        preset=preset,
+        threads=torch.get_num_threads(),
+        uncertainty=kind,
+        deadline_ms=0.0 if deadline is None else 1000 * deadline,
+        busy=busy,
+        **{f"p{q}_ms": float(np.percentile(spent, q)) for q in (50, 95, 99)},
+        iterations=float(np.mean([one["plan_iterations"] for one in figures])),
+        policy_answers=int(sum(one["policy_answered"] for one in figures)),
+        missed=int(sum(one["deadline_missed"] for one in figures)),
+        plans=len(figures),
+    )
+
+
+def plain_plan(agent: FowmAgent, latent: Tensor) -> None:
+    """Plan the plain way, for comparison: every head and step on its own, all candidates in every iteration."""
+    settings, model = agent.settings, agent.network
+    one_by_one = [torch.tensor([member]) for member in range(settings.heads)]
+
+    def heads(z: Tensor, a: Tensor, members: Sequence[Tensor]) -> Tensor:
+        return torch.cat([model.q_values(z, a, members=member) for member in members])
+
+    mean = torch.zeros(settings.plan_horizon, agent.spaces.action)
+    std = torch.full_like(mean, settings.plan_max_std)
+    for _ in range(settings.plan_iterations):
+        actions = (
+            mean[:, None] + std[:, None] * torch.randn(len(mean), settings.candidates, agent.spaces.action)
+        ).clamp(-1, 1)
+        z, score = latent.expand(settings.candidates, -1), torch.zeros(settings.candidates)
+        for step, action in enumerate(actions):
+            doubt = heads(z, action, one_by_one).std(0)
+            score = score + settings.discount**step * (model.reward(z, action) - settings.penalty * doubt)
+            z = model.advance(z, action)
+        last = model.policy(z)
+        score = score + heads(z, last, one_by_one[:2]).amin(0) - settings.penalty * heads(z, last, one_by_one).std(0)
+        best = score.topk(settings.plan_elites)
+        weight = best.values.mul(settings.plan_temperature).softmax(0)
+        mean = (weight[None, :, None] * actions[:, best.indices]).sum(1)
+
+
+def plain_case(preset: str, spaces: Spaces, seconds: float) -> float:
+    """Return the median time of a plain plan [ms]."""
+    agent = make(settings_of(preset), spaces, torch.device("cpu"))
+    latent = torch.rand(1, agent.settings.latent_size)
+    with torch.inference_mode():
+        return 1000 * float(np.median(timed(lambda: plain_plan(agent, latent), seconds)))
+
+
+def update_case(preset: str, spaces: Spaces, seconds: float, device: torch.device) -> UpdateResult:
+    """Measure updates, at the preset's batch."""
+    agent, data = make(settings_of(preset), spaces, device), RandomData(spaces, device)
+    spent = timed(partial(agent.update, "joint", data), seconds)
+    observed = "state" if spaces.image is None else f"{spaces.image[0]} px + state"
+    rate = 1 / float(np.median(spent))
+    return UpdateResult(preset, torch.get_num_threads(), agent.settings.batch, observed, rate)
+
+
+def train_for_ever(preset: str, spaces: Spaces, threads: int) -> None:
+    """Keep the machine as busy as a trainer does."""
+    torch.set_num_threads(threads)
+    device = torch.device("cpu")
+    agent, data = make(settings_of(preset), spaces, device), RandomData(spaces, device)
+    while True:
+        agent.update("joint", data)
+
+
+@contextmanager
+def trainer(preset: str, spaces: Spaces, threads: int) -> Iterator[None]:
+    """Run a busy trainer in another process."""
+    process = multiprocessing.get_context("spawn").Process(target=train_for_ever, args=(preset, spaces, threads))
+    process.start()
+    time.sleep(5.0)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.join()
+
+
+def cases(options: argparse.Namespace, device: torch.device) -> tuple[list[PlanResult], list[UpdateResult]]:
+    """Measure everything that was asked for."""
+    image = Spaces((options.image, options.image, 3), options.proprio, options.action)
+    state = Spaces(None, options.proprio, options.action)
+    planned, updated = [], []
+    for threads in options.threads:
+        torch.set_num_threads(threads)
+        for preset in options.presets:
+            for kind in ("off", "exact", "likely"):
+                planned.append(plan_case(preset, kind, None, False, image, options.seconds, device))
+            updated += [update_case(preset, spaces, options.seconds, device) for spaces in (image, state)]
+    torch.set_num_threads(1)
+    for preset in options.presets:
+        with trainer(preset, image, len(os.sched_getaffinity(0))):
+            for rate in options.rates:
+                planned.append(plan_case(preset, "likely", 1 / rate, True, image, 2 * options.seconds, device))
+    return planned, updated
+
+
+def show(planned: Sequence[PlanResult], updated: Sequence[UpdateResult], plain: dict[str, float]) -> None:
+    """Print the tables."""
+    plans_table = Table(title="plans, in ms; the plain way: " + ", ".join(f"{k} {v:.0f} ms" for k, v in plain.items()))
+    updates_table = Table(title="updates")
+    for table, rows in ((plans_table, planned), (updates_table, updated)):
+        for heading in asdict(rows[0]):
+            table.add_column(heading.replace("_", " "))
+        for row in rows:
+            table.add_row(
+                *(f"{value:.2f}" if isinstance(value, float) else str(value) for value in asdict(row).values())
+            )
+        Console(file=sys.stderr, width=150).print(table)
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    cores = len(os.sched_getaffinity(0))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--presets", nargs="+", default=["fowm_quick", "fowm_modern", "fowm_paper"])
+    parser.add_argument("--seconds", type=float, default=5.0, help="time for each case [s]")
+    parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, cores}), help="CPU threads")
+    parser.add_argument("--rates", type=float, nargs="+", default=[10.0, 20.0], help="beside a busy trainer [Hz]")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where to plan and learn")
+    parser.add_argument("--image", type=int, default=84, help="side of the square image [px]")
+    parser.add_argument("--proprio", type=int, default=4, help="size of the proprioception vector")
+    parser.add_argument("--action", type=int, default=4, help="size of the action vector")
+    parser.add_argument("--json", type=Path, help="also write the JSON to this file")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, print the tables to stderr and JSON to stdout."""
+    options = arguments()
+    planned, updated = cases(options, torch.device(options.device))
+    torch.set_num_threads(max(options.threads))
+    state = Spaces(None, options.proprio, options.action)
+    plain = {preset: plain_case(preset, state, options.seconds) for preset in options.presets}
+    show(planned, updated, plain)
+    results = {"plans": [asdict(one) for one in planned], "updates": [asdict(one) for one in updated]}
+    text = json.dumps({"planner": results | {"plain_ms": plain, "torch": torch.__version__}}, indent=1)
+    print(text)
+    if options.json is not None:
+        options.json.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
