@@ -39,6 +39,9 @@ class Paymaster:
     The clock is that of the states' stamps.
     """
 
+    paid: int | None
+    """Steps paid so far; None until the first state of an episode that was already running."""
+
     def __init__(self, period: int, lag: int) -> None:
         """Start between episodes; `period` in ns, `lag` (at least 1) in periods."""
         self._period, self._lag = period, lag
@@ -61,7 +64,7 @@ class Paymaster:
 
     def _clear(self, episode: int | None, rules: RuleSettings) -> None:
         self.episode, self._rules = episode, rules
-        self.paid: int | None = 0
+        self.paid = 0
         self._start = 0
         self._taken: list[int] = []
         self._named: dict[int, int] = {}
