@@ -31,7 +31,7 @@ ROOMS = {
 """Room -> what it must not import: without these it runs where they are not installed."""
 
 REQUIREMENTS = (
-    *(f"requirements/{name}.txt" for name in ("run", "dev", "build", "franka", "realsense")),
+    *(f"requirements/{name}.txt" for name in ("run", "dev", "build", "franka", "ray", "realsense")),
     *("sim/requirements.txt", "sim/requirements-franka.txt"),
 )
 FROM_ROS = {
