@@ -185,7 +185,7 @@ def test_a_reset_answers_by_its_time_out_in_any_case(rig: Rig) -> None:
     answer = rig.peer.call(ResetRobot, names.ROBOT_RESET, episode=1, seed=1, timeout=4.0)
     print(f"answered after {time.monotonic() - begun:.1f} s: {answer.message}")
     assert not answer.success
-    assert "robot/reset" in answer.message
+    assert "operator/ready" in answer.message
     rig.until(lambda: rig.state.mode != RobotState.MODE_RESET, "the end of the reset")
 
 

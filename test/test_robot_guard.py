@@ -191,6 +191,23 @@ def test_a_stop_is_latched_and_ends_the_episode() -> None:
     assert (rig.ladder.mode, rig.arm.control) == (Mode.IDLE, None)
 
 
+def test_the_end_of_a_fault_is_not_the_end_of_a_stop() -> None:
+    """Breaks people: a stop pressed while the robot recovers by itself."""
+    rig = Rig()
+    rig.begin()
+    rig.arm.fault = REFLEX
+    rig.run(TICK)
+    rig.ladder.stop("stopped; call robot/recover")
+    rig.arm.fault = None
+    rig.ladder.healed()
+    rig.run(TICK)
+    assert rig.ladder.mode is Mode.STOPPED
+    assert rig.ladder.begin(2) == "stopped; call robot/recover"
+    rig.ladder.recovered()
+    rig.run(TICK)
+    assert rig.ladder.mode is Mode.IDLE
+
+
 def test_the_end_of_an_episode_ends_control() -> None:
     rig = Rig()
     rig.begin()

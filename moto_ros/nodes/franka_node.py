@@ -152,7 +152,7 @@ class FrankaNode(MotoNode[FrankaSettings]):
 
         def expired() -> None:
             if not answer.done():
-                give(late)
+                give(self._robot.waits or late)
                 expire()
 
         timer = self.create_timer(timeout, expired)

@@ -88,10 +88,12 @@ class Ladder:
 
     # What others say.
 
-    def begin(self, episode: int) -> None:
-        """Take the actions of an episode, from step 0 on."""
-        self.gate.begin(episode)
-        self.episode, self._fingers, self._source = episode, Fingers.LEFT_ALONE, -1
+    def begin(self, episode: int) -> str:
+        """Take the actions of an episode, from step 0 on; return why not, or nothing."""
+        if not self.trouble:
+            self.gate.begin(episode)
+            self.episode, self._fingers, self._source = episode, Fingers.LEFT_ALONE, -1
+        return self.trouble
 
     def end(self) -> None:
         """End control: no action counts until the next episode."""
@@ -117,9 +119,13 @@ class Ladder:
         """Take the arm back; it stands."""
         self._lent = False
 
-    def recovered(self) -> None:
-        """Forget fault and stop."""
+    def healed(self) -> None:
+        """Forget the fault; a stop lasts."""
         self.fault, self._new = None, -np.inf
+
+    def recovered(self) -> None:
+        """Forget fault and stop, because a person says so."""
+        self.healed()
         self.gate.recover()
 
     @property
@@ -268,10 +274,10 @@ class Guard:
         self._pending = command
         self._wake.set()
 
-    def begin(self, episode: int) -> None:
-        """Take the actions of an episode, from step 0 on."""
+    def begin(self, episode: int) -> str:
+        """Take the actions of an episode, from step 0 on; return why not, or nothing."""
         with self._lock:
-            self._ladder.begin(episode)
+            return self._ladder.begin(episode)
 
     def end(self, episode: int) -> None:
         """End control if that episode is under way."""
@@ -295,8 +301,13 @@ class Guard:
         with self._lock:
             self._ladder.give_back()
 
+    def healed(self) -> None:
+        """Forget the fault; a stop lasts."""
+        with self._lock:
+            self._ladder.healed()
+
     def recovered(self) -> None:
-        """Forget fault and stop."""
+        """Forget fault and stop, because a person says so."""
         with self._lock:
             self._ladder.recovered()
 

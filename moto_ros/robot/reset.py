@@ -33,7 +33,9 @@ class SceneSettings:
     script_waypoints: tuple[float, ...] = parameter(
         (), "x, y, z (m) of each waypoint, and the hand there: -1 closes, 1 opens, 0 leaves it"
     )
-    scene_timeout: float = parameter(120.0, "wait for operator/ready", unit="s", low=0.1)
+    scene_timeout: float = parameter(
+        30.0, "wait for operator/ready; keep it below the episode node's reset_timeout", unit="s", low=0.1
+    )
     scene_unanswered: str = parameter(
         "abort", "what happens when nobody said it by then", choices=("continue", "abort")
     )

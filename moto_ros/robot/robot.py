@@ -200,8 +200,7 @@ class Robot:
         finally:
             self._job = None
             self.guard.give_back()
-        self.guard.begin(job.episode)
-        return ""
+        return self.guard.begin(job.episode)
 
     def _recover(self) -> str:
         try:
@@ -229,7 +228,7 @@ class Robot:
             self._tell(unsolved)
             self.guard.stop(unsolved)
         else:
-            self.guard.recovered()
+            self.guard.healed()
 
 
 def _raise_on(on_crash: Callable[[Exception], None], done: Future[None]) -> None:
