@@ -44,6 +44,7 @@ def test_one_command_gives_rows_page_and_bags_of_demonstrations(whole: Path) -> 
     """Breaks the evidence: an evaluation without mode or sample, or data that nobody can look at."""
     rows = results(whole)
     assert [row["after"] for row in rows] == [0, 1, 2]
+    assert all(row["score"] == row["success_rate"] for row in rows)
     assert all(row["n"] == row["sampled"]["n"] == len(row["predicted"]) == 2 for row in rows)
     assert [len(row["online"]["success"]) for row in rows] == [0, 1, 1]
     assert rows[-1]["env_steps"] == 30

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from moto_ros.benchmark.engine import STOPPED, Engine, Job
 from moto_ros.benchmark.place import Place
@@ -31,7 +31,7 @@ class Campaign:
 
     def __init__(self, cells: Sequence[Cell], place: Place) -> None:
         self.cells, self.place = {cell.id: cell for cell in cells}, place
-        self._drawn: dict[str, int] = {}
+        self._drawn: dict[str, TaskID] = {}
 
     def unfinished(self) -> list[Cell]:
         """Return the cells that are still to run, in order."""
@@ -62,13 +62,13 @@ class Campaign:
     def _look(self, bars: Progress, names: Sequence[str], end: float) -> bool:
         """Show how far each running cell is."""
         for name in set(self._drawn) - set(names):
-            bars.remove_task(self._drawn.pop(name))  # type: ignore[arg-type]
+            bars.remove_task(self._drawn.pop(name))
         for name in names:
             stand = read_stand(self.place.progress(self.cells[name]))
             if name not in self._drawn:
                 self._drawn[name] = bars.add_task(name, total=stand.total)
             text = f"{name}: {stand.phase}"
-            bars.update(self._drawn[name], description=text, completed=stand.done, total=stand.total)  # type: ignore[arg-type]
+            bars.update(self._drawn[name], description=text, completed=stand.done, total=stand.total)
         return time.monotonic() > end
 
     def gather(self) -> list[Row]:

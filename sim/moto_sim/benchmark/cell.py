@@ -72,8 +72,8 @@ class Runner:
         run = RunFolder(self.place.run(self.cell))
         with run.locked():
             self._write_parameters(run)
-            self.run_bags = demonstrations(self.place.data(self.cell), self._recipe(), self._own_world)
-            session = self._open(run)
+            bags = demonstrations(self.place.data(self.cell), self._recipe(), self._own_world)
+            session = self._open(run, bags)
             done = self._carry_out(session)
             session.close()
             write_rows(self.place.results(self.cell), results_of(self.cell, run.path))
@@ -83,8 +83,7 @@ class Runner:
 
     def _recipe(self) -> Recipe:
         cell = self.cell
-        count = max(cell.demonstrations, 1)
-        return Recipe(self.task, count, cell.data, cell.data_seed, cell.only_successful)
+        return Recipe(self.task, cell.demonstrations, cell.data, cell.data_seed, cell.only_successful)
 
     def _own_world(self) -> World:
         """Return a world that whoever asks for it closes."""
@@ -96,12 +95,13 @@ class Runner:
         values = self.cell.task_values | {f"agent.{name}": value for name, value in self.cell.agent_values.items()}
         write_parameters(run.config / "cell.yaml", "/**", values)
 
-    def _open(self, run: RunFolder) -> Session:
+    def _open(self, run: RunFolder, bags: Sequence[Path]) -> Session:
+        """Open the run; a new one takes in the demonstrations."""
         session = Session.open(
             run, self.cell.agent, self.agent_settings, self.settings, self.spaces, lambda index: self._store(run, index)
         )
         if session.resumed_from is None:
-            for bag in self.run_bags:
+            for bag in bags:
                 for episode in _episodes(session, bag, self.task):
                     session.add_demonstration(episode, bag)
         self._report.expect(session.conductor.budget)
