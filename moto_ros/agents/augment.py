@@ -20,8 +20,9 @@ def random_shift(images: Tensor, generator: torch.Generator | None) -> Tensor:
 
 def shifted(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
     """Return images (rows, H, W, C) of which row i shows what was `down[i]`, `right[i]` px further, edges repeated."""
-    rows, height, width, _ = images.shape
+    rows, height, width, channels = images.shape
     ys = (torch.arange(height, device=images.device) + down[:, None]).clamp(0, height - 1)
     xs = (torch.arange(width, device=images.device) + right[:, None]).clamp(0, width - 1)
-    which = torch.arange(rows, device=images.device)[:, None, None]
-    return images[which, ys[:, :, None], xs[:, None, :]]
+    lines = torch.arange(rows, device=images.device)[:, None] * height + ys
+    pixels = lines[:, :, None] * width + xs[:, None, :]
+    return images.reshape(-1, channels).index_select(0, pixels.flatten()).view(images.shape)

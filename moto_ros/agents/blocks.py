@@ -20,9 +20,9 @@ def mish(value: Tensor) -> Tensor:
     """Return x tanh(softplus(x)); without gradients by one exponential, several times faster on a CPU."""
     if torch.is_grad_enabled() or value.device.type != "cpu":
         return functional.mish(value)
-    grown = value.clamp(max=FLAT).exp_()
-    grown.mul_(grown + 2)
-    return grown.div_(grown + 2).mul_(value)
+    # tanh(log(1 + e)) = 1 - 2 / ((1 + e)^2 + 1) with e = exp(x)
+    grown = value.clamp(max=FLAT).exp_().add_(1).square_().add_(1)
+    return torch.addcdiv(value, value, grown, value=-2)
 
 
 class NormedLinear(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -56,9 +57,12 @@ class ImageEncoder(nn.Module):
         self.bound = Bound(settings.latent_size, settings.latent)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images uint8 (rows, H, W, C) to latents (rows, latent)."""
-        value = images.to(self.dense.weight.dtype).div_(255).permute(0, 3, 1, 2)
-        for layer in self.layers:
+        """Map images (rows, H, W, C), uint8 or already float but still 0..255, to latents (rows, latent)."""
+        value = images.to(self.dense.weight.dtype).permute(0, 3, 1, 2)
+        first, *others = cast("list[nn.Conv2d]", list(self.layers))
+        # To scale a few weights is cheaper than to scale every pixel.
+        value = functional.relu_(functional.conv2d(value, first.weight / 255, first.bias, first.stride))
+        for layer in others:
             value = functional.relu_(layer(value))
         return self.bound(self.dense(value.flatten(1)))
 

@@ -1,0 +1,99 @@
+"""FOWM learns from the replay store through the learner: balanced, prioritised, and resumable to the bit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from test_data_replay import LAYOUT
+
+from moto_ros.agents.fowm.agent import FowmAgent
+from moto_ros.agents.fowm.config import FowmSettings
+from moto_ros.agents.interface import Spaces
+from moto_ros.data.episode import Episode
+from moto_ros.data.replay import ReplayStore
+from moto_ros.training.learner import StoreData
+
+SETTINGS = FowmSettings(
+    latent_size=8,
+    conv_channels=2,
+    state_units=6,
+    hidden=16,
+    batch=8,
+    plan_samples=8,
+    plan_policy_samples=2,
+    plan_elites=4,
+)
+
+
+def episode(number: int, steps: int = 12) -> Episode:
+    """Return an episode of a camera and two numbers of state."""
+    rng = np.random.default_rng(number)
+    reward = np.zeros(steps + 1, np.float32)
+    reward[-1] = 1
+    return Episode(
+        images={"agent": rng.integers(0, 256, (steps + 1, 40, 40, 3), dtype=np.uint8)},
+        proprio=rng.normal(size=(steps + 1, 2)).astype(np.float32),
+        action=rng.uniform(-1, 1, (steps + 1, 3)).astype(np.float32),
+        reward=reward,
+        success=reward > 0,
+        is_terminal=reward > 0,
+        stamps=(1000 * number + np.arange(steps + 1)).astype(np.int64),
+        info={"id": number},
+    )
+
+
+def opened(folder: Path, saved: dict[str, Any] | None = None) -> tuple[FowmAgent, ReplayStore, StoreData]:
+    """Return a new run, or the one that was saved."""
+    store = ReplayStore(folder)
+    agent = FowmAgent(Spaces((40, 40, 3), 2, 3), SETTINGS, seed=0 if saved is None else 5)
+    data = StoreData(store, np.random.default_rng(3), torch.device("cpu"))
+    if saved is None:
+        for number in range(3):
+            store.add(episode(number), None, "offline")
+    else:
+        store.restore(saved["replay"], LAYOUT)
+        agent.load_state_dict(saved["agent"])
+        data.generator.bit_generator.state = saved["generator"]
+    return agent, store, data
+
+
+def work(agent: FowmAgent, store: ReplayStore, data: StoreData, first: int, last: int) -> None:
+    """Do updates; an online episode arrives before the third and the fifth."""
+    for update in range(first, last):
+        if update in (2, 4):
+            store.add(episode(10 + update), None, "online")
+        agent.update("joint", data)
+
+
+def test_a_run_split_between_any_two_updates_equals_the_whole_run_to_the_bit(tmp_path: Path) -> None:
+    whole = opened(tmp_path / "whole")
+    work(*whole, 0, 6)
+    for split in (1, 3, 4):
+        part = opened(tmp_path / f"part{split}")
+        work(*part, 0, split)
+        replay = json.loads(json.dumps(part[1].state()))
+        saved = {"agent": part[0].state_dict(), "replay": replay, "generator": part[2].generator.bit_generator.state}
+        resumed = opened(tmp_path / f"part{split}", saved)
+        work(*resumed, split, 6)
+        left, right = whole[0].state_dict(), resumed[0].state_dict()
+        assert all(torch.equal(left[name], right[name]) for name in left)
+        assert whole[1].state()["priorities"] == resumed[1].state()["priorities"]
+
+
+def test_what_surprised_is_drawn_more_often(tmp_path: Path) -> None:
+    """Prioritised replay would be a name only."""
+    agent, store, data = opened(tmp_path)
+    work(agent, store, data, 0, 2)
+    before = json.dumps(store.state()["priorities"])
+    agent.update("joint", data)
+    assert json.dumps(store.state()["priorities"]) != before
+
+
+def test_both_sources_are_learned_from_once_both_have_episodes(tmp_path: Path) -> None:
+    agent, store, data = opened(tmp_path)
+    work(agent, store, data, 0, 3)
+    assert set(store.state()["priorities"]) == {"offline", "online"}
