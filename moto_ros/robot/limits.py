@@ -152,7 +152,7 @@ class RobotSettings:
 
     # How long anything may take.
     connect_timeout: float = parameter(30.0, "give up connecting at start", unit="s", low=0.5)
-    state_timeout: float = parameter(0.2, "no new measurement for this long is a fault", unit="s", low=0.02, high=2.0)
+    state_timeout: float = parameter(0.1, "no new measurement for this long is a fault", unit="s", low=0.02, high=2.0)
     action_lifespan: float = parameter(0.5, "older actions are not executed", unit="s", low=0.01, high=5.0)
     hold_periods: float = parameter(
         2.0, "control periods without a fresh action until it holds the measured pose", low=1.0, high=10.0

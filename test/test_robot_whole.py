@@ -1,0 +1,157 @@
+"""An arm with its guard and its jobs, in threads: connecting, resets that are cancelled, recovery by itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from support.arm import MemoryArm, robot_settings
+
+from moto_ros.errors import MotoError
+from moto_ros.robot import arms
+from moto_ros.robot.guard import Command, Mode
+from moto_ros.robot.interface import ArmFault, FaultKind
+from moto_ros.robot.limits import RobotSettings
+from moto_ros.robot.reset import SceneSettings
+from moto_ros.robot.robot import Job, Robot
+
+WAIT = 20.0
+
+
+class Absent(MemoryArm):
+    """An arm that nobody switched on."""
+
+    def connect(self) -> None:
+        raise ArmFault(FaultKind.CONNECTION, "arm nowhere: no answer; check its cable")
+
+
+class Rig:
+    """A robot over an arm in memory; `told` and `crashes` fill."""
+
+    def __init__(self, arm: MemoryArm, scene: SceneSettings) -> None:
+        self.arm = arm
+        self.told: list[str] = []
+        self.crashes: list[Exception] = []
+        self.robot = Robot(arm.settings, scene, arm, self.told.append, self.crashes.append)
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for a condition."""
+        end = time.monotonic() + WAIT
+        while not condition():
+            assert time.monotonic() < end, f"still waiting for {what}"
+            time.sleep(0.005)
+
+    def mode(self, mode: Mode) -> None:
+        """Wait for a mode."""
+        self.until(lambda: self.robot.seen is not None and self.robot.seen.mode is mode, mode.name)
+
+
+Make = Callable[..., Rig]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """Return a function that makes a robot; all are closed at the end, and none may have crashed."""
+    made: list[Rig] = []
+
+    def begin(arm: MemoryArm | None = None, scene: SceneSettings | None = None) -> Rig:
+        made.append(Rig(arm or MemoryArm(robot_settings()), scene or SceneSettings()))
+        return made[-1]
+
+    yield begin
+    for rig in made:
+        rig.robot.close()
+        assert rig.crashes == []
+
+
+def test_an_arm_that_does_not_answer_ends_the_start_with_its_sentence(make: Make) -> None:
+    rig = make(Absent(robot_settings(connect_timeout=0.6)))
+    with pytest.raises(MotoError, match=r"no answer; check its cable .tried for 0\.6 s"):
+        rig.robot.connect().result(WAIT)
+    assert not rig.robot.connected
+
+
+def test_a_home_outside_the_box_does_not_start(make: Make) -> None:
+    """Breaks tables: the first reset would lead the hand to where it may not be."""
+    rig = make(MemoryArm(robot_settings(box_low=(0.4, -0.3, 0.05))))
+    with pytest.raises(MotoError, match="'home'"):
+        rig.robot.connect().result(WAIT)
+
+
+def test_a_reset_that_nobody_waits_for_any_more_ends(make: Make) -> None:
+    rig = make(scene=SceneSettings(scene_reset="operator", scene_timeout=100.0))
+    rig.robot.connect().result(WAIT)
+    job = Job(1, 0)
+    answer = rig.robot.reset(job)
+    rig.until(lambda: "operator/ready" in rig.robot.waits, "the question")
+    rig.robot.cancel(job, "too late")
+    assert answer.result(WAIT) == "too late"
+    rig.mode(Mode.IDLE)
+
+
+def test_the_operators_word_goes_on_with_the_reset(make: Make) -> None:
+    rig = make(scene=SceneSettings(scene_reset="operator", scene_timeout=100.0))
+    rig.robot.connect().result(WAIT)
+    answer = rig.robot.reset(Job(1, 0))
+    rig.until(lambda: "operator/ready" in rig.robot.waits, "the question")
+    rig.robot.ready()
+    assert answer.result(WAIT) == ""
+    rig.robot.submit(Command(1, 0, np.zeros(4), time.monotonic()))
+    rig.mode(Mode.TRACK)
+
+
+def test_a_stop_ends_a_reset_and_refuses_the_next(make: Make) -> None:
+    rig = make(scene=SceneSettings(scene_reset="operator", scene_timeout=100.0))
+    rig.robot.connect().result(WAIT)
+    answer = rig.robot.reset(Job(1, 0))
+    rig.until(lambda: "operator/ready" in rig.robot.waits, "the question")
+    rig.robot.stop("stopped; call robot/recover")
+    assert "robot/recover" in answer.result(WAIT)
+    assert "robot/recover" in rig.robot.reset(Job(2, 0)).result(WAIT)
+    assert rig.robot.recover().result(WAIT) == ""
+    rig.mode(Mode.IDLE)
+
+
+def test_it_recovers_by_itself_and_the_episode_goes_on(make: Make) -> None:
+    rig = make(MemoryArm(robot_settings(**{"recovery.back_off": 0.0})))
+    rig.robot.connect().result(WAIT)
+    assert rig.robot.reset(Job(1, 0)).result(WAIT) == ""
+    rig.robot.submit(Command(1, 0, np.zeros(4), time.monotonic()))
+    rig.mode(Mode.TRACK)
+    rig.arm.fault = ArmFault(FaultKind.COMMUNICATION, "arm: too late")
+    rig.mode(Mode.HOLD)
+    assert rig.robot.figures()["recoveries"] == 1
+    rig.robot.submit(Command(1, 1, np.zeros(4), time.monotonic()))
+    rig.mode(Mode.TRACK)
+
+
+def test_a_stop_pressed_while_it_recovers_lasts(make: Make) -> None:
+    """Breaks people: the robot's own recovery would end the stop of a person."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(MemoryArm):
+        def recover(self) -> None:
+            begun.set()
+            assert go_on.wait(WAIT)
+            super().recover()
+
+    rig = make(Slow(robot_settings(**{"recovery.back_off": 0.0})))
+    rig.robot.connect().result(WAIT)
+    rig.arm.fault = ArmFault(FaultKind.COMMUNICATION, "arm: too late")
+    assert begun.wait(WAIT)
+    rig.robot.stop("stopped; call robot/recover")
+    go_on.set()
+    rig.until(lambda: rig.arm.fault is None, "the end of the fault")
+    time.sleep(0.05)
+    rig.mode(Mode.STOPPED)
+    assert "robot/recover" in rig.robot.reset(Job(2, 0)).result(WAIT)
+
+
+def test_an_arm_without_its_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(arms.ARMS, "other", "moto_ros.robot.other_arm:OtherArm")
+    settings: RobotSettings = robot_settings()
+    with pytest.raises(MotoError, match=r"pip install 'moto_ros\[other\]'"):
+        arms.make_arm("other", settings)
