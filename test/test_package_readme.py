@@ -13,7 +13,7 @@ from moto_ros.bringup import resolve
 from moto_ros.cli.main import main, parser
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/hardware.md", "docs/new_robot.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/hardware.md", "docs/new_robot.md", "docs/new_agent.md")
 
 
 def commands() -> list[list[str]]:
