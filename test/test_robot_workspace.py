@@ -131,3 +131,21 @@ def test_nothing_is_written_when_nobody_guides(guided: subprocess.Popen[str], tm
     output, _ = guided.communicate(timeout=30)
     assert guided.returncode != 0
     assert not (tmp_path / "mine.yaml").exists(), output
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+def test_the_arms_node_is_started_idle_and_an_arm_that_nobody_guides_gives_no_box(tmp_path: Path) -> None:
+    """Breaks the first calibration: the arm's node would not start before there is a box."""
+    for package in ("rclpy", "franky", "franky_sim"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    from support.franky_server import free_address
+
+    address, target = free_address(), tmp_path / "mine.yaml"
+    words = ["workspace", "--backend", "franka_sim", "--output", str(target), "--duration", "5"]
+    words += ["-p", f"franka_server.address:={address}", "-p", f"franka.host:={address}"]
+    command = [sys.executable, "-m", "moto_ros.cli.main", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1, done.stdout
+    assert "the end effector was guided through x 0.3" in done.stderr
+    assert not target.exists()

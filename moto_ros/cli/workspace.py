@@ -79,19 +79,21 @@ def _robot_side(given: dict[str, str]) -> Iterator[None]:
 
 
 def _watch(namespace: str, duration: float) -> GuidedBox:
-    """Return the box after `duration` s or Ctrl-C. MotoError when no robot state comes."""
+    """Return the box `duration` s after the first state, or at Ctrl-C. MotoError when no robot state comes."""
     rclpy.init(args=["--ros-args", "-r", f"__ns:=/{namespace.strip('/')}"])
     box = GuidedBox()
     node, executor = WorkspaceWatch(box), SingleThreadedExecutor()
     executor.add_node(node)
-    begun = time.monotonic()
+    end = time.monotonic() + STATE_TIME
     try:
-        while time.monotonic() < begun + duration:
+        while time.monotonic() < end:
+            known = box.seen
             executor.spin_once(timeout_sec=0.2)
-            if not box.seen and time.monotonic() > begun + STATE_TIME:
-                raise MotoError(f"no robot/state in namespace /{namespace} within {STATE_TIME:g} s; see `moto doctor`")
+            end = time.monotonic() + duration if box.seen and not known else end
             sys.stdout.write(f"\r{box.describe()}   ")
             sys.stdout.flush()
+        if not box.seen:
+            raise MotoError(f"no robot/state in namespace /{namespace} within {STATE_TIME:g} s; see `moto doctor`")
     except KeyboardInterrupt:
         pass
     finally:
