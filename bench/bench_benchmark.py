@@ -27,7 +27,7 @@ from moto_ros.agents.moto.agent import MotoAgent  # noqa: E402
 from moto_ros.benchmark.place import Place  # noqa: E402
 from moto_ros.benchmark.suite import cells, read_suite  # noqa: E402
 from moto_ros.data.replay import ReplayStore  # noqa: E402
-from moto_ros.training.session import Session  # noqa: E402
+from moto_ros.training import session as session_module  # noqa: E402
 
 LIMIT = 5.0
 """Share of a run that the harness may take, %."""
@@ -84,13 +84,14 @@ def measure(suite: str, overrides: list[str]) -> dict[str, float]:
         world = type(runner.world)
         for owner, method, label in (
             (cell_module, "demonstrations", "demonstrations"),
+            (session_module, "make_agent", "building the agent, imports of PyTorch included"),
             (MotoAgent, "update", "updates, drawing of batches included"),
             (MotoAgent, "act", "acting"),
             (world, "step", "world"),
             (world, "reset", "world"),
             (world, "render", "rendering"),
-            (Session, "save", "checkpoints"),
-            (Session, "_picture", "pictures for the report"),
+            (session_module.Session, "save", "checkpoints"),
+            (session_module.Session, "_picture", "pictures for the report"),
             (ReplayStore, "add", "storing episodes"),
         ):
             stack.enter_context(watch.on(owner, method, label))

@@ -46,7 +46,8 @@ def task_curves(results: Results) -> Figure:
     figure, axes = page(2.0 * lines + 1.2, lines, 2)
     for axis, task in zip(axes, results.tasks, strict=False):
         _draw_curves(axis, results, task)
-        axis.set_title(f"{task}, {len([run for run in results.runs if run.task == task])} runs", fontsize=9)
+        count = sum(len(results.of(row=row, task=task)) for row in results.rows)
+        axis.set_title(f"{task}, {count} runs", fontsize=9)
         axis.xaxis.label.set_fontsize(8)
     for axis in axes[len(results.tasks) :]:
         axis.set_visible(False)
@@ -107,7 +108,8 @@ def ablation_bars(results: Results) -> Figure:
             if found is not None:
                 _draw_bar(axis, place + shift, height, alpha, color, found)
     axis.set_yticks(range(len(rows)), [row_label(results, row) for row in rows], fontsize=8)
-    axis.set(xlabel="success, interquartile mean (%); pale: after the offline phase", xlim=(0, 104))
+    axis.set_xlim(0, 104)
+    figure.supxlabel("success, interquartile mean (%); pale: after the offline phase", fontsize=9)
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     return figure
@@ -154,7 +156,7 @@ def uncertainty_decay(results: Results) -> Figure:
         mean = np.mean([curve[:length] for curve in curves], axis=0)
         axis.plot(range(1, length + 1), mean, color=color, label=f"{row} (n = {len(curves)})")
     axis.axhline(1, color=OFFLINE, linewidth=1, linestyle=(0, (4, 3)))
-    axis.set(xlabel="online episode", ylabel="uncertainty over that of the first episodes")
+    axis.set(xlabel="online episode", ylabel="uncertainty, relative to the start")
     axis.set_ylim(bottom=0)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
