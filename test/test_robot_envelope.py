@@ -14,7 +14,7 @@ from moto_ros.robot.actions import ActionScale, Fingers
 from moto_ros.robot.envelope import Box, clip_lead, clip_tilt, clip_turn, tilt
 from moto_ros.robot.glide import Bounds, steer
 from moto_ros.robot.interface import ArmState, Control, Target
-from moto_ros.robot.kinematics import Kinematics, last_joint
+from moto_ros.robot.kinematics import FRANKA, Kinematics, last_joint
 from moto_ros.robot.setpoint import setpoint_for
 
 NUMBERS = st.floats(-3.0, 3.0)
@@ -74,7 +74,7 @@ def test_no_action_leads_out_of_the_envelope_nor_makes_a_jump(actions: list[np.n
     chosen = robot_settings(action_axes=axes, max_tilt=0.2)
     arm = MemoryArm(chosen)
     arm.start(Control.CARTESIAN)
-    scale, kinematics = ActionScale(chosen), Kinematics(arm.state())
+    scale, kinematics = ActionScale(chosen), Kinematics(arm.state(), FRANKA)
     setpoint, home = setpoint_for(Control.CARTESIAN, chosen, kinematics), kinematics.pose(chosen.home).rotation
     box, before = Box.of(chosen.box_low, chosen.box_high), arm.state().position
     setpoint.restart(arm.state())
@@ -96,7 +96,7 @@ def test_the_first_target_is_the_measured_pose(control: Control) -> None:
     axes = ("x", "y", "z") if control is Control.CARTESIAN else tuple(f"joint{n}" for n in range(1, 8))
     chosen = robot_settings(control=control.value, action_axes=axes)
     state = MemoryArm(chosen).state()
-    setpoint = setpoint_for(control, chosen, Kinematics(state))
+    setpoint = setpoint_for(control, chosen, Kinematics(state, FRANKA))
     setpoint.restart(state)
     setpoint.aim(ActionScale(chosen).move(np.ones(len(axes))), state, chosen.period)
     assert _same_as_measured(setpoint.advance(state, 0.0), state)
@@ -117,7 +117,7 @@ def test_joints_do_not_bring_the_hand_out_of_the_box(control: str) -> None:
     axes = tuple(f"joint{n}" for n in range(1, 8))
     chosen = robot_settings(control=control, action_axes=axes)
     arm = MemoryArm(chosen)
-    kinematics, box = Kinematics(arm.state()), Box.of(chosen.box_low, chosen.box_high)
+    kinematics, box = Kinematics(arm.state(), FRANKA), Box.of(chosen.box_low, chosen.box_high)
     arm.start(Control(control))
     setpoint = setpoint_for(Control(control), chosen, kinematics)
     setpoint.restart(arm.state())
@@ -154,6 +154,6 @@ def test_the_hand_closes_below_zero_and_does_not_chatter_near_it() -> None:
 
 def test_kinematics_agree_with_the_makers_figures() -> None:
     """The pose that Franka's documentation and its simulation give for the ready posture."""
-    pose = last_joint(robot_settings().home) @ TOOL
+    pose = last_joint(robot_settings().home, FRANKA) @ TOOL
     assert np.allclose(pose.position, [0.3069, 0.0, 0.4869], atol=2e-3)
     assert np.allclose(pose.rotation.apply([0.0, 0.0, 1.0]), [0.0, 0.0, -1.0], atol=1e-3)

@@ -12,6 +12,7 @@ from moto_ros.robot.franka_gripper import FrankaGripper, connect_gripper
 from moto_ros.robot.franka_session import Session
 from moto_ros.robot.franka_steering import JointMove, steering_for
 from moto_ros.robot.interface import ArmFault, ArmState, Control, FaultKind, Target
+from moto_ros.robot.kinematics import FRANKA
 from moto_ros.robot.limits import RobotSettings
 
 CLOSE = 3.0
@@ -26,6 +27,8 @@ LOOK = 0.05
 
 class FrankaArm:
     """One arm, and its hand where there is one. Any thread may call; the driver itself is touched by the session's."""
+
+    chain = FRANKA
 
     def __init__(self, settings: RobotSettings) -> None:
         """Keep the settings; `connect` opens the connection."""

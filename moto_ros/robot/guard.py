@@ -73,7 +73,7 @@ class Ladder:
         self._settings, self._arm, self._on_fault = settings, arm, on_fault
         self._scale = ActionScale(settings)
         self._control = Control(settings.control)
-        self._setpoint = setpoint_for(self._control, settings, Kinematics(state))
+        self._setpoint = setpoint_for(self._control, settings, Kinematics(state, arm.chain))
         self.gate = Gate(self._scale.size)
         self.counts: Counter[str] = self.gate.counts
         self.mode, self.episode = Mode.IDLE, 0

@@ -99,6 +99,8 @@ class Arm(Protocol):
     """One arm with its controller."""
 
     joint_names: tuple[str, ...]
+    chain: tuple[tuple[float, float, float], ...]
+    """Denavit-Hartenberg parameters after Craig of each joint: a (m), d (m), alpha (rad). The tool is measured."""
 
     def connect(self) -> None:
         """Open the connection and set thresholds and limits. Raises ArmFault, saying what to check."""

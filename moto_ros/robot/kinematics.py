@@ -1,8 +1,9 @@
-"""Forward kinematics of the Franka arms (FR3 and Panda have the same), to check joint targets and home. No ROS."""
+"""Forward kinematics from an arm's Denavit-Hartenberg parameters, to check joint targets and home. No ROS."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,9 @@ from scipy.spatial.transform import Rotation
 
 from moto_ros.robot.interface import ArmState
 
-# Denavit-Hartenberg parameters after Craig, from Franka's documentation: a (m), d (m), alpha (rad).
-CHAIN = (
+Chain = Sequence[tuple[float, float, float]]
+
+FRANKA = (
     (0.0, 0.333, 0.0),
     (0.0, 0.0, -np.pi / 2),
     (0.0, 0.316, np.pi / 2),
@@ -21,6 +23,7 @@ CHAIN = (
     (0.0, 0.0, np.pi / 2),
     (0.088, 0.0, np.pi / 2),
 )
+"""The chain of FR3 and Panda, from Franka's documentation."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,10 @@ def measured(state: ArmState) -> Pose:
     return Pose(state.position, Rotation.from_quat(state.quaternion))
 
 
-def last_joint(positions: ArrayLike) -> Pose:
-    """Return the pose of the seventh joint's frame for joint positions (7,) rad."""
+def last_joint(positions: ArrayLike, chain: Chain) -> Pose:
+    """Return the pose of the last joint's frame for joint positions (n,) rad."""
     whole = np.eye(4)
-    for (a, d, alpha), angle in zip(CHAIN, np.asarray(positions, float), strict=True):
+    for (a, d, alpha), angle in zip(chain, np.asarray(positions, float), strict=True):
         whole = whole @ _link(a, d, alpha, angle)
     return Pose(whole[:3, 3], Rotation.from_matrix(whole[:3, :3]))
 
@@ -69,10 +72,11 @@ def _link(a: float, d: float, alpha: float, angle: float) -> np.ndarray:
 class Kinematics:
     """From joint positions to the end effector, wherever the tool's tip is said to be: one measurement shows it."""
 
-    def __init__(self, state: ArmState) -> None:
+    def __init__(self, state: ArmState, chain: Chain) -> None:
         """Take the tool's place in the last joint's frame from a measurement."""
-        self._tool = last_joint(state.joint_position).inverse() @ measured(state)
+        self._chain = chain
+        self._tool = last_joint(state.joint_position, chain).inverse() @ measured(state)
 
     def pose(self, positions: ArrayLike) -> Pose:
-        """Return the end effector's pose for joint positions (7,) rad."""
-        return last_joint(positions) @ self._tool
+        """Return the end effector's pose for joint positions (n,) rad."""
+        return last_joint(positions, self._chain) @ self._tool

@@ -96,7 +96,7 @@ class Robot:
 
     def _check_home(self, state: ArmState) -> None:
         settings = self._settings
-        home = Kinematics(state).pose(settings.home).position
+        home = Kinematics(state, self._arm.chain).pose(settings.home).position
         if Box.of(settings.box_low, settings.box_high).outside(home) > 0.0:
             raise MotoError(
                 f"robot at {settings.host}: parameter 'home' brings the end effector to {home.round(3).tolist()} m, "

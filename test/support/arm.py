@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from moto_ros.config import build
 from moto_ros.robot.interface import ArmFault, ArmState, Control, FaultKind, Target
-from moto_ros.robot.kinematics import Pose, last_joint
+from moto_ros.robot.kinematics import FRANKA, Pose, last_joint
 from moto_ros.robot.limits import RobotSettings
 
 TOOL = Pose(np.array([0.0, 0.0, 0.2104]), Rotation.from_rotvec([0.0, 0.0, -np.pi / 4]))
@@ -66,6 +66,7 @@ class MemoryGripper:
 class MemoryArm:
     """Follows as far as `share` of the way per target; `calls` says what it was asked for."""
 
+    chain = FRANKA
     joint_names = tuple(f"joint{number}" for number in range(1, 8))
 
     def __init__(self, settings: RobotSettings, share: float = 1.0) -> None:
@@ -77,7 +78,7 @@ class MemoryArm:
         self.control: Control | None = None
         self.calls: list[str] = []
         self.targets: list[Target] = []
-        home = last_joint(settings.home) @ TOOL
+        home = last_joint(settings.home, FRANKA) @ TOOL
         still = np.zeros(3)
         zeros = np.zeros(7)
         self._state = ArmState(
@@ -138,7 +139,7 @@ class MemoryArm:
         self.control = None
         if self.fault is not None:
             raise self.fault
-        pose = last_joint(positions) @ TOOL
+        pose = last_joint(positions, FRANKA) @ TOOL
         self.place(joint_position=np.array(positions), position=pose.position, quaternion=pose.rotation.as_quat())
 
     def recover(self) -> None:
