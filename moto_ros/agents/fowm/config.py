@@ -40,7 +40,9 @@ class PlannerSettings:
     plan_exact: bool = parameter(
         True, "look at the uncertainty of every candidate that may be among the elites; off: of those that likely are"
     )
-    compile: bool = parameter(False, "compile the planner with torch.compile; falls back where that fails")
+    compile: bool = parameter(
+        False, "compile the planner at its first plan (up to a minute); falls back where that fails"
+    )
 
     @property
     def candidates(self) -> int:

@@ -45,14 +45,22 @@ class Planner:
         self._model, self._settings = model, settings
         weights = settings.discount, settings.penalty, settings.policy_noise
         self.scorer = Scorer(model, *weights, settings.scale_free)
-        functions: tuple[Callable[..., Any], ...] = self.scorer.imagine, self.scorer.doubts
-        self._imagine, self._doubts = (Compiled(each) if settings.compile else each for each in functions)
+        scorer, self._cold = self.scorer, settings.compile
+        parts: list[Callable[..., Any]] = [
+            *(scorer.propose, scorer.imagine, scorer.ending),
+            *(scorer.optimistic, scorer.doubts),
+        ]
+        prepared = [Compiled(part) if settings.compile else part for part in parts]
+        self._propose, self._imagine, self._ending, self._optimistic, self._doubts = prepared
 
     def plan(self, latent: Tensor, mean: Tensor, *, sample: bool, generator: Noise, watch: Stopwatch) -> Plan | None:
         """Plan from latents (B, D), starting at mean (H, B, A); None where not even one iteration fits the deadline.
 
         `sample` adds the noise that explores: of the last spread at the first step.
         """
+        if self._cold:
+            self._warm_up(latent, mean)
+            watch.lap("compiling")
         if not watch.fits("proposals", "iteration", "answer"):
             return None
         proposals = self._proposals(latent, generator)
@@ -65,12 +73,18 @@ class Planner:
             watch.lap("iteration")
         return Plan(self._chosen(search, sample, generator), search.mean, done)
 
+    def _warm_up(self, latent: Tensor, mean: Tensor) -> None:
+        """Plan once for nothing, which is when the compiler works: its time is not that of an iteration."""
+        stream, self._cold = torch.Generator(latent.device), False
+        search = Search(mean, torch.ones_like(mean))
+        self._improved(search, latent, self._proposals(latent, stream), stream)
+
     def _proposals(self, latent: Tensor, generator: Noise) -> Imagined | None:
         settings = self._settings
         if not settings.plan_policy_samples:
             return None
         shape = settings.plan_horizon, len(latent), settings.plan_policy_samples, self._model.actions
-        return self.scorer.propose(latent, _normal(shape, latent, generator))
+        return Imagined(*self._propose(latent, _normal(shape, latent, generator)))
 
     def _improved(self, search: Search, latent: Tensor, proposals: Imagined | None, generator: Noise) -> Search:
         """Do one iteration: draw, score, and move towards the elites."""
@@ -91,8 +105,8 @@ class Planner:
     def _scores(self, candidates: Imagined, generator: Noise) -> Tensor:
         noise = _normal(candidates.actions.shape[1:], candidates.actions, generator)
         members = pair(self._settings.heads, generator, noise.device)
-        ending = self.scorer.ending(candidates, noise, members)
-        bound = self.scorer.optimistic(candidates, ending)
+        ending = self._ending(candidates, noise, members)
+        bound = self._optimistic(candidates, ending)
         if not self.scorer.penalised:
             return bound
         # To examine only some candidates takes decisions on the way, for which a GPU would have to be waited for.
