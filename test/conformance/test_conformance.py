@@ -27,8 +27,10 @@ pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
 SECOND = 1e9
 Reading = Callable[[RobotState], np.ndarray]
-WATCHED = 3.0
+WATCHED = 2.5
 """Seconds over which rates are measured."""
+
+WINDOWS, MUCH_SLOWER = 4, 1.5
 
 
 @pytest.fixture(scope="module", params=WORLDS, ids=lambda world: world.name)
@@ -123,18 +125,31 @@ def test_each_image_has_the_stamp_of_its_calibration(robot: Robot) -> None:
 
 
 def test_rates_are_those_of_the_configuration_within_a_tenth(robot: Robot) -> None:
-    """Judged by the stamps, in the best of three windows: a busy machine can only make rates lower."""
+    """Judged by the stamps, in the best of some windows: a busy machine can only make rates lower.
+
+    Where an arm is simulated much slower than the clock, it measures less often than a robot does: nothing to judge.
+    """
     world = robot.world
-    streams: dict[str, list[Any]] = {"state": robot.states} | {c: robot.images[c] for c in world.cameras}
     wanted = {"state": world.state_rate} | dict.fromkeys(world.cameras, world.camera_rate)
+    expected = {name: pytest.approx(rate, rel=0.1) for name, rate in wanted.items()}
     found: dict[str, float] = {}
-    for _ in range(3):
-        for messages in streams.values():
-            messages.clear()
-        robot.graph.spin(WATCHED)
-        found = {name: max(_rate(messages), found.get(name, 0.0)) for name, messages in streams.items()}
+    for _ in range(WINDOWS):
+        found = {name: max(rate, found.get(name, 0.0)) for name, rate in _rates(robot).items()}
+        if found == expected:
+            break
     print(f"{world.name}: rates by stamps, Hz: {found}")
-    assert found == {name: pytest.approx(rate, rel=0.1) for name, rate in wanted.items()}
+    if found != expected and (slower := _Motion(robot).slower) > MUCH_SLOWER:
+        pytest.skip(f"this machine simulates the arm {slower:.1f} times slower than the clock; found {found}")
+    assert found == expected
+
+
+def _rates(robot: Robot) -> dict[str, float]:
+    """Return each stream's rate over one window."""
+    streams: dict[str, list[Any]] = {"state": robot.states} | {c: robot.images[c] for c in robot.world.cameras}
+    for messages in streams.values():
+        messages.clear()
+    robot.graph.spin(WATCHED)
+    return {name: _rate(messages) for name, messages in streams.items()}
 
 
 def _rate(messages: Sequence[Any]) -> float:
@@ -197,26 +212,37 @@ def test_an_action_moves_along_its_axis_by_the_configured_distance(robot: Robot,
         assert np.linalg.norm(moved - 4 * direction * expected) < 0.1 * np.linalg.norm(4 * expected)
 
 
+class _Motion:
+    """A motion downwards: how far joints and hand have moved, and how far their velocities say."""
+
+    def __init__(self, robot: Robot) -> None:
+        robot.begin()
+        robot.drive(robot.still(), 2)
+        first = len(robot.states)
+        robot.drive(robot.along(2, -1.0), 6)
+        robot.settle()
+        states = robot.states[first:]
+        self.joints, self.joints_moved = _integrated(states, _joint_velocity, _joint_position)
+        self.hand, self.hand_moved = _integrated(states, velocity_of, position_of)
+
+    @property
+    def slower(self) -> float:
+        """How many times slower than the clock the robot's time is, by the joints."""
+        return float(self.joints @ self.joints_moved / (self.joints_moved @ self.joints_moved))
+
+
 def test_velocities_are_derivatives_with_their_sign(robot: Robot) -> None:
     """Breaks whoever learns from velocities: another frame, another sign, another unit.
 
     A simulation that cannot keep up with the clock shows the same factor in all its velocities; it is taken out.
     """
-    robot.begin()
-    robot.drive(robot.still(), 2)
-    first = len(robot.states)
-    robot.drive(robot.along(2, -1.0), 6)
-    robot.settle()
-    states = robot.states[first:]
-    joints, joints_moved = _integrated(states, _joint_velocity, _joint_position)
-    hand, hand_moved = _integrated(states, velocity_of, position_of)
-    factor = float(joints @ joints_moved / (joints_moved @ joints_moved))
-    print(f"{robot.world.name}: hand moved {np.round(hand_moved, 4)} m, velocity says {np.round(hand, 4)} m")
-    print(f"{robot.world.name}: the clock is {factor:.2f} times as fast as the robot's time")
-    assert np.linalg.norm(hand_moved) > 0.02
-    assert 0.7 < factor < 30.0
-    assert np.linalg.norm(joints / factor - joints_moved) < 0.3 * np.linalg.norm(joints_moved)
-    assert np.linalg.norm(hand / factor - hand_moved) < 0.3 * np.linalg.norm(hand_moved)
+    motion = _Motion(robot)
+    print(f"{robot.world.name}: moved {np.round(motion.hand_moved, 4)} m, velocity says {np.round(motion.hand, 4)} m")
+    print(f"{robot.world.name}: the robot's time is {motion.slower:.2f} times slower than the clock")
+    assert np.linalg.norm(motion.hand_moved) > 0.02
+    assert 0.7 < motion.slower < 30.0
+    for says, moved in ((motion.joints, motion.joints_moved), (motion.hand, motion.hand_moved)):
+        assert np.linalg.norm(says / motion.slower - moved) < 0.3 * np.linalg.norm(moved)
 
 
 def _joint_velocity(state: RobotState) -> np.ndarray:
