@@ -147,7 +147,8 @@ def test_every_package_that_is_imported_is_named_in_the_requirements() -> None:
     """Breaks a fresh machine: the program would start only where somebody installed a package by hand."""
     brought = {MODULE_OF.get(name, name.replace("-", "_")) for name in requirements()}
     brought |= {module for module, source in BROUGHT_ALONG.items() if source in requirements()}
-    own = {path.stem for path in (ROOT / "test").rglob("*.py")} | {"support", "bench"}
+    own = {path.stem for folder in ("test", "bench") for path in (ROOT / folder).rglob("*.py")}
+    own |= {"support", "conformance", "bench"}
     known = brought | own | FROM_ROS | set(sys.stdlib_module_names)
     used = {(name, module.split(".")[0]) for name, tree in parsed() for module in imports(tree)}
     assert sorted(f"{name}: {module}" for name, module in used if module not in known) == []
