@@ -196,7 +196,7 @@ class Robot:
             self._resetter.run(job.seed)
             self._patience.check()
         except CONTENT as ended:
-            return str(ended)
+            return self._interrupted() or str(ended)  # the driver only knows that it was stopped, not why
         finally:
             self._job = None
             self.guard.give_back()
