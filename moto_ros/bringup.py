@@ -70,7 +70,8 @@ ARGUMENTS = (
     Argument(
         "clock",
         "auto",
-        "lockstep: the simulated world waits for each action; realtime: a timer; auto: realtime on hardware backends",
+        "lockstep: the simulated world waits for each action; realtime: a timer; auto: realtime on hardware backends "
+        "and with an operator",
         ("auto", "lockstep", "realtime"),
     ),
     Argument("namespace", "moto", "ROS namespace of the robot"),
@@ -248,8 +249,11 @@ def checked_arguments(given: Mapping[str, str]) -> Arguments:
         if known[name].choices and value not in known[name].choices:
             raise MotoError(f"argument {name} is '{value}', expected one of {', '.join(known[name].choices)}")
     arguments = defaults() | dict(given)
-    left_open = {name: value for name, value in arguments.items() if value in ("", "auto")}
-    return arguments | {name: meant for name, meant in BY_BACKEND[arguments["backend"]].items() if name in left_open}
+    left_open = {name for name, value in arguments.items() if value in ("", "auto")}
+    meant = BY_BACKEND[arguments["backend"]]
+    if arguments["operator"] == "on":
+        meant = meant | {"clock": "realtime"}  # nobody can follow a world that is as fast as the machine
+    return arguments | {name: value for name, value in meant.items() if name in left_open}
 
 
 def run_folder(given: Mapping[str, str]) -> Path:

@@ -111,6 +111,8 @@ def test_a_person_may_take_over_in_simulation_too() -> None:
     assert "operator" in _nodes("finetune", operator="on")
     assert _nodes("record", operator="on") == {"sim", "operator", "recorder", "episode"}
     assert _parameters("evaluate", "policy", operator="on")["arbitrated"] is True
+    assert _parameters("evaluate", "policy", operator="on")["clock"] == "realtime"
+    assert _parameters("evaluate", "policy", operator="on", clock="lockstep")["clock"] == "lockstep"
     assert _parameters("evaluate", "policy")["arbitrated"] is False
 
 
