@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -173,16 +175,24 @@ def test_every_node_of_a_system_is_a_console_script_of_its_package() -> None:
         assert kind.executable in text or f'"{kind.executable.removesuffix("_node")}"' in text
 
 
-def _start(tmp_path: Path, *more: str) -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def _start(tmp_path: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """Run the command; a test that fails leaves no system behind that would slow down all others."""
     command = [sys.executable, "-m", "moto_ros.cli.main", "up", "record", "--run", str(tmp_path / "run"), *more]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    system = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    try:
+        yield system
+    finally:
+        if system.poll() is None:
+            system.terminate()
+            system.communicate(timeout=60)
 
 
 def _pid_of(tmp_path: Path, node: str) -> int:
     """Return the process id of a node as the process manager has said it."""
     log = tmp_path / "run" / "logs" / "record.log"
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         for line in log.read_text().splitlines() if log.exists() else ():
             if f"{node} started" in line:
@@ -193,28 +203,28 @@ def _pid_of(tmp_path: Path, node: str) -> int:
 
 @pytest.mark.ros
 def test_when_one_process_is_killed_the_system_stops_and_says_so_in_its_exit_status(tmp_path: Path) -> None:
-    system = _start(tmp_path, "--episodes", "50")
-    os.kill(_pid_of(tmp_path, "recorder"), signal.SIGKILL)
-    output, _ = system.communicate(timeout=60)
-    assert system.returncode == 128 + signal.SIGKILL, output
-    assert "sending SIGTERM to sim" in output
+    with _start(tmp_path, "--episodes", "50") as system:
+        os.kill(_pid_of(tmp_path, "recorder"), signal.SIGKILL)
+        output, _ = system.communicate(timeout=60)
+        assert system.returncode == 128 + signal.SIGKILL, output
+        assert "sending SIGTERM to sim" in output
 
 
 @pytest.mark.ros
 def test_ctrl_c_stops_every_process(tmp_path: Path) -> None:
-    system = _start(tmp_path, "--episodes", "50")
-    nodes = [_pid_of(tmp_path, node) for node in ("sim", "script", "recorder", "episode")]
-    time.sleep(2.0)
-    system.send_signal(signal.SIGINT)
-    output, _ = system.communicate(timeout=60)
-    assert system.returncode == 130, output
-    assert not [pid for pid in nodes if Path(f"/proc/{pid}").exists()]
+    with _start(tmp_path, "--episodes", "50") as system:
+        nodes = [_pid_of(tmp_path, node) for node in ("sim", "script", "recorder", "episode")]
+        time.sleep(2.0)
+        system.send_signal(signal.SIGINT)
+        output, _ = system.communicate(timeout=60)
+        assert system.returncode == 130, output
+        assert not [pid for pid in nodes if Path(f"/proc/{pid}").exists()]
 
 
 @pytest.mark.ros
 def test_a_wrong_parameter_ends_the_command_with_status_1_and_one_sentence(tmp_path: Path) -> None:
-    system = _start(tmp_path, "-p", "max_steps:=0")
-    output, _ = system.communicate(timeout=60)
-    assert system.returncode == 1
-    assert output.count("\n") == 1, output
-    assert "parameter 'max_steps' is 0, expected an integer in 1..inf (steps)" in output
+    with _start(tmp_path, "-p", "max_steps:=0") as system:
+        output, _ = system.communicate(timeout=60)
+        assert system.returncode == 1
+        assert output.count("\n") == 1, output
+        assert "parameter 'max_steps' is 0, expected an integer in 1..inf (steps)" in output

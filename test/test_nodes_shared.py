@@ -20,6 +20,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from support.cameras import CAMERAS
 
+from moto_msgs.msg import EpisodeState
 from moto_ros.config import config_folder, read_parameters, specs
 from moto_ros.errors import MotoError
 from moto_ros.nodes.episode_node import EpisodeNode
@@ -96,9 +97,9 @@ def test_a_node_that_leaves_is_no_longer_counted_as_ready(graph: Graph) -> None:
 
 def test_incompatible_qos_is_in_the_diagnostics(graph: Graph, tmp_path: Path) -> None:
     graph.add(RecorderNode({"bags": str(tmp_path)}))
-    camera = graph.peer("camera")
-    camera.node.create_publisher(Image, names.camera_image("agent"), qos.newest())
-    heard = camera.hear(DiagnosticArray, names.DIAGNOSTICS, qos.event())
+    peer = graph.peer()
+    peer.node.create_publisher(EpisodeState, names.EPISODE_STATE, qos.newest())
+    heard = peer.hear(DiagnosticArray, names.DIAGNOSTICS, qos.event())
     graph.until(
         lambda: any("QoS is incompatible" in status.message for message in heard for status in message.status),
         "a diagnostic about QoS",
