@@ -173,7 +173,8 @@ def test_an_operator_who_does_nothing_changes_nothing_to_the_bit(run: Run) -> No
     """Else a person's mere presence would make another experiment of it."""
     watched = Run(run.folder.parent / "watched")
     try:
-        watched.up("evaluate", "--episodes", "1", "--operator", "on", "--checkpoint", str(run.folder))
+        more = ("--operator", "on", "--clock", "lockstep", "--checkpoint", str(run.folder))
+        watched.up("evaluate", "--episodes", "1", *more)
     finally:
         watched.stop()
     assert run.from_bag("episode_3000000", watched.folder) == run.from_bag("episode_3000000")

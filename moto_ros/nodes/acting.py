@@ -11,12 +11,16 @@ from rclpy.clock import Clock, ClockType
 from rclpy.timer import Timer
 
 from moto_msgs.msg import Action, EpisodeState, Reward, RobotState
+from moto_ros.data.layout import SECOND
 from moto_ros.data.pairing import Pairing
 from moto_ros.nodes.episode_facts import Phase
 from moto_ros.nodes.pace import Pace, PaceSettings
 from moto_ros.ros import names, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.node import MotoNode
+
+SHORTEST = 0.005
+"""Seconds between two beats at least."""
 
 
 class Player(Protocol):
@@ -157,8 +161,15 @@ class Acting:
         self.last, self.trouble = action, ""
         self.pace.send(began)
         self.counts["actions"] += 1
-        if self._beat is not None and self.pace.sent == 1:
-            self._beat.reset()  # the grid of this episode begins now
+        if self._beat is not None and self._settings.reward_lag:
+            self._wake_at(self._beat, self.pace.next)
+        elif self._beat is not None and self.pace.sent == 1:
+            self._beat.reset()  # the world's own beat begins now
+
+    def _wake_at(self, beat: Timer, when: float) -> None:
+        """Have the beat come when the next action is due: one that only came by and by would make the grid uneven."""
+        beat.timer_period_ns = round(SECOND * max(when - time.monotonic(), SHORTEST))
+        beat.reset()
 
     def stamped(self, camera_stamps: Sequence[int], state_stamp: int) -> Action:
         """Return the next action, still without values, stamped (ns) with all that it is computed from."""

@@ -40,7 +40,8 @@ class Pace:
 
     In lockstep: always, the world waits. In real time: once the robot has taken the last one, rewards are close enough
     behind, and the beat has come. Without `reward_lag` that is the world's own beat, its reward with the observation;
-    with it, a grid that begins with the episode's first action and does not drift. `counts`: periods_without_action.
+    with it, a grid that begins with the episode's first action and does not drift; `next` is when that beat comes.
+    `counts`: periods_without_action.
     """
 
     def __init__(self, settings: PaceSettings) -> None:
@@ -55,7 +56,7 @@ class Pace:
         self.sent = self.taken = self.paid = 0
         self._paid_stamp = 0
         self._first = self._last = self._said = 0.0
-        self._next = -math.inf
+        self.next = -math.inf
 
     def took(self, step: int) -> None:
         """Take the robot's word that it has taken `step` actions of this episode."""
@@ -71,7 +72,7 @@ class Pace:
         """Return whether the next action may be sent at `now`, given an observation."""
         if self._lockstep:
             return True
-        return self.taken >= self.sent and self.sent - self.paid <= self._lag and now >= self._next
+        return self.taken >= self.sent and self.sent - self.paid <= self._lag and now >= self.next
 
     def after(self, start: int) -> int:
         """Return the stamp (ns) that the next observation must have at least, in an episode that began at `start`."""
@@ -83,7 +84,7 @@ class Pace:
             self._first = now
         self.sent += 1
         self._last = self._said = now
-        self._next = self._grid(now) if self._lag else now + REST * self._period
+        self.next = self._grid(now) if self._lag else now + REST * self._period
 
     def _grid(self, now: float) -> float:
         """Return the first point of the grid at least half a period ahead: one late action moves no later one."""
