@@ -123,7 +123,9 @@ def loop(rate: float, seconds: float, busy: bool) -> dict[str, float]:
     steps = round(seconds * rate)
     settings = f"control_rate:={rate} max_steps:={steps} success_steps:=0 automatic_episodes:=1 policy.checkpoint:=''"
     # A step of 2 cm at 10 Hz and of 1 cm at 20 Hz: the same speed.
-    more = f"franka.translation_step:={0.2 / rate} wait_for:=[] policy.arbitrated:=true step_timeout:=60.0"
+    # All wait for each other but for the operator, which this process is: a reset asked for too early is never heard.
+    peers = f"wait_for:=[{','.join(NODES)}] policy.arbitrated:=true step_timeout:=60.0"
+    more = f"franka.translation_step:={0.2 / rate} {peers}"
     with tempfile.TemporaryDirectory() as folder:
         given = {"backend": "franka_sim", "run": folder, "namespace": "bench", "parameters": f"{settings} {more}"}
         system = resolve("evaluate", given)
