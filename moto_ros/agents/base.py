@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,13 +39,13 @@ class NetworkAgent(Agent):
         self.exploring = torch.Generator(self.device).manual_seed(seed)
         self.optimizers = self.build_optimizers()
 
+    @abstractmethod
     def build(self) -> nn.Module:
         """Return the network, with weights from the global random state."""
-        raise NotImplementedError
 
+    @abstractmethod
     def build_optimizers(self) -> dict[str, Optimizer]:
         """Return the optimisers by name."""
-        raise NotImplementedError
 
     def require_phase(self, phase: str) -> None:
         """Raise MotoError for a phase that the agent has not."""
