@@ -18,6 +18,8 @@ STATE_PATHS: dict[str, tuple[str, ...]] = {
     "joint_velocity": ("joint_velocity", "velocity"),
     "joint_effort": ("joint_effort", "effort"),
     "wrench": ("ee_wrench", "wrench"),
+    "object_position": ("objects.0",),
+    "goal_position": ("goals.0",),
 }
 """Where moto_msgs/RobotState, sensor_msgs/JointState, geometry_msgs/PoseStamped, TwistStamped and WrenchStamped keep
 each proprioception field; the first path that a message has is taken."""

@@ -22,6 +22,8 @@ FIELD_SIZES: dict[str, int] = {
     "joint_velocity": 0,
     "joint_effort": 0,
     "wrench": 6,
+    "object_position": 3,
+    "goal_position": 3,
 }
 """Proprioception fields and their sizes (m, rad, s, N; quaternion x y z w); 0 stands for the number of joints."""
 
