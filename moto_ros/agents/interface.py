@@ -42,7 +42,8 @@ class Spaces:
 class Budget:
     """What an agent that plans is told of time; an agent that does not plan may ignore it.
 
-    deadline: seconds from the call within which the answer must be there, or None for as long as it takes.
+    deadline: seconds from the call within which the answer must be there, or None for as long as it takes; 0 asks for
+    what is known without planning.
     elapsed: control steps since the decision that `state` came from (2: one observation got no decision).
     pending: actions (B, n, A) that will be executed before the one asked for, oldest first, when planning runs ahead of
     the control loop: the answer is then for the step after them.
@@ -107,10 +108,13 @@ class Agent(ABC):
 
     `phases` are run in order offline, and once each an update round online. Weights are what acting needs;
     the state dict is everything that exact resumption needs (weights, optimisers, counters, RNG), tensors only.
+    An agent that `plans` is told of time by a `Budget`, and may be asked ahead of it: for the step after an action that
+    is under way, of only some observations. All others need every observation, at its time.
     """
 
     name: ClassVar[str]
     phases: ClassVar[tuple[str, ...]]
+    plans: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, batch: int) -> State:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from moto_ros.agents.registry import AGENTS, agent_settings
+from moto_ros.benchmark.world_options import WorldOptions
 from moto_ros.config import (
     REQUIRED,
     Spec,
@@ -28,7 +29,7 @@ from moto_ros.data.prior import RULES
 from moto_ros.errors import MotoError
 
 DATA = ("script", "medium", "medium_replay")
-"""Kinds of demonstrations: the scripted expert's; a noisy one's; those of one whose noise fades, as in learning."""
+"""Kinds of demonstrations: the scripted expert's; those of experts from able to poor; an agent's who learns."""
 
 TASK, AGENT = "task.", "agent."
 """Prefixes, in a suite's file, of what holds for every task, and for every agent that has the setting."""
@@ -60,7 +61,7 @@ class SuiteSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskSettings(StepLayout):
+class TaskSettings(StepLayout, WorldOptions):
     """A task: its world, what is seen of it, and its demonstrations. Frames are rendered at `image_size`."""
 
     world: str = parameter(REQUIRED, "simulated world")

@@ -59,6 +59,10 @@ class Arm:
             "wrench": np.concatenate([self._to_base @ wrench[:3], self._to_base @ wrench[3:]]),
         }
 
+    def in_base(self, points: np.ndarray) -> np.ndarray:
+        """Return world positions (n, 3) in the base frame."""
+        return (points - self._data.xpos[self._base]) @ self._to_base.T
+
     @property
     def _to_base(self) -> np.ndarray:
         """Rotation from world to base axes (3, 3)."""

@@ -20,8 +20,11 @@ from moto_sim.snapshot import Snapshot
 FIRST_STAMP = SECOND
 """Stamp of the first observation, ns; a stamp of zero means "unknown" in ROS."""
 
-RUNNING, ENDED, SUCCESS, TIME_LIMIT, SCRIPT = 2, 3, 1, 2, 2
-"""Values of moto_msgs/EpisodeState.phase and .outcome, and of moto_msgs/Action.source."""
+RUNNING, ENDED, SUCCESS, TIME_LIMIT = 2, 3, 1, 2
+"""Values of moto_msgs/EpisodeState.phase and .outcome."""
+
+POLICY, SCRIPT = 0, 2
+"""Values of moto_msgs/Action.source."""
 
 Message = tuple[str, str, Any, int]
 """Topic, type, message, and when it was received (ns)."""
@@ -36,6 +39,7 @@ class Played:
     snapshots: list[Snapshot]
     frames: dict[str, list[np.ndarray]]
     actions: list[np.ndarray]
+    source: int = SCRIPT
 
     @property
     def succeeded(self) -> bool:
@@ -94,7 +98,7 @@ def _reward(played: Played, number: int, step: int) -> Message:
 
 def _action(played: Played, number: int, step: int) -> Message:
     stamp, cameras = played.stamp(step), list(played.frames)
-    fields = {"episode": number, "step": step, "values": played.actions[step], "source": SCRIPT}
+    fields = {"episode": number, "step": step, "values": played.actions[step], "source": played.source}
     message = make("moto_msgs/msg/Action", stamp, cameras=cameras, **fields)
     message.camera_stamps = [_set_time(blank("builtin_interfaces/msg/Time"), stamp) for _ in cameras]
     message.uncertainty = message.uncertainty_rank = float("nan")
@@ -123,7 +127,14 @@ def _robot_state(snapshot: Snapshot, joints: Sequence[str], stamp: int) -> Any:
     ):
         for axis, value in zip("xyzw", values.tolist(), strict=False):
             setattr(target, axis, value)
+    message.objects, message.goals = ([_point(p) for p in found] for found in (snapshot.objects, snapshot.goals))
     return message
+
+
+def _point(position: np.ndarray) -> Any:
+    point = blank("geometry_msgs/msg/Point")
+    point.x, point.y, point.z = position.tolist()
+    return point
 
 
 def make(kind: str, stamp: int, **fields: Any) -> Any:

@@ -95,6 +95,7 @@ class Kitchen(MujocoWorld):
             **self._arm.state(),
             gripper_width=width,
             reward=float(len(complete)),
+            shaped=len(complete) / len(self.elements),
             success=len(complete) == len(self.elements),
             facts={"elements": self.elements, "complete": complete, "completed": self._completed},
         )

@@ -31,6 +31,7 @@ def robot_state(snapshot: Snapshot, joint_names: Sequence[str], stamp: Time, mod
     message.ee_twist = Twist(linear=linear, angular=angular)
     message.ee_wrench = Wrench(force=_vector(snapshot.wrench[:3]), torque=_vector(snapshot.wrench[3:]))
     message.gripper_width = float(snapshot.gripper_width)
+    message.objects, message.goals = ([_point(p) for p in found] for found in (snapshot.objects, snapshot.goals))
     return message
 
 

@@ -27,9 +27,15 @@ HAND_INIT = (0.1, 0.5, 0.3)
 
 SETTLING_STEPS = 10
 
+LARGEST_REWARD = 10.0
+"""What Meta-World's shaped rewards end at."""
+
 
 class MetaWorld(MujocoWorld):
-    """One Meta-World task; actions are (dx, dy, dz, gripper), reward is 1 while success holds and 0 else."""
+    """One Meta-World task; actions are (dx, dy, dz, gripper).
+
+    The reward is 1 while success holds and 0 else ("sparse"), or Meta-World's own, brought to 0..1 ("dense").
+    """
 
     action_size = 4
     joint_names = SAWYER.joints
@@ -39,6 +45,7 @@ class MetaWorld(MujocoWorld):
         task: str,
         image_size: tuple[int, int],
         action_repeat: int = 2,
+        reward: str = "sparse",
         hand_init: tuple[float, float, float] = HAND_INIT,
         hand_noise: float = 0.02,
     ) -> None:
@@ -50,6 +57,7 @@ class MetaWorld(MujocoWorld):
         self._pristine = Pristine(self._env)
         self._arm = Arm(self._env.model, self._env.data, SAWYER)
         self._repeat, self._hand_init, self._hand_noise = action_repeat, np.asarray(hand_init), hand_noise
+        self._dense = reward == "dense"
         self.control_period = action_repeat * self._env.dt
         self._views = {"agent": AGENT_VIEW.camera()} | self._views
         self._views |= {alias: self._views[name] for name, alias in CAMERA_NAMES.items() if name in self._views}
@@ -68,15 +76,15 @@ class MetaWorld(MujocoWorld):
         self._env.hand_init_pos = self._hand_init + self._hand_noise * hand.standard_normal(3)
         self._env.reset()
         for _ in range(SETTLING_STEPS):
-            success = self._substep(np.zeros(4, np.float32))
-        return self._snapshot(success)
+            outcome = self._substep(np.zeros(4, np.float32))
+        return self._snapshot(*outcome)
 
     def step(self, action: np.ndarray) -> Snapshot:
         """Repeat `action` for one control period; success counts where it holds at the end of it."""
         values = check_action(action, self.action_size)
         for _ in range(self._repeat):
-            success = self._substep(values)
-        return self._snapshot(success)
+            outcome = self._substep(values)
+        return self._snapshot(*outcome)
 
     def _unfreeze(self) -> None:
         """Let each reset draw the objects anew, show the goal to the expert, and set no step limit."""
@@ -86,13 +94,20 @@ class MetaWorld(MujocoWorld):
         # The bounds that observations are clipped to were computed for a hidden goal, and cached.
         vars(env).pop("sawyer_observation_space", None)
 
-    def _substep(self, action: np.ndarray) -> bool:
-        """Do one environment step; keep what the scripted expert looks at."""
-        self.expert_observation, _, _, _, info = self._env.step(action)
-        return bool(info["success"])
+    def _substep(self, action: np.ndarray) -> tuple[bool, float]:
+        """Do one environment step; keep what the scripted expert looks at. Return success and shaped reward (0..1)."""
+        self.expert_observation, reward, _, _, info = self._env.step(action)
+        return bool(info["success"]), float(reward) / LARGEST_REWARD
 
-    def _snapshot(self, success: bool) -> Snapshot:
-        """Read the robot and grade the moment."""
+    def _snapshot(self, success: bool, shaped: float) -> Snapshot:
+        """Read the robot and its surroundings, and grade the moment."""
         right, left = (self._env.data.site(name).xpos for name in FINGERS)
-        width = float(np.linalg.norm(right - left))
-        return Snapshot(**self._arm.state(), gripper_width=width, reward=float(success), success=success)
+        return Snapshot(
+            **self._arm.state(),
+            gripper_width=float(np.linalg.norm(right - left)),
+            reward=shaped if self._dense else float(success),
+            success=success,
+            shaped=shaped,
+            objects=self._arm.in_base(np.reshape(self._env._get_pos_objects(), (-1, 3))),
+            goals=self._arm.in_base(np.reshape(np.asarray(self._env._target_pos), (-1, 3))),
+        )

@@ -40,7 +40,7 @@ class Plant:
     def __init__(self, settings: SimSettings, clock: Callable[[], int] | None) -> None:
         """Build the world; `clock` stamps observations, without one simulation time does. Raises MotoError."""
         self._settings = settings
-        self._world: World = make_world(settings.world, settings.camera_size)
+        self._world: World = make_world(settings.world, settings.camera_size, **settings.options)
         self._expert = Expert(self._world) if settings.expert else None
         self._clock = clock
         self._time = SimulationTime(self._world.control_period)

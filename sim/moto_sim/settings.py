@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from moto_ros.benchmark.world_options import WorldOptions
 from moto_ros.config import parameter
 from moto_ros.nodes.settings import Peers
 
@@ -11,7 +12,7 @@ CLOCKS = ("lockstep", "realtime")
 
 
 @dataclass(frozen=True)
-class SimSettings(Peers):
+class SimSettings(Peers, WorldOptions):
     """Parameters of the simulator node."""
 
     world: str = parameter("metaworld/window-open-v3", "world to simulate, such as kitchen/mixed")

@@ -19,6 +19,8 @@ PROPRIO_FIELDS = (
     "joint_velocity",
     "joint_effort",
     "wrench",
+    "object_position",
+    "goal_position",
 )
 
 
@@ -29,7 +31,8 @@ class Snapshot:
     Arrays are float64. Arm joints only: joint_position (n,) in rad, joint_velocity (n,) in rad/s, joint_effort (n,) in
     N m, the external torque. ee_position (3,) in m; ee_quaternion (4,) xyzw; ee_linear_velocity (3,) in m/s and
     ee_angular_velocity (3,) in rad/s, along the base axes; wrench (6,) is the contact force and torque on the hand in
-    N and N m, about ee_position; gripper_width in m.
+    N and N m, about ee_position; gripper_width in m. objects and goals (n, 3) are positions in m of what the task is
+    about. `shaped` is the task's dense reward, 0 to 1, whatever `reward` is.
     """
 
     joint_position: np.ndarray
@@ -43,8 +46,27 @@ class Snapshot:
     wrench: np.ndarray
     reward: float = 0.0
     success: bool = False
+    shaped: float = 0.0
+    objects: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    goals: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
     facts: Mapping[str, float | bool | str | tuple[str, ...]] = field(default_factory=dict)
     """What only this task knows, such as the kitchen elements completed so far."""
+
+    @property
+    def object_position(self) -> np.ndarray:
+        """Return the position of the first object (3,); MotoError where this world tracks none."""
+        return _first(self.objects, "object_position")
+
+    @property
+    def goal_position(self) -> np.ndarray:
+        """Return the position of the first goal (3,); MotoError where this world has none."""
+        return _first(self.goals, "goal_position")
+
+
+def _first(positions: np.ndarray, name: str) -> np.ndarray:
+    if not len(positions):
+        raise MotoError(f"proprio field '{name}': this world tracks nothing of the kind; leave it out of 'proprio'")
+    return positions[0]
 
 
 def proprio(snapshot: Snapshot, fields: Sequence[str]) -> np.ndarray:

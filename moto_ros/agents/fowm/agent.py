@@ -27,6 +27,7 @@ class FowmAgent(NetworkAgent):
 
     name: ClassVar[str] = "fowm"
     phases: ClassVar[tuple[str, ...]] = ("joint",)
+    plans: ClassVar[bool] = True
     acting = ("encoder", "dynamics", "reward_head", "policy_head", "q", "q_range")
     settings: FowmSettings
     network: FowmModel
@@ -90,7 +91,7 @@ class FowmAgent(NetworkAgent):
     def _figures(self, plan: Plan | None, watch: Stopwatch) -> Metrics:
         if not self.settings.plan:
             return {}
-        if plan is None:
+        if plan is None and watch.given:
             self.pace.doubt("iteration")
         iterations = 0 if plan is None else plan.iterations
         return {

@@ -38,6 +38,8 @@ class Stopwatch:
     def __init__(self, pace: Pace, start: float, deadline: float | None) -> None:
         self._pace, self._mark, self.start = pace, start, start
         self._end = None if deadline is None else start + deadline
+        self.given = deadline is None or deadline > 0
+        """Whether there was any time to plan in."""
 
     def fits(self, *stages: str) -> bool:
         """Return whether these stages, by their estimates, end in time."""

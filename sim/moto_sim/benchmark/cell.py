@@ -51,7 +51,7 @@ class Runner:
     def world(self) -> World:
         """Return the simulated world, made when first asked for."""
         if self._world is None:
-            self._world = make_world(self.task.world, self.task.image_size)
+            self._world = make_world(self.task.world, self.task.image_size, **self.task.options)
             if self._world.action_size != self.task.action_size:
                 raise MotoError(
                     f"{self.cell.id}: action_size is {self.task.action_size}, expected {self._world.action_size} as "
@@ -88,7 +88,7 @@ class Runner:
     def _own_world(self) -> World:
         """Return a world that whoever asks for it closes."""
         self._report.say("demonstrations", 0)
-        return make_world(self.task.world, self.task.image_size)
+        return make_world(self.task.world, self.task.image_size, **self.task.options)
 
     def _write_parameters(self, run: RunFolder) -> None:
         run.create()

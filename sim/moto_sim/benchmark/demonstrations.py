@@ -16,15 +16,17 @@ from moto_ros.benchmark.suite import TaskSettings
 from moto_ros.data.bag_files import METADATA
 from moto_ros.errors import MotoError
 from moto_ros.training.conductor import DEMONSTRATION_IDS, episode_seed
-from moto_sim.contract_bag import Played, write_episode
+from moto_sim.benchmark.beginner import Beginner
+from moto_sim.contract_bag import POLICY, SCRIPT, Played, write_episode
 from moto_sim.experts import add_noise, make_expert
+from moto_sim.snapshot import Snapshot
 from moto_sim.world import World
 
 MOST_FAILURES = 30
 """Failed attempts in a row after which the expert counts as unable."""
 
-MEDIUM_NOISE, FIRST_NOISE = 0.7, 1.5
-"""Noise of a partly able expert, and of the beginner whose noise fades to the task's over a `medium_replay` set."""
+MEDIUM_NOISE = 2.0
+"""Largest noise of a `medium` set in units of the task's; each of its episodes draws its own, from none upwards."""
 
 NUMBER = re.compile(r"episode_(\d+)")
 
@@ -39,13 +41,10 @@ class Recipe:
     seed: int
     only_successful: bool
 
-    def noise(self, index: int) -> float:
-        """Return the standard deviation of the noise on the actions of the index-th demonstration."""
+    def noise(self, generator: np.random.Generator) -> float:
+        """Return the standard deviation of the noise on the actions of one demonstration."""
         own = self.task.expert_noise
-        if self.kind == "medium_replay":
-            fade = min(1.0, index / max(self.count - 1, 1))
-            return FIRST_NOISE + (own - FIRST_NOISE) * fade
-        return MEDIUM_NOISE if self.kind == "medium" else own
+        return float(generator.uniform(0.0, MEDIUM_NOISE * own)) if self.kind == "medium" else own
 
 
 def demonstrations(folder: Path, recipe: Recipe, make_world: Callable[[], World]) -> list[Path]:
@@ -70,7 +69,9 @@ def _closed(folder: Path) -> list[Path]:
 
 
 def _make(folder: Path, recipe: Recipe, make_world: Callable[[], World], found: list[Path]) -> None:
-    """Make what is missing; the attempts go on where those of an interrupted process stopped."""
+    """Make what is missing; the attempts go on where those of an interrupted process stopped, a learner's anew."""
+    learner = Beginner(recipe.task, recipe.seed) if recipe.kind == "medium_replay" else None
+    found = [] if learner else found
     for torn in folder.glob("episode_*"):
         if torn not in found:
             shutil.rmtree(torn)
@@ -78,7 +79,7 @@ def _make(folder: Path, recipe: Recipe, make_world: Callable[[], World], found: 
     kept, failures = len(found), 0
     world = make_world()
     while kept < recipe.count:
-        played = attempt_of(world, recipe, attempt, kept)
+        played = attempt_of(world, recipe, attempt, learner)
         if played.succeeded or not recipe.only_successful:
             number = DEMONSTRATION_IDS + attempt
             write_episode(folder / f"episode_{number:07d}", played, number, {"world": recipe.task.world})
@@ -99,17 +100,26 @@ def _number(path: Path) -> int:
     return int(match[1]) - DEMONSTRATION_IDS if match else -1
 
 
-def attempt_of(world: World, recipe: Recipe, attempt: int, index: int) -> Played:
-    """Run the scripted expert once, with the noise of the index-th demonstration."""
+def attempt_of(world: World, recipe: Recipe, attempt: int, learner: Beginner | None = None) -> Played:
+    """Run one episode: of the scripted expert with noise, or of an agent, which then learns from it."""
     seed = episode_seed(recipe.seed, "demonstration", attempt)
-    generator, noise = np.random.default_rng([seed, 1]), recipe.noise(index)
-    snapshot, expert = world.reset(seed), make_expert(world, seed)
+    snapshot = world.reset(seed)
+    act = _noisy_expert(world, recipe, seed) if learner is None else learner.begin(seed)
     frames = {camera: [world.render(camera)] for camera in recipe.task.cameras}
-    played = Played(tuple(world.joint_names), world.control_period, [snapshot], frames, [])
+    source = SCRIPT if learner is None else POLICY
+    played = Played(tuple(world.joint_names), world.control_period, [snapshot], frames, [], source)
     for _ in range(recipe.task.max_steps):
-        action = add_noise(expert.action(), noise, generator)
+        action = act(played.snapshots[-1])
         played.actions.append(action)
         played.snapshots.append(world.step(action))
         for camera, seen in frames.items():
             seen.append(world.render(camera))
+    if learner is not None:
+        learner.learn(played)
     return played
+
+
+def _noisy_expert(world: World, recipe: Recipe, seed: int) -> Callable[[Snapshot], np.ndarray]:
+    generator, expert = np.random.default_rng([seed, 1]), make_expert(world, seed)
+    noise = recipe.noise(generator)
+    return lambda _: add_noise(expert.action(), noise, generator)
