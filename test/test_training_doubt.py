@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ import torch
 from training_support import SPACES, CloneAgent, CloneSettings, PointWorld, play_with, store_maker
 
 from moto_ros.agents import registry
-from moto_ros.agents.interface import Batch, Decision, State
+from moto_ros.agents.interface import Batch, Budget, Decision, State
 from moto_ros.data.episode import Episode
 from moto_ros.data.records import HUMAN
 from moto_ros.training.conductor import RunEpisode
@@ -38,7 +38,13 @@ class DoubtfulAgent(CloneAgent):
         return {"before": torch.zeros(batch)}
 
     def act(
-        self, observation: Batch, state: State, *, sample: bool, generator: torch.Generator | None = None
+        self,
+        observation: Batch,
+        state: State,
+        *,
+        sample: bool,
+        generator: torch.Generator | None = None,
+        budget: Budget | None = None,
     ) -> Decision:
         decision = super().act(observation, {}, sample=sample, generator=generator)
         noise = 0.01 * torch.rand(len(decision.action), generator=generator)
@@ -85,10 +91,8 @@ def test_a_large_data_set_costs_no_more_than_asked(count: int, steps: int, most:
     own, acted = agent(), []
     plain = own.act
 
-    def counted(
-        observation: Batch, state: State, *, sample: bool, generator: torch.Generator | None = None
-    ) -> Decision:
-        decision = plain(observation, state, sample=sample, generator=generator)
+    def counted(*given: Any, **options: Any) -> Decision:
+        decision = plain(*given, **options)
         acted.append(len(decision.action))
         return decision
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from moto_ros.agents.interface import Agent, Batch, Data, Decision, Metrics, Spaces, State
+from moto_ros.agents.interface import Agent, Batch, Budget, Data, Decision, Metrics, Spaces, State
 from moto_ros.config import parameter
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import StepLayout
@@ -62,7 +62,13 @@ class CloneAgent(Agent):
 
     @torch.inference_mode()
     def act(
-        self, observation: Batch, state: State, *, sample: bool, generator: torch.Generator | None = None
+        self,
+        observation: Batch,
+        state: State,
+        *,
+        sample: bool,
+        generator: torch.Generator | None = None,
+        budget: Budget | None = None,
     ) -> Decision:
         action = self.policy(observation["proprio"])
         if sample:

@@ -31,6 +31,11 @@ def agent_settings(name: str) -> type[Any]:
     return _entry(name)[1]
 
 
+def agent_plans(name: str) -> bool:
+    """Return whether an agent plans; raise MotoError for an unknown name."""
+    return bool(_entry(name)[0].plans)
+
+
 def make_agent(name: str, spaces: Spaces, settings: Any, seed: int, device: torch.device | str = "cpu") -> Agent:
     """Build an agent with fresh weights; raise MotoError for an unknown name or settings of another agent."""
     agent, expected = _entry(name)

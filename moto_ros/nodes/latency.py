@@ -25,8 +25,8 @@ class Latency:
         return len(self._samples)
 
     def figures(self, name: str) -> dict[str, float]:
-        """Return `<name>_p50_ms`, `_p95_ms` and `_p99_ms`; nothing before the first sample."""
+        """Return `<name>_p50_ms`, `_p95_ms`, `_p99_ms` and `_max_ms`; nothing before the first sample."""
         if not self._samples:
             return {}
-        found = np.percentile(np.array(self._samples), (50, 95, 99)) * 1e3
-        return {f"{name}_p{q}_ms": float(ms) for q, ms in zip((50, 95, 99), found, strict=True)}
+        found = np.percentile(np.array(self._samples), (50, 95, 99, 100)) * 1e3
+        return {f"{name}_{q}_ms": float(ms) for q, ms in zip(("p50", "p95", "p99", "max"), found, strict=True)}

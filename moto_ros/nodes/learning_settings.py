@@ -9,10 +9,11 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from moto_ros.agents.interface import Spaces
-from moto_ros.agents.registry import agent_settings
+from moto_ros.agents.registry import agent_plans, agent_settings
 from moto_ros.config import REQUIRED, group, parameter
 from moto_ros.data.layout import StepLayout, TopicMap
 from moto_ros.data.prior import RULES
+from moto_ros.errors import MotoError
 from moto_ros.nodes.pace import PaceSettings
 from moto_ros.nodes.settings import Peers
 from moto_ros.training.settings import TrainerSettings
@@ -44,6 +45,40 @@ class PolicySettings(Learns, PaceSettings):
     threads: int = parameter(1, "CPU threads for acting; 0 takes every core", low=0, high=1024)
     arbitrated: bool = parameter(False, "propose actions to the operator node, which says which are executed")
     reset_only: bool = parameter(False, "act in episodes that bring the scene back, and in no others")
+    plan_share: float = parameter(
+        0.6, "share of a control period in which an agent that plans must have decided (realtime)", low=0.01, high=1.0
+    )
+    plan_deadline: float = parameter(
+        0.0,
+        "time for a plan; 0: plan_share of the period in realtime, and all it takes in lockstep, which then repeats",
+        unit="s",
+        low=0.0,
+        high=60.0,
+    )
+    plan_ahead: bool = parameter(
+        False, "plan beside the control loop, for the step after the action under way (realtime, agents that plan)"
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse to plan ahead where nothing is planned or the world waits."""
+        super().__post_init__()
+        if self.plan_ahead and not agent_plans(self.agent_name):
+            raise MotoError(
+                f"parameter 'plan_ahead' is true, but agent '{self.agent_name}' does not plan: it must see every "
+                "observation at its time; leave plan_ahead out, or take an agent that plans, such as fowm"
+            )
+        if self.plan_ahead and self.lockstep:
+            raise MotoError(
+                "parameter 'plan_ahead' is true, but the clock is 'lockstep': the world waits for each plan; leave "
+                "plan_ahead out, or set clock to realtime"
+            )
+
+    @property
+    def plan_time(self) -> float | None:
+        """Return the seconds in which an action must be decided, None for as long as it takes."""
+        if self.plan_deadline:
+            return self.plan_deadline
+        return None if self.lockstep else self.plan_share / self.control_rate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ from moto_ros.agents.registry import make_agent
 from moto_ros.data.observer import Observation, Observer
 from moto_ros.errors import MotoError
 from moto_ros.nodes.acting import Acting
-from moto_ros.nodes.actor import Actor, Parcel, Weights
+from moto_ros.nodes.actor import Actor, Choice, Parcel, Weights
+from moto_ros.nodes.ahead import Ahead, Place
 from moto_ros.nodes.checkpoint_policy import load_policy
 from moto_ros.nodes.episode_facts import Purpose
 from moto_ros.nodes.latency import Latency
 from moto_ros.nodes.learning_settings import PolicySettings, agent_part, policy_settings, spaces_of
+from moto_ros.nodes.plan_tally import PlanTally
 from moto_ros.ros import life, names, qos
 from moto_ros.ros.convert import to_nanoseconds
 from moto_ros.ros.diagnostics import Report
@@ -40,21 +42,25 @@ SECOND = 1_000_000_000
 class PolicyNode(MotoNode[PolicySettings]):
     """One action for each new complete observation of the running episode; no new observation, no action.
 
-    Arbitrated: it proposes; the operator node says what is executed, and that is what it filters on with.
+    Arbitrated: it proposes; the operator node says what is executed, and that is what it filters on with. Planning
+    ahead, an action is chosen before the observation that it is stamped with is there: for the time of that, from the
+    observation before and the action between the two.
     """
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         """Make the agent, load the checkpoint if one is named, create topics."""
         super().__init__("policy", policy_settings, given)
         self._agent = self._make_agent()
-        self._actor = Actor(self._agent, self.settings.action_size, self.settings.seed, self._device)
+        self._actor = self._make_actor()
         self._observer = Observer(self.settings)
         self._worker = Worker(self.mailbox, "weights")
-        self._answered = 0
-        self._latency, self._thinking = Latency(), Latency()
+        self._planner = Worker(self.mailbox, "planner") if self.settings.plan_ahead else None
+        self._answered = self._announced = 0
+        self._latency, self._thinking, self._tally = Latency(), Latency(), PlanTally()
         self._counts: Counter[str] = Counter()
         self._refusal = self._trouble = ""
         self._make_topics()
+        self._ahead = self._make_ahead()
         if self.settings.checkpoint:
             self._take(load_policy(Path(self.settings.checkpoint), self._agent, self._digest))
         self._ready = Ready(self, self.settings.wait_for)
@@ -65,6 +71,22 @@ class PolicyNode(MotoNode[PolicySettings]):
             torch.set_num_threads(settings.threads)
         self._device, self._digest = choose_device(settings.device), agent_digest(own)
         return make_agent(settings.agent_name, spaces_of(settings), own, settings.seed, self._device)
+
+    def _make_actor(self) -> Actor:
+        settings, image = self.settings, spaces_of(self.settings).image
+        period = 0.0 if settings.lockstep else 1.0 / settings.control_rate
+        actor = Actor(self._agent, settings.action_size, settings.seed, self._device, period)
+        if self._agent.plans and not settings.lockstep:
+            pixels = None if image is None else np.zeros(image, np.uint8)
+            blank = Observation(pixels, np.zeros(settings.proprio_size, np.float32), (), 0)
+            actor.rehearse(blank, settings.plan_time or 0.0)
+        return actor
+
+    def _make_ahead(self) -> Ahead | None:
+        if self._planner is None:
+            return None
+        period, allowed = 1.0 / self.settings.control_rate, self.settings.plan_time or 0.0
+        return Ahead(self._actor, self._planner, self._tally, period, allowed, self._acting.act)
 
     def _make_topics(self) -> None:
         settings = self.settings
@@ -91,30 +113,59 @@ class PolicyNode(MotoNode[PolicySettings]):
         """Forget the last episode."""
         explore = self.settings.explore
         sample = explore == "always" or (explore == "training" and state.purpose == Purpose.TRAINING)
-        self._actor.begin(state.episode, Purpose(state.purpose), sample=sample)
+        begin = partial(self._actor.begin, state.episode, Purpose(state.purpose), sample=sample)
+        self._between_decisions(begin, lambda _: None)
+        if self._ahead is not None:
+            self._ahead.begin()
+        self._tally.begin()
         self._answered, self._trouble = 0, ""
+
+    def _between_decisions(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Do what changes the actor while it decides nothing: where it decides."""
+        if self._planner is not None:
+            self._planner.do(job, then)
+        else:
+            then(job())
 
     def decide(self, after: int, now: int | None) -> Action | None:
         """Act on a new observation, once it is known what became of the last action."""
-        self._take_weights()
         if self._actor.version == 0:
             self._trouble = "has no weights yet: waits for trainer/policy; or name a checkpoint"
             return None
         if self.settings.arbitrated and self._answered < self._acting.pace.sent:
             return None
         observation = self._observer.newest(after, now)
-        return None if observation is None else self._action(observation)
+        if self._ahead is not None:
+            return self._planned(self._ahead, observation)
+        return None if observation is None else self._action(observation, self._decided(observation))
 
-    def _action(self, observation: Observation) -> Action:
-        began = time.monotonic()
-        choice = self._actor.act(observation)
+    def _planned(self, ahead: Ahead, observation: Observation | None) -> Action | None:
+        """Return the action that was chosen for the step that is due, and have the next one planned."""
+        place = Place(self._acting.episode.episode, self._acting.pace.sent)
+        answer = ahead.answer(place, observation)
+        if answer is None:
+            return None
+        if not self.settings.arbitrated:
+            ahead.follow(answer[1].values)
+        return self._action(*answer)
+
+    def _decided(self, observation: Observation) -> Choice:
+        began, left = time.monotonic(), self.settings.plan_time
+        if left is not None and self._acting.pace.sent:
+            left = max(0.0, left - (began - self._acting.arrived))
+        choice = self._actor.act(observation, left)
+        self._thinking.add(time.monotonic() - began)
+        self._tally.add(choice.figures)
+        return choice
+
+    def _action(self, observation: Observation, choice: Choice) -> Action:
         message = self._acting.stamped(observation.camera_stamps, observation.state_stamp)
         message.values, message.source = choice.values, Action.SOURCE_POLICY
         message.policy_version = choice.version
         message.policy_age = max(0.0, (self.now() - self._actor.published) / SECOND)
         message.uncertainty, message.uncertainty_rank = choice.uncertainty, choice.rank
         self._trouble = ""
-        self._measure(observation, began)
+        self._measure(observation)
         return message
 
     def _executed(self, message: Action) -> None:
@@ -127,17 +178,18 @@ class PolicyNode(MotoNode[PolicySettings]):
             self._trouble = f"policy/action: is {values}, expected {self.settings.action_size} finite numbers; mend it"
             return
         self._answered = sent
-        self._actor.executed(values)
+        if self._ahead is not None:
+            self._ahead.follow(values)
+        else:
+            self._actor.executed(values)
         self._acting.act()
 
-    def _measure(self, observation: Observation, began: float) -> None:
-        ended = time.monotonic()
-        self._thinking.add(ended - began)
+    def _measure(self, observation: Observation) -> None:
         if not self.settings.lockstep:
             self._latency.add((self.now() - observation.stamp) / SECOND)
         else:
             # Simulated stamps cannot be compared with this clock: count from the arrival of the last part.
-            self._latency.add(ended - self._acting.arrived)
+            self._latency.add(time.monotonic() - self._acting.arrived)
 
     # Weights.
 
@@ -160,22 +212,26 @@ class PolicyNode(MotoNode[PolicySettings]):
             self._take(found)
 
     def _take(self, weights: Weights) -> None:
-        self._actor.offer(weights)
-        # Between two callbacks no step is under way: this is a step boundary, also in the middle of an episode.
-        self._take_weights()
-        self._acting.act()
+        # Between two decisions no step is under way: this is a step boundary, also in the middle of an episode.
+        self._between_decisions(partial(self._load, weights), self._loaded)
 
-    def _take_weights(self) -> None:
-        before = self._actor.version
+    def _load(self, weights: Weights) -> str:
+        """Take weights; return why not, or nothing."""
         try:
-            self._actor.take_offered()
+            self._actor.take(weights)
         except MotoError as error:
-            self._refuse(str(error))
-        if self._actor.version != before:
-            self._refusal = ""
+            return str(error)
+        return ""
+
+    def _loaded(self, refusal: str) -> None:
+        if refusal:
+            self._refuse(refusal)
+        elif self._actor.version != self._announced:
+            self._refusal, self._announced = "", self._actor.version
             self._counts["weights_taken"] += 1
             if self._version is not None:
-                self._version.publish(UInt64(data=self._actor.version))
+                self._version.publish(UInt64(data=self._announced))
+        self._acting.act()
 
     def _refuse(self, sentence: str) -> None:
         self._refusal = f"{sentence} (acts on with version {self._actor.version})"
@@ -191,14 +247,17 @@ class PolicyNode(MotoNode[PolicySettings]):
         values |= {"policy_version": self._actor.version, "policy_age_s": age}
         values |= self._latency.figures("latency") | self._thinking.figures("act")
         values |= {f"observations_{name}": count for name, count in self._observer.counts.items()}
-        values |= {**self._counts, **acting.counts, **acting.pace.counts}
-        problems = self._observer.problems.sentences()
-        warning = acting.trouble or self._trouble or self.health.sentence() or (problems[-1] if problems else "")
+        values |= {**self._tally.figures(), **self._counts, **acting.counts, **acting.pace.counts}
+        problems = self._observer.problems.sentences()[-1:]
+        troubles = acting.trouble, self._trouble, self.health.sentence(), *problems, self._tally.sentence()
+        warning = next((sentence for sentence in troubles if sentence), "")
         return Report(values, warning=warning, error=self._refusal)
 
     def destroy_node(self) -> None:
-        """Stop the thread, then the node."""
-        self._worker.close()
+        """Stop the threads, then the node."""
+        for worker in (self._worker, self._planner):
+            if worker is not None:
+                worker.close()
         super().destroy_node()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moto_ros.agents.interface import Agent, Batch
+from moto_ros.agents.interface import Agent, Batch, Budget
 from moto_ros.data.episode import Episode
 
 QUANTILES = 101
@@ -17,6 +17,8 @@ QUANTILES = 101
 GROUP = 16
 """Episodes filtered at a time."""
 
+UNPLANNED = Budget(deadline=0.0)
+
 
 def offline_quantiles(
     agent: Agent, episodes: Sequence[Episode], steps: int, device: torch.device, seed: int = 0
@@ -24,7 +26,8 @@ def offline_quantiles(
     """Return the quantiles of the uncertainty when `agent` acts along recorded episodes; empty where it gives none.
 
     About `steps` steps are taken, of episodes spread evenly over all. The same weights, episodes and seed give the same
-    numbers, and nothing random elsewhere is touched.
+    numbers, and nothing random elsewhere is touched. Nothing is planned: of a planner, it is how unsure the model is of
+    what its policy head does.
     """
     chosen = _spread(episodes, steps)
     groups = [chosen[first : first + GROUP] for first in range(0, len(chosen), GROUP)]
@@ -53,7 +56,7 @@ def _along(
     state, found = agent.start(len(group)), []
     for step in range(min(most, int(lengths.max()))):
         batch = _observation(group, np.minimum(step, lengths), device)
-        decision = agent.act(batch, state, sample=False, generator=generator)
+        decision = agent.act(batch, state, sample=False, generator=generator, budget=UNPLANNED)
         state = decision.state
         found.append(decision.uncertainty.cpu().double().numpy()[step < lengths])
     return np.concatenate(found)
