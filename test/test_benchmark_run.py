@@ -132,3 +132,12 @@ def running_with(text: str) -> list[str]:
         if text in words and "moto_sim.benchmark.cell" in words:
             found.append(words)
     return found
+
+
+def test_one_option_makes_the_bags_and_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Breaks making data once for several machines: it would take a whole run to get it."""
+    assert main(["benchmark", "ci", "--output", str(tmp_path), "--data"]) == 0
+    assert len(list(tmp_path.glob("data/*/episode_*/metadata.yaml"))) == 2
+    assert not list(tmp_path.glob("cells/*/metrics.jsonl"))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("bags: ")]
+    assert Path(line.removeprefix("bags: ")).is_dir()

@@ -104,3 +104,11 @@ def test_a_folder_with_another_run_is_refused_and_one_that_asks_for_more_goes_on
     other = cells(read_suite(suite_file(tmp_path), ["task.max_steps:=34"]))[0]
     with pytest.raises(MotoError, match=r"task.max_steps is 34 here and 33 in the run"):
         place.describe(other)
+
+
+def test_a_row_may_see_the_task_differently(tmp_path: Path) -> None:
+    """Breaks a suite of mixed agents: one whose decoder takes 64 pixels could not run beside one that takes 84."""
+    text = MINIMAL.replace("behaviour_prior:=false", "behaviour_prior:=false task.image_size:=32")
+    found = [cell for cell in cells(read_suite(suite_file(tmp_path, text))) if cell.task == "drawer_open"]
+    assert {cell.row: cell.task_values["image_size"] for cell in found} == {"MOTO": 64, "MOTO, no prior": 32}
+    assert not any(name.startswith("task") for cell in found for name in cell.agent_values)

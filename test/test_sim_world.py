@@ -124,7 +124,7 @@ def test_proprioception_is_the_named_fields_in_the_given_order(world: World) -> 
     vector = proprio(snapshot, ("gripper_width", "joint_position"))
     assert vector.dtype == np.float32
     np.testing.assert_allclose(vector, [snapshot.gripper_width, *snapshot.joint_position], rtol=1e-6)
-    assert proprio(snapshot, PROPRIO_FIELDS).shape == (3 + 4 + 3 + 3 + 1 + 7 + 7 + 7 + 6,)
+    assert proprio(snapshot, PROPRIO_FIELDS).shape == (3 + 4 + 3 + 3 + 1 + 7 + 7 + 7 + 6 + 3 + 3,)
     with pytest.raises(MotoError, match="'joint_positions' is unknown"):
         proprio(snapshot, ("joint_positions",))
 

@@ -40,23 +40,32 @@ class Campaign:
     def run(self, engine: Engine, *, seconds: float = 0.0) -> Outcome:
         """Run every unfinished cell; with `seconds` > 0 stop after that long, to go on another time."""
         waiting = self.unfinished()
-        jobs = [self.job(cell) for cell in waiting]
         outcome = Outcome([cell.id for cell in self.cells.values() if cell not in waiting])
+        return self._carry_out([self.job(cell) for cell in waiting], engine, outcome, seconds)
+
+    def _carry_out(self, jobs: Sequence[Job], engine: Engine, outcome: Outcome, seconds: float) -> Outcome:
+        """Run jobs and sort what became of them into `outcome`."""
         end = time.monotonic() + seconds if seconds else float("inf")
         with _bars() as bars:
-            whole = bars.add_task("runs", total=len(self.cells), completed=len(outcome.finished))
+            done = len(outcome.finished)
+            whole = bars.add_task("runs", total=done + len(jobs), completed=done)
             for name, status in engine.run(jobs, lambda names: self._look(bars, names, end)):
                 _sort(outcome, name, status)
                 bars.update(whole, completed=len(outcome.finished))
                 self.gather()
         known = {*outcome.finished, *outcome.stopped, *outcome.failed}
-        outcome.stopped += [cell.id for cell in waiting if cell.id not in known]
+        outcome.stopped += [job.name for job in jobs if job.name not in known]
         return outcome
 
-    def job(self, cell: Cell) -> Job:
-        """Describe a cell to its process, and return that."""
+    def prepare(self, engine: Engine, *, seconds: float = 0.0) -> Outcome:
+        """Make the demonstrations of all cells and no more; cells that share them are asked for once."""
+        first = {self.place.data(cell): cell for cell in reversed(self.cells.values())}
+        return self._carry_out([self.job(cell, "data") for cell in first.values()], engine, Outcome(), seconds)
+
+    def job(self, cell: Cell, *only: str) -> Job:
+        """Describe a cell to its process, and return that; `only` "data" makes its demonstrations and no more."""
         description = self.place.describe(cell)
-        arguments = (str(description.resolve()), str(self.place.path.resolve()))
+        arguments = (str(description.resolve()), str(self.place.path.resolve()), *only)
         return Job(cell.id, arguments, int(cell.trainer_values["threads"]), self.place.log(cell))
 
     def _look(self, bars: Progress, names: Sequence[str], end: float) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -40,7 +40,9 @@ class SuiteSettings:
     """What a suite runs. A budget counts updates of each phase; shares of presets keep their different batches fair."""
 
     tasks: tuple[str, ...] = parameter(REQUIRED, "names or paths of task files, or worlds like metaworld/hammer-v3")
-    rows: tuple[str, ...] = parameter(REQUIRED, "what is compared, each as 'label: agent[/preset] [name:=value ...]'")
+    rows: tuple[str, ...] = parameter(
+        REQUIRED, "what is compared, each as 'label: agent[/preset] [[task.]name:=value ...]'"
+    )
     seeds: tuple[int, ...] = parameter((0,), "seeds of the runs", low=0, high=2**31 - 1)
     demonstrations: tuple[int, ...] = parameter((10,), "numbers of demonstrations, each a run of its own", low=1)
     data: tuple[str, ...] = parameter(("script",), "kinds of demonstrations, each a run of its own", choices=DATA)
@@ -74,12 +76,13 @@ class TaskSettings(StepLayout, WorldOptions):
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a figure: an agent with settings of its own."""
+    """One line of a figure: an agent with settings of its own, and what it must see differently of the tasks."""
 
     label: str
     agent: str
     preset: str = ""
     overrides: tuple[tuple[str, str], ...] = ()
+    task_overrides: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ def _plain(key: str, text: str) -> Any:
 
 
 def read_row(text: str, source: str) -> Row:
-    """Return the row that 'label: agent [name:=value ...]' says; MotoError for an agent or setting that is unknown."""
+    """Return the row that 'label: agent [[task.]name:=value ...]' says; MotoError for what is unknown."""
     label, colon, rest = text.partition(":")
     words = shlex.split(rest)
     if not colon or not words or ":=" in words[0]:
@@ -163,12 +166,14 @@ def read_row(text: str, source: str) -> Row:
         known = settings_of(agent)
     except MotoError as error:
         raise MotoError(f"{source}: row '{label}': {error}") from error
-    overrides = tuple((name, value) for name, _, value in (word.partition(":=") for word in words[1:]))
-    for name, value in overrides:
+    known = known | {TASK + name: spec for name, spec in specs(TaskSettings).items()}
+    given = {name: value for name, _, value in (word.partition(":=") for word in words[1:])}
+    for name, value in given.items():
         if name not in known:
             raise MotoError(f"{source}: row '{label}': agent '{agent}' has no setting '{name}'; mend the row")
         parse(known[name], value, f"{source}: row '{label}'")
-    return Row(label.strip(), agent, preset, overrides)
+    own = tuple((name, value) for name, value in given.items() if not name.startswith(TASK))
+    return Row(label.strip(), agent, preset, own, tuple(_under(TASK, given).items()))
 
 
 def settings_of(agent: str) -> dict[str, Spec]:
@@ -205,7 +210,7 @@ def _cell(suite: Suite, task: str, row: Row, kind: str, demonstrations: int, see
         data_seed=seed if settings.data_seed < 0 else settings.data_seed,
         only_successful=settings.only_successful,
         prior_rule=settings.prior_rule,
-        task_values=task_values(suite, task),
+        task_values=task_values(suite, task, row.task_overrides),
         agent_values=agent_values(suite, row),
         trainer_values=trainer_values(settings, seed),
     )
@@ -216,14 +221,15 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
-def task_values(suite: Suite, task: str) -> dict[str, Value]:
-    """Return every parameter of a task: its file's, or those of a world by name, under what the suite says."""
+def task_values(suite: Suite, task: str, own: Iterable[tuple[str, str]] = ()) -> dict[str, Value]:
+    """Return every parameter of a task: its file's, or those of a world by name, under the suite's, under a row's."""
     is_world = "/" in task and not task.endswith((".yaml", ".yml"))
     given = {"world": task} if is_world else read_parameters(shipped("tasks", task))
     known = specs(TaskSettings)
     of_file = {name: value for name, value in given.items() if name in known}
     source = f"suite '{suite.name}', task '{task}'"
-    return flatten(build(TaskSettings, of_file | dict(suite.task_values), source))
+    of_row = {name: parse(known[name], text, source) for name, text in own}
+    return flatten(build(TaskSettings, of_file | dict(suite.task_values) | of_row, source))
 
 
 def agent_values(suite: Suite, row: Row) -> dict[str, Value]:

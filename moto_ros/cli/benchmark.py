@@ -30,6 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=float, default=0.0, help="stop after so long, to go on another time; 0: never"
     )
+    parser.add_argument(
+        "--data", action="store_true", help="make the demonstrations that the runs learn from, as bags, and run none"
+    )
     parser.add_argument("--list", action="store_true", help="say which runs there are, and run none")
     parser.add_argument(
         "--report", action="store_true", help="write figures and page from the results there are, and run none"
@@ -47,6 +50,8 @@ def run(options: argparse.Namespace) -> int:
     if options.list:
         return _list(campaign)
     outcome = Outcome() if options.report else _run(options, suite, campaign)
+    if options.data and not campaign.problem(outcome):
+        print("\n".join(f"bags: {folder}" for folder in sorted({place.data(cell) for cell in cells(suite)})))
     rows = campaign.gather()
     if rows:
         print(f"results: {place.results_file}\nreport: {write_page(rows, place)}")
@@ -58,7 +63,8 @@ def run(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace, suite: Suite, campaign: Campaign) -> Outcome:
     settings = suite.settings
     engine = make_engine(options.engine, jobs=options.jobs, threads=settings.threads, memory=settings.memory)
-    outcome = campaign.run(engine, seconds=options.seconds)
+    carry_out = campaign.prepare if options.data else campaign.run
+    outcome = carry_out(engine, seconds=options.seconds)
     if outcome.stopped:
         print(f"{len(outcome.stopped)} runs are not finished: the same command goes on", file=sys.stderr)
     return outcome

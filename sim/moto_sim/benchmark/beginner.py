@@ -1,8 +1,8 @@
-"""An agent that learns a task from nothing; the replay of its episodes is a `medium_replay` set."""
+"""An agent that learns a task from a few lessons; the replay of its own episodes is a `medium_replay` set."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,19 +38,21 @@ SETTINGS = FowmSettings(
     batch=64,
     value_target="policy",
     policy_objective="max_q",
-    balanced=False,
 )
-"""TD-MPC, which FOWM's authors' replay sets come from, sized for a CPU."""
+"""TD-MPC, a planner without caution over values of its own policy, sized for a CPU."""
+
+FIRST_UPDATES = 300
+"""Updates on the lessons, before the first episode."""
+
+UPDATE_SHARE = 0.5
+"""Updates a step afterwards."""
 
 
 class Beginner:
-    """Sees the simulator's state, object and goal included, and is paid the shaped reward, whatever its set will say.
+    """Sees the simulator's state, object and goal included; is paid the shaped reward, whatever its set will say."""
 
-    One update a step, after each episode.
-    """
-
-    def __init__(self, task: TaskSettings, seed: int) -> None:
-        """Start from random weights drawn from `seed`."""
+    def __init__(self, task: TaskSettings, seed: int, lessons: Iterable[Played]) -> None:
+        """Start from random weights drawn from `seed`, and learn from `lessons`, which are not in the set."""
         own = [field for field in task.proprio if field not in TRACKED]
         self._layout = replace(task, cameras=(), proprio=(*own, *TRACKED))
         spaces = Spaces(None, self._layout.proprio_size, task.action_size)
@@ -59,6 +61,9 @@ class Beginner:
         self._folder = TemporaryDirectory()
         self._store = ReplayStore(Path(self._folder.name))
         self._data = StoreData(self._store, np.random.default_rng([seed, 2]), device)
+        for lesson in lessons:
+            self._store.add(self._episode(lesson), None, "offline")
+        self._update(FIRST_UPDATES)
 
     def begin(self, seed: int) -> Callable[[Snapshot], np.ndarray]:
         """Return what acts in the next episode, exploring."""
@@ -66,9 +71,12 @@ class Beginner:
         return lambda snapshot: player({}, proprio(snapshot, self._layout.proprio)).astype(np.float32)
 
     def learn(self, played: Played) -> None:
-        """Take in an episode and do an update for each of its steps."""
+        """Take in an episode and do the updates that are due."""
         self._store.add(self._episode(played), None, "online")
-        for _ in played.actions:
+        self._update(round(UPDATE_SHARE * len(played.actions)))
+
+    def _update(self, count: int) -> None:
+        for _ in range(count):
             self._agent.update("joint", self._data)
 
     def _episode(self, played: Played) -> Episode:

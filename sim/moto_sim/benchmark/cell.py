@@ -72,14 +72,17 @@ class Runner:
         run = RunFolder(self.place.run(self.cell))
         with run.locked():
             self._write_parameters(run)
-            bags = demonstrations(self.place.data(self.cell), self._recipe(), self._own_world)
-            session = self._open(run, bags)
+            session = self._open(run, self.prepare())
             done = self._carry_out(session)
             session.close()
             write_rows(self.place.results(self.cell), results_of(self.cell, run.path))
         if done:
             self.place.finish(self.cell)
         return done
+
+    def prepare(self) -> list[Path]:
+        """Return the bags of demonstrations, made where they are missing."""
+        return demonstrations(self.place.data(self.cell), self._recipe(), self._own_world)
 
     def _recipe(self) -> Recipe:
         cell = self.cell
@@ -168,10 +171,16 @@ def _episodes(session: Session, bag: Path, layout: TaskSettings) -> list[Episode
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the cell that `cell.json` describes, in the suite's folder; exit status 75 when it was stopped."""
-    description, folder = sys.argv[1:] if arguments is None else arguments
+    """Run the cell that `cell.json` describes, in the suite's folder; exit status 75 when it was stopped.
+
+    A third argument, "data", makes its demonstrations and no more.
+    """
+    description, folder, *only = sys.argv[1:] if arguments is None else arguments
     try:
         runner = Runner(read_cell(Path(description)), Place(folder))
+        if only == ["data"]:
+            print(f"{len(runner.prepare())} bags in {runner.place.data(runner.cell)}")
+            return 0
         signal.signal(signal.SIGTERM, runner.stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         done = runner.run()

@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,9 @@ MOST_FAILURES = 30
 
 MEDIUM_NOISE = 2.0
 """Largest noise of a `medium` set in units of the task's; each of its episodes draws its own, from none upwards."""
+
+LESSONS, FIRST_LESSON = 40, 1_000_000
+"""Episodes that the learner of a `medium_replay` set is shown, and the number of the first one's attempt."""
 
 NUMBER = re.compile(r"episode_(\d+)")
 
@@ -70,14 +73,15 @@ def _closed(folder: Path) -> list[Path]:
 
 def _make(folder: Path, recipe: Recipe, make_world: Callable[[], World], found: list[Path]) -> None:
     """Make what is missing; the attempts go on where those of an interrupted process stopped, a learner's anew."""
-    learner = Beginner(recipe.task, recipe.seed) if recipe.kind == "medium_replay" else None
-    found = [] if learner else found
+    learns = recipe.kind == "medium_replay"
+    found = [] if learns else found
     for torn in folder.glob("episode_*"):
         if torn not in found:
             shutil.rmtree(torn)
     attempt = max((_number(path) + 1 for path in found), default=0)
     kept, failures = len(found), 0
     world = make_world()
+    learner = Beginner(recipe.task, recipe.seed, _lessons(world, recipe)) if learns else None
     while kept < recipe.count:
         played = attempt_of(world, recipe, attempt, learner)
         if played.succeeded or not recipe.only_successful:
@@ -93,6 +97,13 @@ def _make(folder: Path, recipe: Recipe, make_world: Callable[[], World], found: 
             )
         attempt += 1
     world.close()
+
+
+def _lessons(world: World, recipe: Recipe) -> Iterator[Played]:
+    """Yield what a learner is shown: episodes of experts from able to poor."""
+    poor, unseen = replace(recipe, kind="medium"), replace(recipe.task, cameras=())
+    for number in range(LESSONS):
+        yield attempt_of(world, replace(poor, task=unseen), FIRST_LESSON + number)
 
 
 def _number(path: Path) -> int:
