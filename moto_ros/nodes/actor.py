@@ -127,8 +127,8 @@ class Actor:
         self._last = decision.action if pending is None else self._row(pending)
         return self._choice(decision)
 
-    def unplanned(self, observation: Observation, pending: np.ndarray) -> Choice:
-        """Choose the action after `pending` at once, without planning; nothing is filtered on from it."""
+    def unplanned(self, observation: Observation, pending: np.ndarray | None = None) -> Choice:
+        """Choose as `act`, but at once, without planning; nothing is filtered on from it."""
         return self._choice(self._decision(observation, 0.0, pending))
 
     def _decision(self, observation: Observation, deadline: float | None, pending: np.ndarray | None) -> Decision:

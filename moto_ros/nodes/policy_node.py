@@ -142,11 +142,12 @@ class PolicyNode(MotoNode[PolicySettings]):
     def _planned(self, ahead: Ahead, observation: Observation | None) -> Action | None:
         """Return the action that was chosen for the step that is due, and have the next one planned."""
         place = Place(self._acting.episode.episode, self._acting.pace.sent)
-        answer = ahead.answer(place, observation)
+        now = time.monotonic()
+        answer = ahead.answer(place, observation, now)
         if answer is None:
             return None
         if not self.settings.arbitrated:
-            ahead.follow(answer[1].values)
+            ahead.follow(answer[1].values, now)
         return self._action(*answer)
 
     def _decided(self, observation: Observation) -> Choice:
@@ -179,7 +180,7 @@ class PolicyNode(MotoNode[PolicySettings]):
             return
         self._answered = sent
         if self._ahead is not None:
-            self._ahead.follow(values)
+            self._ahead.follow(values, time.monotonic())
         else:
             self._actor.executed(values)
         self._acting.act()

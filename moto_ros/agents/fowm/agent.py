@@ -92,7 +92,7 @@ class FowmAgent(NetworkAgent):
         if not self.settings.plan:
             return {}
         if plan is None and watch.given:
-            self.pace.doubt("iteration")
+            self.pace.doubt("proposals", "iteration")
         iterations = 0 if plan is None else plan.iterations
         return {
             "plan_s": watch.elapsed,

@@ -27,9 +27,10 @@ class Pace:
         """Return the time that stages will take together."""
         return sum(self.estimates.get(stage, 0.0) for stage in stages)
 
-    def doubt(self, stage: str) -> None:
-        """Lower an estimate that kept a stage from running: it may be out of date."""
-        self.estimates[stage] = (1 - FORGET) * self.of(stage)
+    def doubt(self, *stages: str) -> None:
+        """Lower the estimates that kept stages from running: they may be out of date."""
+        for stage in stages:
+            self.estimates[stage] = (1 - FORGET) * self.of(stage)
 
 
 class Stopwatch:
