@@ -86,29 +86,6 @@ def test_the_policy_side_acts_as_the_learner_after_taking_its_weights(
     assert (found[0].uncertainty > 0).all()
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_weights_that_do_not_fit_are_refused_in_one_sentence_and_nothing_changes(name: str) -> None:
-    agent = make(name)
-    before = agent.weights()
-    first = next(iter(before))
-    damaged = [
-        {key: value for key, value in before.items() if key != first},
-        before | {"stranger": torch.zeros(1)},
-        before | {first: torch.full_like(before[first], torch.nan)},
-    ]
-    for weights in damaged:
-        with pytest.raises(MotoError, match=f"weights of agent {name}"):
-            agent.load_weights(weights)
-    with pytest.raises(MotoError, match=f"checkpoint of agent {name}"):
-        agent.load_state_dict(make(name, hidden=20).state_dict())
-    assert equal(agent.weights(), before)
-
-
-def test_a_checkpoint_of_another_agent_is_refused() -> None:
-    with pytest.raises(MotoError, match="checkpoint of agent fowm"):
-        make("fowm").load_state_dict(make("iql").state_dict())
-
-
 def test_half_of_each_batch_is_online_once_there_is_an_online_episode() -> None:
     for sources, drawn in (
         (("all", "offline"), ["offline"]),
@@ -176,6 +153,24 @@ def test_without_time_for_one_iteration_the_policy_answers_at_once() -> None:
     decision = agent.act(seen(), agent.start(1), sample=False, budget=Budget(deadline=0.5))
     assert decision.figures["policy_answered"] == 1
     assert torch.equal(decision.action, make(plan=False).act(seen(), agent.start(1), sample=False).action)
+
+
+@pytest.mark.parametrize("stage", ["proposals", "iteration"])
+def test_one_slow_moment_does_not_keep_the_planner_from_planning_for_ever(stage: str) -> None:
+    agent, state = make(), make().start(1)
+    agent.pace.learn(stage, 3.0)
+    budget = Budget(deadline=1.0)
+    answers = [agent.act(seen(), state, sample=False, budget=budget).figures["policy_answered"] for _ in range(20)]
+    assert answers[0] == 1
+    assert answers[-1] == 0
+
+
+def test_asked_without_any_time_the_planner_does_not_learn_to_hope() -> None:
+    """Its next plan would begin what cannot be done in time."""
+    agent = make()
+    agent.pace.learn("iteration", 3.0)
+    agent.act(seen(), agent.start(1), sample=False, budget=Budget(deadline=0.0))
+    assert agent.pace.of("iteration") == 3.0
 
 
 def test_an_answer_after_the_deadline_is_counted_as_missed() -> None:

@@ -13,6 +13,8 @@ import torch
 from training_support import SPACES, CloneAgent, CloneSettings, PointWorld, play_with, store_maker
 
 from moto_ros.agents import registry
+from moto_ros.agents.fowm.agent import FowmAgent
+from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.interface import Batch, Budget, Decision, State
 from moto_ros.data.episode import Episode
 from moto_ros.data.records import HUMAN
@@ -100,6 +102,15 @@ def test_a_large_data_set_costs_no_more_than_asked(count: int, steps: int, most:
     found = offline_quantiles(own, episodes(count, (20,)), steps, CPU)
     assert len(found) == 101
     assert 0 < sum(acted) <= most
+
+
+def test_a_planner_is_measured_by_its_policy_which_takes_no_time() -> None:
+    """Minutes would go by after the offline phase, planning along every episode for a number."""
+    small = {"latent_size": 8, "state_units": 8, "hidden": 8, "plan_samples": 8, "plan_elites": 2}
+    planner, policy = (FowmAgent(SPACES, FowmSettings(**small, plan=plan), 0) for plan in (True, False))
+    found = offline_quantiles(planner, episodes(3), 100, CPU)
+    assert found == offline_quantiles(policy, episodes(3), 100, CPU)
+    assert planner.pace.of("iteration") == 0
 
 
 def test_no_data_none_asked_for_or_an_agent_that_cannot_tell_gives_none() -> None:
