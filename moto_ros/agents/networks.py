@@ -34,7 +34,7 @@ class MLP(nn.Sequential):
         """Build a stack with one dense layer per entry of `hidden`, then the output layer."""
         layers: list[nn.Module] = []
         for size_in, size_out in pairwise((inputs, *hidden)):
-            layers += [nn.Linear(size_in, size_out), nn.ELU()]
+            layers += [nn.Linear(size_in, size_out), nn.ELU(inplace=True)]
         super().__init__(*layers, nn.Linear((inputs, *hidden)[-1], outputs))
 
 
@@ -57,10 +57,6 @@ class BatchedLinear(nn.Module):
         members, size_in, size_out = self.weight.shape
         flat = functional.linear(inputs, self.weight.transpose(1, 2).reshape(members * size_out, size_in))
         return flat.view(-1, members, size_out).transpose(0, 1) + self.bias
-
-    def chosen(self, inputs: Tensor, members: Tensor) -> Tensor:
-        """Map block t of (blocks, rows, inputs) by member members[t]."""
-        return torch.baddbmm(self.bias[members], inputs, self.weight[members])
 
     def single(self, inputs: Tensor, member: int) -> Tensor:
         """Map rows (rows, inputs) by one member."""
@@ -86,23 +82,26 @@ class BatchedMLP(nn.Module):
         first, *others = self._stack()
         value = first.shared(inputs)
         for layer in others:
-            value = layer(functional.elu(value))
+            value = layer(functional.elu_(value))
         return value
 
     def chosen(self, inputs: Tensor, members: Tensor) -> Tensor:
-        """Evaluate member members[t] on block t: (blocks, rows, inputs) -> (blocks, rows, outputs)."""
-        first, *others = self._stack()
-        value = first.chosen(inputs, members)
-        for layer in others:
-            value = layer.chosen(functional.elu(value), members)
-        return value
+        """Evaluate member members[t] on block t: (blocks, rows, inputs) -> (blocks, rows, outputs).
+
+        The blocks of a member go through it together: to copy its weights once a block would cost more.
+        """
+        order = members.argsort(stable=True)
+        counts = members.bincount(minlength=self.members).tolist()
+        parts = [(member, part) for member, part in enumerate(inputs[order].split(counts)) if len(part)]
+        values = [self.single(part.flatten(0, 1), member).unflatten(0, part.shape[:2]) for member, part in parts]
+        return torch.cat(values)[order.argsort()]
 
     def single(self, inputs: Tensor, member: int) -> Tensor:
         """Evaluate one member: (rows, inputs) -> (rows, outputs)."""
         first, *others = self._stack()
         value = first.single(inputs, member)
         for layer in others:
-            value = layer.single(functional.elu(value), member)
+            value = layer.single(functional.elu_(value), member)
         return value
 
 

@@ -18,7 +18,7 @@ class Optimizer:
     def __init__(self, module: nn.Module, rate: float, epsilon: float, clip: float, decay: float) -> None:
         """Optimise all parameters of `module`."""
         self._parameters: dict[str, Tensor] = dict(module.named_parameters())
-        self._adam = torch.optim.Adam(self._parameters.values(), lr=rate, eps=epsilon, foreach=True)
+        self._adam = torch.optim.Adam(self._parameters.values(), lr=rate, eps=epsilon, fused=True)
         self._clip, self._decay = clip, decay
         for parameter in self._parameters.values():
             self._adam.state[parameter] = _fresh_moments(parameter)
@@ -58,4 +58,4 @@ class Optimizer:
 
 def _fresh_moments(parameter: Tensor) -> dict[str, Tensor]:
     zeros = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-    return {"step": torch.zeros(()), "exp_avg": zeros, "exp_avg_sq": zeros.clone()}
+    return {"step": torch.zeros((), device=parameter.device), "exp_avg": zeros, "exp_avg_sq": zeros.clone()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional
 from moto_ros.agents.distributions import CategoricalSpace, GaussianSpace, LatentSpace
 from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.agents.networks import BatchedMLP
+from moto_ros.agents.repeated import RepeatedLinear
 
 
 class Latent(NamedTuple):
@@ -23,6 +25,18 @@ class Latent(NamedTuple):
     def feature(self) -> Tensor:
         """Return what every head reads: (..., Z + D)."""
         return torch.cat((self.stoch, self.deter), -1)
+
+
+Layer = Callable[[Tensor], Tensor]
+
+
+class Layers(NamedTuple):
+    """The dense layers that each step of filtering uses."""
+
+    stoch_in: Layer
+    cell: Layer
+    deter_in: Layer
+    posterior_out: Layer
 
 
 class Posterior(NamedTuple):
@@ -50,7 +64,11 @@ class NormGRUCell(nn.Module):
 
     def forward(self, inputs: Tensor, state: Tensor) -> Tensor:
         """Advance the state (B, size) by one step."""
-        reset, candidate, update = self.norm(self.dense(torch.cat((inputs, state), -1))).chunk(3, -1)
+        return self.advance(self.dense, inputs, state)
+
+    def advance(self, dense: Layer, inputs: Tensor, state: Tensor) -> Tensor:
+        """Advance by one step with `dense` in place of the dense layer that it stands for."""
+        reset, candidate, update = self.norm(dense(torch.cat((inputs, state), -1))).chunk(3, -1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
         return torch.lerp(state, candidate, torch.sigmoid(update - 1))
 
@@ -92,10 +110,10 @@ class RSSM(nn.Module):
         keep = (~is_first).to(embedding.dtype).t().unsqueeze(-1)
         actions = self.action_in(action.transpose(0, 1) * keep)
         embeddings = self.embedding_in(embedding.transpose(0, 1))
-        latent, steps = self.start(len(embedding)), []
+        latent, steps, layers = self.start(len(embedding)), [], Layers(*map(RepeatedLinear, self._layers()))
         for kept, action_term, embedding_term in zip(keep, actions, embeddings, strict=True):
-            deter = self._advance(Latent(latent.deter * kept, latent.stoch * kept), action_term)
-            stats = self._posterior(deter, embedding_term)
+            deter = self._advance(Latent(latent.deter * kept, latent.stoch * kept), action_term, layers)
+            stats = self._posterior(deter, embedding_term, layers)
             latent = Latent(deter, self.space.sample(stats, generator))
             steps.append((*latent, stats))
         deters, stochs, all_stats = (torch.stack(column, 1) for column in zip(*steps, strict=True))
@@ -103,13 +121,13 @@ class RSSM(nn.Module):
 
     def filter(self, latent: Latent, embedding: Tensor, action: Tensor, generator: torch.Generator | None) -> Latent:
         """Take in one observation (B, E) and the action (B, A) that led to it."""
-        deter = self._advance(latent, self.action_in(action))
-        stats = self._posterior(deter, self.embedding_in(embedding))
+        deter = self.advance(latent, action)
+        stats = self._posterior(deter, self.embedding_in(embedding), Layers(*self._layers()))
         return Latent(deter, self.space.sample(stats, generator))
 
     def advance(self, latent: Latent, action: Tensor) -> Tensor:
         """Return the recurrent state (rows, D) that `action` (rows, A) leads to; it is the same for all heads."""
-        return self._advance(latent, self.action_in(action))
+        return self._advance(latent, self.action_in(action), Layers(*self._layers()))
 
     def imagine(self, latent: Latent, action: Tensor, head: int, generator: torch.Generator | None) -> Latent:
         """Predict the next state of rows (rows, ...) with one prior head."""
@@ -124,8 +142,12 @@ class RSSM(nn.Module):
         """Draw one head index per dynamics step for the whole batch."""
         return torch.randint(self.heads.members, (steps,), generator=generator, device=generator.device)
 
-    def _advance(self, latent: Latent, action_term: Tensor) -> Tensor:
-        return self.cell(functional.elu(self.stoch_in(latent.stoch) + action_term), latent.deter)
+    def _layers(self) -> tuple[nn.Linear, nn.Linear, nn.Linear, nn.Linear]:
+        return self.stoch_in, self.cell.dense, self.deter_in, self.posterior_out
 
-    def _posterior(self, deter: Tensor, embedding_term: Tensor) -> Tensor:
-        return self.posterior_out(functional.elu(self.deter_in(deter) + embedding_term))
+    def _advance(self, latent: Latent, action_term: Tensor, layers: Layers) -> Tensor:
+        inputs = functional.elu_(layers.stoch_in(latent.stoch) + action_term)
+        return self.cell.advance(layers.cell, inputs, latent.deter)
+
+    def _posterior(self, deter: Tensor, embedding_term: Tensor, layers: Layers) -> Tensor:
+        return layers.posterior_out(functional.elu_(layers.deter_in(deter) + embedding_term)).float()
