@@ -258,3 +258,14 @@ def test_agents_are_made_by_name_and_unknown_names_get_a_hint() -> None:
 def test_an_unknown_phase_is_refused() -> None:
     with pytest.raises(MotoError, match="no phase 'dream'"):
         make_tiny().update("dream", RandomData())
+
+
+@pytest.mark.parametrize("changes", [*KINDS, {"bc_in_model": 1.0, "kl_all_heads": True}])
+def test_mixed_precision_learns_with_weights_of_full_precision(changes: dict[str, object]) -> None:
+    """Breaks training on a GPU: bfloat16 where a distribution or a loss needs float32, or weights in halves."""
+    half, full = make_tiny(precision="bfloat16", **changes), make_tiny(**changes)
+    for phase, loss in (("model", "model_loss"), ("policy", "critic_loss")):
+        found, expected = (agent.update(phase, RandomData())[loss] for agent in (half, full))
+        assert found == pytest.approx(expected, rel=0.3, abs=0.1)
+    assert all(torch.isfinite(tensor).all() for tensor in half.state_dict().values())
+    assert {tensor.dtype for tensor in half.weights().values() if tensor.is_floating_point()} == {torch.float32}

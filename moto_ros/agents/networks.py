@@ -64,7 +64,7 @@ class BatchedLinear(nn.Module):
 
 
 class BatchedMLP(nn.Module):
-    """M independent MLPs with ELU, evaluated together."""
+    """M independent MLPs with ELU, evaluated together; the results are float32 in mixed precision too."""
 
     def __init__(self, members: int, inputs: int, hidden: tuple[int, ...], outputs: int) -> None:
         """Build `members` stacks of the same sizes with different random weights."""
@@ -83,7 +83,7 @@ class BatchedMLP(nn.Module):
         value = first.shared(inputs)
         for layer in others:
             value = layer(functional.elu_(value))
-        return value
+        return value.float()
 
     def chosen(self, inputs: Tensor, members: Tensor) -> Tensor:
         """Evaluate member members[t] on block t: (blocks, rows, inputs) -> (blocks, rows, outputs).
@@ -102,7 +102,7 @@ class BatchedMLP(nn.Module):
         value = first.single(inputs, member)
         for layer in others:
             value = layer.single(functional.elu_(value), member)
-        return value
+        return value.float()
 
 
 def decoder_kernels(image: tuple[int, int, int]) -> tuple[int, ...]:

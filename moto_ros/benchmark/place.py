@@ -14,6 +14,9 @@ from moto_ros.training.files import canonical, read_json, write_durably
 from moto_ros.training.run_folder import differences
 from moto_ros.training.settings import OPERATIONAL
 
+MEANS = frozenset({"threads", "device", "precision"})
+"""What says how a run is computed, and not what."""
+
 
 class Place:
     """The names in a suite's folder; making one does not touch the disk."""
@@ -72,7 +75,15 @@ class Place:
     def is_finished(self, cell: Cell) -> bool:
         """Return whether a cell ran to its end with these very settings; one that now asks for more is not."""
         path = self._finished(cell)
-        return path.exists() and canonical(read_json(path)) == canonical(json.loads(canonical(asdict(cell))))
+        return path.exists() and _task_of(read_json(path)) == _task_of(asdict(cell))
+
+
+def _task_of(cell: dict[str, Any]) -> dict[str, Any]:
+    """Return what a finished run has done: its description, less how its processes ran."""
+    values: dict[str, Any] = json.loads(canonical(cell))
+    for group in ("agent_values", "trainer_values"):
+        values[group] = {name: value for name, value in values[group].items() if name not in MEANS}
+    return values
 
 
 def _shape(cell: Cell) -> dict[str, Any]:

@@ -22,6 +22,7 @@ OPERATIONAL = frozenset(
         "keep_checkpoints",
         "threads",
         "device",
+        "precision",
         "log_every",
         "max_lost_episodes",
         "quantile_steps",

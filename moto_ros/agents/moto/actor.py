@@ -20,5 +20,5 @@ class Actor(nn.Module):
 
     def forward(self, feature: Tensor) -> TruncatedNormal:
         """Return the distribution of actions at states (..., F)."""
-        loc, raw = self.network(feature).chunk(2, -1)
+        loc, raw = self.network(feature).float().chunk(2, -1)
         return TruncatedNormal(torch.tanh(loc), sigmoid2(raw))

@@ -72,7 +72,8 @@ class MotoAgent(Agent):
         """Do one update of the phase "model" or "policy"."""
         if phase not in self.phases:
             raise MotoError(f"agent moto has no phase '{phase}', expected one of {', '.join(self.phases)}")
-        terms = self._update_model(data) if phase == "model" else self._update_policy(data)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+            terms = self._update_model(data) if phase == "model" else self._update_policy(data)
         values = torch.stack([term.detach().float() for term in terms.values()]).tolist()
         return dict(zip(terms, values, strict=True))
 

@@ -72,6 +72,12 @@ class MotoSettings:
     online_policy_updates: int = parameter(50, "policy updates after each online episode", low=0)
     online_episodes: int = parameter(500, "online episodes of a run", low=0)
 
+    precision: str = parameter(
+        "float32",
+        "of the products in an update; bfloat16 is for GPUs and processors that have it, and slow elsewhere",
+        choices=("float32", "bfloat16"),
+    )
+
     @property
     def heads(self) -> int:
         """Return the number of transition heads of the world model."""

@@ -68,7 +68,7 @@ class NormGRUCell(nn.Module):
 
     def advance(self, dense: Layer, inputs: Tensor, state: Tensor) -> Tensor:
         """Advance by one step with `dense` in place of the dense layer that it stands for."""
-        reset, candidate, update = self.norm(dense(torch.cat((inputs, state), -1))).chunk(3, -1)
+        reset, candidate, update = self.norm(dense(torch.cat((inputs, state), -1)).float()).chunk(3, -1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
         return torch.lerp(state, candidate, torch.sigmoid(update - 1))
 
