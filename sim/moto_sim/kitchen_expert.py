@@ -13,14 +13,27 @@ import mujoco
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from moto_sim.kitchen import ELEMENTS, THRESHOLD, Kitchen
+from moto_sim.kitchen import THRESHOLD, Kitchen
 from moto_sim.servo import Pose, Servo
 
-POOL = ("microwave", "kettle", "bottom burner", "light switch", "slide cabinet")
-"""Elements that the script can complete, in the order of most of the human demonstrations (relay policy learning)."""
+LETTERS = {
+    "m": "microwave",
+    "k": "kettle",
+    "t": "top burner",
+    "b": "bottom burner",
+    "l": "light switch",
+    "h": "hinge cabinet",
+    "s": "slide cabinet",
+}
 
-PER_EPISODE = 4
-"""Elements of one demonstration, as in the human ones."""
+ORDERS = (
+    "kbhs kbls klhs ktbs ktls mbhs mbls mkbh mkbs mkhs mkls mkth mktl mtbh mtbs tbls "
+    "kblh ktbh ktbl mbls mklh mlhs mtbl mtlh"
+)
+"""The 24 groups of human demonstrations (relay policy learning), each four elements in order; one order is there twice.
+
+`mkls` is the whole set `mixed`; none is the whole set `partial`, mkbl, which must be composed from parts.
+"""
 
 SPEED_LIMIT = 2.0
 """Joint velocity of action 1, rad/s."""
@@ -29,8 +42,8 @@ FORWARD = Rotation.from_matrix([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0
 """Orientation of the tool that reaches forward (world y) with its fingers side by side."""
 
 OPEN, CLOSED = 1.0, -1.0
-HINGE = np.array([-1.128, 0.455, 1.792])
-"""A point on the hinge of the microwave's door, m."""
+MICROWAVE_HINGE, CABINET_HINGE = np.array([-1.128, 0.455, 1.792]), np.array([-0.224, 0.71, 2.6])
+"""A point on the hinge of a door, m."""
 
 KETTLE_OFFSET, KETTLE_STEER = 0.06, 0.3
 """Where the kettle is pushed, since its spout makes it turn: left of its middle, m; and more by its yaw, m/rad."""
@@ -43,7 +56,10 @@ Target = Callable[[mujoco.MjData], np.ndarray]
 
 @dataclass(frozen=True)
 class Move:
-    """Bring the tool to `target`, at most for `steps`; `tilt` (rad) points it down, `roll` (rad) turns it."""
+    """Bring the tool to `target`, at most for `steps`, turned by angles in rad.
+
+    `tilt` points the tool down, `pan` to the left, `roll` turns it about itself.
+    """
 
     target: Target
     fingers: float
@@ -52,12 +68,13 @@ class Move:
     """Distance at which the next move begins, m; 0 waits for the steps, or for the element."""
     tilt: float = 0.0
     roll: float = 0.0
+    pan: float = 0.0
     works: bool = False
     """Whether this is the move that completes the element: it ends as soon as that is done."""
 
     def pose(self, data: mujoco.MjData) -> Pose:
         """Return where the tool shall be now."""
-        turned = Rotation.from_euler("x", -self.tilt) * Rotation.from_euler("y", self.roll) * FORWARD
+        turned = Rotation.from_euler("yxz", [self.roll, -self.tilt, self.pan]) * FORWARD
         return Pose(self.target(data), turned)
 
 
@@ -71,10 +88,10 @@ def there(x: float, y: float, z: float) -> Target:
     return lambda data: np.array([x, y, z])
 
 
-def around_hinge(angle: float) -> Target:
-    """Return the target that drags the microwave's handle on its circle, `angle` (rad) ahead of where it is."""
+def around(hinge: np.ndarray, site: str, angle: float) -> Target:
+    """Return the target that drags a door's handle on its circle, `angle` (rad) ahead of where it is."""
     turn = Rotation.from_euler("z", angle)
-    return lambda data: HINGE + turn.apply(data.site("microhandle_site").xpos - HINGE)
+    return lambda data: hinge + turn.apply(data.site(site).xpos - hinge)
 
 
 def behind_kettle(data: mujoco.MjData) -> np.ndarray:
@@ -84,37 +101,59 @@ def behind_kettle(data: mujoco.MjData) -> np.ndarray:
 
 
 def grasped(
-    site: str, drag: Target, tilt: float = 0.0, roll: float = 0.0, steps: int = 50, depth: float = 0.0
+    site: str,
+    drag: Target,
+    *,
+    tilt: float = 0.0,
+    roll: float = 0.0,
+    pan: float = 0.0,
+    steps: int = 50,
+    depth: float = 0.0,
+    side: float = 0.0,
 ) -> list[Move]:
-    """Return the moves that grasp a handle, `depth` (m) behind its site, and drag or turn it."""
+    """Return the moves that grasp a handle `depth` (m) behind its site, from `side` (m), and drag or turn it."""
     return [
-        Move(at(site, (0.0, -0.12, 0.0)), OPEN, 45, 0.035, tilt),
-        Move(at(site, (0.0, depth, 0.0)), OPEN, 15, 0.015, tilt),
-        Move(at(site, (0.0, depth, 0.0)), CLOSED, 5, 0.0, tilt),
-        Move(drag, CLOSED, steps, 0.0, tilt, roll, works=True),
+        Move(at(site, (side, -0.12, 0.0)), OPEN, 45, 0.035, tilt, pan=pan),
+        Move(at(site, (0.0, depth, 0.0)), OPEN, 15, 0.015, tilt, pan=pan),
+        Move(at(site, (0.0, depth, 0.0)), CLOSED, 5, 0.0, tilt, pan=pan),
+        Move(drag, CLOSED, steps, 0.0, tilt, roll, pan, works=True),
     ]
 
 
 MOVES: dict[str, list[Move]] = {
-    "microwave": grasped("microhandle_site", around_hinge(-0.3), tilt=0.6, depth=0.02),
+    "microwave": grasped("microhandle_site", around(MICROWAVE_HINGE, "microhandle_site", -0.3), tilt=0.6, depth=0.02),
     "kettle": [
         Move(there(-0.33, 0.12, 1.84), CLOSED, 45, 0.05, 0.8),
         Move(there(-0.33, 0.2, 1.73), CLOSED, 20, 0.035, 0.8),
         Move(behind_kettle, CLOSED, 40, 0.0, 0.8, works=True),
     ],
+    "top burner": grasped("knob4_site", at("knob4_site"), roll=1.0, steps=30),
     "bottom burner": grasped("knob2_site", at("knob2_site"), roll=1.0, steps=30),
     "light switch": [
         Move(at("light_site", (0.1, -0.1, 0.0)), CLOSED, 45, 0.035),
         Move(at("light_site", (0.07, 0.0, 0.0)), CLOSED, 15, 0.02),
         Move(at("light_site", (-0.1, 0.02, 0.0)), CLOSED, 25, works=True),
     ],
-    "slide cabinet": grasped("slide_site", at("slide_site", (0.15, 0.0, 0.0)), steps=40),
+    "hinge cabinet": grasped("hinge_site2", around(CABINET_HINGE, "hinge_site2", 0.3), steps=60),
+    "slide cabinet": [
+        # Around an open hinge cabinet, whose door stands before the handle.
+        Move(at("slide_site", (0.1, -0.25, 0.0)), OPEN, 25, 0.1, pan=0.3),
+        *grasped("slide_site", at("slide_site", (0.15, 0.0, 0.0)), pan=0.3, steps=40, side=0.04),
+    ],
 }
 
 RETREAT = (0.0, -0.16, 0.0)
 RETREAT_STEPS = 7
 
-MARGINS = {"microwave": 0.15, "kettle": 0.15, "bottom burner": 0.2, "light switch": 0.15, "slide cabinet": 0.1}
+MARGINS = {
+    "microwave": 0.15,
+    "kettle": 0.15,
+    "top burner": 0.2,
+    "bottom burner": 0.2,
+    "light switch": 0.15,
+    "hinge cabinet": 0.2,
+    "slide cabinet": 0.1,
+}
 """Distance from its goal at which the script leaves an element, well within the rule of the task."""
 
 
@@ -168,11 +207,12 @@ class KitchenExpert:
         return self._spent > 0 and near
 
 
-def drawn_elements(seed: int) -> tuple[str, ...]:
-    """Return four of the pool in its order; never the four of the set `partial`, which no demonstration may hold.
+def orders() -> list[tuple[str, ...]]:
+    """Return the element orders of the human demonstrations, a group each."""
+    return [tuple(LETTERS[letter] for letter in order) for order in ORDERS.split()]
 
-    All four of `mixed` come in one of four demonstrations: the same data serve both sets, as in the paper.
-    """
-    removable = ELEMENTS["partial"]
-    left_out = removable[int(np.random.default_rng([seed, 2]).integers(len(removable)))]
-    return tuple(element for element in POOL if element != left_out)
+
+def drawn_elements(seed: int) -> tuple[str, ...]:
+    """Return one of the human orders: the same data serve both sets, as in the paper."""
+    known = orders()
+    return known[int(np.random.default_rng([seed, 2]).integers(len(known)))]

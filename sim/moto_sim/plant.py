@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moto_sim.experts import Expert
+from moto_sim.experts import Script, make_expert
 from moto_sim.renderer import Intrinsics
 from moto_sim.settings import SimSettings
 from moto_sim.snapshot import Snapshot
@@ -41,12 +41,12 @@ class Plant:
         """Build the world; `clock` stamps observations, without one simulation time does. Raises MotoError."""
         self._settings = settings
         self._world: World = make_world(settings.world, settings.camera_size, **settings.options)
-        self._expert = Expert(self._world) if settings.expert else None
         self._clock = clock
         self._time = SimulationTime(self._world.control_period)
         self._hold = np.zeros(self._world.action_size, np.float32)
         if clock is not None:
             self._world.reset(0)  # in real time the robot stands somewhere, and is seen, before the first reset
+        self._expert = self._make_expert(0)
 
     def body(self) -> Body:
         """Return what is fixed; raise MotoError for an unknown camera."""
@@ -58,7 +58,11 @@ class Plant:
         """Start an episode drawn from `seed` and look."""
         snapshot = self._world.reset(seed)
         self._time.reset()
+        self._expert = self._make_expert(seed)
         return self._look(snapshot)
+
+    def _make_expert(self, seed: int) -> Script | None:
+        return make_expert(self._world, seed) if self._settings.expert else None
 
     def step(self, action: np.ndarray | None) -> Seen:
         """Move for one control period, or stay without an action, and look."""
