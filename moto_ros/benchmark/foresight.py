@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
 import torch
 
-from moto_ros.agents.interface import Agent
+from moto_ros.agents.fowm.agent import FowmAgent
+from moto_ros.agents.interface import Agent, Batch, State
+from moto_ros.agents.iql.agent import IqlAgent
 from moto_ros.agents.moto.agent import MotoAgent
 from moto_ros.agents.moto.rssm import Latent
 from moto_ros.training.evaluation import Player
 
 
 class Watched(Player):
-    """A player that also says what the critics foretell of the first action's discounted return."""
+    """A player that also says what its agent foretells, at the first action, of the discounted return."""
 
     def __init__(self, agent: Agent, action_size: int, seed: int, *, sample: bool, device: str = "cpu") -> None:
         super().__init__(agent, action_size, seed, sample=sample, device=device)
@@ -23,18 +26,40 @@ class Watched(Player):
 
     def __call__(self, images: Mapping[str, np.ndarray], proprio: np.ndarray) -> np.ndarray:
         """Return the action (A,), as `Player`."""
-        first = not self.uncertainty
+        first = None if self.uncertainty else self._observation(images, proprio)
         action = super().__call__(images, proprio)
-        if first and isinstance(self._agent, MotoAgent):
-            self.foretold = _moto_value(self._agent, self._state, self._action)
+        if first is not None:
+            with torch.inference_mode():
+                self.foretold = foretold(self._agent, first, self._state, self._action)
         return action
 
 
-@torch.inference_mode()
-def _moto_value(agent: MotoAgent, state: Mapping[str, torch.Tensor], action: torch.Tensor) -> float:
-    """Return the least critic's Q of MOTO at its latent state."""
-    feature = Latent(**state).feature
-    return float(agent.behaviour.critics.values(feature, action).amin(0).mean())
+@singledispatch
+def foretold(agent: Agent, observation: Batch, state: State, action: torch.Tensor) -> float | None:
+    """Return the discounted return that an agent expects of `action` (1, A), taken in `observation`.
+
+    `state` is the filter state that includes the observation. None where the agent has no values.
+    """
+    return None
+
+
+@foretold.register
+def _(agent: MotoAgent, observation: Batch, state: State, action: torch.Tensor) -> float:
+    """Return the least critic's Q: what MOTO's policy is trained on."""
+    return float(agent.behaviour.critics.values(Latent(**state).feature, action).amin(0))
+
+
+@foretold.register
+def _(agent: FowmAgent, observation: Batch, state: State, action: torch.Tensor) -> float:
+    """Return the mean of the Q heads at the planned action."""
+    latent = agent.network.encoder(agent.to_device(observation))
+    return float(agent.network.q_values(latent, action).mean())
+
+
+@foretold.register
+def _(agent: IqlAgent, observation: Batch, state: State, action: torch.Tensor) -> float:
+    """Return V, IQL's expectile of Q over the actions in the data."""
+    return float(agent.network.value(agent.network.encoder(agent.to_device(observation))))
 
 
 def discounted(rewards: np.ndarray, agent_settings: Any) -> float:
