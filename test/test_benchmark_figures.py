@@ -13,16 +13,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moto_ros.benchmark.aggregate import aggregate, interquartile_mean
+from moto_ros.benchmark.comparison import comparison
 from moto_ros.benchmark.page import write_page
 from moto_ros.benchmark.place import Place
 from moto_ros.benchmark.results import read_rows, write_rows
+from moto_ros.benchmark.suite import cells, read_suite
 from moto_ros.benchmark.table import Results
+from moto_ros.cli.main import main
 from moto_ros.errors import MotoError
+from moto_ros.training.statistics import wilson
 
 
 def row(task: str, label: str, seed: int, after: int, rate: float, demonstrations: int = 10) -> dict[str, Any]:
     """Return the row of an evaluation."""
-    rates = {"n": 20, "success_rate": rate, "score": rate, "low": rate / 2, "high": (1 + rate) / 2, "return": 40 * rate}
+    rates = {
+        "n": 20,
+        "successes": round(20 * rate),
+        "success_rate": rate,
+        "score": rate,
+        "low": rate / 2,
+        "high": (1 + rate) / 2,
+        "return": 40 * rate,
+    }
     return {
         "suite": "mine",
         "cell": f"{task}-{label}-{seed}-{demonstrations}",
@@ -74,6 +86,48 @@ def test_success_is_that_of_the_newest_evaluation_not_of_the_best() -> None:
     final = Results(rows).final("MOTO")
     assert final is not None
     assert final.mean == pytest.approx(0.4)
+
+
+def test_the_comparison_pools_the_episodes_of_all_seeds_and_shows_each_seed() -> None:
+    """Breaks the evidence: an interval of one seed for all of them, or a bad seed hidden in a mean."""
+    rows = [row("reach", "MOTO", seed, after, rate) for seed, rate in ((0, 0.2), (1, 1.0)) for after in (0, 5)]
+    table = comparison(Results(rows))
+    found = dict(zip(table.header, table.rows[0], strict=True))
+    rate = wilson(24, 40)
+    assert found["online, %"] == f"60 [{100 * rate.low:.0f}, {100 * rate.high:.0f}]"
+    assert (found["online, each seed"], found["online episodes"], found["seeds x episodes"]) == (
+        "20 100",
+        "5",
+        "2 x 20",
+    )
+
+
+def test_the_comparison_says_what_was_not_run_and_how_unequal_runs_are() -> None:
+    """Breaks honesty: half-run rows would stand beside finished ones as if they were equal."""
+    rows = [one for one in suite_rows() if one["row"] == "MOTO" or (one["task"], one["after"]) == ("reach", 0)]
+    rows = [one for one in rows if one["demonstrations"] == 10 and (one["seed"], one["after"]) != (2, 10)]
+    lines = {line[0]: line[1:] for line in comparison(Results(rows)).rows}
+    assert lines["push, BC"] == ("not run", "not run", "", "not run", "0")
+    assert lines["reach, BC"][1:] == ("not run", "", "not run", "3 x 20")
+    assert lines["reach, MOTO"][3:] == ("5 to 10", "3 x 20")
+
+
+def test_where_success_is_rare_the_comparison_has_the_share_that_was_done() -> None:
+    """Breaks the kitchen: every row would show zero, though some complete three of four elements."""
+    rows = [{**row("kitchen", "MOTO", seed, after, 0.0), "score": 0.75} for seed in (0, 1) for after in (0, 5)]
+    table = comparison(Results(rows))
+    assert dict(zip(table.header, table.rows[0], strict=True))["best share online, %"] == "75 [75, 75]"
+
+
+def test_the_report_prints_the_table_that_is_on_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Breaks the documentation: the table would have to be typed off the page."""
+    (cell, *_) = cells(read_suite("ci"))
+    place = Place(tmp_path)
+    place.run(cell).mkdir(parents=True)
+    write_rows(place.results(cell), [row("drawer_open", "MOTO", 0, after, 0.5) for after in (0, 2)])
+    assert main(["benchmark", "ci", "--output", str(tmp_path), "--report"]) == 0
+    assert re.search(r"\| drawer_open, MOTO +\| 50 \[30, 70\]", capsys.readouterr().out)
+    assert "50 [30, 70]" in place.page_file.read_text()
 
 
 def test_runs_that_are_not_there_are_said(tmp_path: Path) -> None:

@@ -88,10 +88,17 @@ def _draw_boundary(axis: Axes, most: int) -> None:
         axis.text(x * most, 0.99, text, ha=side, va="top", transform=place, fontsize=7, color=MUTED)
 
 
-def _draw_band(axis: Axes, stages: Sequence[int], points: Sequence[Interval], color: str) -> None:
+def _draw_band(
+    axis: Axes,
+    places: Sequence[int],
+    points: Sequence[Interval],
+    color: str,
+    line: str = "o-",
+    label: str | None = None,
+) -> None:
     mean, low, high = (100 * np.asarray([getattr(one, name) for one in points]) for name in ("mean", "low", "high"))
-    axis.fill_between(stages, low, high, color=color, alpha=0.15, linewidth=0)
-    axis.plot(stages, mean, "o-", color=color, markersize=4, markeredgecolor=PAPER, markeredgewidth=0.8)
+    axis.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
+    axis.plot(places, mean, line, color=color, markersize=4, markeredgecolor=PAPER, markeredgewidth=0.8, label=label)
 
 
 @styled
@@ -129,11 +136,12 @@ def demonstration_curve(results: Results) -> Figure:
     for row in results.rows:
         for line, final in (("o--", False), ("o-", True)):
             found = {count: _at(results, row, count, final=final) for count in counts}
-            points = {count: 100 * one.mean for count, one in found.items() if one is not None}
+            points = {count: one for count, one in found.items() if one is not None}
             if points:
-                axis.plot(list(points), list(points.values()), line, color=color_of(results, row), markersize=4)
+                label = f"{row} (n = {', '.join(str(one.n) for one in points.values())})" if final else None
+                _draw_band(axis, list(points), list(points.values()), color_of(results, row), line, label)
     axis.set(xlabel="demonstrations (dashed: before any online episode)", ylabel=SUCCESS, ylim=(-4, 104), xticks=counts)
-    _legend(figure, results)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
 

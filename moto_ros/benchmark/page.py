@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 
 from moto_ros.benchmark import figures
+from moto_ros.benchmark.comparison import comparison
 from moto_ros.benchmark.place import Place
 from moto_ros.benchmark.table import Results
 from moto_ros.training.comparison import percent
@@ -17,6 +18,7 @@ from moto_ros.training.files import write_durably
 from moto_ros.training.metrics import Row
 from moto_ros.training.page import Picture, Section, Table, Tile, duration, picture
 from moto_ros.training.report import TEMPLATE
+from moto_ros.training.statistics import Interval
 
 BAND = "bands: 95 % bootstrap over seeds within tasks (rliable); with one seed a task they have no width"
 
@@ -39,9 +41,9 @@ def content(rows: Sequence[Row], results: Results, folder: Path) -> dict[str, An
         "sections": [
             Section(
                 "Success",
-                text=reading(rows),
+                text=reading(rows, results),
                 pictures=list(success_pictures(results, folder)),
-                tables=[summary(results)],
+                tables=[summary(results), comparison(results)],
             ),
             Section("Why", pictures=list(reason_pictures(results, folder))),
             Section("Every run", tables=[every_run(results), machines(rows)]),
@@ -50,15 +52,16 @@ def content(rows: Sequence[Row], results: Results, folder: Path) -> dict[str, An
     }
 
 
-def reading(rows: Sequence[Row]) -> str:
+def reading(rows: Sequence[Row], results: Results) -> str:
     """Return how to read the numbers."""
     counts = sorted({row["n"] for row in rows})
+    several = f" Where a figure does not say otherwise, runs learned from {results.usual} demonstrations."
     return (
         f"Every evaluation is {' or '.join(map(str, counts))} episodes with the policy's mode, and as many with "
         "sampled actions from the same start states. The newest evaluation counts, not the best. n is the number of "
         "runs: tasks times seeds. Nothing is smoothed. In the kitchen, success is the share of the elements that are "
-        "complete at an episode's best moment; the table of every run counts whole successes."
-    )
+        "complete at an episode's best moment; the tables of every task and run count whole successes."
+    ) + (several if len(results.demonstrations) > 1 else "")
 
 
 def tiles(results: Results) -> list[Tile]:
@@ -83,7 +86,7 @@ def success_pictures(results: Results, folder: Path) -> Iterator[Picture]:
         ("ablations", figures.ablation_bars, "Rows beside each other", f"Over tasks and seeds; {BAND}."),
     ]
     if len(results.demonstrations) > 1:
-        text = "Interquartile mean over tasks and seeds."
+        text = f"Over tasks and seeds, n at each number in turn; {BAND}."
         drawings.append(("demonstrations", figures.demonstration_curve, "Success against demonstrations", text))
     yield from _drawn(results, folder, drawings)
 
@@ -97,12 +100,13 @@ def reason_pictures(results: Results, folder: Path) -> Iterator[Picture]:
     evaluations = [row for run in results.runs for row in run.evaluations]
     if any(row["predicted"] for row in evaluations):
         text = (
-            "Least critic at the first action of each evaluation episode, mean over the episodes. The critics look "
-            "beyond an episode's end, so that a perfect one lies above the line where success goes on paying."
+            "At the first action of each evaluation episode, mean over the episodes: MOTO's least critic, the mean of "
+            "FOWM's Q heads, IQL's V. All look beyond an episode's end, so that a perfect one lies above the line "
+            "where success goes on paying."
         )
         drawings.append(("foresight", figures.foresight, "Foretold and achieved return", text))
     if any(row["model_error"] for row in evaluations):
-        text = "First evaluation episode of each run; bands: 95 % bootstrap over runs."
+        text = "First evaluation episode of each run, agents that predict images; bands: 95 % bootstrap over runs."
         drawings.append(("model_error", figures.model_error, "Model error against horizon", text))
     yield from _drawn(results, folder, drawings)
 
@@ -113,15 +117,16 @@ def _drawn(results: Results, folder: Path, drawings: Sequence[Drawing]) -> Itera
 
 
 def summary(results: Results) -> Table:
-    """Return success of each row by task, offline and at the newest evaluation."""
-    rows = []
-    for row in results.rows:
-        cells = [
-            f"{percent(results.success(row, 0, task))} → {percent(results.final(row, task))}" for task in results.tasks
-        ]
-        rows.append((row, *cells, f"{percent(results.success(row, 0))} → {percent(results.final(row))}"))
-    note = "Success in %, after the offline phase → at the newest evaluation: interquartile mean, 95 % over seeds."
-    return Table("Success", ("row", *results.tasks, "all"), rows, note=note)
+    """Return success of each row over all tasks, offline and at the newest evaluation."""
+    found = [(row, results.success(row, 0), results.final(row)) for row in results.rows]
+    rows = [(row, percent(before), percent(after), _runs(before, after)) for row, before, after in found]
+    note = f"Interquartile mean over tasks and seeds; {BAND}."
+    return Table("All tasks", ("row", "offline, %", "online, %", "runs"), rows, note=note)
+
+
+def _runs(before: Interval | None, after: Interval | None) -> str:
+    counts = [0 if found is None else found.n for found in (before, after)]
+    return str(counts[0]) if counts[0] == counts[1] else f"{counts[0]} and {counts[1]}"
 
 
 def every_run(results: Results) -> Table:

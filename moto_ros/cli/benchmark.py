@@ -8,14 +8,18 @@ from pathlib import Path
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from moto_ros.benchmark.campaign import Campaign, Outcome
+from moto_ros.benchmark.comparison import comparison
 from moto_ros.benchmark.engine import ENGINES, make_engine
 from moto_ros.benchmark.page import write_page
 from moto_ros.benchmark.place import Place
 from moto_ros.benchmark.suite import Suite, cells, chosen, read_suite
+from moto_ros.benchmark.table import Results
 from moto_ros.cli.console import console
 from moto_ros.errors import MotoError
+from moto_ros.training import page
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--list", action="store_true", help="say which runs there are, and run none")
     parser.add_argument(
-        "--report", action="store_true", help="write figures and page from the results there are, and run none"
+        "--report", action="store_true", help="write figures, page and table from the results there are, and run none"
     )
     parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME:=VALUE", help="set a parameter")
 
@@ -54,6 +58,7 @@ def run(options: argparse.Namespace) -> int:
         print("\n".join(f"bags: {folder}" for folder in sorted({place.data(cell) for cell in cells(suite)})))
     rows = campaign.gather()
     if rows:
+        _print(comparison(Results(rows)))
         print(f"results: {place.results_file}\nreport: {write_page(rows, place)}")
     if problem := campaign.problem(outcome):
         raise MotoError(problem)
@@ -68,6 +73,15 @@ def _run(options: argparse.Namespace, suite: Suite, campaign: Campaign) -> Outco
     if outcome.stopped:
         print(f"{len(outcome.stopped)} runs are not finished: the same command goes on", file=sys.stderr)
     return outcome
+
+
+def _print(found: page.Table) -> None:
+    """Print a table of the page, so that it can be pasted into a document."""
+    table = Table(*found.header, box=box.MARKDOWN)
+    for line in found.rows:
+        table.add_row(*map(Text, line))
+    console().print(table)
+    print(found.note)
 
 
 def _list(campaign: Campaign) -> int:
