@@ -255,6 +255,20 @@ def test_a_plan_begins_where_the_steps_that_really_passed_lead_though_nothing_wa
     assert [budget.elapsed for budget in bench.budgets[-2:]] == [1, passed]
 
 
+def test_planning_ahead_keeps_the_beat_of_an_arm_whose_states_come_faster_than_actions(graph: Graph) -> None:
+    """On hardware most states are of no step, and a plan for the wrong one would be sent on the beat."""
+    bench = Bench(graph, plan_ahead=True, reward_lag=1, plan_share=0.9)
+    bench.begin()
+    while (taken := len({action.step for action in bench.actions})) < STEPS:
+        bench.robot.reward(taken, bench.observe(float(len(bench.watched.asked)), step=taken))
+        graph.spin(0.2 / RATE)
+    actions = {action.step: list(action.values) for action in bench.actions}
+    assert all(planned_for(bench, step, [actions[at] for at in range(STEPS)]) for step in range(1, STEPS))
+    assert any(budget.pending is not None for budget in bench.budgets)
+    graph.until(lambda: bench.told("plans") >= STEPS, "the figures")
+    print({name: bench.told(name) for name in ("plans", "plans_late", "plans_dropped", "deadlines_missed")})
+
+
 def test_planning_ahead_goes_on_from_the_action_that_a_person_made_of_the_proposal(graph: Graph) -> None:
     """The model would imagine that the arm went where the policy wanted, while a person held it."""
     bench = Bench(graph, plan_ahead=True, arbitrated=True, reward_lag=1, plan_share=1.0)
