@@ -19,6 +19,8 @@ META_RECORD = "moto_ros"
 """Name of the record at the start of an MCAP file that holds what the recorder says of the bag."""
 MAX_METADATA = 4_000_000
 """Characters of metadata.yaml that are read."""
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's where it is there: the other one takes longer over metadata.yaml than a short episode takes to read."""
 
 
 def find_bags(folder: Path) -> list[Path]:
@@ -103,7 +105,7 @@ def read_metadata(bag: Path) -> dict[str, Any] | None:
     """Return what metadata.yaml says of a bag folder, or None where there is none to read."""
     try:
         with (bag / METADATA).open() as file:
-            content = yaml.safe_load(file.read(MAX_METADATA))
+            content = yaml.load(file.read(MAX_METADATA), Loader)
         facts = content["rosbag2_bagfile_information"]
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
         return None
