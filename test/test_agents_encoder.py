@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional
 
-from moto_ros.agents.augment import random_shift, shifted
+from moto_ros.agents.augment import cut, gathered, random_shift
 from moto_ros.agents.blocks import Bound, HeadEnsemble, mish
 from moto_ros.agents.encoder import Encoder, EncoderSettings
 from moto_ros.agents.interface import Batch, Spaces
@@ -21,7 +24,9 @@ def observations(rows: int = 3) -> Batch:
     return {"image": image, "proprio": torch.randn(rows, 2, 5, generator=stream)}
 
 
-def test_a_shift_equals_padding_by_repeated_edges_and_cutting() -> None:
+@pytest.mark.parametrize("shifted", [cut, gathered])
+def test_a_shift_equals_padding_by_repeated_edges_and_cutting(shifted: Callable[..., Tensor]) -> None:
+    """On a CPU and on a GPU, which do it differently."""
     images = torch.randint(0, 256, (4, 12, 10, 3), dtype=torch.uint8)
     down, right = torch.tensor([-3, 0, 2, 3]), torch.tensor([1, 0, -3, 3])
     found = shifted(images, down, right)

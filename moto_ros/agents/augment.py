@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,27 @@ def random_shift(images: Tensor, generator: torch.Generator | None) -> Tensor:
 
 def shifted(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
     """Return images (rows, H, W, C) of which row i shows what was `down[i]`, `right[i]` px further, edges repeated."""
+    return (cut if images.device.type == "cpu" else gathered)(images, down, right)
+
+
+def cut(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Shift on a CPU: image by image, where a copy of lines is several times faster than a gather of pixels."""
+    _, height, width, channels = images.shape
+    source, result = images.numpy(), np.empty(images.shape, images.numpy().dtype)
+    reach = int(torch.stack((down, right)).abs().max())
+    padded = np.empty((height + 2 * reach, width + 2 * reach, channels), source.dtype)
+    top, bottom = padded[:reach], padded[reach + height :]
+    left, middle, rest = np.split(padded, (reach, reach + width), axis=1)
+    for row, (y, x) in enumerate(zip((down + reach).tolist(), (right + reach).tolist(), strict=True)):
+        middle[reach : reach + height] = source[row]
+        top[:], bottom[:] = padded[reach], padded[reach + height - 1]
+        left[:], rest[:] = middle[:, :1], middle[:, -1:]
+        result[row] = padded[y : y + height, x : x + width]
+    return torch.from_numpy(result)
+
+
+def gathered(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Shift on a GPU: all pixels in one gather."""
     rows, height, width, channels = images.shape
     ys = (torch.arange(height, device=images.device) + down[:, None]).clamp(0, height - 1)
     xs = (torch.arange(width, device=images.device) + right[:, None]).clamp(0, width - 1)

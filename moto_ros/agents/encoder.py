@@ -21,6 +21,9 @@ KERNELS = (7, 5, 3, 3)
 SMALLEST = 39
 """Side of the smallest image that leaves one pixel."""
 
+BLOCK = 64
+"""Images that a CPU maps at a time, so that what one convolution writes is still in its cache for the next."""
+
 
 @dataclass(frozen=True)
 class EncoderSettings:
@@ -58,13 +61,19 @@ class ImageEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (rows, H, W, C), uint8 or already float but still 0..255, to latents (rows, latent)."""
-        value = images.to(self.dense.weight.dtype).permute(0, 3, 1, 2)
-        first, *others = cast("list[nn.Conv2d]", list(self.layers))
+        blocks = images.split(BLOCK) if images.device.type == "cpu" else (images,)
         # To scale a few weights is cheaper than to scale every pixel.
-        value = functional.relu_(functional.conv2d(value, first.weight / 255, first.bias, first.stride))
+        weight = cast(nn.Conv2d, self.layers[0]).weight / 255
+        return self.bound(self.dense(torch.cat([self._features(block, weight) for block in blocks])))
+
+    def _features(self, images: Tensor, weight: Tensor) -> Tensor:
+        """Return what the last convolution finds (rows, features), the first convolving by `weight`."""
+        first, *others = cast("list[nn.Conv2d]", list(self.layers))
+        value = images.to(weight.dtype).permute(0, 3, 1, 2)
+        value = functional.relu_(functional.conv2d(value, weight, first.bias, first.stride))
         for layer in others:
             value = functional.relu_(layer(value))
-        return self.bound(self.dense(value.flatten(1)))
+        return value.flatten(1)
 
 
 class Encoder(nn.Module):

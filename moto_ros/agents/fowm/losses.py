@@ -35,8 +35,6 @@ class Windows:
     def of(cls, batch: Batch, rho: float) -> Windows:
         """Cut a batch (B, H+1, ...) of `Data.windows`."""
         seen: Batch = {name: batch[name].transpose(0, 1).contiguous() for name in ("image", "proprio") if name in batch}
-        # Two encoders see each image: convert it once.
-        seen = {name: rows.to(batch["reward"].dtype) for name, rows in seen.items()}
         steps = {name: batch[name][:, 1:].transpose(0, 1) for name in ("action", "reward", "is_terminal", "valid")}
         powers = rho ** torch.arange(len(steps["valid"]), device=batch["reward"].device)
         return cls(
