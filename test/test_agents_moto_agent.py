@@ -269,3 +269,14 @@ def test_mixed_precision_learns_with_weights_of_full_precision(changes: dict[str
         assert found == pytest.approx(expected, rel=0.3, abs=0.1)
     assert all(torch.isfinite(tensor).all() for tensor in half.state_dict().values())
     assert {tensor.dtype for tensor in half.weights().values() if tensor.is_floating_point()} == {torch.float32}
+
+
+@pytest.mark.slow
+def test_compiled_steps_learn_what_plain_ones_do() -> None:
+    """Breaks training on a GPU: the compiler fails unseen, or gives other numbers."""
+    compiled, plain = make_tiny(compile_steps=True), make_tiny()
+    for phase, loss in (("model", "model_loss"), ("policy", "critic_loss")):
+        found, expected = (agent.update(phase, RandomData())[loss] for agent in (compiled, plain))
+        assert found == pytest.approx(expected, rel=1e-3)
+    rssm, actor = compiled.model.rssm, compiled.behaviour.actor
+    assert [part.failed for part in (rssm.filter_step, rssm.leap, actor.draw)] == ["", "", ""]

@@ -44,8 +44,16 @@ class LatentSpace(Protocol):
         """Return the size of what members are compared by."""
         ...
 
+    def noise(self, rows: torch.Size, like: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Draw what `draw` needs for (rows, stats), on the device and in the dtype of `like`."""
+        ...
+
+    def draw(self, stats: Tensor, noise: Tensor) -> Tensor:
+        """Return the latent that `noise` means, with gradient to the statistics."""
+        ...
+
     def sample(self, stats: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Draw a latent with gradient to the statistics."""
+        """Draw noise and return the latent."""
         ...
 
     def mode(self, stats: Tensor) -> Tensor:
@@ -77,11 +85,18 @@ class GaussianSpace:
         """Return the number of means."""
         return self.size
 
-    def sample(self, stats: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Draw mean + std * noise."""
+    def noise(self, rows: torch.Size, like: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Draw from the standard normal: (rows, size)."""
+        return torch.randn((*rows, self.size), generator=generator, device=like.device, dtype=like.dtype)
+
+    def draw(self, stats: Tensor, noise: Tensor) -> Tensor:
+        """Return mean + std * noise."""
         mean, raw = stats.chunk(2, -1)
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
         return torch.addcmul(mean, sigmoid2(raw), noise)
+
+    def sample(self, stats: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Draw noise and return the latent."""
+        return self.draw(stats, self.noise(stats.shape[:-1], stats, generator))
 
     def mode(self, stats: Tensor) -> Tensor:
         """Return the mean."""
@@ -126,12 +141,22 @@ class CategoricalSpace:
         """Return the number of logits."""
         return self.size
 
-    def sample(self, stats: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Draw one-hot values whose gradient is that of the probabilities."""
+    def noise(self, rows: torch.Size, like: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Draw from the exponential distribution: (rows, groups, classes)."""
+        shape = (*rows, self.groups, self.classes)
+        return torch.empty(shape, device=like.device, dtype=like.dtype).exponential_(generator=generator)
+
+    def draw(self, stats: Tensor, noise: Tensor) -> Tensor:
+        """Return one-hot values whose gradient is that of the probabilities.
+
+        The first of several exponential clocks to ring is class i with probability p_i, when its rate is p_i.
+        """
         chances = self._log_chances(stats).exp()
-        rows = chances.detach().reshape(-1, self.classes)
-        index = torch.multinomial(rows, 1, generator=generator).view(chances.shape[:-1])
-        return self._straight_through(index, chances)
+        return self._straight_through((chances.detach() / noise).argmax(-1), chances)
+
+    def sample(self, stats: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Draw noise and return the latent."""
+        return self.draw(stats, self.noise(stats.shape[:-1], stats, generator))
 
     def mode(self, stats: Tensor) -> Tensor:
         """Return the most likely one-hot values."""
@@ -167,7 +192,11 @@ class TruncatedNormal:
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Draw by the inverse distribution function: gradients reach loc and std, also where the result is clamped."""
-        chance = self._below + self._mass * uniform(self.loc.shape, self.loc, generator)
+        return self.quantile(uniform(self.loc.shape, self.loc, generator))
+
+    def quantile(self, share: Tensor) -> Tensor:
+        """Return the value (..., A) below which `share` (..., A) of the probability lies."""
+        chance = self._below + self._mass * share
         value = self.loc + self.std * torch.special.ndtri(chance.clamp(EDGE, 1 - EDGE))
         return value + (value.clamp(-1 + EDGE, 1 - EDGE) - value).detach()
 

@@ -14,7 +14,7 @@ from moto_ros.training.files import canonical, read_json, write_durably
 from moto_ros.training.run_folder import differences
 from moto_ros.training.settings import OPERATIONAL
 
-MEANS = frozenset({"threads", "device", "precision"})
+MEANS = frozenset({"threads", "device", "precision", "compile_steps"})
 """What says how a run is computed, and not what."""
 
 

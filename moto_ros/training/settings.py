@@ -23,6 +23,7 @@ OPERATIONAL = frozenset(
         "threads",
         "device",
         "precision",
+        "compile_steps",
         "log_every",
         "max_lost_episodes",
         "quantile_steps",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from moto_ros.agents.compiled import Compiled
 from moto_ros.agents.distributions import TruncatedNormal, sigmoid2
 from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.agents.networks import MLP
@@ -17,8 +18,14 @@ class Actor(nn.Module):
         """Build the network for features (F,) and actions (A,)."""
         super().__init__()
         self.network = MLP(feature, (settings.head_units,) * settings.head_layers, 2 * action)
+        self.draw = Compiled(self._draw) if settings.compile_steps else self._draw
 
     def forward(self, feature: Tensor) -> TruncatedNormal:
         """Return the distribution of actions at states (..., F)."""
         loc, raw = self.network(feature).float().chunk(2, -1)
         return TruncatedNormal(torch.tanh(loc), sigmoid2(raw))
+
+    def _draw(self, feature: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the actions at states (rows, F) that uniform draws (rows, A) mean; loc and std of the policy."""
+        policy = self(feature)
+        return policy.quantile(share), policy.loc, policy.std

@@ -78,6 +78,10 @@ class MotoSettings:
         choices=("float32", "bfloat16"),
     )
 
+    compile_steps: bool = parameter(
+        False, "compile the steps of filter and imagination at the first update (minutes); falls back where that fails"
+    )
+
     @property
     def heads(self) -> int:
         """Return the number of transition heads of the world model."""

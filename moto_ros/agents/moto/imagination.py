@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moto_ros.agents.distributions import TruncatedNormal
+from moto_ros.agents.distributions import TruncatedNormal, uniform
 from moto_ros.agents.moto.actor import Actor
 from moto_ros.agents.moto.rssm import Latent
 from moto_ros.agents.moto.world_model import WorldModel
@@ -34,12 +34,12 @@ class Rollout:
 
 def imagine(model: WorldModel, actor: Actor, start: Latent, horizon: int, generator: torch.Generator) -> Rollout:
     """Roll the policy out from rows (rows, ...), one random transition head a step; policy inputs are detached."""
-    latent, states, policies, actions = start, [start], [], []
+    latent, states, actions, policies = start, [start], [], []
+    shape = torch.Size((len(start.deter), model.spaces.action))
     heads = model.rssm.draw_heads(horizon - 1, generator).tolist()
     for step in range(horizon):
-        policy = actor(latent.feature.detach())
-        action = policy.sample(generator)
-        policies.append(policy)
+        action, *moments = actor.draw(latent.feature.detach(), uniform(shape, start.deter, generator))
+        policies.append(moments)
         actions.append(action)
         if step < horizon - 1:
             latent = model.rssm.imagine(latent, action, heads[step], generator)
@@ -47,11 +47,11 @@ def imagine(model: WorldModel, actor: Actor, start: Latent, horizon: int, genera
     return _rollout(model, Latent(*_stacked(states)), torch.stack(actions), policies)
 
 
-def _rollout(model: WorldModel, latent: Latent, action: Tensor, policies: list[TruncatedNormal]) -> Rollout:
+def _rollout(model: WorldModel, latent: Latent, action: Tensor, policies: list[list[Tensor]]) -> Rollout:
     feature = latent.feature
     before = Latent(*(part[:-1].flatten(0, 1) for part in latent))
     doubt = model.uncertainty(before, action[:-1].flatten(0, 1), latent.deter[1:].flatten(0, 1))
-    loc, std = _stacked([(policy.loc, policy.std) for policy in policies])
+    loc, std = _stacked(policies)
     return Rollout(
         feature=feature,
         action=action,
@@ -61,5 +61,5 @@ def _rollout(model: WorldModel, latent: Latent, action: Tensor, policies: list[T
     )
 
 
-def _stacked(rows: list[Latent] | list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+def _stacked(rows: list[Latent] | list[list[Tensor]]) -> list[Tensor]:
     return [torch.stack(column) for column in zip(*rows, strict=True)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from moto_ros.agents.compiled import Compiled
 from moto_ros.agents.distributions import CategoricalSpace, GaussianSpace, LatentSpace
 from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.agents.networks import BatchedMLP
@@ -89,6 +91,8 @@ class RSSM(nn.Module):
         self.embedding_in = nn.Linear(embedding, hidden)
         self.posterior_out = nn.Linear(hidden, self.space.stats)
         self.heads = BatchedMLP(settings.heads, deter, (hidden,), self.space.stats)
+        self.filter_step = Compiled(self._plain_step) if settings.compile_steps else None
+        self.leap = Compiled(self.advance) if settings.compile_steps else self.advance
 
     @property
     def feature_size(self) -> int:
@@ -110,12 +114,12 @@ class RSSM(nn.Module):
         keep = (~is_first).to(embedding.dtype).t().unsqueeze(-1)
         actions = self.action_in(action.transpose(0, 1) * keep)
         embeddings = self.embedding_in(embedding.transpose(0, 1))
-        latent, steps, layers = self.start(len(embedding)), [], Layers(*map(RepeatedLinear, self._layers()))
+        step = self.filter_step or partial(self._step, Layers(*map(RepeatedLinear, self._layers())))
+        (deter, stoch), steps = self.start(len(embedding)), []
         for kept, action_term, embedding_term in zip(keep, actions, embeddings, strict=True):
-            deter = self._advance(Latent(latent.deter * kept, latent.stoch * kept), action_term, layers)
-            stats = self._posterior(deter, embedding_term, layers)
-            latent = Latent(deter, self.space.sample(stats, generator))
-            steps.append((*latent, stats))
+            noise = self.space.noise(kept.shape[:1], stoch, generator)
+            deter, stoch, stats = step(deter, stoch, kept, action_term, embedding_term, noise)
+            steps.append((deter, stoch, stats))
         deters, stochs, all_stats = (torch.stack(column, 1) for column in zip(*steps, strict=True))
         return Posterior(Latent(deters, stochs), all_stats)
 
@@ -131,7 +135,7 @@ class RSSM(nn.Module):
 
     def imagine(self, latent: Latent, action: Tensor, head: int, generator: torch.Generator | None) -> Latent:
         """Predict the next state of rows (rows, ...) with one prior head."""
-        deter = self.advance(latent, action)
+        deter = self.leap(latent, action)
         return Latent(deter, self.space.sample(self.heads.single(deter, head), generator))
 
     def prior(self, deter: Tensor, heads: Tensor) -> Tensor:
@@ -141,6 +145,24 @@ class RSSM(nn.Module):
     def draw_heads(self, steps: int, generator: torch.Generator) -> Tensor:
         """Draw one head index per dynamics step for the whole batch."""
         return torch.randint(self.heads.members, (steps,), generator=generator, device=generator.device)
+
+    def _plain_step(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self._step(Layers(*self._layers()), *inputs)
+
+    def _step(
+        self,
+        layers: Layers,
+        deter: Tensor,
+        stoch: Tensor,
+        kept: Tensor,
+        action_term: Tensor,
+        embedding_term: Tensor,
+        noise: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the next deter and stoch, and the statistics that stoch was drawn from."""
+        deter = self._advance(Latent(deter * kept, stoch * kept), action_term, layers)
+        stats = self._posterior(deter, embedding_term, layers)
+        return deter, self.space.draw(stats, noise), stats
 
     def _layers(self) -> tuple[nn.Linear, nn.Linear, nn.Linear, nn.Linear]:
         return self.stoch_in, self.cell.dense, self.deter_in, self.posterior_out
