@@ -27,7 +27,7 @@ class ScriptNode(MotoNode[ScriptSettings]):
         super().__init__("script", ScriptSettings, given)
         self._episode, self._suggestion = EpisodeState(), Action()
         self._noise = np.random.default_rng(0)
-        self._sent, self._answered = 0, -1
+        self._sent, self._answered, self._last = 0, -1, Action()
         self._actions = self.speak(Action, names.ACTION, qos.event())
         self.listen(EpisodeState, names.EPISODE_STATE, self._state_changed, qos.latched(10))
         self.listen(Action, EXPERT_ACTION, self._suggested, qos.event())
@@ -52,11 +52,17 @@ class ScriptNode(MotoNode[ScriptSettings]):
         if seen < to_nanoseconds(self._episode.start):
             return
         self._answered = seen
-        action = self._suggestion
-        action.step, action.header.stamp = self._sent, self.get_clock().now().to_msg()
+        if self._suggestion.step >= self._sent:
+            self._last = self._next(self._suggestion)
+        # Real time: a robot that still waits for the last action has it again, lest all later ones be of wrong steps.
+        self._last.header.stamp = self.get_clock().now().to_msg()
+        self._actions.publish(self._last)
+
+    def _next(self, action: Action) -> Action:
+        action.step = self._sent
         action.values = add_noise(np.asarray(action.values, np.float32), self.settings.expert_noise, self._noise)
-        self._actions.publish(action)
         self._sent += 1
+        return action
 
     def report(self) -> Report:
         """Return the step of the episode."""
