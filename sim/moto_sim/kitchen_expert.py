@@ -148,8 +148,8 @@ RETREAT_STEPS = 7
 MARGINS = {
     "microwave": 0.15,
     "kettle": 0.15,
-    "top burner": 0.2,
-    "bottom burner": 0.2,
+    "top burner": 0.12,
+    "bottom burner": 0.12,
     "light switch": 0.15,
     "hinge cabinet": 0.2,
     "slide cabinet": 0.1,
