@@ -1,4 +1,4 @@
-"""Plan time of FOWM by preset, budget, uncertainty and threads; deadline misses beside a busy trainer; updates/s."""
+"""Plan time of FOWM by preset, budget, uncertainty and threads; misses beside a trainer; loss of score; updates/s."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from moto_ros.agents.fowm.agent import FowmAgent
 from moto_ros.agents.fowm.config import FowmSettings
+from moto_ros.agents.fowm.score import Ending, Imagined, elite_scores, full_scores
 from moto_ros.agents.interface import Budget, Spaces
 from moto_ros.config import build, config_folder, read_parameters
 
@@ -47,6 +48,16 @@ class PlanResult:
     policy_answers: int
     missed: int
     plans: int
+
+
+@dataclass(frozen=True)
+class LossResult:
+    """How much worse the search that looks at likely elites only chooses, in percent of the exact search's score."""
+
+    preset: str
+    searches: int
+    mean_percent: float
+    worst_percent: float
 
 
 @dataclass(frozen=True)
@@ -150,6 +161,39 @@ def plain_case(preset: str, spaces: Spaces, seconds: float) -> float:
         return 1000 * float(np.median(timed(lambda: plain_plan(agent, latent), seconds)))
 
 
+def expected_score(examined: Tensor, scores: Tensor, settings: FowmSettings) -> float:
+    """Return the score that the sequence drawn among the elites has on average, the elites being those `examined`."""
+    elites = scores.gather(-1, examined.topk(settings.plan_elites, -1).indices)
+    weights = (settings.plan_temperature * (elites - elites.amax(-1, keepdim=True))).softmax(-1)
+    return float((weights * elites).sum())
+
+
+@torch.inference_mode()
+def loss_case(preset: str, spaces: Spaces, searches: int) -> LossResult:
+    """Search among the same candidates exactly and likely, and compare what is chosen."""
+    settings = settings_of(preset)
+    agent, losses = make(settings, spaces, torch.device("cpu")), []
+    for seed in range(searches):
+        bound, imagined, ending = candidates(agent, spaces, torch.Generator().manual_seed(seed))
+        doubts = agent.planner.scorer.doubts
+        scores = full_scores(bound, imagined, ending, doubts)
+        likely = elite_scores(bound, imagined, ending, doubts, settings.plan_elites, likely=True)
+        exact, found = (expected_score(examined, scores, settings) for examined in (scores, likely))
+        losses.append(100 * (exact - found) / abs(exact))
+    return LossResult(preset, searches, float(np.mean(losses)), float(np.max(losses)))
+
+
+def candidates(agent: FowmAgent, spaces: Spaces, stream: torch.Generator) -> tuple[Tensor, Imagined, Ending]:
+    """Return first candidates of a plan from a random latent: scores without uncertainty, and what to examine."""
+    settings, scorer = agent.settings, agent.planner.scorer
+    shape = settings.plan_horizon, 1, settings.candidates, spaces.action
+    latent = torch.rand(1, settings.latent_size, generator=stream)
+    drawn = (settings.plan_max_std * torch.randn(shape, generator=stream)).clamp(-1, 1)
+    imagined = scorer.imagine(latent, drawn)
+    ending = scorer.ending(imagined, torch.randn(shape[1:], generator=stream), torch.tensor([0, 1]))
+    return scorer.optimistic(imagined, ending), imagined, ending
+
+
 def update_case(preset: str, spaces: Spaces, seconds: float, device: torch.device) -> UpdateResult:
     """Measure updates, at the preset's batch."""
     agent, data = make(settings_of(preset), spaces, device), RandomData(spaces, device)
@@ -185,26 +229,28 @@ def cases(options: argparse.Namespace, device: torch.device) -> tuple[list[PlanR
     """Measure everything that was asked for."""
     image = Spaces((options.image, options.image, 3), options.proprio, options.action)
     state = Spaces(None, options.proprio, options.action)
-    planned, updated = [], []
+    found, updated = [], []
     for threads in options.threads:
         torch.set_num_threads(threads)
         for preset in options.presets:
             for kind in ("off", "exact", "likely"):
-                planned.append(plan_case(preset, kind, None, False, image, options.seconds, device))
+                found.append(plan_case(preset, kind, None, False, image, options.seconds, device))
+            for rate in options.rates:
+                found.append(plan_case(preset, "likely", 1 / rate, False, image, options.seconds, device))
             updated += [update_case(preset, spaces, options.seconds, device) for spaces in (image, state)]
     torch.set_num_threads(1)
     for preset in options.presets:
         with trainer(preset, image, len(os.sched_getaffinity(0))):
             for rate in options.rates:
-                planned.append(plan_case(preset, "likely", 1 / rate, True, image, 2 * options.seconds, device))
-    return planned, updated
+                found.append(plan_case(preset, "likely", 1 / rate, True, image, 2 * options.seconds, device))
+    return found, updated
 
 
-def show(planned: Sequence[PlanResult], updated: Sequence[UpdateResult], plain: dict[str, float]) -> None:
+def show(results: dict[str, Sequence[Any]], plain: dict[str, float]) -> None:
     """Print the tables."""
-    plans_table = Table(title="plans, in ms; the plain way: " + ", ".join(f"{k} {v:.0f} ms" for k, v in plain.items()))
-    updates_table = Table(title="updates")
-    for table, rows in ((plans_table, planned), (updates_table, updated)):
+    way = ", ".join(f"{preset} {spent:.0f} ms" for preset, spent in plain.items())
+    for title, rows in results.items():
+        table = Table(title=f"{title}; the plain way: {way}" if title == "plans" else title)
         for heading in asdict(rows[0]):
             table.add_column(heading.replace("_", " "))
         for row in rows:
@@ -218,10 +264,11 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     cores = len(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--presets", nargs="+", default=["fowm_quick", "fowm_modern", "fowm_paper"])
-    parser.add_argument("--seconds", type=float, default=5.0, help="time for each case [s]")
+    parser.add_argument("--presets", nargs="+", default=["fowm_ci", "fowm_quick", "fowm_modern", "fowm_paper"])
+    parser.add_argument("--seconds", type=float, default=3.0, help="time for each case [s]")
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, cores}), help="CPU threads")
-    parser.add_argument("--rates", type=float, nargs="+", default=[10.0, 20.0], help="beside a busy trainer [Hz]")
+    parser.add_argument("--rates", type=float, nargs="+", default=[10.0, 20.0], help="ticks that are deadlines [Hz]")
+    parser.add_argument("--compared", type=int, default=10, help="searches by which the loss of score is measured")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where to plan and learn")
     parser.add_argument("--image", type=int, default=84, help="side of the square image [px]")
     parser.add_argument("--proprio", type=int, default=4, help="size of the proprioception vector")
@@ -233,12 +280,14 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure, print the tables to stderr and JSON to stdout."""
     options = arguments()
-    planned, updated = cases(options, torch.device(options.device))
+    timed_plans, updated = cases(options, torch.device(options.device))
     torch.set_num_threads(max(options.threads))
     state = Spaces(None, options.proprio, options.action)
+    lost = [loss_case(preset, state, options.compared) for preset in options.presets]
     plain = {preset: plain_case(preset, state, options.seconds) for preset in options.presets}
-    show(planned, updated, plain)
-    results = {"plans": [asdict(one) for one in planned], "updates": [asdict(one) for one in updated]}
+    tables: dict[str, Sequence[Any]] = {"plans": timed_plans, "updates": updated, "loss of score": lost}
+    show(tables, plain)
+    results = {title.replace(" ", "_"): [asdict(row) for row in rows] for title, rows in tables.items()}
     text = json.dumps({"planner": results | {"plain_ms": plain, "torch": torch.__version__}}, indent=1)
     print(text)
     if options.json is not None:

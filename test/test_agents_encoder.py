@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from moto_ros.agents.augment import cut, gathered, random_shift
-from moto_ros.agents.blocks import Bound, HeadEnsemble, mish
+from moto_ros.agents.blocks import Bound, HeadEnsemble, elu, mish, tanh
 from moto_ros.agents.encoder import Encoder, EncoderSettings
 from moto_ros.agents.interface import Batch, Spaces
 
@@ -80,10 +80,13 @@ def test_simnorm_groups_of_eight_sum_to_one() -> None:
     torch.testing.assert_close(latent.view(5, 3, 8).sum(-1), torch.ones(5, 3))
 
 
-def test_mish_without_gradients_is_mish() -> None:
-    values = torch.cat((torch.linspace(-60, 60, 1001), torch.tensor([0.0])))
+@pytest.mark.parametrize(("quick", "plain"), [(mish, functional.mish), (tanh, torch.tanh), (elu, functional.elu)])
+def test_activations_without_gradients_are_the_plain_ones(
+    quick: Callable[[Tensor], Tensor], plain: Callable[[Tensor], Tensor]
+) -> None:
+    values = torch.cat((torch.linspace(-60, 60, 1001), torch.tensor([0.0, 200.0, -200.0])))
     with torch.no_grad():
-        torch.testing.assert_close(mish(values), functional.mish(values), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(quick(values.clone()), plain(values), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("style", ["published", "modern"])

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moto_ros.agents.compiled import Compiled
 from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.fowm.model import FowmModel
 from moto_ros.agents.fowm.pace import Stopwatch
-from moto_ros.agents.fowm.score import Compiled, Imagined, Scorer, elite_scores, full_scores
+from moto_ros.agents.fowm.score import Imagined, Scorer, elite_scores, full_scores
 from moto_ros.agents.in_sample import pair
 
 Noise = torch.Generator | None
@@ -46,11 +47,12 @@ class Planner:
         weights = settings.discount, settings.penalty, settings.policy_noise
         self.scorer = Scorer(model, *weights, settings.scale_free)
         scorer, self._cold = self.scorer, settings.compile
+        graphs = model.q_range.device.type == "cuda"
         parts: list[Callable[..., Any]] = [
             *(scorer.propose, scorer.imagine, scorer.ending),
             *(scorer.optimistic, scorer.doubts),
         ]
-        prepared = [Compiled(part) if settings.compile else part for part in parts]
+        prepared = [Compiled(part, graphs) if settings.compile else part for part in parts]
         self._propose, self._imagine, self._ending, self._optimistic, self._doubts = prepared
 
     def plan(self, latent: Tensor, mean: Tensor, *, sample: bool, generator: Noise, watch: Stopwatch) -> Plan | None:

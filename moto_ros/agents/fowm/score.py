@@ -8,7 +8,7 @@ candidates.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -56,8 +56,7 @@ class Scorer:
         for action in actions:
             latents.append(self._model.advance(latents[-1], action))
         passed = torch.stack(latents)
-        reward = self._model.reward(passed[:-1], actions)
-        return Imagined(actions, passed, self._discounted(reward))
+        return Imagined(actions, passed, self._discounted(self._rewards(passed[:-1], actions)))
 
     def propose(self, latent: Tensor, noise: Tensor) -> Imagined:
         """Follow the policy with noise (H, B, N, A) from latents (B, D)."""
@@ -66,7 +65,7 @@ class Scorer:
             actions.append(noisy(self._model.policy(latents[-1]), self._noise, draw))
             latents.append(self._model.advance(latents[-1], actions[-1]))
         passed, taken = torch.stack(latents), torch.stack(actions)
-        return Imagined(taken, passed, self._discounted(self._model.reward(passed[:-1], taken)))
+        return Imagined(taken, passed, self._discounted(self._rewards(passed[:-1], taken)))
 
     def ending(self, imagined: Imagined, noise: Tensor, members: Tensor) -> Ending:
         """Return the actions at the last latents, by the policy with noise (B, N, A)."""
@@ -93,6 +92,12 @@ class Scorer:
     def penalised(self) -> bool:
         """Return whether uncertainty counts."""
         return self._penalty > 0
+
+    def _rewards(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """Return the rewards (H, B, N): on a CPU step by step, what is small enough for its cache; else all at once."""
+        if latents.device.type != "cpu":
+            return self._model.reward(latents, actions)
+        return torch.stack([self._model.reward(*step) for step in zip(latents, actions, strict=True)])
 
     def _discounted(self, values: Tensor) -> Tensor:
         powers = self._discount ** torch.arange(len(values), device=values.device, dtype=values.dtype)
@@ -145,20 +150,3 @@ def picked(imagined: Imagined, ending: Ending, chosen: Tensor) -> tuple[Imagined
     rows = torch.arange(len(chosen), device=chosen.device)[:, None]
     kept = Imagined(imagined.actions[:, rows, chosen], imagined.latents[:, rows, chosen], imagined.reward[rows, chosen])
     return kept, Ending(ending.actions[rows, chosen], ending.members)
-
-
-class Compiled:
-    """A function compiled at its first call; the plain one where the compiler fails, which `failed` then says."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._plain, self._compiled = function, torch.compile(function, dynamic=False)
-        self.failed = ""
-
-    def __call__(self, *inputs: Any) -> Any:
-        """Call the compiled function, or the plain one."""
-        if not self.failed:
-            try:
-                return self._compiled(*inputs)
-            except RuntimeError as error:
-                self.failed = str(error).splitlines()[0]
-        return self._plain(*inputs)
