@@ -53,7 +53,7 @@ class Place:
     def data(self, cell: Cell) -> Path:
         """Return the demonstrations of a cell: the same folder for every cell that learns from the same."""
         what = [cell.task_values, cell.data, cell.data_seed, cell.only_successful]
-        # The noise of a medium_replay set depends on how many there are: its sets are not parts of one another.
+        # A learner is watched to the end of its set; a longer one is made anew, so its sets are kept apart.
         what += [cell.demonstrations] if cell.data == "medium_replay" else []
         key = hashlib.sha256(canonical({"data": what}).encode()).hexdigest()[:8]
         return self.path / "data" / f"{cell.task}-s{cell.data_seed}-{key}"
