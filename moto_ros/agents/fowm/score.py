@@ -18,9 +18,6 @@ from moto_ros.agents.fowm.model import FowmModel, doubt, noisy
 BLOCK_SHARE = 8
 """Candidates are examined for uncertainty an eighth at a time."""
 
-MARGIN = 0.9
-"""A likely search takes it that nobody's penalty is below this share of the least one seen."""
-
 
 class Imagined(NamedTuple):
     """Action sequences (H, B, N, A), the latents they pass (H+1, B, N, D), and their discounted reward (B, N)."""
@@ -119,7 +116,7 @@ def elite_scores(
 
     Exact, at a fraction of the cost: as uncertainty only lowers a score, candidates are examined in the order of their
     optimistic scores until none that is left could still be among the best. `likely` stops sooner: when none could be
-    whose penalty is not far below all those seen.
+    whose penalty is not below all those seen.
     """
     order = bound.argsort(dim=-1, descending=True, stable=True)
     scores = torch.full_like(bound, -torch.inf)
@@ -135,7 +132,7 @@ def elite_scores(
         if begin + block >= count:
             break
         ahead = bound.gather(-1, order[:, begin + block, None])[:, 0]
-        if _settled(scores, ahead - MARGIN * least if likely else ahead, elites):
+        if _settled(scores, ahead - least if likely else ahead, elites):
             break
     return scores
 
