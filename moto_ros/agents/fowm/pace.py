@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-SAFETY = 1.1
-"""Stages are taken to need this much more than estimated."""
+SAFETY = 1.25
+"""Stages are taken to need this much more than estimated: an answer too late costs more than an iteration not done."""
 
 FORGET = 0.2
 """Share of the way that an estimate falls towards a shorter time; to a longer one it rises at once."""
