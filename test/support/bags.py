@@ -98,7 +98,14 @@ def robot_state(stamp: int, rng: np.random.Generator, joints: int = 7) -> Any:
     place, turn = message.ee_pose.position, message.ee_pose.orientation
     place.x, place.y, place.z = map(float, rng.normal(size=3))
     turn.x, turn.y, turn.z, turn.w = map(float, rng.normal(size=4))
+    message.objects, message.goals = [[_point(position)] for position in rng.normal(size=(2, 3))]
     return message
+
+
+def _point(position: np.ndarray) -> Any:
+    point = blank("geometry_msgs/msg/Point")
+    point.x, point.y, point.z = map(float, position)
+    return point
 
 
 def action(episode: int, step: int, stamps: dict[str, int], state: int, values: np.ndarray) -> Any:
