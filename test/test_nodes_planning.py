@@ -58,20 +58,32 @@ def weights(agent: str, senses: dict[str, Any], **changes: Any) -> PolicyWeights
 
 
 class Watched:
-    """The agent of a policy node, with every question it is asked, and how long each answer takes at least."""
+    """The agent of a policy node: every question it is asked, how long each answer takes at least, and its weights.
+
+    `loads` says of each time it took new weights whether a question was being answered then.
+    """
 
     def __init__(self, node: PolicyNode) -> None:
         self.asked: list[tuple[np.ndarray, Budget, np.ndarray]] = []
         self.slow = 0.0
-        self._plain = node._agent.act
+        self.loads: list[bool] = []
+        self._busy = False
+        self._plain, self._load = node._agent.act, node._agent.load_weights
         node._agent.act = self._act  # type: ignore[method-assign]
+        node._agent.load_weights = self._loaded  # type: ignore[method-assign]
 
     def _act(self, observation: Any, state: Any, *, budget: Budget, **options: Any) -> Decision:
+        self._busy = True
         decision = self._plain(observation, state, budget=budget, **options)
         if budget.deadline is None or budget.deadline > 0:
             time.sleep(self.slow)
+        self._busy = False
         self.asked.append((observation["proprio"][0].numpy(), budget, decision.action[0].numpy()))
         return decision
+
+    def _loaded(self, tensors: dict[str, Any]) -> None:
+        self.loads.append(self._busy)
+        self._load(tensors)
 
 
 class Listener:
@@ -294,7 +306,7 @@ def test_planning_ahead_new_weights_are_taken_between_two_plans_and_bad_ones_ref
     bench.observe(0.0)
     bench.give(weights("fowm", FELT, version=7))
     graph.until(lambda: bench.versions[-1].data == 7, "the new version")
-    assert len(bench.watched.asked) == 2, "the weights were taken while a plan was made"
+    assert bench.watched.loads == [False, False], "the weights were taken while a plan was made"
     bench.give(weights("fowm", FELT, version=8, digest="0123"))
     graph.until(lambda: any("settings digest is '0123'" in sentence for sentence in bench.said()), "the refusal")
     assert bench.versions[-1].data == 7
