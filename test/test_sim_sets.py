@@ -21,6 +21,7 @@ from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import TopicMap
 from moto_ros.errors import MotoError
+from moto_ros.training.conductor import episode_seed
 
 pytestmark = [pytest.mark.sim, pytest.mark.filterwarnings("ignore:Constant")]
 
@@ -57,7 +58,7 @@ def test_a_bag_tells_object_and_goal_as_the_simulator_does(tmp_path: Path) -> No
     settings = task("push_state")
     (episode,) = made(tmp_path, settings, "script", 1)
     world = make_world(settings.world, 32, **settings.options)
-    snapshot = world.reset(int(_seed(tmp_path)))
+    snapshot = world.reset(episode_seed(0, "demonstration", 0))
     np.testing.assert_allclose(episode.proprio[0], proprio(snapshot, settings.proprio), atol=1e-6)
     for row in range(1, 6):
         snapshot = world.step(episode.action[row])
@@ -65,15 +66,7 @@ def test_a_bag_tells_object_and_goal_as_the_simulator_does(tmp_path: Path) -> No
     assert np.ptp(episode.proprio[:, 7:], axis=0).max() == 0.0  # the goal stands still
 
 
-def _seed(folder: Path) -> int:
-    """Return what the only episode of a set was drawn from."""
-    from moto_ros.training.conductor import episode_seed
-
-    assert len(list(folder.glob("episode_*"))) == 1
-    return episode_seed(0, "demonstration", 0)
-
-
-def test_an_object_lies_where_the_camera_sees_it_in_base_axes_that_the_hand_shares() -> None:
+def test_object_and_goal_are_told_in_the_base_frame_as_the_hand_is() -> None:
     """Breaks any controller on tracked objects: hand and object would be measured in different frames."""
     settings = task("push_state")
     world = make_world(settings.world, 32, **settings.options)
