@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from moto_ros.agents.interface import Agent, Batch, Metrics, Spaces
+from moto_ros.agents.averaging import averaged
+from moto_ros.agents.interface import Agent, Batch, Data, Metrics, Spaces
 from moto_ros.agents.optimizer import Optimizer
 from moto_ros.agents.tensors import on_cpu, prefixed, require_fit
 from moto_ros.errors import MotoError
@@ -21,11 +22,13 @@ Terms = dict[str, Tensor]
 class NetworkAgent(Agent):
     """An agent whose `network` and `optimizers`, by name, are all there is to save.
 
-    `acting` names the parts of the network, by the first word of their parameters, that acting needs. A subclass gives
-    name, phases, `act`, `update`, and sets `network` (by `build`) and `optimizers`.
+    `acting` names the parts of the network, by the first word of their parameters, that acting needs. `act` uses those
+    of `actor`: the network itself, or its average. A subclass gives name, phases, `act`, `improve`, and sets `network`
+    (by `build`) and `optimizers`.
     """
 
     network: nn.Module
+    actor: nn.Module
     acting: tuple[str, ...]
 
     def __init__(self, spaces: Spaces, settings: Any, seed: int, device: torch.device | str = "cpu") -> None:
@@ -35,6 +38,8 @@ class NetworkAgent(Agent):
             torch.manual_seed(seed)
             self.network = self.build()
         self.network.to(self.device)
+        self._average = averaged(self.network, settings.average)
+        self.actor = self.network if self._average is None else self._average.module
         self.drawing = torch.Generator(self.device).manual_seed(seed)
         self.exploring = torch.Generator(self.device).manual_seed(seed)
         self.optimizers = self.build_optimizers()
@@ -47,10 +52,18 @@ class NetworkAgent(Agent):
     def build_optimizers(self) -> dict[str, Optimizer]:
         """Return the optimisers by name."""
 
-    def require_phase(self, phase: str) -> None:
-        """Raise MotoError for a phase that the agent has not."""
+    @abstractmethod
+    def improve(self, phase: str, data: Data) -> Metrics:
+        """Do one gradient update of `network`; return its scalars."""
+
+    def update(self, phase: str, data: Data) -> Metrics:
+        """Improve once, and let the average follow; raise MotoError for a phase that the agent has not."""
         if phase not in self.phases:
             raise MotoError(f"agent {self.name} has no phase '{phase}', expected one of {', '.join(self.phases)}")
+        metrics = self.improve(phase, data)
+        if self._average is not None:
+            self._average.update_parameters(self.network)
+        return metrics
 
     def to_device(self, batch: Batch) -> Batch:
         """Return the batch on the agent's device."""
@@ -82,10 +95,12 @@ class NetworkAgent(Agent):
         return {"rng/update": self.drawing, "rng/act": self.exploring}
 
     def _acting(self) -> dict[str, Tensor]:
-        return {name: value for name, value in self.network.state_dict().items() if name.split(".")[0] in self.acting}
+        return {name: value for name, value in self.actor.state_dict().items() if name.split(".")[0] in self.acting}
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = prefixed("network", self.network.state_dict())
+        if self._average is not None:
+            tensors |= prefixed("average", self._average.state_dict())
         for name, optimizer in self.optimizers.items():
             tensors |= prefixed(f"optimizer/{name}", optimizer.tensors())
         return tensors

@@ -52,14 +52,14 @@ def _(agent: MotoAgent, observation: Batch, state: State, action: torch.Tensor) 
 @foretold.register
 def _(agent: FowmAgent, observation: Batch, state: State, action: torch.Tensor) -> float:
     """Return the mean of the Q heads at the planned action."""
-    latent = agent.network.encoder(agent.to_device(observation))
-    return float(agent.network.q_values(latent, action).mean())
+    latent = agent.actor.encoder(agent.to_device(observation))
+    return float(agent.actor.q_values(latent, action).mean())
 
 
 @foretold.register
 def _(agent: IqlAgent, observation: Batch, state: State, action: torch.Tensor) -> float:
     """Return V, IQL's expectile of Q over the actions in the data."""
-    return float(agent.network.value(agent.network.encoder(agent.to_device(observation))))
+    return float(agent.actor.value(agent.actor.encoder(agent.to_device(observation))))
 
 
 def discounted(rewards: np.ndarray, agent_settings: Any) -> float:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from moto_ros.agents.augment import random_shift
+from moto_ros.agents.averaging import AveragingSettings
 from moto_ros.agents.base import NetworkAgent, observation, to_numbers
 from moto_ros.agents.blocks import HeadEnsemble, orthogonal
 from moto_ros.agents.encoder import Encoder, EncoderSettings
@@ -18,8 +19,8 @@ from moto_ros.config import parameter
 
 
 @dataclass(frozen=True)
-class BcSettings(EncoderSettings):
-    """Sizes and update budget; those of the encoder come with it."""
+class BcSettings(EncoderSettings, AveragingSettings):
+    """Sizes and update budget; those of the encoder and of averaging come with it."""
 
     hidden: int = parameter(512, "units of the policy's layers", low=1, high=4096)
     heads: int = parameter(5, "policies that are averaged; their spread is the uncertainty", low=2, high=32)
@@ -79,16 +80,15 @@ class BcAgent(NetworkAgent):
         budget: Budget | None = None,
     ) -> Decision:
         """Act by the mean of the heads, with noise to explore."""
-        heads = self.network(self.to_device(observation))
+        heads = self.actor(self.to_device(observation))
         action = heads.mean(0)
         if sample:
             noise = torch.randn(action.shape, generator=generator or self.exploring, device=action.device)
             action = (action + self.settings.noise * noise).clamp(-1, 1)
         return Decision(action, state, heads.std(0).mean(-1))
 
-    def update(self, phase: str, data: Data) -> Metrics:
+    def improve(self, phase: str, data: Data) -> Metrics:
         """Move every head towards the actions that were taken."""
-        self.require_phase(phase)
         source = self.settings.source if data.holds(self.settings.source) else "all"
         batch = self.to_device(data.windows(source, self.settings.batch, 2))
         self.network.encoder.learn(batch)

@@ -31,6 +31,7 @@ class FowmAgent(NetworkAgent):
     acting = ("encoder", "dynamics", "reward_head", "policy_head", "q", "q_range")
     settings: FowmSettings
     network: FowmModel
+    actor: FowmModel
 
     def build(self) -> nn.Module:
         """Return model, policy and values, and what acts with them."""
@@ -38,7 +39,7 @@ class FowmAgent(NetworkAgent):
 
     def build_optimizers(self) -> dict[str, Optimizer]:
         """Return one optimiser for the policy, one for all else; and the planner, which needs the networks in place."""
-        self.planner, self.pace = Planner(self.network, self.settings), Pace()
+        self.planner, self.pace = Planner(self.actor, self.settings), Pace()
         joint = nn.ModuleDict({name: getattr(self.network, name) for name in LEARNED_JOINTLY})
         parts = {"model": joint, "policy": self.network.policy_head}
         rate, clip = self.settings.rate, self.settings.clip
@@ -64,7 +65,7 @@ class FowmAgent(NetworkAgent):
         """Plan from what is seen; the policy head answers where planning is off or does not fit the deadline."""
         budget, generator = budget or Budget(), generator or self.exploring
         watch = Stopwatch(self.pace, time.perf_counter(), budget.deadline)
-        latent = self._ahead(self.network.encoder(self.to_device(observation)), budget.pending)
+        latent = self._ahead(self.actor.encoder(self.to_device(observation)), budget.pending)
         watch.lap("encoder")
         mean = shifted(state["mean"].transpose(0, 1), budget.elapsed)
         plan = None
@@ -72,17 +73,17 @@ class FowmAgent(NetworkAgent):
             plan = self.planner.plan(latent, mean, sample=sample, generator=generator, watch=watch)
         action = self._by_policy(latent, sample, generator) if plan is None else plan.action
         kept = mean if plan is None else plan.mean
-        uncertainty = doubt(self.network.q_values(latent, action)) / self.planner.scorer.unit
+        uncertainty = doubt(self.actor.q_values(latent, action)) / self.planner.scorer.unit
         watch.lap("answer")
         return Decision(action, {"mean": kept.transpose(0, 1)}, uncertainty, self._figures(plan, watch))
 
     def _ahead(self, latent: Tensor, pending: Tensor | None) -> Tensor:
         for action in () if pending is None else pending.to(self.device).unbind(1):
-            latent = self.network.advance(latent, action)
+            latent = self.actor.advance(latent, action)
         return latent
 
     def _by_policy(self, latent: Tensor, sample: bool, generator: torch.Generator) -> Tensor:
-        mean = self.network.policy(latent)
+        mean = self.actor.policy(latent)
         if not sample:
             return mean
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
@@ -104,9 +105,8 @@ class FowmAgent(NetworkAgent):
 
     # Learning.
 
-    def update(self, phase: str, data: Data) -> Metrics:
+    def improve(self, phase: str, data: Data) -> Metrics:
         """Update encoder, dynamics, reward and values by one batch, then the policy on the latents of it."""
-        self.require_phase(phase)
         shares = self._draw(data)
         windows = Windows.of(self._prepared([share for _, share in shares]), self.settings.rho)
         terms, priority = self._learn(windows)

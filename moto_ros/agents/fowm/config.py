@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from moto_ros.agents.averaging import AveragingSettings
 from moto_ros.agents.encoder import EncoderSettings
 from moto_ros.config import parameter
 from moto_ros.errors import MotoError
@@ -51,7 +52,7 @@ class PlannerSettings:
 
 
 @dataclass(frozen=True)
-class FowmSettings(ModelSettings, PlannerSettings):
+class FowmSettings(ModelSettings, PlannerSettings, AveragingSettings):
     """Everything that shapes the agent and its updates."""
 
     policy_noise: float = parameter(0.05, "standard deviation of the policy's noise, cut at 0.3", low=0.0, high=1.0)

@@ -26,6 +26,7 @@ class IqlAgent(NetworkAgent):
     acting = ("encoder", "q", "policy_head")
     settings: IqlSettings
     network: IqlNetwork
+    actor: IqlNetwork
 
     def build(self) -> nn.Module:
         """Return encoder, values and policy."""
@@ -54,16 +55,15 @@ class IqlAgent(NetworkAgent):
         budget: Budget | None = None,
     ) -> Decision:
         """Act by the policy, with noise to explore."""
-        latent = self.network.encoder(self.to_device(observation))
-        action = self.network.policy(latent)
+        latent = self.actor.encoder(self.to_device(observation))
+        action = self.actor.policy(latent)
         if sample:
             noise = torch.randn(action.shape, generator=generator or self.exploring, device=action.device)
             action = (action + self.settings.noise * noise).clamp(-1, 1)
-        return Decision(action, state, self.network.q_values(latent, action).std(0))
+        return Decision(action, state, self.actor.q_values(latent, action).std(0))
 
-    def update(self, phase: str, data: Data) -> Metrics:
+    def improve(self, phase: str, data: Data) -> Metrics:
         """Update values and encoder, then the policy, on one batch of steps."""
-        self.require_phase(phase)
         batch = self._draw(data)
         latent, reached = self._encoded(batch)
         action = batch["action"][:, 1]

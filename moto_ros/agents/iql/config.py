@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from moto_ros.agents.averaging import AveragingSettings
 from moto_ros.agents.encoder import EncoderSettings
 from moto_ros.config import parameter
 
 
 @dataclass(frozen=True)
-class IqlSettings(EncoderSettings):
+class IqlSettings(EncoderSettings, AveragingSettings):
     """Everything that shapes the agent and its updates."""
 
     hidden: int = parameter(512, "units of policy and values", low=1, high=4096)
