@@ -251,3 +251,41 @@ def test_pushing_down_on_the_table_is_felt_upwards() -> None:
     assert np.linalg.norm(free[:3]) < 1.0
     up = world._data.body("base").xmat.reshape(3, 3) @ pressed.wrench[:3]
     assert up[2] > 1.0
+
+
+def red(frame: np.ndarray) -> int:
+    """Count the pixels that are as red as reach's goal."""
+    return int(((frame[..., 0] > 150) & (frame[..., 1:].max(-1) < 60)).sum())
+
+
+def test_a_goal_can_be_shown_in_the_size_that_counts_as_reached() -> None:
+    """Breaks learning from images: a dot of three pixels was found by no agent."""
+    shown = []
+    for radius in (0.0, 0.05):
+        world = MetaWorld("reach-v3", (64, 64), goal_radius=radius)
+        for seed in (3, 3):
+            world.reset(seed)
+        shown.append(red(world.render("table")))
+        world.close()
+    assert shown[1] > 4 * shown[0], shown
+
+
+def test_a_goal_that_a_task_does_not_show_cannot_be_made_larger() -> None:
+    with pytest.raises(MotoError, match="assembly-v3 shows no goal, expected 0"):
+        MetaWorld("assembly-v3", (64, 64), goal_radius=0.05)
+
+
+def test_an_expert_of_poor_aim_goes_where_it_takes_the_goal_to_be_and_the_world_stays_the_same() -> None:
+    """Breaks `medium` sets: an expert is to be poor as a person is, by being wrong and not by trembling."""
+    missed = []
+    for aim in (0.0, 0.04):
+        world = MetaWorld("reach-v3", (64, 64), 6, expert_aim=aim)
+        ends = []
+        for seed in range(6):
+            world.reset(seed)
+            expert = Expert(world)
+            last = [world.step(expert.action()) for _ in range(40)][-1]
+            ends.append(np.linalg.norm(last.ee_position - last.goals[0]))
+        missed.append((np.mean(ends), last.goals.tolist()))
+    assert missed[0][0] < 0.05 < missed[1][0] < 0.15, missed
+    assert missed[0][1] == missed[1][1]

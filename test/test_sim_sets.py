@@ -46,7 +46,7 @@ def test_a_set_has_the_papers_shape_and_its_experts_differ(name: str, tmp_path: 
     """Breaks the comparison with the paper: episodes of another length, images of another size, one kind of expert."""
     episodes = made(tmp_path, task(name), "medium", 3)
     assert [len(episode) for episode in episodes] == [25] * 3
-    assert episodes[0].images["agent"].shape == (26, 84, 84, 3)
+    assert next(iter(episodes[0].images.values())).shape == (26, 84, 84, 3)
     assert episodes[0].proprio.shape == (26, 4)
     assert set(np.concatenate([episode.reward for episode in episodes]).tolist()) <= {0.0, 1.0}
     roughness = [float(np.abs(np.diff(episode.action[1:], axis=0)).mean()) for episode in episodes]

@@ -9,7 +9,7 @@ from moto_ros.config import parameter
 
 @dataclass(frozen=True, kw_only=True)
 class WorldOptions:
-    """How a world pays and how long an action lasts; what is left as it is, is the world's own."""
+    """How a world pays, how long an action lasts, what is shown; what is left as it is, is the world's own."""
 
     reward: str = parameter(
         "sparse", "1 while success holds; or the task's shaped reward, 0 to 1", choices=("sparse", "dense")
@@ -18,8 +18,19 @@ class WorldOptions:
         0, "simulator steps of a control step; 0: as the world has it", unit="steps", low=0, high=100
     )
 
+    goal_radius: float = parameter(
+        0.0, "radius of the ball that shows the goal; 0: as the world draws it", unit="m", low=0.0, high=0.5
+    )
+    expert_aim: float = parameter(
+        0.0,
+        "standard deviation, each axis, of where the scripted expert takes the goal to be, anew each episode",
+        unit="m",
+        low=0.0,
+        high=1.0,
+    )
+
     @property
-    def options(self) -> dict[str, str | int]:
-        """Return what the world is to be made with, beside its name and image size."""
-        asked: dict[str, str | int] = {"action_repeat": self.action_repeat} if self.action_repeat else {}
-        return asked | ({} if self.reward == "sparse" else {"reward": self.reward})
+    def options(self) -> dict[str, str | int | float]:
+        """Return what the world is to be made with, beside its name and image size: all that is not its own."""
+        own = WorldOptions.__dataclass_fields__.values()
+        return {field.name: getattr(self, field.name) for field in own if getattr(self, field.name) != field.default}

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
+from moto_ros.errors import MotoError
 from moto_sim.arm import Arm, ArmNames, joint_names
 from moto_sim.mujoco_world import MujocoWorld, check_action
 from moto_sim.pristine import Pristine
@@ -15,6 +16,9 @@ from moto_sim.snapshot import Snapshot
 
 AGENT_VIEW = FreeView(azimuth=15.0, elevation=-22.5, distance=0.75, lookat=(-0.15, 0.65, 0.25))
 """The camera of MOTO's Meta-World experiments."""
+
+TABLE_VIEW = FreeView(azimuth=-135.0, elevation=-35.0, distance=0.8, lookat=(0.0, 0.75, 0.15))
+"""From above a corner of the table, near: all three axes of a goal can be told from one image."""
 
 CAMERA_NAMES = {"gripperPOV": "wrist"}
 """Meta-World's camera -> a second name for it. Its corner cameras hang upside down; they are shown as they are."""
@@ -26,6 +30,9 @@ HAND_INIT = (0.1, 0.5, 0.3)
 """Mean start position of the hand in MOTO's protocol, m."""
 
 SETTLING_STEPS = 10
+
+GOAL = slice(-3, None)
+"""Where Meta-World's observation tells the goal's position."""
 
 LARGEST_REWARD = 10.0
 """What Meta-World's shaped rewards end at."""
@@ -48,18 +55,28 @@ class MetaWorld(MujocoWorld):
         reward: str = "sparse",
         hand_init: tuple[float, float, float] = HAND_INIT,
         hand_noise: float = 0.02,
+        goal_radius: float = 0.0,
+        expert_aim: float = 0.0,
     ) -> None:
-        """Make `task`; `hand_noise` is the standard deviation of the hand's start around `hand_init`, m."""
+        """Make `task`.
+
+        `hand_noise` is the standard deviation of the hand's start around `hand_init`, m; `expert_aim` that of the goal
+        which the scripted expert sees around the true one, m; `goal_radius` is that of the ball which shows the goal, m
+        (0: 2 cm).
+        """
         self.task = task
         self._env = ALL_V3_ENVIRONMENTS[task]()
         super().__init__(self._env.model, self._env.data, image_size)
         self._unfreeze()
+        if goal_radius:
+            self._show_goal(goal_radius)
         self._pristine = Pristine(self._env)
         self._arm = Arm(self._env.model, self._env.data, SAWYER)
         self._repeat, self._hand_init, self._hand_noise = action_repeat, np.asarray(hand_init), hand_noise
-        self._dense = reward == "dense"
+        self._dense, self._aim = reward == "dense", expert_aim
+        self._misjudged: np.ndarray = np.zeros(3)
         self.control_period = action_repeat * self._env.dt
-        self._views = {"agent": AGENT_VIEW.camera()} | self._views
+        self._views = {"agent": AGENT_VIEW.camera(), "table": TABLE_VIEW.camera()} | self._views
         self._views |= {alias: self._views[name] for name, alias in CAMERA_NAMES.items() if name in self._views}
         self.expert_observation = np.zeros(39)
 
@@ -70,8 +87,9 @@ class MetaWorld(MujocoWorld):
 
     def reset(self, seed: int) -> Snapshot:
         """Draw object positions and the hand's start from `seed`, then let the arm settle for ten still steps."""
-        hand, objects = (np.random.default_rng(source) for source in np.random.SeedSequence(seed).spawn(2))
+        hand, objects, expert = (np.random.default_rng(source) for source in np.random.SeedSequence(seed).spawn(3))
         self._pristine.restore()
+        self._misjudged = self._aim * expert.standard_normal(3)
         self._env.np_random = objects
         self._env.hand_init_pos = self._hand_init + self._hand_noise * hand.standard_normal(3)
         self._env.reset()
@@ -94,9 +112,19 @@ class MetaWorld(MujocoWorld):
         # The bounds that observations are clipped to were computed for a hidden goal, and cached.
         vars(env).pop("sawyer_observation_space", None)
 
+    def _show_goal(self, radius: float) -> None:
+        """Draw the goal with this radius, m; raise MotoError where the task shows none."""
+        try:
+            self._env.model.site("goal").size[:] = radius
+        except KeyError:
+            raise MotoError(
+                f"goal_radius is {radius}, but {self.task} shows no goal, expected 0; leave it out"
+            ) from None
+
     def _substep(self, action: np.ndarray) -> tuple[bool, float]:
         """Do one environment step; keep what the scripted expert looks at. Return success and shaped reward (0..1)."""
         self.expert_observation, reward, _, _, info = self._env.step(action)
+        self.expert_observation[GOAL] += self._misjudged
         return bool(info["success"]), float(reward) / LARGEST_REWARD
 
     def _snapshot(self, success: bool, shaped: float) -> Snapshot:
