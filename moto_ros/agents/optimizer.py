@@ -28,7 +28,7 @@ class Optimizer:
         parameters: list[Tensor] = list(self._parameters.values())
         gradients = torch.autograd.grad(loss, parameters, retain_graph=retain_graph, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient if gradient is not None else torch.zeros_like(parameter)
+            parameter.grad = torch.zeros_like(parameter) if gradient is None else laid_out(gradient, parameter)
         norm = nn.utils.clip_grad_norm_(parameters, self._clip, foreach=True)
         self._adam.step()
         self._adam.zero_grad()
@@ -54,6 +54,17 @@ class Optimizer:
         for name, parameter in self._parameters.items():
             for key in MOMENTS:
                 yield name, key, self._adam.state[parameter][key]
+
+
+def laid_out(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """Return `gradient` with the strides of `parameter`.
+
+    Fused Adam walks through the memory of both in the same order and does not look at strides; those of a convolution's
+    or a transposed weight's gradient are often others, and each weight would be moved by another's gradient.
+    """
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(gradient)
 
 
 def _fresh_moments(parameter: Tensor) -> dict[str, Tensor]:

@@ -1,0 +1,73 @@
+"""The optimiser: what it does to weights is what plain Adam does, however the gradients lie in memory."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from moto_ros.agents.networks import BatchedMLP, ConvDecoder, ConvEncoder
+from moto_ros.agents.optimizer import Optimizer, laid_out
+
+STEPS = 5
+
+
+class Turned(nn.Module):
+    """A weight that is used transposed, so that its gradient has other strides than itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 5))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows @ self.weight.t().contiguous()
+
+
+MODULES = {
+    "transposed": (Turned, (4, 5)),
+    "decoder": (lambda: ConvDecoder(6, (64, 64, 3), 2), (4, 6)),
+    "encoder": (lambda: ConvEncoder((64, 64, 3), 2), (4, 64, 64, 3)),
+    "ensemble": (lambda: BatchedMLP(3, 6, (8, 7), 2), (4, 6)),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_weights_move_as_plain_adam_moves_them(name: str) -> None:
+    """Breaks all learning, unseen: a fused step gives each weight the gradient of another where strides differ."""
+    build, shape = MODULES[name]
+    torch.manual_seed(0)
+    one, other, rows = build(), build(), torch.randn(shape)
+    other.load_state_dict(one.state_dict())
+    ours = Optimizer(one, 1e-2, 1e-8, 1e9, 0.0)
+    plain = torch.optim.Adam(other.parameters(), lr=1e-2, eps=1e-8, foreach=False, fused=False)
+    for _ in range(STEPS):
+        ours.step((one(rows) - 1).square().mean())
+        plain.zero_grad()
+        (other(rows) - 1).square().mean().backward()
+        plain.step()
+    for (key, found), expected in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3, msg=lambda text, key=key: f"{key}: {text}")
+
+
+def test_a_gradient_is_laid_out_as_its_weight() -> None:
+    weight, gradient = torch.zeros(3, 5), torch.arange(15.0).view(5, 3).t()
+    found = laid_out(gradient, weight)
+    assert found.stride() == weight.stride()
+    assert torch.equal(found, gradient)
+
+
+def test_a_decoder_learns_a_picture() -> None:
+    """Breaks world models: pictures that stay one colour while every loss term looks busy."""
+    torch.manual_seed(0)
+    picture = torch.full((64, 64, 3), -0.3)
+    picture[:32] = 0.4
+    decoder, features = ConvDecoder(8, (64, 64, 3), 8), torch.randn(16, 8)
+    optimizer = Optimizer(decoder, 1e-3, 1e-5, 100.0, 1e-6)
+
+    def error() -> Tensor:
+        return 0.5 * (decoder(features) - picture).square().sum((1, 2, 3)).mean()
+
+    colour = 0.5 * (picture - picture.mean()).square().sum()
+    for _ in range(150):
+        optimizer.step(error())
+    assert error() < 0.25 * colour
