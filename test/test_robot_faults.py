@@ -35,9 +35,6 @@ pytestmark = [pytest.mark.ros, pytest.mark.slow]
 FAR = 0.12
 """m that the hand may move after anything that must stop it: it acts at 0.2 m/s, and control ends after 0.5 s."""
 
-STALL = 1.5
-"""s that a state may be old: a busy machine halts the simulated arm for longer than the shipped half second."""
-
 LONG = 50.0
 """Seconds that a reset gets, on a machine that is busy."""
 
@@ -56,10 +53,7 @@ class Rig:
 
     def node(self, **parameters: Any) -> NodeProcess:
         """Start the robot node and wait until it says how the arm is."""
-        given = read_parameters(shipped("robots", "franky_sim"), "franka") | {
-            "host": self.server.address,
-            "state_timeout": STALL,
-        }
+        given = read_parameters(shipped("robots", "franky_sim"), "franka") | {"host": self.server.address}
         process = self._start("moto_ros.nodes.franka_node", given | parameters)
         self.states.clear()
         self.until(lambda: self.states, "the first state", 60.0)

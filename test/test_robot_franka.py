@@ -312,7 +312,7 @@ def test_fault_that_needs_a_person_says_so(arm: FrankaArm, server: FrankyServer)
 @pytest.mark.slow
 def test_frozen_arm_is_noticed_and_connected_anew() -> None:
     """States that stay away while the connection is open look like an arm at rest."""
-    with franky_server() as own, franka_arm(own, recover_timeout=2.0) as arm:
+    with franky_server() as own, franka_arm(own, recover_timeout=2.0, state_timeout=0.5) as arm:
         in_control(arm, Control.CARTESIAN)
         own.freeze()
         fault, after = fault_of(arm, 5.0)

@@ -83,11 +83,18 @@ class Robot:
         return self.peer.call(ResetRobot, names.ROBOT_RESET, **fields)
 
     def begin(self) -> None:
-        """Reset, ending a stop that a failed test has left, and say that the next episode runs."""
+        """Reset, ending a stop that a failed test has left, and say that the next episode runs.
+
+        A busy machine halts a simulated arm for so long that its driver rightly calls it lost: a second reset then is
+        asked for, after a recovery, as an operator would.
+        """
         self.number, self.step = self.number + 1, 0
         if self.states and self.state.mode == RobotState.MODE_STOPPED:
             self.call(names.ROBOT_RECOVER)
         answer = self.reset()
+        if not answer.success and self.state.mode == RobotState.MODE_FAULT:
+            self.until(lambda: self.call(names.ROBOT_RECOVER).success, "the recovery", timeout=60.0)
+            answer = self.reset()
         assert answer.success, answer.message
         self._say_episode(EpisodeState.PHASE_RUNNING, start=answer.stamp)
         self.until(lambda: stamp(self.fresh()) > to_nanoseconds(answer.stamp), "a state after the reset")
