@@ -28,6 +28,9 @@ from moto_ros.agents.fowm.score import Ending, Imagined, elite_scores, full_scor
 from moto_ros.agents.interface import Budget, Spaces
 from moto_ros.config import build, config_folder, read_parameters
 
+NICE = 10
+"""How far the trainer node stands back for the control loop."""
+
 SETTLING = 3
 """Plans not counted at the start, while the running estimates form."""
 
@@ -83,6 +86,7 @@ def make(settings: FowmSettings, spaces: Spaces, device: torch.device) -> FowmAg
     with torch.no_grad():
         agent.network.reward_head.output.weight.normal_(std=0.2)
         agent.network.q.last.weight.normal_(std=0.01)
+    agent.actor.load_state_dict(agent.network.state_dict())  # what acts may be an average, which has not seen this
     return agent
 
 
@@ -204,7 +208,8 @@ def update_case(preset: str, spaces: Spaces, seconds: float, device: torch.devic
 
 
 def train_for_ever(preset: str, spaces: Spaces, threads: int) -> None:
-    """Keep the machine as busy as a trainer does."""
+    """Keep the machine as busy as a trainer does, and stand back as far."""
+    os.setpriority(os.PRIO_PROCESS, 0, NICE)
     torch.set_num_threads(threads)
     device = torch.device("cpu")
     agent, data = make(settings_of(preset), spaces, device), RandomData(spaces, device)

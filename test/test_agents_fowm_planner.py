@@ -300,6 +300,32 @@ def test_an_estimate_rises_at_once_and_falls_slowly() -> None:
     assert 0.1 < pace.of("iteration") < 0.5
 
 
+def test_where_plans_never_fit_late_answers_become_rare() -> None:
+    """Every trial on a busy machine is an action that comes too late; after a while nearly all must be the policy's."""
+    pace, deadline, late = Pace(), 0.05, []
+    for tick in range(1000):
+        if Stopwatch(pace, time.perf_counter(), deadline).fits("iteration"):
+            pace.learn("iteration", 2 * deadline)
+            pace.answered(late=True)
+            late.append(tick)
+        else:
+            pace.doubt("iteration")
+    assert 2 <= len(late) <= 15
+    assert late[-1] > 300, "and it is tried again, for the machine may have become idle"
+
+
+def test_a_plan_in_time_makes_bold_again() -> None:
+    """One slow second must not leave the robot to its policy for the rest of the run."""
+    pace = Pace()
+    for _ in range(10):
+        pace.answered(late=True)
+    shy = pace.boldness
+    for _ in range(10):
+        pace.answered(late=False)
+    assert shy < 0.05
+    assert pace.boldness == 1
+
+
 def test_more_elites_than_candidates_are_refused() -> None:
     with pytest.raises(MotoError, match="plan_elites"):
         planned(plan_elites=16)

@@ -92,7 +92,9 @@ class FowmAgent(NetworkAgent):
     def _figures(self, plan: Plan | None, watch: Stopwatch) -> Metrics:
         if not self.settings.plan:
             return {}
-        if plan is None and watch.given:
+        if plan is not None:
+            self.pace.answered(watch.late)
+        elif watch.given:
             self.pace.doubt("proposals", "iteration")
         iterations = 0 if plan is None else plan.iterations
         return {

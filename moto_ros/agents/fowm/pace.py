@@ -11,12 +11,20 @@ SAFETY = 1.25
 FORGET = 0.2
 """Share of the way that an estimate falls towards a shorter time; to a longer one it rises at once."""
 
+LEAST_BOLDNESS = 0.01
+"""Even where every trial was late one is made now and then: what kept the machine busy may have ended."""
+
 
 @dataclass
 class Pace:
-    """Running estimates in seconds by stage; a stage not measured yet counts as taking no time."""
+    """Running estimates in seconds by stage; a stage not measured yet counts as taking no time.
+
+    `boldness` (0, 1] says how soon to try again what did not fit: where plans never fit, every trial is an answer that
+    is late, so that trials have to become rare.
+    """
 
     estimates: dict[str, float] = field(default_factory=dict)
+    boldness: float = 1.0
 
     def learn(self, stage: str, seconds: float) -> None:
         """Take in a measured time."""
@@ -30,7 +38,11 @@ class Pace:
     def doubt(self, *stages: str) -> None:
         """Lower the estimates that kept stages from running: they may be out of date."""
         for stage in stages:
-            self.estimates[stage] = (1 - FORGET) * self.of(stage)
+            self.estimates[stage] = (1 - FORGET * self.boldness) * self.of(stage)
+
+    def answered(self, late: bool) -> None:
+        """Note whether a plan that was tried came too late: half as bold then, twice as bold else."""
+        self.boldness = max(LEAST_BOLDNESS, self.boldness / 2) if late else min(1.0, 2 * self.boldness)
 
 
 class Stopwatch:
