@@ -37,4 +37,3 @@ def test_the_loss_of_the_likely_search_is_printed_for_every_preset(preset: str) 
 def test_a_plan_without_a_deadline_does_all_its_iterations() -> None:
     found = plan_case("fowm_quick", "likely", None, False, STATE, 0.1, torch.device("cpu"))
     assert found.iterations == settings_of("fowm_quick").plan_iterations
-    assert (found.missed, found.policy_answers) == (0, 0)
