@@ -27,9 +27,7 @@ from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.fowm.score import Ending, Imagined, elite_scores, full_scores
 from moto_ros.agents.interface import Budget, Spaces
 from moto_ros.config import build, config_folder, read_parameters
-
-NICE = 10
-"""How far the trainer node stands back for the control loop."""
+from moto_ros.nodes.learning_settings import TrainerNodeSettings
 
 SETTLING = 3
 """Plans not counted at the start, while the running estimates form."""
@@ -209,7 +207,7 @@ def update_case(preset: str, spaces: Spaces, seconds: float, device: torch.devic
 
 def train_for_ever(preset: str, spaces: Spaces, threads: int) -> None:
     """Keep the machine as busy as a trainer does, and stand back as far."""
-    os.setpriority(os.PRIO_PROCESS, 0, NICE)
+    os.setpriority(os.PRIO_PROCESS, 0, TrainerNodeSettings.nice)
     torch.set_num_threads(threads)
     device = torch.device("cpu")
     agent, data = make(settings_of(preset), spaces, device), RandomData(spaces, device)
