@@ -21,6 +21,7 @@ KINDS: list[dict[str, object]] = [
     {},
     {"latent": "categorical", "classes": 4, "ensemble_kind": "side"},
     {"uncertainty": False, "behaviour_prior": False, "value_expansion": False},
+    {"average": 0.8, "bc_in_model": 10.0},
 ]
 
 
@@ -73,6 +74,21 @@ def test_the_policy_side_acts_as_the_learner_after_taking_its_weights() -> None:
     ]
     assert torch.equal(decisions[0].action, decisions[1].action)
     assert torch.equal(decisions[0].uncertainty, decisions[1].uncertainty)
+
+
+def test_an_averaged_policy_acts_by_the_mean_of_its_newest_weights_and_learns_as_any_other() -> None:
+    """Breaks a trial: one unlucky batch just before an episode decides what the arm does."""
+    plain, smooth = make_tiny(), make_tiny(average=0.99)
+    seen = []
+    for _ in range(3):
+        for agent in (plain, smooth):
+            agent.update("policy", RandomData())
+        seen.append({name: value for name, value in plain.weights().items() if name.startswith("actor/")})
+    for name, weight in smooth.weights().items():
+        if name in seen[0]:
+            torch.testing.assert_close(weight, torch.stack([weights[name] for weights in seen]).mean(0))
+    learned = [dict(agent.behaviour.actor.state_dict()) for agent in (plain, smooth)]
+    assert equal(*learned)
 
 
 @pytest.mark.parametrize("sample", [True, False])

@@ -138,7 +138,9 @@ def test_an_agent_that_observes_nothing_is_refused() -> None:
 
 
 def test_behaviour_cloning_shapes_the_model_only_when_switched_on() -> None:
+    """Breaks an ablation: a row without behaviour prior would learn from demonstrated actions after all."""
     batch, generator = RandomData().batch("all", 2, 4), torch.Generator().manual_seed(0)
     assert "bc_model_loss" not in make_tiny().model.loss(batch, generator)[1]
     terms = make_tiny(bc_in_model=10.0).model.loss(batch, generator)[1]
     assert torch.isfinite(terms["bc_model_loss"])
+    assert "bc_model_loss" not in make_tiny(bc_in_model=10.0, behaviour_prior=False).model.loss(batch, generator)[1]

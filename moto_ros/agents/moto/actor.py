@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from moto_ros.agents.compiled import Compiled
 from moto_ros.agents.distributions import TruncatedNormal, sigmoid2
+from moto_ros.agents.interface import Batch
 from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.agents.networks import MLP
 
@@ -29,3 +30,10 @@ class Actor(nn.Module):
         """Return the actions at states (rows, F) that uniform draws (rows, A) mean; loc and std of the policy."""
         policy = self(feature)
         return policy.quantile(share), policy.loc, policy.std
+
+
+def cloning_loss(actor: Actor, feature: Tensor, batch: Batch) -> Tensor:
+    """Return minus the mean log likelihood of the actions that were taken at states (B, L, F) of chunks."""
+    policy = actor(feature[:, :-1])
+    valid = (~batch["is_first"][:, 1:]).float()
+    return -(policy.log_prob(batch["action"][:, 1:]) * valid).sum() / valid.sum().clamp(min=1)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from moto_ros.agents.averaging import averaged
 from moto_ros.agents.interface import Agent, Batch, Budget, Data, Decision, Metrics, Spaces, State
 from moto_ros.agents.moto.behaviour import Behaviour
 from moto_ros.agents.moto.config import MotoSettings
@@ -33,6 +34,8 @@ class MotoAgent(Agent):
             self.model, self.behaviour = build_networks(spaces, settings)
         self.model.to(self.device).requires_grad_(False)
         self.behaviour.to(self.device)
+        self._average = averaged(self.behaviour.actor, settings.average)
+        self._actor = self.behaviour.actor if self._average is None else self._average.module
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._acting = torch.Generator(self.device).manual_seed(seed)
         self._optimizers = {
@@ -59,11 +62,11 @@ class MotoAgent(Agent):
         generator: torch.Generator | None = None,
         budget: Budget | None = None,
     ) -> Decision:
-        """Filter one observation with a sampled latent, and act by a sample or the mode of the policy."""
+        """Filter one observation with a sampled latent; act by a sample or the mode of the (averaged) policy."""
         generator = generator or self._acting
         seen = self._to_device(observation)
         latent = self.model.rssm.filter(Latent(**state), self.model.embed(seen), seen["action"], generator)
-        policy = self.behaviour.actor(latent.feature)
+        policy = self._actor(latent.feature)
         action = policy.sample(generator) if sample else policy.mode()
         doubt = self.model.uncertainty(latent, action, self.model.rssm.advance(latent, action))
         return Decision(action, latent._asdict(), doubt)
@@ -92,6 +95,8 @@ class MotoAgent(Agent):
             "critic_norm": self._optimizers["critic"].step(losses.critic),
         }
         self.behaviour.count_update()
+        if self._average is not None:
+            self._average.update_parameters(self.behaviour.actor)
         return losses.terms | norms
 
     def _filtered(self, batch: Batch, data: Data) -> tuple[Latent, Tensor | None]:
@@ -164,10 +169,12 @@ class MotoAgent(Agent):
 
     def _acting_tensors(self) -> dict[str, Tensor]:
         model = {name: value for name, value in self.model.state_dict().items() if name.split(".")[0] in ACTING_PARTS}
-        return prefixed("model", model) | prefixed("actor", self.behaviour.actor.state_dict())
+        return prefixed("model", model) | prefixed("actor", self._actor.state_dict())
 
     def _all_tensors(self) -> dict[str, Tensor]:
         tensors = prefixed("model", self.model.state_dict()) | prefixed("behaviour", self.behaviour.state_dict())
+        if self._average is not None:
+            tensors |= prefixed("average", self._average.state_dict())
         for name, optimizer in self._optimizers.items():
             tensors |= prefixed(f"optimizer/{name}", optimizer.tensors())
         return tensors

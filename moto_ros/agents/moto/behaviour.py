@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from moto_ros.agents.interface import Batch, Spaces
-from moto_ros.agents.moto.actor import Actor
+from moto_ros.agents.moto.actor import Actor, cloning_loss
 from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.agents.moto.critics import Critics, expanded_target, imagined_loss, real_loss
 from moto_ros.agents.moto.imagination import Rollout, imagine
@@ -65,10 +65,8 @@ class Behaviour(nn.Module):
         return Losses(actor, critic, actor_terms | critic_terms)
 
     def cloning_loss(self, latent: Latent, batch: Batch) -> Tensor:
-        """Return L_BC: minus the mean log likelihood of the actions taken at posteriors (B, L, ...)."""
-        policy = self.actor(latent.feature[:, :-1])
-        valid = (~batch["is_first"][:, 1:]).float()
-        return -(policy.log_prob(batch["action"][:, 1:]) * valid).sum() / valid.sum().clamp(min=1)
+        """Return L_BC of the policy on posteriors (B, L, ...) of successful episodes."""
+        return cloning_loss(self.actor, latent.feature, batch)
 
     def count_update(self) -> None:
         """Count one update and copy the critics to the target when it is due."""

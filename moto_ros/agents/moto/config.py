@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from moto_ros.agents.averaging import AveragingSettings
 from moto_ros.config import parameter
 
 
 @dataclass(frozen=True)
-class MotoSettings:
+class MotoSettings(AveragingSettings):
     """Everything that shapes the agent and its updates.
 
     The three switches give the ablations. With all of them off the agent is a DreamerV2 that has Q(s, a) in place of
@@ -16,7 +17,9 @@ class MotoSettings:
     """
 
     uncertainty: bool = parameter(True, "penalise disagreement of the ensemble; off: one transition head, no penalty")
-    behaviour_prior: bool = parameter(True, "keep the policy near successful episodes; off: beta counts as 0")
+    behaviour_prior: bool = parameter(
+        True, "keep the policy near successful episodes; off: beta and bc_in_model count as 0"
+    )
     value_expansion: bool = parameter(
         True, "train several critics on real transitions too; off: one critic, imagined transitions only"
     )
@@ -86,6 +89,11 @@ class MotoSettings:
     def heads(self) -> int:
         """Return the number of transition heads of the world model."""
         return self.ensemble if self.uncertainty and self.ensemble_kind == "transition" else 1
+
+    @property
+    def cloning_scale(self) -> float:
+        """Return the weight of the cloning term of the model loss: without behaviour prior nothing is cloned."""
+        return self.bc_in_model if self.behaviour_prior else 0.0
 
     @property
     def side_heads(self) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from moto_ros.agents.distributions import LatentSpace, TruncatedNormal
+from moto_ros.agents.distributions import LatentSpace
 from moto_ros.agents.interface import Batch, Spaces
-from moto_ros.agents.moto.actor import Actor
+from moto_ros.agents.moto.actor import Actor, cloning_loss
 from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.agents.moto.rssm import RSSM, Latent, Posterior
 from moto_ros.agents.moto.uncertainty import SideEnsemble, disagreement
@@ -65,7 +65,7 @@ class WorldModel(nn.Module):
         self.decoder = ConvDecoder(feature, spaces.image, settings.conv_depth) if spaces.image else None
         self.proprio_decoder = MLP(feature, (units,), spaces.proprio) if spaces.proprio else None
         self.reward_head = MLP(feature, (settings.head_units,) * settings.head_layers, 1)
-        self.cloner = Actor(settings, feature, spaces.action) if settings.bc_in_model else None
+        self.cloner = Actor(settings, feature, spaces.action) if settings.cloning_scale else None
         inputs, centres = feature + spaces.action, self.rssm.space.centres
         members = settings.side_heads
         self.side = SideEnsemble(members, inputs, settings.hidden, centres) if members else None
@@ -108,7 +108,7 @@ class WorldModel(nn.Module):
             "proprio_loss": self.settings.proprio_scale,
             "reward_loss": self.settings.reward_scale,
             "kl_loss": self.settings.kl_scale,
-            "bc_model_loss": self.settings.bc_in_model,
+            "bc_model_loss": self.settings.cloning_scale,
             "side_loss": 1.0,
         }
         total = sum((scales[name] * term for name, term in terms.items() if name in scales), torch.zeros(()))
@@ -123,8 +123,7 @@ class WorldModel(nn.Module):
             error = self.proprio_decoder(feature) - self.normaliser(batch["proprio"])
             terms["proprio_loss"] = 0.5 * error.square().sum(-1).mean()
         if self.cloner is not None:
-            policy: TruncatedNormal = self.cloner(feature[:, :-1])
-            terms["bc_model_loss"] = -policy.log_prob(batch["action"][:, 1:]).mean()
+            terms["bc_model_loss"] = cloning_loss(self.cloner, feature, batch)
         return terms
 
     def _image_loss(self, decoder: ConvDecoder, image: Tensor, feature: Tensor, generator: torch.Generator) -> Tensor:
