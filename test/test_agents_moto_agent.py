@@ -84,9 +84,10 @@ def test_an_averaged_policy_acts_by_the_mean_of_its_newest_weights_and_learns_as
         for agent in (plain, smooth):
             agent.update("policy", RandomData())
         seen.append({name: value for name, value in plain.weights().items() if name.startswith("actor/")})
-    for name, weight in smooth.weights().items():
-        if name in seen[0]:
-            torch.testing.assert_close(weight, torch.stack([weights[name] for weights in seen]).mean(0))
+    acting = smooth.weights()
+    assert seen[0]
+    for name in seen[0]:
+        torch.testing.assert_close(acting[name], torch.stack([weights[name] for weights in seen]).mean(0))
     learned = [dict(agent.behaviour.actor.state_dict()) for agent in (plain, smooth)]
     assert equal(*learned)
 
