@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from moto_ros.agents.averaging import averaged
+from moto_ros.agents.base import copy_into, to_numbers
 from moto_ros.agents.interface import Agent, Batch, Budget, Data, Decision, Metrics, Spaces, State
 from moto_ros.agents.moto.behaviour import Behaviour
 from moto_ros.agents.moto.config import MotoSettings
@@ -77,8 +78,7 @@ class MotoAgent(Agent):
             raise MotoError(f"agent moto has no phase '{phase}', expected one of {', '.join(self.phases)}")
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
             terms = self._update_model(data) if phase == "model" else self._update_policy(data)
-        values = torch.stack([term.detach().float() for term in terms.values()]).tolist()
-        return dict(zip(terms, values, strict=True))
+        return to_numbers(terms)
 
     def _update_model(self, data: Data) -> Terms:
         batch = self._draw(data, "all", self.settings.batch)
@@ -150,7 +150,7 @@ class MotoAgent(Agent):
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Take acting weights, all or none of them."""
-        _copy(self._acting_tensors(), weights, "weights of agent moto")
+        copy_into(self._acting_tensors(), weights, "weights of agent moto")
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return networks, optimisers, counters and random state."""
@@ -165,7 +165,7 @@ class MotoAgent(Agent):
         require_fit(self._all_tensors() | {name: g.get_state() for name, g in streams.items()}, state, what)
         for name, generator in streams.items():
             generator.set_state(state.pop(name))
-        _copy(self._all_tensors(), state, what)
+        copy_into(self._all_tensors(), state, what)
 
     def _acting_tensors(self) -> dict[str, Tensor]:
         model = {name: value for name, value in self.model.state_dict().items() if name.split(".")[0] in ACTING_PARTS}
@@ -187,10 +187,3 @@ def build_networks(spaces: Spaces, settings: MotoSettings) -> tuple[WorldModel, 
     initialise(model)
     initialise(behaviour)
     return model, behaviour
-
-
-@torch.no_grad()
-def _copy(into: dict[str, Tensor], given: dict[str, Tensor], what: str) -> None:
-    require_fit(into, given, what)
-    for name, tensor in into.items():
-        tensor.copy_(given[name])
