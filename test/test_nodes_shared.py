@@ -28,6 +28,7 @@ from moto_ros.nodes.learning_settings import policy_settings, trainer_settings
 from moto_ros.nodes.recorder_node import RecorderNode
 from moto_ros.nodes.settings import EpisodeSettings, RecorderSettings
 from moto_ros.ros import names, qos
+from moto_ros.ros import ready as ready_module
 from moto_ros.ros.convert import to_nanoseconds
 from moto_ros.ros.ready import Ready
 from moto_ros.ros.transport import environment
@@ -84,6 +85,18 @@ def test_incompatible_qos_keeps_a_node_from_being_ready_and_names_the_topic(grap
     Ready(other, ["first"])
     graph.until(lambda: "/talk" in ready.waits_for, "the topic to be named")
     assert not ready.said
+
+
+def test_what_a_start_waits_for_too_long_is_told_once(
+    graph: Graph, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start that never gets ready would end after minutes with no word of which topic or node was missing."""
+    monkeypatch.setattr(ready_module, "PATIENCE", 3)
+    node = graph.peer("first").node
+    ready = Ready(node, ["second"])
+    graph.spin(1.0)
+    assert not ready.said
+    assert capsys.readouterr().out == "not ready: waits for second to start\n"
 
 
 def test_a_node_that_leaves_is_no_longer_counted_as_ready(graph: Graph) -> None:

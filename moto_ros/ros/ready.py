@@ -20,6 +20,9 @@ PERIOD = 0.1
 STEADY = 3
 """Looks in a row that must find everything connected: reader and writer announcements may overtake each other."""
 
+PATIENCE = 100
+"""Looks after which a person is told what is missing: ten seconds, longer than any start that goes well."""
+
 OWN_AFFAIRS = ("/rosout", "/parameter_events")
 
 
@@ -34,7 +37,8 @@ class Ready:
         self._node, self._changed = node, changed
         self._peers = frozenset(peers) - {node.get_name()}
         self._said: set[str] = set()
-        self._steady = 0
+        self._steady = self._looks = 0
+        self._told: set[str] = set()
         self.waits_for = ""
         self._subscription = node.create_subscription(String, names.READY, self._heard, qos.latched(depth=50))
         self._publisher = node.create_publisher(String, names.READY, qos.latched())
@@ -59,10 +63,18 @@ class Ready:
 
     def _look(self) -> None:
         self.waits_for = self._unconnected()
+        self._looks += 1
         self._steady = 0 if self.waits_for else self._steady + 1
+        self._tell()
         if self._steady >= STEADY or not self._peers:
             self._timer.cancel()
             self._publisher.publish(String(data=self._node.get_name()))
+
+    def _tell(self) -> None:
+        """Print what is still missing, each thing once, so that the log of a start that failed says why."""
+        if self.waits_for and self._looks >= PATIENCE and self.waits_for not in self._told:
+            self._told.add(self.waits_for)
+            print(f"not ready: {self.waits_for}", flush=True)
 
     def _unconnected(self) -> str:
         absent = self._peers - self._announced()
