@@ -21,7 +21,7 @@ KINDS: list[dict[str, object]] = [
     {},
     {"latent": "categorical", "classes": 4, "ensemble_kind": "side"},
     {"uncertainty": False, "behaviour_prior": False, "value_expansion": False},
-    {"average": 0.8, "bc_in_model": 10.0},
+    {"average": 0.8, "average_anew": True, "bc_in_model": 10.0},
 ]
 
 
@@ -90,6 +90,18 @@ def test_an_averaged_policy_acts_by_the_mean_of_its_newest_weights_and_learns_as
         torch.testing.assert_close(acting[name], torch.stack([weights[name] for weights in seen]).mean(0))
     learned = [dict(agent.behaviour.actor.state_dict()) for agent in (plain, smooth)]
     assert equal(*learned)
+
+
+@pytest.mark.parametrize("anew", [True, False])
+def test_an_average_begun_anew_forgets_policies_made_for_the_model_of_before(anew: bool) -> None:
+    """Policies that read latents as they were before an episode would share in what acts."""
+    agent, data = make_tiny(average=0.99, average_anew=anew), RandomData()
+    for phase in ("policy", "policy", "model", "policy"):
+        agent.update(phase, data)
+    newest = agent.behaviour.actor.state_dict()
+    acting = {name: value for name, value in agent.weights().items() if name.startswith("actor/")}
+    assert all(torch.equal(acting[f"actor/{name}"], value) for name, value in newest.items()) == anew
+    assert len(acting) == len(newest)
 
 
 @pytest.mark.parametrize("sample", [True, False])

@@ -84,6 +84,7 @@ class MotoAgent(Agent):
         batch = self._draw(data, "all", self.settings.batch)
         with trainable(self.model):
             loss, terms = self.model.loss(batch, self._generator)
+            self._begin_average()
             return terms | {"model_norm": self._optimizers["model"].step(loss)}
 
     def _update_policy(self, data: Data) -> Terms:
@@ -98,6 +99,11 @@ class MotoAgent(Agent):
         if self._average is not None:
             self._average.update_parameters(self.behaviour.actor)
         return losses.terms | norms
+
+    def _begin_average(self) -> None:
+        """Let the next policy update begin the average anew: older policies were made for what the model was."""
+        if self._average is not None and self.settings.average_anew:
+            self._average.n_averaged.zero_()
 
     def _filtered(self, batch: Batch, data: Data) -> tuple[Latent, Tensor | None]:
         """Return the posteriors of `batch`, and the behaviour-prior loss on a batch of successes when it is on."""

@@ -67,6 +67,9 @@ class MotoSettings(AveragingSettings):
     alpha: float = parameter(10.0, "weight of the uncertainty penalty; 2.5 suits categorical latents", low=0.0)
     beta: float = parameter(10.0, "weight of the behaviour prior", low=0.0)
     entropy: float = parameter(0.0, "weight of the policy's entropy", low=0.0)
+    average_anew: bool = parameter(
+        False, "begin the average of the policy anew once the model has changed, for that changes what it sees"
+    )
     target_every: int = parameter(100, "policy updates between copies of the critics to the target", low=1)
 
     offline_model_updates: int = parameter(10_000, "world-model updates before the first online episode", low=0)
