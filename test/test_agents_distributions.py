@@ -51,6 +51,12 @@ def test_sampled_actions_follow_the_density_and_stay_inside(loc: float, std: flo
     assert values.abs().max().item() <= 1 - EDGE
 
 
+@pytest.mark.parametrize(("loc", "std"), CASES)
+def test_mean_action_is_the_integral_over_the_density(loc: float, std: float) -> None:
+    grid, expected = density(loc, std)
+    assert truncated(loc, std).mean().item() == pytest.approx(trapezoid(grid * expected, grid), abs=1e-3)
+
+
 def test_policy_gradient_reaches_mean_and_spread_through_samples_even_at_the_limits() -> None:
     loc, std = torch.full((64, 1), 0.999, requires_grad=True), torch.full((64, 1), 0.1, requires_grad=True)
     TruncatedNormal(loc, std).sample(torch.Generator().manual_seed(0)).sum().backward()

@@ -204,6 +204,10 @@ class TruncatedNormal:
         """Return the most likely action."""
         return self.loc.clamp(-1 + EDGE, 1 - EDGE)
 
+    def mean(self) -> Tensor:
+        """Return the expected action; where the interval cuts a tail off, it lies nearer to zero than the mode."""
+        return self.loc + self.std * (_density(self._low) - _density(self._high)) / self._mass
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log density, summed over action dimensions; `value` is clamped inside the interval."""
         scaled = (value.clamp(-1 + EDGE, 1 - EDGE) - self.loc) / self.std

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from moto_ros.agents.averaging import averaged
 from moto_ros.agents.base import copy_into, to_numbers
+from moto_ros.agents.distributions import TruncatedNormal
 from moto_ros.agents.interface import Agent, Batch, Budget, Data, Decision, Metrics, Spaces, State
 from moto_ros.agents.moto.behaviour import Behaviour
 from moto_ros.agents.moto.config import MotoSettings
@@ -63,14 +64,18 @@ class MotoAgent(Agent):
         generator: torch.Generator | None = None,
         budget: Budget | None = None,
     ) -> Decision:
-        """Filter one observation with a sampled latent; act by a sample or the mode of the (averaged) policy."""
+        """Filter one observation with a sampled latent; act by a sample, the mode or the mean of the policy."""
         generator = generator or self._acting
         seen = self._to_device(observation)
         latent = self.model.rssm.filter(Latent(**state), self.model.embed(seen), seen["action"], generator)
-        policy = self._actor(latent.feature)
-        action = policy.sample(generator) if sample else policy.mode()
+        action = self._choose(self._actor(latent.feature), generator if sample else None)
         doubt = self.model.uncertainty(latent, action, self.model.rssm.advance(latent, action))
         return Decision(action, latent._asdict(), doubt)
+
+    def _choose(self, policy: TruncatedNormal, generator: torch.Generator | None) -> Tensor:
+        if generator is not None:
+            return policy.sample(generator)
+        return policy.mode() if self.settings.acts_by == "mode" else policy.mean()
 
     def update(self, phase: str, data: Data) -> Metrics:
         """Do one update of the phase "model" or "policy"."""

@@ -67,6 +67,12 @@ class MotoSettings(AveragingSettings):
     alpha: float = parameter(10.0, "weight of the uncertainty penalty; 2.5 suits categorical latents", low=0.0)
     beta: float = parameter(10.0, "weight of the behaviour prior", low=0.0)
     entropy: float = parameter(0.0, "weight of the policy's entropy", low=0.0)
+    acts_by: str = parameter(
+        "mode",
+        "action where none is drawn: the policy's most likely one, as published, or its mean; they differ where the "
+        "limits of actions cut a tail off",
+        choices=("mode", "mean"),
+    )
     average_anew: bool = parameter(
         False, "begin the average of the policy anew once the model has changed, for that changes what it sees"
     )
