@@ -14,7 +14,7 @@ HEADER = ("task, row", "offline, %", "online, %", "online, each seed", "online e
 SHARES = ("best share offline, %", "best share online, %")
 
 NOTE = (
-    "Success with the policy's mode, [Wilson's 95 % interval] over all evaluation episodes of all seeds: it says how "
+    "Success without drawn actions, [Wilson's 95 % interval] over all evaluation episodes of all seeds: it says how "
     "well these policies are known, not how much another seed may differ; for that see each seed. "
     "Online: the newest evaluation."
 )

@@ -57,8 +57,8 @@ def reading(rows: Sequence[Row], results: Results) -> str:
     counts = sorted({row["n"] for row in rows})
     several = f" Where a figure does not say otherwise, runs learned from {results.usual} demonstrations."
     return (
-        f"Every evaluation is {' or '.join(map(str, counts))} episodes with the policy's mode, and as many with "
-        "sampled actions from the same start states. The newest evaluation counts, not the best. n is the number of "
+        f"Every evaluation is {' or '.join(map(str, counts))} episodes without drawn actions, and as many with "
+        "drawn ones from the same start states. The newest evaluation counts, not the best. n is the number of "
         "runs: tasks times seeds. Nothing is smoothed. In the kitchen, success is the share of the elements that are "
         "complete at an episode's best moment; the tables of every task and run count whole successes."
     ) + (several if len(results.demonstrations) > 1 else "")
