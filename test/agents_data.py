@@ -48,6 +48,7 @@ class RandomData:
     seed: int = 0
     successes: bool = True
     drawn: list[str] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
     sources: tuple[str, ...] = ("all",)
     returned: list[tuple[str, torch.Tensor, torch.Tensor]] = field(default_factory=list)
 
@@ -77,6 +78,7 @@ class RandomData:
     def batch(self, source: str, size: int, length: int) -> Batch:
         """Draw chunks whose reward follows the first action dimension, so that there is something to learn."""
         self.drawn.append(source)
+        self.sizes.append(size)
         rng, rows = self._rng, (size, length)
         action = rng.uniform(-1, 1, (*rows, self.spaces.action)).astype(np.float32)
         first = np.zeros(rows, bool)

@@ -104,6 +104,15 @@ def test_an_average_begun_anew_forgets_policies_made_for_the_model_of_before(ane
     assert len(acting) == len(newest)
 
 
+@pytest.mark.parametrize(("asked", "expected"), [(0, 3), (1, 1)])
+def test_a_policy_update_imagines_from_as_many_chunks_as_are_asked_for(asked: int, expected: int) -> None:
+    """A run would take twice as long as its preset says."""
+    agent, data = make_tiny(policy_batch=asked), RandomData()
+    agent.update("policy", data)
+    agent.update("model", data)
+    assert list(zip(data.drawn, data.sizes, strict=True)) == [("all", expected), ("successful", 2), ("all", 3)]
+
+
 def test_a_policy_that_acts_by_its_mean_does_what_its_samples_do_on_average() -> None:
     """Demonstrations at the limits make the most likely action wilder than any: a plate was missed 20 times of 20."""
     agent = make_tiny(acts_by="mean")

@@ -93,7 +93,7 @@ class MotoAgent(Agent):
             return terms | {"model_norm": self._optimizers["model"].step(loss)}
 
     def _update_policy(self, data: Data) -> Terms:
-        batch = self._draw(data, "all", self.settings.batch)
+        batch = self._draw(data, "all", self.settings.policy_batch or self.settings.batch)
         latent, cloning = self._filtered(batch, data)
         losses = self.behaviour.losses(self.model, latent, batch, self._generator, cloning)
         norms = {

@@ -59,6 +59,9 @@ class MotoSettings(AveragingSettings):
     decay: float = parameter(1e-6, "share of every weight removed at each step", low=0.0, high=1.0)
 
     batch: int = parameter(64, "chunks per update", low=1, high=4096)
+    policy_batch: int = parameter(
+        0, "chunks per policy update, from each step of which imagination starts; 0: as many as batch", low=0, high=4096
+    )
     prior_batch: int = parameter(64, "chunks of successful episodes per policy update", low=1, high=4096)
     length: int = parameter(50, "length of a chunk", unit="steps", low=2, high=1000)
     horizon: int = parameter(15, "imagined states per start", unit="steps", low=2, high=200)
