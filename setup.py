@@ -29,6 +29,7 @@ setup(
         (f"share/{PACKAGE}", ["package.xml"]),
         (f"share/{PACKAGE}/launch", glob("launch/*.launch.py")),
         *((f"share/{PACKAGE}/config/{kind}", glob(f"config/{kind}/*.yaml")) for kind in CONFIG),
+        (f"share/{PACKAGE}/config/transport", glob("config/transport/*.xml")),
         ("bin", ["tools/moto"]),
     ],
     package_data={PACKAGE: ["py.typed", "training/*.html.j2"]},

@@ -51,12 +51,21 @@ def test_without_the_built_workspace_it_says_so_and_exits_1() -> None:
 
 
 @pytest.mark.ros
-def test_the_transport_that_loses_big_images_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "DEFAULT")
+@pytest.mark.parametrize(("mode", "fault"), [("", "images"), ("DEFAULT", "images"), ("LARGE_DATA", "never connect")])
+def test_a_transport_that_loses_images_or_nodes_is_pointed_out(
+    monkeypatch: pytest.MonkeyPatch, mode: str, fault: str
+) -> None:
+    monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", mode)
+    monkeypatch.delenv("FASTRTPS_DEFAULT_PROFILES_FILE", raising=False)
     found = ros._transport()
     assert found.level is Level.NOTE
-    assert "LARGE_DATA" in found.advice
-    monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
+    assert fault in found.found
+    assert "export FASTRTPS_DEFAULT_PROFILES_FILE=" in found.advice
+
+
+@pytest.mark.ros
+def test_a_profile_file_is_a_transport_that_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "mine.xml")
     assert ros._transport().level is Level.OK
 
 

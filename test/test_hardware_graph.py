@@ -29,6 +29,7 @@ from moto_ros.config import read_parameters
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import StepLayout
+from moto_ros.ros.transport import environment
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -90,7 +91,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     with reserved_domain() as domain, pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROS_DOMAIN_ID", str(domain))
         patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-        patch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
+        for name, value in environment().items():
+            patch.setenv(name, value)
         yield made
         made.stop()
 

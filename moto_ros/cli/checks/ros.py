@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 from moto_ros.cli.checks.finding import Finding, good, missing, note
-from moto_ros.ros.transport import environment
+from moto_ros.ros.transport import MODE, PROFILE_FILE, profile
 
 NUMPY_CLASH = ("_ARRAY_API", "numpy.core.multiarray", "NumPy 1.x")
 """Texts of the error that a message module compiled against another NumPy gives."""
@@ -73,12 +73,17 @@ def _range() -> str:
 
 
 def _transport() -> Finding:
-    key, value = next(iter(environment().items()))
-    found = os.environ.get(key, "")
-    if found == value or os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE"):
-        return good("Transport", found or "profile file")
-    advice = f"`moto` and the launch files set it; for your own nodes and tools: export {key}={value}"
-    return note("Transport", f"{key} is {found or 'not set'}: big images get lost between processes", advice)
+    file, mode = (os.environ.get(name) for name in (PROFILE_FILE[0], MODE))
+    if file:
+        return good("Transport", f"profile file {file}")
+    if not mode:
+        return note("Transport", f"{MODE} is not set: big images get lost between processes", _own_nodes())
+    fault = "two nodes that start together may never connect" if "LARGE_DATA" in mode else "big images may get lost"
+    return note("Transport", f"{MODE} is {mode}: {fault}", f"unset {MODE}; {_own_nodes()}")
+
+
+def _own_nodes() -> str:
+    return f"`moto` and the launch files set a profile; for your own nodes: export {PROFILE_FILE[0]}={profile()}"
 
 
 def _launch() -> Finding:
