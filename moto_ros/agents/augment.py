@@ -10,13 +10,14 @@ SHARE = 21
 """An image is shifted by up to 1/21 of its side: 4 px at 84 (DrQ, FOWM)."""
 
 
-def random_shift(images: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Shift each of the images uint8 (rows, H, W, C) on its own by up to side / 21 px, edges repeated."""
+def random_shift(images: Tensor, generator: torch.Generator | None, together: int = 1) -> Tensor:
+    """Shift images uint8 (rows, H, W, C) by up to side / 21 px, edges repeated; `together` rows in a row alike."""
     reach = images.shape[1] // SHARE
     if not reach:
         return images
-    offsets = torch.randint(0, 2 * reach + 1, (2, len(images)), generator=generator, device=images.device)
-    return shifted(images, offsets[0] - reach, offsets[1] - reach)
+    drawn = (2, len(images) // together)
+    offsets = torch.randint(0, 2 * reach + 1, drawn, generator=generator, device=images.device) - reach
+    return shifted(images, *offsets.repeat_interleave(together, 1))
 
 
 def shifted(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
