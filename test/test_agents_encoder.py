@@ -44,16 +44,6 @@ def test_each_image_is_shifted_on_its_own_by_at_most_a_21st() -> None:
     assert {tuple(shift) for shift in centre.tolist()} == {(y, x) for y in range(-4, 5) for x in range(-4, 5)}
 
 
-def test_images_of_one_chunk_are_shifted_alike() -> None:
-    """A shift between two frames would be a motion that no action made."""
-    frame = torch.randint(0, 256, (42, 42, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    chunks = random_shift(frame.expand(40, -1, -1, -1), torch.Generator().manual_seed(0), together=8).unflatten(
-        0, (5, 8)
-    )
-    assert torch.equal(chunks, chunks[:, :1].expand_as(chunks))
-    assert not torch.equal(chunks[0], chunks[1])
-
-
 def test_small_images_are_left_alone() -> None:
     images = torch.randint(0, 256, (2, 20, 20, 3), dtype=torch.uint8)
     assert random_shift(images, None) is images

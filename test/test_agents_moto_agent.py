@@ -113,29 +113,6 @@ def test_a_policy_update_imagines_from_as_many_chunks_as_are_asked_for(asked: in
     assert list(zip(data.drawn, data.sizes, strict=True)) == [("all", expected), ("successful", 2), ("all", 3)]
 
 
-class OneFrame(RandomData):
-    """Chunks in which nothing moves."""
-
-    def batch(self, source: str, size: int, length: int) -> Batch:
-        """Return random chunks whose frames are all the same."""
-        batch = super().batch(source, size, length)
-        return batch | {"image": batch["image"][:1, :1].expand_as(batch["image"]).contiguous()}
-
-
-@pytest.mark.parametrize("phase", MotoAgent.phases)
-@pytest.mark.parametrize("shift", [True, False])
-def test_chunks_are_shifted_where_asked_and_nothing_moves_within_one(
-    monkeypatch: pytest.MonkeyPatch, phase: str, shift: bool
-) -> None:
-    agent, seen = make_tiny(shift=shift, batch=8), []
-    posterior = agent.model.posterior
-    monkeypatch.setattr(agent.model, "posterior", lambda batch, *rest: seen.append(batch) or posterior(batch, *rest))
-    agent.update(phase, OneFrame())
-    image = seen[0]["image"]
-    assert torch.equal(image, image[:, :1].expand_as(image))
-    assert torch.equal(image[:8], image[:1].expand_as(image[:8])) != shift
-
-
 def test_a_policy_that_acts_by_its_mean_does_what_its_samples_do_on_average() -> None:
     """Demonstrations at the limits make the most likely action wilder than any: a plate was missed 20 times of 20."""
     agent = make_tiny(acts_by="mean")

@@ -10,14 +10,13 @@ SHARE = 21
 """An image is shifted by up to 1/21 of its side: 4 px at 84 (DrQ, FOWM)."""
 
 
-def random_shift(images: Tensor, generator: torch.Generator | None, together: int = 1) -> Tensor:
-    """Shift images uint8 (rows, H, W, C) by up to side / 21 px, edges repeated; `together` rows in a row alike."""
+def random_shift(images: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Shift each of the images uint8 (rows, H, W, C) on its own by up to side / 21 px, edges repeated."""
     reach = images.shape[1] // SHARE
     if not reach:
         return images
-    drawn = (2, len(images) // together)
-    offsets = torch.randint(0, 2 * reach + 1, drawn, generator=generator, device=images.device) - reach
-    return shifted(images, *offsets.repeat_interleave(together, 1))
+    offsets = torch.randint(0, 2 * reach + 1, (2, len(images)), generator=generator, device=images.device)
+    return shifted(images, offsets[0] - reach, offsets[1] - reach)
 
 
 def shifted(images: Tensor, down: Tensor, right: Tensor) -> Tensor:

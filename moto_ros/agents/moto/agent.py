@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moto_ros.agents.augment import random_shift
 from moto_ros.agents.averaging import averaged
 from moto_ros.agents.base import copy_into, to_numbers
 from moto_ros.agents.distributions import TruncatedNormal
@@ -131,12 +130,7 @@ class MotoAgent(Agent):
         return self.model.posterior(batch, self._generator).latent
 
     def _draw(self, data: Data, source: str, size: int) -> Batch:
-        batch = self._to_device(data.batch(source, size, self.settings.length))
-        if self.settings.shift and "image" in batch:
-            image = batch["image"]
-            shifted = random_shift(image.flatten(0, 1), self._generator, together=image.shape[1])
-            batch["image"] = shifted.view(image.shape)
-        return batch
+        return self._to_device(data.batch(source, size, self.settings.length))
 
     def _to_device(self, batch: Batch) -> Batch:
         return {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}

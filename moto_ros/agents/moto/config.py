@@ -58,9 +58,6 @@ class MotoSettings(AveragingSettings):
     clip: float = parameter(100.0, "global gradient norm above which gradients are scaled down", low=0.0)
     decay: float = parameter(1e-6, "share of every weight removed at each step", low=0.0, high=1.0)
 
-    shift: bool = parameter(
-        False, "augment images by random shifts, one for a chunk, so that motions stay what they are"
-    )
     batch: int = parameter(64, "chunks per update", low=1, high=4096)
     policy_batch: int = parameter(
         0, "chunks per policy update, from each step of which imagination starts; 0: as many as batch", low=0, high=4096
