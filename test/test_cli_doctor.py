@@ -16,6 +16,7 @@ from rich.console import Console
 from moto_ros.cli.checks import machine, python, ros
 from moto_ros.cli.checks.finding import Level, good, note
 from moto_ros.cli.doctor import _table
+from moto_ros.ros.transport import PROFILE_FILE
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCTOR = [sys.executable, "-m", "moto_ros.cli.main", "doctor"]
@@ -56,16 +57,18 @@ def test_a_transport_that_loses_images_or_nodes_is_pointed_out(
     monkeypatch: pytest.MonkeyPatch, mode: str, fault: str
 ) -> None:
     monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", mode)
-    monkeypatch.delenv("FASTRTPS_DEFAULT_PROFILES_FILE", raising=False)
+    for name in PROFILE_FILE:
+        monkeypatch.delenv(name, raising=False)
     found = ros._transport()
     assert found.level is Level.NOTE
     assert fault in found.found
-    assert "export FASTRTPS_DEFAULT_PROFILES_FILE=" in found.advice
+    assert all(f"{name}=" in found.advice for name in PROFILE_FILE)
 
 
 @pytest.mark.ros
-def test_a_profile_file_is_a_transport_that_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "mine.xml")
+@pytest.mark.parametrize("name", PROFILE_FILE)
+def test_a_profile_file_is_a_transport_that_is_well(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "mine.xml")
     assert ros._transport().level is Level.OK
 
 

@@ -1,4 +1,4 @@
-"""The transport that every process of a system gets: nodes that start together connect, raw images arrive."""
+"""The transport that every process of a system gets: nodes that start together connect."""
 
 from __future__ import annotations
 

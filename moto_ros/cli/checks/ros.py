@@ -73,9 +73,10 @@ def _range() -> str:
 
 
 def _transport() -> Finding:
-    file, mode = (os.environ.get(name) for name in (PROFILE_FILE[0], MODE))
-    if file:
-        return good("Transport", f"profile file {file}")
+    files = [os.environ[name] for name in PROFILE_FILE if os.environ.get(name)]
+    mode = os.environ.get(MODE)
+    if files:
+        return good("Transport", f"profile file {files[0]}")
     if not mode:
         return note("Transport", f"{MODE} is not set: big images get lost between processes", _own_nodes())
     fault = "two nodes that start together may never connect" if "LARGE_DATA" in mode else "big images may get lost"
@@ -83,7 +84,8 @@ def _transport() -> Finding:
 
 
 def _own_nodes() -> str:
-    return f"`moto` and the launch files set a profile; for your own nodes: export {PROFILE_FILE[0]}={profile()}"
+    variables = " ".join(f"{name}={profile()}" for name in PROFILE_FILE)
+    return f"`moto` and the launch files set a profile; for your own nodes: export {variables}"
 
 
 def _launch() -> Finding:
