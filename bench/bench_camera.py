@@ -7,7 +7,6 @@ them raw, with robot states at 50 Hz, as on a robot: whatever the recorder does 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import psutil
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from result import give
 from rich.console import Console
 from rich.table import Table
 from sensor_msgs.msg import Image
@@ -250,9 +250,7 @@ def main() -> int:
         results = {"cameras": watch(Path(name), options.seconds), "recorder": record(Path(name), options.record)}
     rclpy.try_shutdown()
     show(results)
-    print(json.dumps(results))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+    give(results, options.json)
     return 0
 
 

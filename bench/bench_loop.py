@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import json
 import os
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import rclpy
 from bench_ros import Trainer
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from result import give
 from rich.console import Console
 from rich.table import Table
 
@@ -183,9 +183,7 @@ def main() -> int:
         title = f"{rate:g} Hz, learning {'busy' if busy else 'idle'}"
         results[title] = loop(rate, options.seconds, busy) | {"rate": rate}
     show(results)
-    print(json.dumps(results))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+    give(results, options.json)
     return int(not all(found["actions"] for found in results.values()))
 
 

@@ -10,7 +10,6 @@ and the same commands are faster for it: `arm_clock` is the arm's time over the 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from result import give
 from rich.console import Console
 from rich.table import Table
 
@@ -172,9 +172,7 @@ def main() -> int:
     options = parser.parse_args()
     results: Any = measure(options.tries)
     show(results)
-    print(json.dumps(results))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+    give(results, options.json)
     return 0
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from result import give
 from rich.console import Console
 from rich.table import Table
 from sensor_msgs.msg import Image
@@ -218,9 +218,7 @@ def main() -> int:
     os.environ.update(environment())
     results = measure(options.episodes)
     show(results)
-    print(json.dumps(results))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+    give(results, options.json)
     return 0
 
 

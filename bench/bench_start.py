@@ -7,13 +7,12 @@ one that users have. Compared are the profile that `moto` and the launch files s
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Mapping
-from itertools import count
+from itertools import cycle
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from result import give
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -141,13 +141,11 @@ def main() -> int:
     parser.add_argument("--domain", type=int, help="the one ROS domain to use; default: a range of them in turn")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
-    domains = (str(options.domain or DOMAINS[number % len(DOMAINS)]) for number in count())
+    domains = (str(number) for number in cycle(DOMAINS if options.domain is None else [options.domain]))
     chosen = {name: made for name, made in transports().items() if options.only in (None, name)}
     results = {name: measure(variables, options.starts, domains) for name, variables in chosen.items()}
     show(results)
-    print(json.dumps(results))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+    give(results, options.json)
     return 0
 
 

@@ -1,0 +1,14 @@
+"""What the benchmarks that only print their figures as JSON give back, in one place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def give(results: Any, file: Path | None) -> None:
+    """Print the results as one line of JSON, and write them to `file` if one is given."""
+    print(json.dumps(results))
+    if file:
+        file.write_text(json.dumps(results, indent=1))
