@@ -58,5 +58,8 @@ def test_five_nodes_that_start_at_once_connect_in_the_discovery_range_that_users
 
 @pytest.mark.parametrize("name", [*PROFILE_FILE, MODE])
 def test_what_a_person_has_set_for_the_middleware_is_kept(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for variable in (*PROFILE_FILE, MODE):
+        monkeypatch.delenv(variable, raising=False)
+    assert set(environment()) == set(PROFILE_FILE)
     monkeypatch.setenv(name, "mine")
     assert environment() == {}
