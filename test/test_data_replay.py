@@ -71,6 +71,19 @@ def test_chunks_have_the_shapes_and_rows_of_the_episodes(tmp_path: Path) -> None
         assert np.array_equal(batch["reward"][row], source.reward[start : start + 6])
 
 
+def test_equal_frame_numbers_are_equal_rows_and_other_numbers_other_rows(tmp_path: Path) -> None:
+    """What an agent remembers of one frame would be taken for another's."""
+    store = filled(tmp_path, capacity=100)
+    store.add(episode(9, 30), None, "online")
+    seen: dict[int, tuple[float, ...]] = {}
+    for _ in range(2):
+        batch = store.sample("all", 300, 6, rng())
+        store.add(episode(10, 30, True), None, "online")
+        for number, row in zip(batch["frame"].ravel().tolist(), batch["proprio"].reshape(-1, 2).tolist(), strict=True):
+            assert seen.setdefault(number, tuple(row)) == tuple(row)
+    assert len(set(seen.values())) == len(seen)
+
+
 def test_episodes_and_starts_are_drawn_uniformly(tmp_path: Path) -> None:
     """Long episodes, or the middle of each, would be learned from more often (chi-square below its 99.9 % value)."""
     store = ReplayStore(tmp_path)

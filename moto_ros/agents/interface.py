@@ -17,7 +17,8 @@ Batch = dict[str, Tensor]
 """A chunk batch in the Dreamer convention (action[t] led to observation[t]; is_first[:, 0] is true):
 
 image uint8 (B, L, H, W, C); proprio float32 (B, L, P); action float32 (B, L, A) in [-1, 1];
-reward float32 (B, L); is_first bool (B, L); is_terminal bool (B, L).
+reward float32 (B, L); is_first bool (B, L); is_terminal bool (B, L). From a store also frame int64 (B, L): equal
+numbers are the same recorded row.
 
 A batch of windows (`Data.windows`) holds besides: valid bool (B, L), false for rows after the episode's end, which
 repeat its last one; index int64 (B,), which `Data.prioritise` takes back; weight float32 (B,), the importance weight.

@@ -145,7 +145,8 @@ class ReplayStore:
         """Draw `size` chunks of `length` rows from `source`, the same ones for the same generator state.
 
         Returns image uint8 (B, L, H, W, C) if there are cameras, proprio float32 (B, L, P), action float32 (B, L, A),
-        reward float32 (B, L), is_terminal and is_first bool (B, L); is_first is true at each chunk's start.
+        reward float32 (B, L), is_terminal and is_first bool (B, L); is_first is true at each chunk's start; frame
+        int64 (B, L), the row's number, which stays its own while the store is open.
         Raises MotoError when the source is empty.
         """
         entries, spans, length = self._table(source, length)
@@ -158,6 +159,8 @@ class ReplayStore:
                 batch[name][row] = entries[which].rows[name][start : start + length]
         batch["is_first"] = np.zeros((size, length), bool)
         batch["is_first"][:, 0] = True
+        firsts = np.array([entry.first for entry in entries])
+        batch["frame"] = (firsts[chosen] + starts)[:, None] + np.arange(length)
         return batch
 
     def windows(

@@ -24,6 +24,7 @@ OPERATIONAL = frozenset(
         "device",
         "precision",
         "compile_steps",
+        "remembered_frames",
         "log_every",
         "max_lost_episodes",
         "quantile_steps",

@@ -14,6 +14,7 @@ from moto_ros.agents.distributions import TruncatedNormal
 from moto_ros.agents.interface import Agent, Batch, Budget, Data, Decision, Metrics, Spaces, State
 from moto_ros.agents.moto.behaviour import Behaviour
 from moto_ros.agents.moto.config import MotoSettings
+from moto_ros.agents.moto.frame_memory import FrameMemory
 from moto_ros.agents.moto.rssm import Latent
 from moto_ros.agents.moto.world_model import ACTING_PARTS, Terms, WorldModel
 from moto_ros.agents.networks import initialise
@@ -45,6 +46,7 @@ class MotoAgent(Agent):
             "actor": self._optimizer(self.behaviour.actor, settings.actor_rate),
             "critic": self._optimizer(self.behaviour.critics.online, settings.critic_rate),
         }
+        self._frames = FrameMemory(self.model.encode, settings.remembered_frames)
 
     def _optimizer(self, module: torch.nn.Module, rate: float) -> Optimizer:
         settings = self.settings
@@ -87,6 +89,7 @@ class MotoAgent(Agent):
 
     def _update_model(self, data: Data) -> Terms:
         batch = self._draw(data, "all", self.settings.batch)
+        self._frames.forget()
         with trainable(self.model):
             loss, terms = self.model.loss(batch, self._generator)
             self._begin_average()
@@ -127,7 +130,7 @@ class MotoAgent(Agent):
 
     @torch.no_grad()
     def _posterior(self, batch: Batch) -> Latent:
-        return self.model.posterior(batch, self._generator).latent
+        return self.model.posterior(batch, self._generator, self._frames).latent
 
     def _draw(self, data: Data, source: str, size: int) -> Batch:
         return self._to_device(data.batch(source, size, self.settings.length))
@@ -162,6 +165,7 @@ class MotoAgent(Agent):
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Take acting weights, all or none of them."""
         copy_into(self._acting_tensors(), weights, "weights of agent moto")
+        self._frames.forget()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return networks, optimisers, counters and random state."""
@@ -177,6 +181,7 @@ class MotoAgent(Agent):
         for name, generator in streams.items():
             generator.set_state(state.pop(name))
         copy_into(self._all_tensors(), state, what)
+        self._frames.forget()
 
     def _acting_tensors(self) -> dict[str, Tensor]:
         model = {name: value for name, value in self.model.state_dict().items() if name.split(".")[0] in ACTING_PARTS}

@@ -62,6 +62,12 @@ class MotoSettings(AveragingSettings):
     policy_batch: int = parameter(
         0, "chunks per policy update, from each step of which imagination starts; 0: as many as batch", low=0, high=4096
     )
+    remembered_frames: int = parameter(
+        0,
+        "frames, the first of the replay, whose encodings policy updates share until the model changes: faster where "
+        "frames are few and drawn often; 0: none",
+        low=0,
+    )
     prior_batch: int = parameter(64, "chunks of successful episodes per policy update", low=1, high=4096)
     length: int = parameter(50, "length of a chunk", unit="steps", low=2, high=1000)
     horizon: int = parameter(15, "imagined states per start", unit="steps", low=2, high=200)

@@ -9,6 +9,7 @@ from moto_ros.agents.distributions import LatentSpace
 from moto_ros.agents.interface import Batch, Spaces
 from moto_ros.agents.moto.actor import Actor, cloning_loss
 from moto_ros.agents.moto.config import MotoSettings
+from moto_ros.agents.moto.frame_memory import FrameMemory
 from moto_ros.agents.moto.rssm import RSSM, Latent, Posterior
 from moto_ros.agents.moto.uncertainty import SideEnsemble, disagreement
 from moto_ros.agents.networks import MLP, ConvDecoder, ConvEncoder
@@ -70,19 +71,33 @@ class WorldModel(nn.Module):
         members = settings.side_heads
         self.side = SideEnsemble(members, inputs, settings.hidden, centres) if members else None
 
-    def embed(self, batch: Batch) -> Tensor:
-        """Return the joint embedding of images and proprioception (B, ..., E), all frames at once."""
+    def encode(self, image: Tensor) -> Tensor:
+        """Return the encodings (rows, E) of images uint8 (rows, H, W, C)."""
+        assert self.encoder is not None
+        encoded: Tensor = self.encoder(centred(image))
+        return encoded
+
+    def embed(self, batch: Batch, remembered: FrameMemory | None = None) -> Tensor:
+        """Return the joint embedding of images and proprioception (B, ..., E), all frames at once.
+
+        `remembered` knows images that were encoded before, by the numbers of their frames.
+        """
         parts = []
         if self.encoder is not None:
             image = batch["image"]
-            parts.append(self.encoder(centred(image.flatten(0, -4))).unflatten(0, image.shape[:-3]))
+            if remembered is not None and "frame" in batch:
+                parts.append(remembered(image, batch["frame"]))
+            else:
+                parts.append(self.encode(image.flatten(0, -4)).unflatten(0, image.shape[:-3]))
         if self.normaliser is not None and self.proprio_encoder is not None:
             parts.append(self.proprio_encoder(self.normaliser(batch["proprio"])))
         return torch.cat(parts, -1)
 
-    def posterior(self, batch: Batch, generator: torch.Generator | None) -> Posterior:
-        """Filter a batch of chunks."""
-        return self.rssm.observe(self.embed(batch), batch["action"], batch["is_first"], generator)
+    def posterior(
+        self, batch: Batch, generator: torch.Generator | None, remembered: FrameMemory | None = None
+    ) -> Posterior:
+        """Filter a batch of chunks; see `embed`."""
+        return self.rssm.observe(self.embed(batch, remembered), batch["action"], batch["is_first"], generator)
 
     def reward(self, feature: Tensor) -> Tensor:
         """Return the reward expected at states (..., F), the ones reached: (...)."""

@@ -1,0 +1,105 @@
+"""Policy updates that share what the encoder made of frames learn what they would have learned without."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from agents_data import RandomData, make_tiny, train
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from moto_ros.agents.interface import Batch
+from moto_ros.agents.moto.frame_memory import GROUP, FrameMemory
+
+FRAMES = 30
+
+
+def pictures(count: int = FRAMES, side: int = 32) -> Tensor:
+    """Return one image of its own for each frame number: uint8 (count, side, side, 3)."""
+    return torch.from_numpy(np.random.default_rng(5).integers(0, 256, (count, side, side, 3), dtype=np.uint8))
+
+
+@dataclass
+class Recorded(RandomData):
+    """Chunks whose images are those of a few numbered frames, as a store's are."""
+
+    def batch(self, source: str, size: int, length: int) -> Batch:
+        """Draw chunks of successive frames."""
+        batch = super().batch(source, size, length)
+        starts = torch.from_numpy(self._rng.integers(0, FRAMES - length, size))
+        batch["frame"] = starts[:, None] + torch.arange(length)
+        batch["image"] = pictures()[batch["frame"]]
+        return batch
+
+
+def trained(remembered: int, split: bool = False) -> dict[str, Tensor]:
+    """Return an agent after model and policy updates in turn; `split` by a checkpoint between policy updates."""
+    agent, data = make_tiny(remembered_frames=remembered), Recorded()
+    train(agent, data, 3)
+    for _ in range(2):
+        agent.update("policy", data)
+    if split:
+        saved, agent = agent.state_dict(), make_tiny(seed=9, remembered_frames=remembered)
+        agent.update("policy", Recorded(seed=1))
+        agent.load_state_dict(saved)
+    for _ in range(3):
+        agent.update("policy", data)
+    return agent.state_dict()
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("remembered", [FRAMES, FRAMES - 8])
+def test_remembering_frames_changes_no_bit_of_what_is_learned(remembered: int, split: bool) -> None:
+    """The policy would learn on what an older model saw, or a resumed run would not be the run that was interrupted."""
+    plain, found = trained(0), trained(remembered, split)
+    assert plain.keys() == found.keys()
+    assert all(torch.equal(plain[name], found[name]) for name in plain)
+
+
+@given(
+    calls=st.lists(
+        st.tuples(st.integers(1, 4), st.integers(1, 5)).flatmap(
+            lambda shape: st.lists(
+                st.lists(st.integers(0, FRAMES - 1), min_size=shape[1], max_size=shape[1]),
+                min_size=shape[0],
+                max_size=shape[0],
+            )
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    limit=st.integers(0, FRAMES + 5),
+)
+def test_whatever_is_asked_in_whatever_order_every_frame_has_its_own_encoding(
+    calls: list[list[list[int]]], limit: int
+) -> None:
+    """A chunk would show the agent another moment than the one it was recorded at."""
+    images = pictures(side=2)
+    memory = FrameMemory(lambda rows: rows.flatten(1).float() / 255, limit)
+    for number, call in enumerate(calls):
+        frames = torch.tensor(call)
+        assert torch.equal(memory(images[frames], frames), images[frames].flatten(2).float() / 255)
+        if number == 2:
+            memory.forget()
+
+
+def test_a_frame_is_encoded_once_until_the_encoder_changes() -> None:
+    """Updates would take as long as without remembering."""
+    images, sizes = pictures(side=2), []
+
+    def encode(rows: Tensor) -> Tensor:
+        sizes.append(len(rows))
+        return rows.flatten(1).float()
+
+    memory, frames = FrameMemory(encode, FRAMES), torch.arange(20).expand(3, 20)
+    for _ in range(3):
+        memory(images[frames], frames)
+    memory(images[frames + 5], frames + 5)
+    assert sizes == [2 * GROUP, GROUP]
+    memory.forget()
+    memory(images[frames], frames)
+    assert sizes == [2 * GROUP, GROUP, 2 * GROUP]
