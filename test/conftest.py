@@ -7,9 +7,14 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from support.domain import reserved_domain
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# An example that takes 0.2 s on a busy machine is no defect: tests are not timed.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 NEEDS = {"ros": ("rclpy", "moto_msgs"), "sim": ("mujoco", "metaworld")}
 
