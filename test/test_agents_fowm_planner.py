@@ -166,7 +166,7 @@ def test_every_candidate_gets_its_published_score() -> None:
     bounds=st.lists(st.sampled_from([-2.0, -0.5, 0.0, 0.25, 1.0, 3.0]), min_size=30, max_size=30),
     elites=st.integers(1, 29),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_examining_the_promising_first_finds_the_same_scores(
     doubts: list[float], bounds: list[float], elites: int
 ) -> None:

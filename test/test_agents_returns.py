@@ -21,7 +21,7 @@ def mixture(reward: np.ndarray, value: np.ndarray, discount: float, mix: float) 
     return float(np.dot(weights, partial))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.floats(-5, 5), st.floats(-50, 50)), min_size=2, max_size=16),
     st.floats(0, 1),

@@ -58,14 +58,14 @@ def test_rows_follow_the_dreamer_convention() -> None:
     assert not episode.is_terminal.any()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.permutations(MESSAGES), st.lists(st.sampled_from(MESSAGES), max_size=10))
 def test_order_and_repetition_of_messages_do_not_matter(order: list[Sent], again: list[Sent]) -> None:
     """The same episode would differ between live topics and its bag."""
     assert equal(assemble(MESSAGES), assemble(order + again))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.permutations(MESSAGES), st.integers(0, 5))
 def test_of_two_actions_for_one_step_the_first_sent_counts(order: list[Sent], step: int) -> None:
     """A restarted policy that sends step k again would change what the robot is said to have done."""

@@ -287,7 +287,7 @@ def belongs(part: Episode) -> bool:
     return all(np.array_equal(kept[name], spans[name]) for name in kept)
 
 
-quick = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @quick
@@ -314,7 +314,7 @@ def test_flipped_bytes_are_noticed(tmp_path: Path, chunked: bytes, data: st.Data
     assert sum(len(part) for part in reading.episodes) == 12 or reading.problems
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.floats(0.0, 1.0), flips=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), max_size=3))
 def test_damaged_sqlite_file_gives_no_exception(tmp_path: Path, cut: float, flips: list[tuple[float, int]]) -> None:
     """One bad file in a folder of demonstrations would end the training of all."""
@@ -328,7 +328,7 @@ def test_damaged_sqlite_file_gives_no_exception(tmp_path: Path, cut: float, flip
     read_episodes(bad, LAYOUT)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_random_fields_never_raise(data: st.DataObject) -> None:
     """A hostile or broken message would kill the trainer."""

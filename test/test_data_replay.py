@@ -267,7 +267,7 @@ def test_rules_on_rewards() -> None:
     assert set(RULES) == {"success_at_end", "any_success", "reward_prefix", "whole", "success_or_human"}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.integers(2, 9), st.integers(1, 20))
 def test_no_chunk_crosses_the_end_of_an_episode(tmp_path: Path, lengths: list[int], length: int, size: int) -> None:
     """Rows of two episodes in one chunk would teach a jump that no robot makes."""

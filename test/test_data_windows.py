@@ -25,7 +25,7 @@ def rng(seed: int = 7) -> np.random.Generator:
 
 
 @given(WEIGHTS, st.integers(0, 2**32 - 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_only_items_with_weight_are_drawn(weights: list[float], seed: int) -> None:
     items = SumTree(np.array(weights)).draw(200, rng(seed))
     assert items.min() >= 0
@@ -34,7 +34,7 @@ def test_only_items_with_weight_are_drawn(weights: list[float], seed: int) -> No
 
 
 @given(WEIGHTS, st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_changed_tree_equals_one_built_anew_to_the_bit(weights: list[float], data: st.DataObject) -> None:
     """A resumed run would draw other windows than the whole run."""
     items = data.draw(st.lists(st.integers(0, len(weights) - 1), min_size=1, max_size=20))

@@ -61,7 +61,7 @@ def expected(stamps: list[float]) -> list[int]:
 
 
 @given(st.lists(st.floats(0.0, 0.7), min_size=1, max_size=8))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_plan_starts_from_as_many_steps_later_as_passed_by_the_stamps(gaps: list[float]) -> None:
     """After a skipped observation the robot would go on with the action of a step ago."""
     spy, stamps = Spy(), np.cumsum([5.0, *gaps]).tolist()
@@ -224,7 +224,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_the_order_of_things_only_what_was_chosen_for_a_step_acts_in_it(events: list[Any]) -> None:
     loop = Loop()
     for what, value in events:

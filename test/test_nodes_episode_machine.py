@@ -337,7 +337,7 @@ def play(machine: EpisodeMachine, events: list[tuple[str, int, bool]]) -> float:
     return now
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(EVENTS, st.sampled_from([RULES, RESUME, ABORT, ASKED, SCENE]))
 def test_whatever_happens_the_machine_comes_to_rest_and_announces_each_state_once(
     events: list[tuple[str, int, bool]], rules: EpisodeRules

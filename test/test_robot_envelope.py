@@ -67,7 +67,7 @@ def test_speed_and_acceleration_are_bounded(way: np.ndarray, velocity: np.ndarra
     assert np.linalg.norm(after - before) <= 3.0 * TICK + 1e-9
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(ACTIONS)
 def test_no_action_leads_out_of_the_envelope_nor_makes_a_jump(actions: list[np.ndarray]) -> None:
     axes = ("x", "y", "z", "rx", "ry", "rz")

@@ -100,7 +100,7 @@ def test_overlap_starts_the_next_episode_before_the_updates() -> None:
     assert order[first + 5 : first + 7] == ["update", "evaluation 1001000"]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.booleans(), max_size=60), st.booleans())
 def test_a_run_killed_anywhere_goes_on_as_if_it_had_not_been(kills: list[bool], overlap: bool) -> None:
     """After a kill and a restart, episodes would be skipped, repeated or get other seeds."""

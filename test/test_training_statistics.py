@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -12,7 +12,6 @@ from moto_ros.errors import MotoError
 from moto_ros.training.statistics import bootstrap, moving_average, paired_difference, wilson
 
 
-@settings(deadline=None)
 @given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_is_the_textbook_interval(sample: tuple[int, int]) -> None:
     """Success rates in the report would carry wrong confidence intervals."""
