@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from agents_data import RandomData, make_tiny, train
+from agents_data import SPACES, RandomData, make_tiny, train
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from moto_ros.agents.interface import Batch
 from moto_ros.agents.moto.frame_memory import GROUP, FrameMemory
+from moto_ros.data.episode import Episode
+from moto_ros.data.replay import ReplayStore
+from moto_ros.training.learner import StoreData
 
 FRAMES = 30
 
@@ -37,7 +41,7 @@ class Recorded(RandomData):
 
 
 def trained(remembered: int, split: bool = False) -> dict[str, Tensor]:
-    """Return an agent after model and policy updates in turn; `split` by a checkpoint between policy updates."""
+    """Return what an agent has learned in model and policy updates; `split` by a checkpoint between policy updates."""
     agent, data = make_tiny(remembered_frames=remembered), Recorded()
     train(agent, data, 3)
     for _ in range(2):
@@ -103,3 +107,34 @@ def test_a_frame_is_encoded_once_until_the_encoder_changes() -> None:
     memory.forget()
     memory(images[frames], frames)
     assert sizes == [2 * GROUP, GROUP, 2 * GROUP]
+
+
+def episode(number: int, steps: int = 9) -> Episode:
+    """Return a short successful episode of noise."""
+    rng, rows = np.random.default_rng(number), steps + 1
+    reward = np.ones(rows, np.float32)
+    return Episode(
+        images={"agent": rng.integers(0, 256, (rows, *(SPACES.image or ())), dtype=np.uint8)},
+        proprio=rng.normal(size=(rows, SPACES.proprio)).astype(np.float32),
+        action=rng.uniform(-1, 1, (rows, SPACES.action)).astype(np.float32),
+        reward=reward,
+        success=reward > 0,
+        is_terminal=np.zeros(rows, bool),
+        stamps=np.arange(1, rows + 1, dtype=np.int64),
+        info={"id": number},
+    )
+
+
+def test_policy_updates_from_a_replay_encode_its_frames_once(tmp_path: Path) -> None:
+    """If the replay no longer told frames apart, every update would silently take as long as without remembering."""
+    store = ReplayStore(tmp_path)
+    for number in range(2):
+        store.add(episode(number), None, "offline")
+    data = StoreData(store, np.random.default_rng(0), torch.device("cpu"))
+    agent, sizes = make_tiny(remembered_frames=100), []
+    assert agent.model.encoder is not None
+    agent.model.encoder.register_forward_hook(lambda module, images, encoded: sizes.append(len(encoded)))
+    for _ in range(30):
+        agent.update("policy", data)
+    assert sum(sizes) <= 20 * GROUP
+    assert len(sizes) < 20

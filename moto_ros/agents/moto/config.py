@@ -64,8 +64,8 @@ class MotoSettings(AveragingSettings):
     )
     remembered_frames: int = parameter(
         0,
-        "frames, the first of the replay, whose encodings policy updates share until the model changes: faster where "
-        "frames are few and drawn often; 0: none",
+        "frames, the first of the replay, whose encodings policy updates share until the model changes; a batch with a "
+        "later one shares none: for frames that are few and drawn often; 0: never",
         low=0,
     )
     prior_batch: int = parameter(64, "chunks of successful episodes per policy update", low=1, high=4096)
