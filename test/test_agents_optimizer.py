@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -71,3 +75,22 @@ def test_a_decoder_learns_a_picture() -> None:
     for _ in range(150):
         optimizer.step(error())
     assert error() < 0.25 * colour
+
+
+LEARN = """
+import sys
+import torch
+from agents_data import RandomData, make_tiny
+import moto_ros.agents.registry  # all agents
+agent = make_tiny()
+for phase in agent.phases:
+    agent.update(phase, RandomData())
+sys.exit("loaded" if "torch._dynamo" in sys.modules else 0)
+"""
+
+
+def test_who_learns_does_not_wait_for_the_compiler() -> None:
+    """Breaks patience: every node with an agent, and every run of a benchmark, starts seconds later."""
+    here = Path(__file__).parent
+    done = subprocess.run([sys.executable, "-c", LEARN], cwd=here, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

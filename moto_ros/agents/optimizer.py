@@ -1,8 +1,10 @@
-"""Adam as the reference implementations use it: clipped by global norm, with multiplicative weight decay."""
+"""Adam as the reference implementations use it: clipped by global norm, with multiplicative weight decay.
+
+The kernel is PyTorch's; its class Adam is left out, since to make one loads PyTorch's compiler, which takes seconds of
+every process that learns or acts.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,8 @@ from torch import Tensor, nn
 from moto_ros.agents.tensors import require_fit
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+FIRST_DECAY, SECOND_DECAY = 0.9, 0.999
+"""How much of its two moments Adam keeps at a step."""
 
 
 class Optimizer:
@@ -18,10 +22,8 @@ class Optimizer:
     def __init__(self, module: nn.Module, rate: float, epsilon: float, clip: float, decay: float) -> None:
         """Optimise all parameters of `module`."""
         self._parameters: dict[str, Tensor] = dict(module.named_parameters())
-        self._adam = torch.optim.Adam(self._parameters.values(), lr=rate, eps=epsilon, fused=True)
-        self._clip, self._decay = clip, decay
-        for parameter in self._parameters.values():
-            self._adam.state[parameter] = _fresh_moments(parameter)
+        self._moments = {name: _fresh_moments(parameter) for name, parameter in self._parameters.items()}
+        self._rate, self._epsilon, self._clip, self._decay = rate, epsilon, clip, decay
 
     def step(self, loss: Tensor, *, retain_graph: bool = False) -> Tensor:
         """Descend `loss` once, touching no gradient outside these parameters; return the norm before clipping."""
@@ -30,30 +32,44 @@ class Optimizer:
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = torch.zeros_like(parameter) if gradient is None else laid_out(gradient, parameter)
         norm = nn.utils.clip_grad_norm_(parameters, self._clip, foreach=True)
-        self._adam.step()
-        self._adam.zero_grad()
+        self._descend(parameters)
         self._shrink(parameters)
         return norm
 
+    @torch.no_grad()
+    def _descend(self, parameters: list[Tensor]) -> None:
+        """Do Adam's step with the gradients that the parameters hold, and let go of these."""
+        steps, first, second = ([moments[key] for moments in self._moments.values()] for key in MOMENTS)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        torch._foreach_add_(steps, 1)
+        torch._fused_adam_(
+            *(parameters, gradients, first, second, [], steps),
+            lr=self._rate,
+            beta1=FIRST_DECAY,
+            beta2=SECOND_DECAY,
+            weight_decay=0.0,
+            eps=self._epsilon,
+            amsgrad=False,
+            maximize=False,
+        )
+        for parameter in parameters:
+            parameter.grad = None
+
     def tensors(self) -> dict[str, Tensor]:
         """Return Adam's moments and step counts by parameter name."""
-        return {f"{name}/{key}": tensor for name, key, tensor in self._moments()}
+        return {f"{name}/{key}": tensor for name, moments in self._moments.items() for key, tensor in moments.items()}
 
     def load_tensors(self, tensors: dict[str, Tensor], what: str) -> None:
         """Restore what `tensors` returned; raise MotoError, naming `what`, where it does not fit."""
-        require_fit(self.tensors(), tensors, what)
-        for name, key, tensor in self._moments():
-            tensor.copy_(tensors[f"{name}/{key}"])
+        mine = self.tensors()
+        require_fit(mine, tensors, what)
+        for name, tensor in mine.items():
+            tensor.copy_(tensors[name])
 
     @torch.no_grad()
     def _shrink(self, parameters: list[Tensor]) -> None:
         if self._decay:
             torch._foreach_mul_(parameters, 1 - self._decay)
-
-    def _moments(self) -> Iterable[tuple[str, str, Tensor]]:
-        for name, parameter in self._parameters.items():
-            for key in MOMENTS:
-                yield name, key, self._adam.state[parameter][key]
 
 
 def laid_out(gradient: Tensor, parameter: Tensor) -> Tensor:
@@ -69,4 +85,4 @@ def laid_out(gradient: Tensor, parameter: Tensor) -> Tensor:
 
 def _fresh_moments(parameter: Tensor) -> dict[str, Tensor]:
     zeros = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-    return {"step": torch.zeros((), device=parameter.device), "exp_avg": zeros, "exp_avg_sq": zeros.clone()}
+    return dict(zip(MOMENTS, (torch.zeros((), device=parameter.device), zeros, zeros.clone()), strict=True))
