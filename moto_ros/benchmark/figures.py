@@ -12,7 +12,7 @@ from moto_ros.benchmark.table import Results, Run
 from moto_ros.training.statistics import Interval, bootstrap
 from moto_ros.training.style import INK, MUTED, OFFLINE, OFFLINE_BAND, PAPER, page, styled
 
-COLORS = ("#0b7285", "#e8590c", "#5f3dc4", "#2f9e44", "#c2255c", "#1971c2", "#f08c00", "#495057", "#a61e4d", "#087f5b")
+COLORS = ("#0b7285", "#e8590c", "#5f3dc4", "#2f9e44", "#c2255c", "#1971c2", "#f08c00", "#495057", "#7f4f24", "#087f5b")
 EPISODES = "online episodes learned from"
 SUCCESS = "success (%)"
 OFFLINE_SHARE = 0.14
@@ -167,8 +167,9 @@ def uncertainty_decay(results: Results) -> Figure:
         mean = np.mean([curve[:length] for curve in curves], axis=0)
         axis.plot(range(1, length + 1), mean, color=color, label=f"{row} (n = {len(curves)})")
     axis.axhline(1, color=OFFLINE, linewidth=1, linestyle=(0, (4, 3)))
-    axis.set(xlabel="online episode", ylabel="uncertainty, relative to the start")
+    axis.set(xlabel="online episode", ylabel="uncertainty over its start")
     axis.set_ylim(bottom=0)
+    axis.locator_params(axis="x", integer=True)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
