@@ -9,7 +9,6 @@ from agents_data import SPACES, RandomData, make_tiny, tiny, train
 from torch import Tensor
 
 from moto_ros.agents.interface import Batch, Spaces
-from moto_ros.agents.moto.actor import jittered
 from moto_ros.agents.moto.agent import MotoAgent
 from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.agents.moto.imagination import imagine
@@ -22,7 +21,7 @@ KINDS: list[dict[str, object]] = [
     {},
     {"latent": "categorical", "classes": 4, "ensemble_kind": "side"},
     {"uncertainty": False, "behaviour_prior": False, "value_expansion": False},
-    {"average": 0.8, "average_anew": True, "bc_in_model": 10.0, "prior_noise": 1.0},
+    {"average": 0.8, "average_anew": True, "bc_in_model": 10.0},
 ]
 
 
@@ -220,26 +219,7 @@ def test_cloning_learns_the_action_that_was_taken_at_a_state_not_the_one_that_le
     latent = Latent(torch.randn(2, 4, 16), torch.randn(2, 4, 6))
     policy = agent.behaviour.actor(latent.feature[:, :-1])
     expected = -policy.log_prob(batch["action"][:, 1:]).mean()
-    torch.testing.assert_close(agent.behaviour.cloning_loss(latent, batch, torch.Generator()), expected)
-
-
-def test_cloning_from_noisy_states_keeps_the_action_and_blurs_the_state() -> None:
-    """What breaks else: five demonstrations are learned by heart, and the hand is lost once it strays from them."""
-    agent, batch = make_tiny(prior_noise=0.5), RandomData().batch("all", 2, 4)
-    latent = Latent(torch.randn(2, 4, 16), torch.randn(2, 4, 6))
-    noisy = jittered(latent.feature, 0.5, torch.Generator().manual_seed(7))
-    expected = -agent.behaviour.actor(noisy[:, :-1]).log_prob(batch["action"][:, 1:]).mean()
-    found = agent.behaviour.cloning_loss(latent, batch, torch.Generator().manual_seed(7))
-    torch.testing.assert_close(found, expected)
-
-
-def test_noise_on_states_is_in_standard_deviations_of_each_of_their_numbers() -> None:
-    """What breaks else: numbers that vary little drown, or those that vary much are not touched."""
-    feature = torch.randn(64, 32, 3) * torch.tensor([0.01, 1.0, 100.0]) + 5
-    noise = jittered(feature, 0.5, torch.Generator().manual_seed(0)) - feature
-    share = noise.flatten(0, 1).std(0) / feature.flatten(0, 1).std(0)
-    torch.testing.assert_close(share, torch.full((3,), 0.5), rtol=0.1, atol=0.0)
-    assert jittered(feature, 0.0, None) is feature
+    torch.testing.assert_close(agent.behaviour.cloning_loss(latent, batch), expected)
 
 
 def test_without_any_success_the_policy_learns_without_a_prior() -> None:

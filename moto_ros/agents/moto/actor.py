@@ -32,17 +32,6 @@ class Actor(nn.Module):
         return policy.quantile(share), policy.loc, policy.std
 
 
-def jittered(feature: Tensor, scale: float, generator: torch.Generator | None) -> Tensor:
-    """Return states (..., F) with noise of `scale` times the standard deviation of each of their F numbers.
-
-    Not published: a few demonstrations are so many states apart that a policy can know each by itself.
-    """
-    if not scale:
-        return feature
-    noise = torch.randn(feature.shape, generator=generator, device=feature.device, dtype=feature.dtype)
-    return feature + scale * feature.flatten(0, -2).std(0) * noise
-
-
 def cloning_loss(actor: Actor, feature: Tensor, batch: Batch) -> Tensor:
     """Return minus the mean log likelihood of the actions that were taken at states (B, L, F) of chunks."""
     policy = actor(feature[:, :-1])

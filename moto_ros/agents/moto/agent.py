@@ -121,15 +121,12 @@ class MotoAgent(Agent):
         imitated = self._draw(data, "successful", self.settings.prior_batch)
         if imitated["action"].shape[1] != batch["action"].shape[1]:
             # Successful prefixes may be shorter than a chunk.
-            return self._posterior(batch), self._cloning(self._posterior(imitated), imitated)
+            return self._posterior(batch), self.behaviour.cloning_loss(self._posterior(imitated), imitated)
         # One pass over both batches costs less than two: the recurrence runs once.
         latent = self._posterior({name: torch.cat((batch[name], imitated[name])) for name in batch})
         size = len(batch["action"])
         first, second = (Latent(*(part[rows] for part in latent)) for rows in (slice(size), slice(size, None)))
-        return first, self._cloning(second, imitated)
-
-    def _cloning(self, latent: Latent, batch: Batch) -> Tensor:
-        return self.behaviour.cloning_loss(latent, batch, self._generator)
+        return first, self.behaviour.cloning_loss(second, imitated)
 
     @torch.no_grad()
     def _posterior(self, batch: Batch) -> Latent:

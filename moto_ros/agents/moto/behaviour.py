@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from moto_ros.agents.interface import Batch, Spaces
-from moto_ros.agents.moto.actor import Actor, cloning_loss, jittered
+from moto_ros.agents.moto.actor import Actor, cloning_loss
 from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.agents.moto.critics import Critics, expanded_target, imagined_loss, real_loss
 from moto_ros.agents.moto.imagination import Rollout, imagine
@@ -64,9 +64,9 @@ class Behaviour(nn.Module):
         critic, critic_terms = self._critic_loss(rollout, rewards, values, latent, batch, generator)
         return Losses(actor, critic, actor_terms | critic_terms)
 
-    def cloning_loss(self, latent: Latent, batch: Batch, generator: torch.Generator) -> Tensor:
+    def cloning_loss(self, latent: Latent, batch: Batch) -> Tensor:
         """Return L_BC of the policy on posteriors (B, L, ...) of successful episodes."""
-        return cloning_loss(self.actor, jittered(latent.feature, self.settings.prior_noise, generator), batch)
+        return cloning_loss(self.actor, latent.feature, batch)
 
     def count_update(self) -> None:
         """Count one update and copy the critics to the target when it is due."""

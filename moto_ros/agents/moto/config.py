@@ -69,13 +69,6 @@ class MotoSettings(AveragingSettings):
         low=0,
     )
     prior_batch: int = parameter(64, "chunks of successful episodes per policy update", low=1, high=4096)
-    prior_noise: float = parameter(
-        0.0,
-        "noise on the states that the behaviour prior clones from, in standard deviations of each of their numbers: "
-        "keeps the policy from knowing a few demonstrations by heart; 0: none, as published",
-        low=0.0,
-        high=10.0,
-    )
     length: int = parameter(50, "length of a chunk", unit="steps", low=2, high=1000)
     horizon: int = parameter(15, "imagined states per start", unit="steps", low=2, high=200)
     discount: float = parameter(0.99, "gamma", low=0.0, high=1.0)
