@@ -16,7 +16,7 @@ from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.cache import DecodedCache, content_key, episode_of, facts_of, rows_of
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import StepLayout, TopicMap
-from moto_ros.data.prior import RULES, any_success, element_prefix, reward_prefix, success_at_end
+from moto_ros.data.prior import RULES, any_success, element_prefix, reward_prefix, success_at_end, success_prefix
 from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError
 
@@ -262,9 +262,33 @@ def test_rules_on_rewards() -> None:
     assert reward_prefix({"reward": np.zeros(9, np.float32)}) == 0
     late = np.array([False, True, False])
     assert (success_at_end({"success": late}), any_success({"success": late})) == (0, 3)
+    assert success_prefix({"success": late}) == 3
+    assert success_prefix({"success": np.arange(200) >= 40}) == 40 + 11  # what follows shows nothing of the skill
+    assert success_prefix({"success": np.zeros(9, bool)}) == 0
     with pytest.raises(MotoError, match="prior_rule is 'best', expected one of success_at_end"):
         ReplayStore(Path("unused"), prior_rule="best")
-    assert set(RULES) == {"success_at_end", "any_success", "reward_prefix", "whole", "success_or_human"}
+    assert set(RULES) == {
+        "success_at_end",
+        "any_success",
+        "success_prefix",
+        "reward_prefix",
+        "whole",
+        "success_or_human",
+    }
+
+
+def test_a_rule_that_leaves_nothing_to_imitate_is_said(tmp_path: Path) -> None:
+    """A door that swings past its goal leaves no demonstration that ends in success: the prior must not go quietly."""
+    swings_past = episode(0)
+    swings_past.success[3:6] = True
+    store, mended = ReplayStore(tmp_path / "a"), ReplayStore(tmp_path / "b", prior_rule="success_prefix")
+    assert store.nothing_to_imitate() == ""
+    for each in (store, mended):
+        each.add(swings_past, None, "offline")
+    assert "'success_at_end': leaves none of 1 episodes to imitate (1 of them reach" in store.nothing_to_imitate()
+    assert mended.nothing_to_imitate() == ""
+    store.add(episode(1, success=True), None, "online")
+    assert store.nothing_to_imitate() == ""
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -24,6 +24,16 @@ def any_success(rows: Rows) -> int:
     return len(rows["success"]) if rows["success"].any() else 0
 
 
+def success_prefix(rows: Rows) -> int:
+    """Return the rows up to the first success, and `MARGIN` more; none where success never held.
+
+    For episodes that go on for long once the task is solved, as Meta-World's do: most of their steps show nothing of
+    the skill, and some end beyond the goal.
+    """
+    success = rows["success"]
+    return min(len(success), int(np.argmax(success)) + MARGIN + 1) if success.any() else 0
+
+
 def reward_prefix(rows: Rows) -> int:
     """Return the rows up to the last rise to the final reward, and `MARGIN` more; none where the final reward is 0.
 
@@ -67,6 +77,7 @@ def success_or_human(rows: Rows) -> int:
 RULES: dict[str, Callable[[Rows], int]] = {
     "success_at_end": success_at_end,
     "any_success": any_success,
+    "success_prefix": success_prefix,
     "reward_prefix": reward_prefix,
     "whole": whole,
     "success_or_human": success_or_human,

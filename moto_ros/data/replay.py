@@ -72,7 +72,7 @@ class ReplayStore:
         self.cache = DecodedCache(cache_folder)
         self.memory_limit, self.capacity = memory_limit, capacity
         self.problems = Problems()
-        self._rule = RULES[prior_rule]
+        self.prior_rule, self._rule = prior_rule, RULES[prior_rule]
         self._entries: list[Entry] = []
         self._tables: dict[tuple[str, int], tuple[list[Entry], np.ndarray, int]] = {}
         self._windows: dict[str, tuple[list[Entry], WindowTable]] = {}
@@ -140,6 +140,17 @@ class ReplayStore:
     def holds(self, source: str) -> bool:
         """Return whether there is anything to draw from `source`: "all", "successful", "offline" or "online"."""
         return any(entry.length(source) >= 2 for entry in self._entries)
+
+    def nothing_to_imitate(self) -> str:
+        """Return a sentence when the prior's rule leaves no episode to imitate, else ""."""
+        entries = list(self._entries)
+        if not entries or self.holds("successful"):
+            return ""
+        solved = sum(bool(entry.rows["success"].any()) for entry in entries)
+        return (
+            f"prior_rule '{self.prior_rule}': leaves none of {len(entries)} episodes to imitate ({solved} of them reach"
+            " success), so a behaviour prior has no effect; expected one at least, set another rule or record successes"
+        )
 
     def sample(self, source: str, size: int, length: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
         """Draw `size` chunks of `length` rows from `source`, the same ones for the same generator state.

@@ -239,6 +239,8 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         self.tell(f"holds {len(store)} recorded episodes")
         if not store.holds("all"):
             raise MotoError(f"{folder}: no usable episode, expected bags of demonstrations; record some or name bags")
+        if unheard := store.nothing_to_imitate():
+            self.tell(unheard)
 
     def _finish(self) -> None:
         self._statuses.wait_for_all_acked(Duration(seconds=1))

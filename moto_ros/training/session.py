@@ -39,6 +39,10 @@ class RunStore(Store, Protocol):
         """Return every episode in order."""
         ...
 
+    def nothing_to_imitate(self) -> str:
+        """Return a sentence when no episode may be imitated, else ""."""
+        ...
+
     def state(self) -> dict[str, Any]:
         """Return the index of the store as plain JSON values."""
         ...

@@ -107,6 +107,8 @@ class Runner:
             for bag in bags:
                 for episode in _episodes(session, bag, self.task):
                     session.add_demonstration(episode, bag)
+            if unheard := session.store.nothing_to_imitate():
+                print(f"warning: {unheard}", file=sys.stderr)
         self._report.expect(session.conductor.budget)
         return session
 
