@@ -52,8 +52,8 @@ class Entry:
 class ReplayStore:
     """Episodes in the order they came, drawn from uniformly: first an episode, then where its chunk starts.
 
-    A start beyond either end is moved to it, so that the first and the last row are drawn as often as one in the middle.
-    Else they come in chunks of 16 a sixteenth as often, and a model hardly learns to see where an episode begins.
+    A start beyond either end is moved to it: the first and the last row are drawn as often as one in the middle. Else
+    they come in chunks of 16 a sixteenth as often, and a model hardly learns to see where an episode begins.
 
     Every episode is also in the decoded cache, so that `restore` finds it again; those beyond `memory_limit` bytes are
     used from there as memory maps. Beyond `capacity` steps the oldest are dropped. Thread-safe.
