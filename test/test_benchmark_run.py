@@ -53,6 +53,12 @@ def test_one_command_gives_rows_page_and_bags_of_demonstrations(whole: Path) -> 
     assert len(list(whole.glob("data/*/episode_*/metadata.yaml"))) == 2
 
 
+def test_demonstrations_that_leave_nothing_to_imitate_are_said_in_the_runs_log(whole: Path) -> None:
+    """Breaks what is concluded: a row named MOTO that learned without its prior would look like a fair one."""
+    log = (whole / "cells" / "drawer_open--moto--d2--s0" / "cell.log").read_text()
+    assert "warning: prior_rule 'success_at_end': leaves none of 2 episodes to imitate (0 of them reach success)" in log
+
+
 def test_a_finished_run_is_never_run_again(whole: Path) -> None:
     """Breaks patience: adding one seed would repeat all others."""
     metrics = next(whole.glob("cells/*/metrics.jsonl"))

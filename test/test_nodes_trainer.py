@@ -51,10 +51,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield starter
 
 
-def demonstrate(run: Path, count: int = 2) -> None:
+def demonstrate(run: Path, count: int = 2, outcome: str = "success") -> None:
     """Put recorded episodes of random messages into a run folder."""
     for number in range(count):
-        recipe = Recipe(2_000_000 + number, STEPS, ("agent",), (64, 64), outcome="success", seed=number)
+        recipe = Recipe(2_000_000 + number, STEPS, ("agent",), (64, 64), outcome=outcome, seed=number)
         write_bag(run / "bags" / "offline" / f"episode_{recipe.episode}", lockstep_episode(recipe))
 
 
@@ -198,6 +198,17 @@ def test_without_a_single_demonstration_the_run_fails_with_one_sentence(graph: G
     graph.add(TrainerNode(trainer(tmp_path, wait_for=[])))
     with pytest.raises(MotoError, match="no usable episode"):
         graph.until(lambda: False, "the failure", 30)
+
+
+def test_recordings_that_leave_nothing_to_imitate_are_told_before_an_hour_is_spent_on_them(
+    graph: Graph, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks a day with the robot: without a prior MOTO solves nothing, and nobody would know why."""
+    demonstrate(tmp_path, outcome="time_limit")
+    graph.add(TrainerNode(trainer(tmp_path, wait_for=[])))
+    finish(graph)
+    told = capsys.readouterr().out
+    assert "prior_rule 'success_at_end': leaves none of 2 episodes to imitate (0 of them reach success)" in told
 
 
 def test_pre_training_alone_needs_no_robot_and_fine_tuning_goes_on_from_it(graph: Graph, tmp_path: Path) -> None:
