@@ -78,6 +78,7 @@ def random_chunk(spaces: Spaces, size: int, length: int) -> dict[str, np.ndarray
         "reward": generator.integers(0, 2, (size, length)).astype(np.float32),
         "is_first": first,
         "is_terminal": np.zeros((size, length), bool),
+        "imitable": np.ones((size, length), bool),
     }
     if spaces.image is not None:
         chunk["image"] = generator.integers(0, 256, (size, length, *spaces.image), np.uint8)

@@ -89,6 +89,7 @@ class RandomData:
             "reward": (action[..., 0] > 0).astype(np.float32),
             "is_first": first,
             "is_terminal": np.zeros(rows, bool),
+            "imitable": np.ones(rows, bool),
         }
         if self.spaces.image:
             arrays["image"] = rng.integers(0, 256, (*rows, *self.spaces.image), dtype=np.uint8)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moto_ros.agents.augment import cut, gathered, random_shift
+from moto_ros.agents.augment import cut, gathered, random_shift, shift_chunks
 from moto_ros.agents.blocks import Bound, HeadEnsemble, elu, mish, tanh
 from moto_ros.agents.encoder import Encoder, EncoderSettings
 from moto_ros.agents.interface import Batch, Spaces
@@ -42,6 +42,15 @@ def test_each_image_is_shifted_on_its_own_by_at_most_a_21st() -> None:
     images = torch.stack((column[:, None].expand(84, 84), column[None].expand(84, 84)), -1).expand(500, 84, 84, 2)
     centre = random_shift(images, torch.Generator().manual_seed(0))[:, 42, 42].long() - 42
     assert {tuple(shift) for shift in centre.tolist()} == {(y, x) for y in range(-4, 5) for x in range(-4, 5)}
+
+
+def test_all_images_of_a_chunk_are_shifted_alike_and_each_chunk_on_its_own() -> None:
+    """A world model would else learn that the camera shakes."""
+    column = torch.arange(64, dtype=torch.uint8)
+    image = torch.stack((column[:, None].expand(64, 64), column[None].expand(64, 64)), -1)
+    found = shift_chunks(image.expand(300, 5, 64, 64, 2), 2, torch.Generator().manual_seed(0))[:, :, 32, 32].long() - 32
+    assert (found == found[:, :1]).all()
+    assert {tuple(shift) for shift in found[:, 0].tolist()} == {(y, x) for y in range(-2, 3) for x in range(-2, 3)}
 
 
 def test_small_images_are_left_alone() -> None:

@@ -8,11 +8,13 @@ import torch
 from agents_data import SPACES, RandomData, make_tiny, tiny, train
 from torch import Tensor
 
+from moto_ros.agents.augment import shift_chunks
 from moto_ros.agents.interface import Batch, Spaces
 from moto_ros.agents.moto.agent import MotoAgent
 from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.agents.moto.imagination import imagine
 from moto_ros.agents.moto.rssm import Latent
+from moto_ros.agents.moto.world_model import centred
 from moto_ros.agents.registry import agent_settings, make_agent
 from moto_ros.config import build, read_parameters, shipped
 from moto_ros.errors import MotoError
@@ -21,7 +23,7 @@ KINDS: list[dict[str, object]] = [
     {},
     {"latent": "categorical", "classes": 4, "ensemble_kind": "side"},
     {"uncertainty": False, "behaviour_prior": False, "value_expansion": False},
-    {"average": 0.8, "average_anew": True, "bc_in_model": 10.0},
+    {"average": 0.8, "average_anew": True, "bc_in_model": 10.0, "image_shift": 2},
 ]
 
 
@@ -220,6 +222,19 @@ def test_cloning_learns_the_action_that_was_taken_at_a_state_not_the_one_that_le
     policy = agent.behaviour.actor(latent.feature[:, :-1])
     expected = -policy.log_prob(batch["action"][:, 1:]).mean()
     torch.testing.assert_close(agent.behaviour.cloning_loss(latent, batch), expected)
+
+
+def test_a_model_learns_from_shifted_images_and_the_policy_from_them_as_they_are() -> None:
+    """The policy would else pay for encoding every frame anew, and act on frames that are never shifted."""
+    agent, seen = make_tiny(image_shift=2), []
+    agent.model.encoder.register_forward_pre_hook(lambda _, images: seen.append(images[0]))
+    for phase in agent.phases:
+        agent.update(phase, RandomData())
+    drawn = RandomData().batch("all", agent.settings.batch, agent.settings.length)["image"]
+    moved = shift_chunks(drawn, 2, torch.Generator().manual_seed(0))
+    assert not torch.equal(drawn, moved)
+    for found, expected in zip(seen, (moved, drawn), strict=True):
+        torch.testing.assert_close(found[: drawn.shape[:2].numel()], centred(expected.flatten(0, 1)))
 
 
 def test_without_any_success_the_policy_learns_without_a_prior() -> None:

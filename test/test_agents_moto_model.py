@@ -9,6 +9,7 @@ from agents_data import SPACES, RandomData, make_tiny, tiny
 
 from moto_ros.agents.distributions import GaussianSpace
 from moto_ros.agents.interface import Batch, Spaces
+from moto_ros.agents.moto.actor import cloning_loss
 from moto_ros.agents.moto.rssm import Latent
 from moto_ros.agents.moto.uncertainty import disagreement
 from moto_ros.agents.moto.world_model import WorldModel, balanced_kl
@@ -135,6 +136,20 @@ def test_the_model_works_from_state_alone_from_images_alone_and_from_both(spaces
 def test_an_agent_that_observes_nothing_is_refused() -> None:
     with pytest.raises(MotoError, match="neither a camera nor proprioception"):
         WorldModel(tiny(), Spaces(image=None, proprio=0, action=3))
+
+
+def test_a_model_clones_nothing_of_what_may_not_be_imitated() -> None:
+    """States would be shaped by what failed, and by what an episode does long after its success."""
+    agent, batch = make_tiny(bc_in_model=10.0), RandomData().batch("all", 2, 6)
+    batch["imitable"][0], batch["imitable"][1, 4:] = False, False
+    changed = batch | {"action": batch["action"].clone()}
+    changed["action"][0, 1:] *= -1
+    changed["action"][1, 4:] *= -1
+    latent = rows(agent.model.rssm.start(1), 12).feature.unflatten(0, (2, 6))
+    losses = [cloning_loss(agent.model.cloner, latent, each) for each in (batch, changed)]
+    assert losses[0] == losses[1] != 0
+    batch["imitable"][:] = False
+    assert cloning_loss(agent.model.cloner, latent, batch) == 0
 
 
 def test_behaviour_cloning_shapes_the_model_only_when_switched_on() -> None:

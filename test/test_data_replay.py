@@ -71,6 +71,18 @@ def test_chunks_have_the_shapes_and_rows_of_the_episodes(tmp_path: Path) -> None
         assert np.array_equal(batch["reward"][row], source.reward[start : start + 6])
 
 
+def test_rows_that_may_be_imitated_are_those_that_the_prior_would_draw(tmp_path: Path) -> None:
+    """A model that clones, too, would be shaped by what failed."""
+    store = filled(tmp_path, prior_rule="success_prefix")
+    batch = store.sample("all", 200, 6, rng())
+    for row in range(200):
+        number, start = map(int, batch["proprio"][row, 0])
+        allowed = success_prefix({"success": episode(number, 20 + number, number % 2 == 1).success})
+        assert batch["imitable"][row].tolist() == [step < allowed for step in range(start, start + 6)]
+    assert {True, False} == set(batch["imitable"].flatten().tolist())
+    assert store.sample("successful", 50, 6, rng())["imitable"].all()
+
+
 def test_equal_frame_numbers_are_equal_rows_and_other_numbers_other_rows(tmp_path: Path) -> None:
     """What an agent remembers of one frame would be taken for another's."""
     store = filled(tmp_path, capacity=100)

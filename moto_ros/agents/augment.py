@@ -19,6 +19,14 @@ def random_shift(images: Tensor, generator: torch.Generator | None) -> Tensor:
     return shifted(images, offsets[0] - reach, offsets[1] - reach)
 
 
+def shift_chunks(images: Tensor, reach: int, generator: torch.Generator | None) -> Tensor:
+    """Shift each chunk of images uint8 (B, L, H, W, C) on its own by up to `reach` px, all its frames alike."""
+    chunks, length = images.shape[:2]
+    offsets = torch.randint(-reach, reach + 1, (2, chunks), generator=generator, device=images.device)
+    down, right = offsets.repeat_interleave(length, 1)
+    return shifted(images.flatten(0, 1), down, right).unflatten(0, (chunks, length))
+
+
 def shifted(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
     """Return images (rows, H, W, C) of which row i shows what was `down[i]`, `right[i]` px further, edges repeated."""
     return (cut if images.device.type == "cpu" else gathered)(images, down, right)

@@ -18,7 +18,7 @@ Batch = dict[str, Tensor]
 
 image uint8 (B, L, H, W, C); proprio float32 (B, L, P); action float32 (B, L, A) in [-1, 1];
 reward float32 (B, L); is_first bool (B, L); is_terminal bool (B, L). From a store also frame int64 (B, L): equal
-numbers are the same recorded row.
+numbers are the same recorded row; and imitable bool (B, L): rows that source "successful" would draw from.
 
 A batch of windows (`Data.windows`) holds besides: valid bool (B, L), false for rows after the episode's end, which
 repeat its last one; index int64 (B,), which `Data.prioritise` takes back; weight float32 (B,), the importance weight.

@@ -159,8 +159,9 @@ class ReplayStore:
         """Draw `size` chunks of `length` rows from `source`, the same ones for the same generator state.
 
         Returns image uint8 (B, L, H, W, C) if there are cameras, proprio float32 (B, L, P), action float32 (B, L, A),
-        reward float32 (B, L), is_terminal and is_first bool (B, L); is_first is true at each chunk's start; frame
-        int64 (B, L), the row's number, which stays its own while the store is open.
+        reward float32 (B, L), is_terminal and is_first bool (B, L); is_first is true at each chunk's start; imitable
+        bool (B, L), the rows that "successful" would draw from; frame int64 (B, L), the row's number, which stays its
+        own while the store is open.
         Raises MotoError when the source is empty.
         """
         entries, spans, length = self._table(source, length)
@@ -168,13 +169,14 @@ class ReplayStore:
         starts = _starts(spans[chosen], length, generator)
         names = [name for name in SAMPLED if name in entries[0].rows]
         batch = {name: _blank(entries[0].rows[name], size, length) for name in names}
-        for row, (which, start) in enumerate(zip(chosen, starts, strict=True)):
+        for place, (which, start) in enumerate(zip(chosen, starts, strict=True)):
             for name in names:
-                batch[name][row] = entries[which].rows[name][start : start + length]
+                batch[name][place] = entries[which].rows[name][start : start + length]
         batch["is_first"] = np.zeros((size, length), bool)
         batch["is_first"][:, 0] = True
-        firsts = np.array([entry.first for entry in entries])
-        batch["frame"] = (firsts[chosen] + starts)[:, None] + np.arange(length)
+        firsts, imitable = np.array([(entry.first, entry.imitable) for entry in entries])[chosen].T[..., None]
+        rows = starts[:, None] + np.arange(length)
+        batch["frame"], batch["imitable"] = firsts + rows, rows < imitable
         return batch
 
     def windows(

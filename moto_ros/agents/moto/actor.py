@@ -33,7 +33,10 @@ class Actor(nn.Module):
 
 
 def cloning_loss(actor: Actor, feature: Tensor, batch: Batch) -> Tensor:
-    """Return minus the mean log likelihood of the actions that were taken at states (B, L, F) of chunks."""
+    """Return minus the mean log likelihood of the actions that were taken at states (B, L, F) of chunks.
+
+    Only actions that may be imitated count; 0 where there are none.
+    """
     policy = actor(feature[:, :-1])
-    valid = (~batch["is_first"][:, 1:]).float()
+    valid = (batch["imitable"] & ~batch["is_first"])[:, 1:].float()
     return -(policy.log_prob(batch["action"][:, 1:]) * valid).sum() / valid.sum().clamp(min=1)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from moto_ros.agents.augment import shift_chunks
 from moto_ros.agents.averaging import averaged
 from moto_ros.agents.base import copy_into, to_numbers
 from moto_ros.agents.distributions import TruncatedNormal
@@ -88,12 +89,18 @@ class MotoAgent(Agent):
         return to_numbers(terms)
 
     def _update_model(self, data: Data) -> Terms:
-        batch = self._draw(data, "all", self.settings.batch)
+        batch = self._shifted(self._draw(data, "all", self.settings.batch))
         self._frames.forget()
         with trainable(self.model):
             loss, terms = self.model.loss(batch, self._generator)
             self._begin_average()
             return terms | {"model_norm": self._optimizers["model"].step(loss)}
+
+    def _shifted(self, batch: Batch) -> Batch:
+        """Return `batch` with its images moved as `image_shift` says."""
+        if not self.settings.image_shift or "image" not in batch:
+            return batch
+        return batch | {"image": shift_chunks(batch["image"], self.settings.image_shift, self._generator)}
 
     def _update_policy(self, data: Data) -> Terms:
         batch = self._draw(data, "all", self.settings.policy_batch or self.settings.batch)

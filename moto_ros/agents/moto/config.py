@@ -48,7 +48,12 @@ class MotoSettings(AveragingSettings):
     kl_balance: float = parameter(0.8, "share of the KL gradient that trains the prior", low=0.0, high=1.0)
     free_nats: float = parameter(1.0, "KL below which the KL term gives no gradient", unit="nat", low=0.0)
     kl_all_heads: bool = parameter(False, "sum the KL terms of all heads instead of one random head a step")
-    bc_in_model: float = parameter(0.0, "weight of a behaviour-cloning term inside the model loss; 0 is off", low=0.0)
+    bc_in_model: float = parameter(
+        0.0, "weight of cloning what may be imitated inside the model loss, which so shapes the states; 0: off", low=0.0
+    )
+    image_shift: int = parameter(
+        0, "model updates see each chunk shifted by up to so much, either way; 0: as it is", unit="px", low=0, high=32
+    )
     decoded_share: float = parameter(1.0, "share of frames reconstructed in an update, drawn anew", low=0.01, high=1.0)
 
     model_rate: float = parameter(3e-4, "learning rate of the world model", low=0.0, high=1.0)
