@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,17 @@ def running_with(text: str) -> list[str]:
         if text in words and "moto_sim.benchmark.cell" in words:
             found.append(words)
     return found
+
+
+def test_a_benchmark_that_is_told_to_end_ends_its_runs(tmp_path: Path) -> None:
+    """Breaks a cluster's job that is cancelled, and `timeout`: its runs would go on, unseen, on machines of others."""
+    command = [sys.executable, "-m", "moto_ros.cli.main", "benchmark", "ci", "--output", str(tmp_path), *ONE_ROW]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for_updates(process, Place(tmp_path).progress(cells(read_suite("ci"))[0]), 1)
+    assert running_with(str(tmp_path))
+    process.terminate()
+    assert process.wait(90) == 130
+    assert not running_with(str(tmp_path))
 
 
 def test_one_option_makes_the_bags_and_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -46,6 +47,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run what is not finished, then write figures and page."""
+    # What ends a job (kill, timeout, a cluster's scheduler) must end its runs as Ctrl-C does, not leave them to go on.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     suite = chosen(
         read_suite(options.suite, options.parameter), tasks=options.tasks, rows=options.rows, seeds=options.seeds
     )

@@ -11,8 +11,9 @@ from types import ModuleType
 from moto_ros.errors import MotoError
 
 PROBLEM, INTERRUPTED = 1, 130
-STATUS = """exit status: 0 done; 1 a problem, said in one sentence; 2 wrong arguments; 130 stopped by Ctrl-C; 128 + n
-when a process of the system was ended by signal n; else the status of the process that ended the system"""
+STATUS = """exit status: 0 done; 1 a problem, said in one sentence; 2 wrong arguments; 130 stopped by Ctrl-C (a
+benchmark also by SIGTERM); 128 + n when a process of the system was ended by signal n; else the status of the process
+that ended the system"""
 
 COMMANDS = {
     "finetune": ("finetune", "record demonstrations if there are none, pre-train, fine-tune, evaluate; again: resume"),
