@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +17,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # An example that takes 0.2 s on a busy machine is no defect: tests are not timed.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+HUNG = 1.3
+"""Share of a test's time-out after which the run ends, naming the line that hangs, for the time-out did not end it."""
+
+STDERR = pytest.StashKey[int]()
 
 NEEDS = {"ros": ("rclpy", "moto_msgs"), "sim": ("mujoco", "metaworld")}
 
@@ -33,6 +40,22 @@ def _installed(package: str) -> bool:
     # Without the workspace, the source folder moto_msgs/ would pass for a namespace package, which has no origin.
     found = importlib.util.find_spec(package)
     return found is not None and found.origin is not None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the terminal's standard error, for pytest takes the other away while a test runs."""
+    config.stash[STDERR] = os.dup(sys.__stderr__.fileno())
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """End a run that hangs inside a library: the time-out's signal waits until Python goes on, maybe for ever."""
+    if not (timeout := item.config.getoption("timeout", None)):
+        yield
+        return
+    faulthandler.dump_traceback_later(HUNG * timeout, exit=True, file=item.config.stash[STDERR])
+    yield
+    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
-from support.graph import Graph, ros_graph
+from support.graph import PATIENCE, Graph, ros_graph
 
 from conformance.world import World
 from moto_msgs.msg import Action, EpisodeState, Reward, RobotState
@@ -67,7 +67,7 @@ class Robot:
         """Return the newest hand position (3,) m."""
         return position_of(self.fresh())
 
-    def until(self, condition: Callable[[], Any], what: str, timeout: float = 20.0) -> None:
+    def until(self, condition: Callable[[], Any], what: str, timeout: float = PATIENCE) -> None:
         """Spin until `condition` holds."""
         self.graph.until(condition, f"{what} ({self.world.name})", timeout)
 
@@ -93,7 +93,7 @@ class Robot:
             self.call(names.ROBOT_RECOVER)
         answer = self.reset()
         if not answer.success and self.state.mode == RobotState.MODE_FAULT:
-            self.until(lambda: self.call(names.ROBOT_RECOVER).success, "the recovery", timeout=60.0)
+            self.until(lambda: self.call(names.ROBOT_RECOVER).success, "the recovery")
             answer = self.reset()
         assert answer.success, answer.message
         self._say_episode(EpisodeState.PHASE_RUNNING, start=answer.stamp)

@@ -14,6 +14,9 @@ from rclpy.qos import QoSProfile
 
 N = TypeVar("N", bound=Node)
 
+PATIENCE = 60.0
+"""Seconds that a test waits for what must come: a process that starts on a busy machine takes twenty and more."""
+
 
 class Graph:
     """Holds nodes on one single-threaded executor; nothing runs but while the test spins."""
@@ -45,7 +48,7 @@ class Graph:
         while (left := end - time.monotonic()) > 0:
             self.executor.spin_once(timeout_sec=left)
 
-    def until(self, condition: Callable[[], Any], what: str, timeout: float = 20.0) -> None:
+    def until(self, condition: Callable[[], Any], what: str, timeout: float = PATIENCE) -> None:
         """Spin until `condition` holds; fail the test, naming `what`, when it does not within `timeout` seconds."""
         end = time.monotonic() + timeout
         while not condition():
