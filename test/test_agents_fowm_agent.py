@@ -297,6 +297,17 @@ def test_cloning_repeats_what_was_done() -> None:
     assert losses[-1] < 0.3 * losses[0]
 
 
+@pytest.mark.parametrize("shift", [True, False])
+@pytest.mark.parametrize("name", OWN)
+def test_images_are_shifted_where_the_settings_say_so(name: str, shift: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever measures what shifted images give would compare an agent with itself."""
+    images: list[Tensor] = []
+    monkeypatch.setattr(f"moto_ros.agents.{name}.agent.random_shift", lambda image, _: images.append(image) or image)
+    agent = make(name, IMAGE, shift=shift)
+    agent.update(agent.phases[0], data(IMAGE))
+    assert bool(images) == shift
+
+
 def test_cloning_imitates_successes_where_there_are_any() -> None:
     for successes, source in ((True, "successful"), (False, "all")):
         stored = data(successes=successes)

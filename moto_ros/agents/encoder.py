@@ -37,6 +37,7 @@ class EncoderSettings:
         "mean", "how the latents of image and proprioception become one", choices=("mean", "project")
     )
     normalise: bool = parameter(False, "bring proprioception to zero mean and unit variance first")
+    shift: bool = parameter(True, "updates see images shifted at random, each by up to a 21st of its side")
 
 
 class ImageEncoder(nn.Module):

@@ -93,7 +93,7 @@ class BcAgent(NetworkAgent):
         batch = self.to_device(data.windows(source, self.settings.batch, 2))
         self.network.encoder.learn(batch)
         seen = observation(batch, 0)
-        if "image" in seen:
+        if "image" in seen and self.settings.shift:
             seen["image"] = random_shift(seen["image"], self.drawing)
         loss = (self.network(seen) - batch["action"][:, 1]).square().mean()
         return to_numbers({"policy_loss": loss, "policy_norm": self.optimizers["policy"].step(loss)})

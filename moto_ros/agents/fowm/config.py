@@ -80,7 +80,6 @@ class FowmSettings(ModelSettings, PlannerSettings, AveragingSettings):
     rate: float = parameter(3e-4, "learning rate", low=0.0, high=1.0)
     clip: float = parameter(10.0, "global gradient norm above which gradients are scaled down", low=0.0)
     batch: int = parameter(256, "windows per update", low=2, high=65_536)
-    shift: bool = parameter(True, "augment images by a random shift")
     balanced: bool = parameter(True, "half of each batch offline, half online; off: one merged buffer")
     prioritised: bool = parameter(True, "draw by TD error (prioritised replay); off: uniformly")
     priority_alpha: float = parameter(0.6, "exponent of the priorities", low=0.0, high=1.0)

@@ -77,7 +77,7 @@ class IqlAgent(NetworkAgent):
     def _draw(self, data: Data) -> Batch:
         batch = self.to_device(data.windows("all", self.settings.batch, 2))
         self.network.encoder.learn(batch)
-        if "image" in batch:
+        if "image" in batch and self.settings.shift:
             image = batch["image"]
             batch["image"] = random_shift(image.flatten(0, 1), self.drawing).view(image.shape)
         return batch
