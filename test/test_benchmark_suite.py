@@ -86,6 +86,14 @@ def test_the_users_parameters_and_choices_hold(tmp_path: Path) -> None:
         chosen(suite, tasks=["reach"], rows=[], seeds=[])
 
 
+@pytest.mark.parametrize("suite", sorted(path.stem for path in (config_folder() / "suites").glob("*.yaml")))
+def test_each_row_of_each_shipped_suite_can_be_chosen_alone(suite: str) -> None:
+    """Breaks `moto benchmark quick3 --rows "behaviour cloning"`: a setting for MOTO would find no agent to be for."""
+    whole = read_suite(suite)
+    for row in whole.rows:
+        assert {cell.row for cell in cells(chosen(whole, tasks=[], rows=[row.label], seeds=[]))} == {row.label}
+
+
 @pytest.mark.parametrize("text", ["moto", "label:", "label: horizon:=3"])
 def test_a_row_that_names_no_agent_is_refused(text: str) -> None:
     with pytest.raises(MotoError, match="expected 'label: agent"):

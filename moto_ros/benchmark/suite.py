@@ -136,6 +136,7 @@ def read_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
     if len({row.label for row in rows}) < len(rows):
         raise MotoError(f"{path}: rows {[row.label for row in rows]}, expected each label once; rename one")
     suite = Suite(path.stem, settings, rows, _under(TASK, values), _under(AGENT, values))
+    _check_shared(suite)
     cells(suite)
     return suite
 
@@ -239,19 +240,18 @@ def agent_values(suite: Suite, row: Row) -> dict[str, Value]:
     known, path = settings_of(row.agent), shipped("agents", f"{row.agent}_{preset}")
     of_preset = flatten(build(kind, _under(AGENT, read_parameters(path)), str(path)))
     values = of_preset | budget(suite.settings, of_preset)
-    values |= {name: value for name, value in _shared(suite).items() if name in known}
+    values |= {name: value for name, value in suite.agent_values.items() if name in known}
     values |= {name: parse(known[name], text, f"row '{row.label}'") for name, text in row.overrides}
     return flatten(build(kind, values, str(path)))
 
 
-def _shared(suite: Suite) -> Mapping[str, Any]:
-    """Return what the suite says of all agents; MotoError when no agent of it has such a setting."""
+def _check_shared(suite: Suite) -> None:
+    """Raise MotoError when the whole suite, of which a user may choose rows, has no agent with a setting for all."""
     everywhere = {name: spec for row in suite.rows for name, spec in settings_of(row.agent).items()}
     for name, value in suite.agent_values.items():
         if name not in everywhere:
             raise MotoError(f"suite '{suite.name}': no agent of it has the setting '{name}'; mend agent.{name}")
         check(everywhere[name], value, f"suite '{suite.name}'")
-    return suite.agent_values
 
 
 def budget(settings: SuiteSettings, preset: Mapping[str, Value]) -> dict[str, int]:
