@@ -1,4 +1,4 @@
-"""What sets up a machine: the mended wheels, the checks of the interpreter, the system packages."""
+"""What sets up a machine (mended wheels, checks of the interpreter, system packages), and what ends a test run."""
 
 from __future__ import annotations
 
@@ -89,3 +89,25 @@ def system_packages(programs: Path) -> subprocess.CompletedProcess[str]:
 def test_a_script_is_valid_shell_and_can_be_started(script: Path) -> None:
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
     assert os.access(script, os.X_OK) or script.name == "enter.sh"
+
+
+LOCKED_TWICE = """
+import ctypes
+
+
+def test_that_waits_for_ever():
+    library, lock = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+    library.pthread_mutex_lock(lock)
+    library.pthread_mutex_lock(lock)
+"""
+
+
+def test_a_test_that_hangs_inside_a_library_ends_the_run_and_is_named(tmp_path: Path) -> None:
+    """Breaks CI: its hours would go by, and nobody would learn where."""
+    path = tmp_path / "test_hang.py"
+    path.write_text(LOCKED_TWICE)
+    command = [sys.executable, "-m", "pytest", "-p", "conftest", "--timeout", "1", str(path)]
+    where = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "test"), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(command, env=where, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "in test_that_waits_for_ever" in done.stderr

@@ -15,7 +15,7 @@ from rclpy.qos import QoSProfile
 N = TypeVar("N", bound=Node)
 
 PATIENCE = 60.0
-"""Seconds that a test waits for what must come: a process that starts on a busy machine takes twenty and more."""
+"""Seconds that a test waits for what must come: a process that starts on a busy machine may take more than twenty."""
 
 
 class Graph:
