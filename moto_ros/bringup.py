@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from moto_ros.config import Spec, Value, build, read_parameters, shipped, specs, unknown_parameter, write_parameters
+from moto_ros.cpu_threads import openmp_environment
 from moto_ros.errors import MotoError
 from moto_ros.implied import REAL_TIMING, implied, shared
 from moto_ros.layers import Layers
@@ -349,7 +350,7 @@ def _environment(arguments: Arguments) -> dict[str, str]:
     domain = arguments["domain"]
     if domain and not (domain.isdecimal() and int(domain) <= 232):
         raise MotoError(f"argument domain is '{domain}', expected a ROS domain id, 0..232")
-    return environment() | ({"ROS_DOMAIN_ID": domain} if domain else {})
+    return environment() | openmp_environment() | ({"ROS_DOMAIN_ID": domain} if domain else {})
 
 
 def _preset_name(arguments: Arguments) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from moto_ros.cpu_threads import openmp_environment
 from moto_ros.errors import MotoError
 
 WORKER = "moto_sim.benchmark.cell"
@@ -42,7 +43,8 @@ class Job:
 
     def environment(self) -> dict[str, str]:
         """Return what its process adds to the environment."""
-        return {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
+        threads = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
+        return threads | openmp_environment()
 
 
 Look = Callable[[Sequence[str]], bool]

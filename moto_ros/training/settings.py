@@ -54,7 +54,9 @@ class TrainerSettings:
     checkpoint_every: float = parameter(120.0, "time between checkpoints inside a round", unit="s", low=0.0)
     checkpoint_rounds: int = parameter(1, "online rounds between checkpoints", low=1)
     keep_checkpoints: int = parameter(3, "newest checkpoints kept", low=1)
-    threads: int = parameter(0, "CPU threads of the learner; 0 takes every core", low=0, high=1024)
+    threads: int = parameter(
+        1, "CPU threads of the learner; more pay only for models larger than quick's; 0: every core", low=0, high=1024
+    )
     device: str = parameter("auto", "where the learner runs", choices=("auto", "cpu", "cuda"))
     quantile_steps: int = parameter(
         2000, "recorded steps that the uncertainty is measured on after the offline phase; 0: none", low=0
