@@ -17,6 +17,7 @@ from moto_ros.cpu_threads import OPENMP_WAITING, openmp_environment
 
 pytestmark = pytest.mark.sim
 
+
 @pytest.fixture(autouse=True)
 def nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away what the person who runs the tests has set."""
