@@ -37,8 +37,7 @@ def check(system: System, *, records: bool = False, fresh: bool = False) -> None
         if node in settings and settings[node].checkpoint:
             _check_checkpoint(settings[node])
     _check_scene(settings)
-    if "franka" in settings and "franka_server" not in settings and settings["franka"].arm == "franka":
-        _check_arm(settings["franka"].host)
+    check_arm(settings)
 
 
 def _check_run(trainer: Any, *, records: bool, fresh: bool) -> None:
@@ -82,8 +81,11 @@ def _check_scene(settings: Mapping[str, Any]) -> None:
         )
 
 
-def _check_arm(host: str) -> None:
-    """Raise MotoError where no arm accepts a connection."""
+def check_arm(settings: Mapping[str, Any]) -> None:
+    """Raise MotoError where the settings by node name a Franka arm that accepts no connection."""
+    if "franka" not in settings or "franka_server" in settings or settings["franka"].arm != "franka":
+        return
+    host = settings["franka"].host
     try:
         socket.create_connection((host, ARM_PORT), timeout=ARM_TIMEOUT).close()
     except socket.gaierror as error:

@@ -1,4 +1,4 @@
-"""What a job does, phase by phase: what cannot work is refused before anything starts, what was not done is no success."""
+"""What a job does, phase by phase: what cannot work is refused at once, and what was not done is no success."""
 
 from __future__ import annotations
 

@@ -51,6 +51,6 @@ class Ending:
             name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
             return f"{process} was ended by {name}; the same command resumes"
         found = ERROR.search(said)
-        return (
-            f"{process}: {found[1]}" if found else f"{process} ended with status {status}: {said or 'it said nothing'}"
-        )
+        if found:
+            return f"{process}: {found[1]}"
+        return f"{process} ended with status {status}: {said or 'it printed nothing'}"
