@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from moto_ros.training.settings import TrainerSettings, agent_digest, configurat
 
 ARM_PORT = 1337
 """The TCP port on which a Franka arm serves its driver while FCI is active."""
+
+REALTIME = Path("/sys/kernel/realtime")
 
 ARM_TIMEOUT = 5.0
 """Seconds in which an arm must accept a connection."""
@@ -81,11 +84,22 @@ def _check_scene(settings: Mapping[str, Any]) -> None:
         )
 
 
+def has_realtime_kernel() -> bool:
+    """Tell whether the kernel is real-time, without which the driver of a Franka arm refuses by default."""
+    told = REALTIME.is_file() and REALTIME.read_text(encoding="utf-8").strip() == "1"
+    return told or "PREEMPT_RT" in os.uname().version
+
+
 def check_arm(settings: Mapping[str, Any]) -> None:
-    """Raise MotoError where the settings by node name a Franka arm that accepts no connection."""
+    """Raise MotoError where the settings by node name a Franka arm that cannot be connected to."""
     if "franka" not in settings or "franka_server" in settings or settings["franka"].arm != "franka":
         return
     host = settings["franka"].host
+    if settings["franka"].realtime and not has_realtime_kernel():
+        raise MotoError(
+            f"franka node: parameter 'realtime' is true, but this computer's kernel ({os.uname().release}) is not "
+            "real-time; install a real-time kernel, or set realtime to false"
+        )
     try:
         socket.create_connection((host, ARM_PORT), timeout=ARM_TIMEOUT).close()
     except socket.gaierror as error:

@@ -27,6 +27,7 @@ from moto_ros.training.settings import SAVE_TIME, TrainerSettings, agent_digest,
 
 pytestmark = pytest.mark.sim
 
+ANY_KERNEL = "franka.realtime:=false"
 SHORT = {"preset": "ci", "parameters": "evaluation_episodes:=1"}
 
 
@@ -187,7 +188,7 @@ def test_an_arm_that_does_not_answer_is_said_before_anything_starts(
 ) -> None:
     pytest.importorskip("franky", reason="franky is not installed")
     pytest.importorskip("pyrealsense2", reason="pyrealsense2 is not installed")
-    given = {"run": str(tmp_path / "run"), "backend": "franka", "parameters": "franka.host:=127.0.0.1"}
+    given = {"run": str(tmp_path / "run"), "backend": "franka", "parameters": f"franka.host:=127.0.0.1 {ANY_KERNEL}"}
     refusal = _refusal(name, **given)
     assert f"no arm answers at 127.0.0.1:{preflight.ARM_PORT}" in refusal
     assert "moto doctor --host 127.0.0.1" in refusal
@@ -198,8 +199,21 @@ def test_an_arm_that_does_not_answer_is_said_before_anything_starts(
 def test_an_address_of_an_arm_that_is_none_is_said_before_anything_starts(tmp_path: Path) -> None:
     pytest.importorskip("franky", reason="franky is not installed")
     pytest.importorskip("pyrealsense2", reason="pyrealsense2 is not installed")
-    given = {"run": str(tmp_path), "backend": "franka", "parameters": "franka.host:=no-arm.invalid"}
+    given = {"run": str(tmp_path), "backend": "franka", "parameters": f"franka.host:=no-arm.invalid {ANY_KERNEL}"}
     assert "'host' is 'no-arm.invalid', which is no known address" in _refusal("record", **given)
+
+
+def test_a_kernel_that_the_driver_refuses_is_said_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Breaks patience: the driver would try for half a minute."""
+    pytest.importorskip("franky", reason="franky is not installed")
+    pytest.importorskip("pyrealsense2", reason="pyrealsense2 is not installed")
+    monkeypatch.setattr(preflight, "REALTIME", tmp_path / "realtime")
+    if preflight.has_realtime_kernel():
+        pytest.skip("this kernel is real-time")
+    given = {"run": str(tmp_path), "backend": "franka", "parameters": "franka.host:=127.0.0.1"}
+    assert "'realtime' is true, but this computer's kernel" in _refusal("record", **given)
 
 
 # Phases, and whether their work was done.

@@ -19,8 +19,8 @@ from moto_ros.bringup import checked_arguments, resolve
 from moto_ros.cli.arguments import OVERRIDES, add_arguments, given_arguments
 from moto_ros.config import shipped
 from moto_ros.errors import MotoError
-from moto_ros.preflight import check_arm
 from moto_ros.nodes.workspace_watch import WorkspaceWatch
+from moto_ros.preflight import check_arm
 from moto_ros.robot.workspace import HIGH, LOW, GuidedBox, write_box
 
 ROBOT_SIDE = ("franka_server", "franka")
