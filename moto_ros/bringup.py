@@ -18,12 +18,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moto_ros.config import Spec, Value, build, read_parameters, shipped, specs, unknown_parameter, write_parameters
+from moto_ros.config import (
+    Spec,
+    Value,
+    build,
+    flatten,
+    read_parameters,
+    shipped,
+    specs,
+    unknown_parameter,
+    write_parameters,
+)
 from moto_ros.cpu_threads import openmp_environment
 from moto_ros.errors import MotoError
-from moto_ros.implied import REAL_TIMING, implied, shared
+from moto_ros.implied import REAL_TIMING, contradiction, implied, left_open, shared
 from moto_ros.layers import Layers
 from moto_ros.ros.transport import environment
+from moto_ros.training.settings import OPERATIONAL, SAVE_TIME
 
 
 @dataclass(frozen=True)
@@ -176,6 +187,14 @@ SYSTEMS = {
 and stands between policy and robot."""
 
 
+SAME = ("image_size", "image_policy", "proprio", "joint_count", "joint_names", "action_size", "control_rate", "cameras")
+"""What policy and trainer must be told alike, besides the agent: weights are made for such observations and actions."""
+
+STOP_TIME = int(SAVE_TIME) + 10
+"""Seconds that a process gets to save its work and leave once it was told to stop, before it is killed: the trainer's
+checkpoint, and a margin."""
+
+
 @dataclass(frozen=True)
 class Process:
     """One node's process with all its parameters. A system ends when any of its processes ends."""
@@ -191,9 +210,13 @@ class Process:
         ros = ["--ros-args", *names, "--params-file", str(self.parameter_file)]
         return "exec " + shlex.join([sys.executable, "-u", "-m", self.kind.module, *ros])
 
+    def built(self, agent: str) -> Any:
+        """Return the node's settings object; MotoError where its parameters do not fit."""
+        return build(self.kind.settings_class(agent), self.parameters, f"{self.node} node")
+
     def check(self, agent: str) -> None:
         """Raise MotoError where the node could not start: its parameters do not fit, or its driver is not there."""
-        build(self.kind.settings_class(agent), self.parameters, f"{self.node} node")
+        self.built(agent)
         driver = self.kind.driver
         if driver and driver.is_needed(self.parameters) and importlib.util.find_spec(driver.module) is None:
             raise MotoError(f"{self.node} node: {driver.module} is not installed; {driver.install}")
@@ -209,12 +232,34 @@ class System:
     namespace: str
     run: Path
     agent: str
+    contradictions: tuple[str, ...] = ()
+    """Sentences about parameters that the user set otherwise than the system must."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings object of each node; MotoError where parameters do not fit."""
+        return {process.node: process.built(self.agent) for process in self.processes}
 
     def check(self) -> None:
         """Raise MotoError where any of its processes could not start, before one does."""
         for process in self.processes:
             process.check(self.agent)
         self._check_cameras()
+        self._check_agreement()
+        for sentence in self.contradictions:
+            raise MotoError(sentence)
+
+    def _check_agreement(self) -> None:
+        """Refuse what the policy would reject later: weights made for other observations or another agent."""
+        settings = self.settings()
+        if not {"policy", "trainer"} <= settings.keys():
+            return
+        acts, learns = flatten(settings["policy"]), flatten(settings["trainer"])
+        for name in (name for name in learns if name in acts and (name in SAME or name.startswith("agent."))):
+            if acts[name] != learns[name] and name.removeprefix("agent.") not in OPERATIONAL:
+                raise MotoError(
+                    f"parameter '{name}' is {acts[name]!r} in the policy node and {learns[name]!r} in the trainer "
+                    f"node, expected the same in both; set it without the node's name ({name}:=...)"
+                )
 
     def _check_cameras(self) -> None:
         cameras: dict[str, Any] = {p.node: p.parameters["cameras"] for p in self.processes if "cameras" in p.parameters}
@@ -266,10 +311,11 @@ def run_folder(given: Mapping[str, str]) -> Path:
     return Path("runs", f"{task}_{arguments['agent']}_{preset}_seed{arguments['seed']}").resolve()
 
 
-def resolve(name: str, given: Mapping[str, str]) -> System:
+def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str, Value]] | None = None) -> System:
     """Return system `name` with every parameter of its processes known.
 
-    Raises MotoError for an unknown system, argument or parameter, a missing file, or a value that does not fit.
+    `more` is what the caller sets by node, over what the system implies. Raises MotoError for an unknown system,
+    argument or parameter, a missing file, or a value that does not fit.
     """
     if name not in SYSTEMS:
         raise MotoError(f"system '{name}' is unknown, expected one of {', '.join(SYSTEMS)}")
@@ -280,17 +326,24 @@ def resolve(name: str, given: Mapping[str, str]) -> System:
     if "franka" in nodes:
         arm = layers.of("franka", "franka", common)
         common |= {name: arm[name] for name in MEANING if name in arm}
+    fixed = {node: common | implied(name, node, arguments, run) | dict((more or {}).get(node, {})) for node in nodes}
     processes = tuple(
         Process(
             node,
             NODES[node],
-            layers.of(node, NODES[node].family, common | implied(name, node, arguments, run)),
+            layers.of(node, NODES[node].family, fixed[node]),
             run / "config" / name / f"{node}.yaml",
         )
         for node in nodes
     )
+    contradictions = tuple(
+        contradiction(name, node, parameter, *values)
+        for node in nodes
+        for parameter, values in layers.overridden(node, fixed[node]).items()
+        if parameter not in left_open(name, arguments)
+    )
     namespace = arguments["namespace"].strip("/")
-    return System(name, processes, _environment(arguments), namespace, run, arguments["agent"])
+    return System(name, processes, _environment(arguments), namespace, run, arguments["agent"], contradictions)
 
 
 def nodes_of(system: str, arguments: Arguments) -> tuple[str, ...]:

@@ -18,6 +18,45 @@ camera at 30 Hz and of the robot's state are never equal."""
 
 Parameters = dict[str, Any]
 
+ARGUMENT_OF = {
+    "agent_name": "agent",
+    "arbitrated": "operator",
+    "automatic_episodes": "episodes",
+    "bags": "bags",
+    "checkpoint": "checkpoint",
+    "clock": "clock",
+    "device": "device",
+    "expert": "operator",
+    "online_episodes": "episodes",
+    "proposals": "operator",
+    "run": "run",
+    "scene_reset": "reset_checkpoint",
+    "seed": "seed",
+}
+"""Parameter that a system sets -> the argument that decides it for all of its nodes."""
+
+
+def left_open(system: str, arguments: Mapping[str, str]) -> set[str]:
+    """Return the parameters that a system sets and that a user may still set otherwise: nothing else relies on them."""
+    names = {"overlap"}
+    if arguments["device"] == "auto":
+        names.add("device")
+    if not arguments["checkpoint"]:
+        names.add("checkpoint")
+    if system in ("record", "evaluate") and not arguments["episodes"]:
+        names.add("automatic_episodes")
+    return names
+
+
+def contradiction(system: str, node: str, name: str, implied: object, found: object) -> str:
+    """Return the sentence for a parameter that a user sets otherwise than the system does."""
+    sentence = f"parameters: '{name}' of the {node} node is {found!r}, but {system} sets it to {implied!r}"
+    if (system, name) == ("finetune", "automatic_episodes"):
+        advice = "leave it out, for the trainer asks for the episodes: argument episodes says how many, and for "
+        return f"{sentence}; {advice}demonstrations `moto record` or automatic_episodes in the task's file"
+    argument = ARGUMENT_OF.get(name, "")
+    return f"{sentence}; leave it out" + (f", or give argument {argument}" if argument else "")
+
 
 def shared(arguments: Mapping[str, str], run: Path, nodes: Collection[str]) -> Parameters:
     """Return the parameters that mean the same in every node that has them."""

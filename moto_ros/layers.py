@@ -54,6 +54,15 @@ class Layers:
                 checked[given.name] = parse(known[given.name], given.text, "parameters")
         return checked
 
+    def overridden(self, node: str, implied: Parameters) -> dict[str, tuple[Value, Value]]:
+        """Return what the user's overrides change of a node's `implied` parameters: name -> (implied, the user's)."""
+        known, found = self.known[node], {}
+        for given in self._overrides:
+            if given.name in known and given.name in implied and given.node in ("", node):
+                before = check(known[given.name], implied[given.name], f"{node} node")
+                found[given.name] = (before, parse(known[given.name], given.text, "parameters"))
+        return {name: (before, after) for name, (before, after) in found.items() if before != after}
+
     def _from_files(self, family: str) -> Parameters:
         values: Parameters = {}
         # Of the cameras that there are, a task may look at some: for their own node, their own file has the last word.

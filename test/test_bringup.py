@@ -211,6 +211,19 @@ def test_when_one_process_is_killed_the_system_stops_and_says_so_in_its_exit_sta
 
 
 @pytest.mark.ros
+def test_a_system_whose_process_leaves_with_status_0_before_the_work_is_done_is_no_success(tmp_path: Path) -> None:
+    with _start(tmp_path, "--episodes", "50") as system:
+        recorder, end = _pid_of(tmp_path, "recorder"), time.monotonic() + 60
+        while not list(tmp_path.glob("run/bags/offline/*/*.mcap")):
+            assert time.monotonic() < end, "no episode began"
+            time.sleep(0.1)
+        os.kill(recorder, signal.SIGTERM)
+        output, _ = system.communicate(timeout=60)
+        assert system.returncode == 1, output
+        assert "record has ended before its work was done" in output.splitlines()[-1]
+
+
+@pytest.mark.ros
 def test_ctrl_c_stops_every_process(tmp_path: Path) -> None:
     with _start(tmp_path, "--episodes", "50") as system:
         nodes = [_pid_of(tmp_path, node) for node in ("sim", "script", "recorder", "episode")]

@@ -19,6 +19,7 @@ UNSAFE_CALLS = {"torch.load", "torch.save", "input", "eval", "exec", "yaml.unsaf
 ROS = {"rclpy", "moto_msgs"}
 SIMULATOR = {"moto_sim", "mujoco", "metaworld"}
 ABOVE = {"moto_ros.nodes", "moto_ros.cli", "moto_ros.bringup", "moto_ros.layers", "moto_ros.implied"}
+ABOVE |= {"moto_ros.phases", "moto_ros.preflight"}
 ROOMS = {
     "agents": ROS | SIMULATOR | ABOVE | {"moto_ros.data", "moto_ros.training"},
     "data": ROS | SIMULATOR | ABOVE | {"torch", "moto_ros.agents", "moto_ros.training"},

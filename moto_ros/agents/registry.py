@@ -36,6 +36,11 @@ def agent_plans(name: str) -> bool:
     return bool(_entry(name)[0].plans)
 
 
+def agent_phases(name: str) -> tuple[str, ...]:
+    """Return the phases of updates of an agent; raise MotoError for an unknown name."""
+    return tuple(_entry(name)[0].phases)
+
+
 def make_agent(name: str, spaces: Spaces, settings: Any, seed: int, device: torch.device | str = "cpu") -> Agent:
     """Build an agent with fresh weights; raise MotoError for an unknown name or settings of another agent."""
     agent, expected = _entry(name)

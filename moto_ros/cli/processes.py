@@ -11,10 +11,7 @@ import honcho.manager
 from honcho.manager import Manager
 from honcho.printer import Printer
 
-from moto_ros.bringup import System
-
-STOP_TIME = 20
-"""Seconds that a process gets to save its work after SIGTERM, before it is killed."""
+from moto_ros.bringup import STOP_TIME, System
 
 
 class Tee:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 
-from moto_ros.bringup import resolve
 from moto_ros.cli.arguments import add_arguments, given_arguments
 from moto_ros.cli.processes import run_system
+from moto_ros.phases import Phase, alone
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -16,4 +17,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the system that has the sub-command's name."""
-    return run_system(resolve(options.command, given_arguments(options)))
+    return run_phases(alone(options.command, given_arguments(options)))
+
+
+def run_phases(phases: Iterable[Phase]) -> int:
+    """Run one phase after the other; return the status of the first that ends with another than 0."""
+    for phase in phases:
+        print(f"== {phase.title}", flush=True)
+        if status := run_system(phase.system):
+            return status
+    return 0

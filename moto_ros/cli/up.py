@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from moto_ros.bringup import SYSTEMS, resolve
+from moto_ros.bringup import SYSTEMS
 from moto_ros.cli.arguments import add_arguments, given_arguments
-from moto_ros.cli.processes import run_system
+from moto_ros.cli.systems import run_phases
+from moto_ros.phases import alone
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,4 +18,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Start the system and wait for its end."""
-    return run_system(resolve(options.system, given_arguments(options)))
+    return run_phases(alone(options.system, given_arguments(options)))

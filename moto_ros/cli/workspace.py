@@ -20,6 +20,7 @@ from moto_ros.cli.arguments import OVERRIDES, add_arguments, given_arguments
 from moto_ros.config import shipped
 from moto_ros.errors import MotoError
 from moto_ros.nodes.workspace_watch import WorkspaceWatch
+from moto_ros.preflight import check_arm
 from moto_ros.robot.workspace import HIGH, LOW, GuidedBox, write_box
 
 ROBOT_SIDE = ("franka_server", "franka")
@@ -67,6 +68,7 @@ def _robot_side(given: dict[str, str]) -> Iterator[None]:
         chosen = [process for process in system.processes if process.node in ROBOT_SIDE]
         for process in chosen:
             process.check(system.agent)
+        check_arm({process.node: process.built(system.agent) for process in chosen})
         variables = {**os.environ, **system.environment}
         started = [subprocess.Popen(p.command(system.namespace), shell=True, env=variables) for p in chosen]
         try:

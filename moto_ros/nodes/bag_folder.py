@@ -10,6 +10,9 @@ from moto_ros.nodes.episode_facts import Purpose
 
 LOCK = ".recorder.lock"
 
+PURPOSE_FOLDERS = {"demonstration": "offline", "training": "online"}
+"""Purpose of an episode -> sub-folder of a run's bags; that of evaluations is a parameter."""
+
 
 class BagFolder:
     """The folder of a run's bags: one sub-folder a purpose, in it one bag an episode. Names are never used twice."""
@@ -17,7 +20,8 @@ class BagFolder:
     def __init__(self, root: Path, evaluation: str = "evaluation") -> None:
         """Create `root` and hold it for this process. Raises MotoError when another recorder holds it."""
         self.root = root
-        self._names = {Purpose.DEMONSTRATION: "offline", Purpose.TRAINING: "online", Purpose.EVALUATION: evaluation}
+        self._names = {Purpose[purpose.upper()]: folder for purpose, folder in PURPOSE_FOLDERS.items()}
+        self._names[Purpose.EVALUATION] = evaluation
         try:
             root.mkdir(parents=True, exist_ok=True)
             self._lock = (root / LOCK).open("w")

@@ -22,17 +22,22 @@ def load_policy(path: Path, agent: Agent, digest: str) -> Weights:
     `path` is a run folder, its `checkpoints` (both: the newest whole checkpoint) or one checkpoint. Raises MotoError
     when there is none, or when it is damaged or of another agent or preset.
     """
-    identity = Identity(agent.name, digest)
-    folder = path if (path / MANIFEST).exists() else _newest(path, identity)
-    wrong = damage(folder)
-    if wrong:
-        raise MotoError(f"{folder}: {wrong}, expected a whole checkpoint; choose another one")
-    check_manifest(folder, identity)
+    folder = find_checkpoint(path, Identity(agent.name, digest))
     agent.load_state_dict(load_file(folder / AGENT))
     state = read_json(folder / STATE)
     published = (folder / MANIFEST).stat().st_mtime_ns
     quantiles = tuple(state.get(QUANTILES, ()))
     return Weights(max(1, int(state["conductor"]["published"])), published, agent.weights(), quantiles)
+
+
+def find_checkpoint(path: Path, identity: Identity) -> Path:
+    """Return the folder of the checkpoint that `path` means, see `load_policy`, which raises the same."""
+    folder = path if (path / MANIFEST).exists() else _newest(path, identity)
+    wrong = damage(folder)
+    if wrong:
+        raise MotoError(f"{folder}: {wrong}, expected a whole checkpoint; choose another one")
+    check_manifest(folder, identity)
+    return folder
 
 
 def _newest(path: Path, identity: Identity) -> Path:

@@ -62,7 +62,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         self._make_topics()
         self._ahead = self._make_ahead()
         if self.settings.checkpoint:
-            self._take(load_policy(Path(self.settings.checkpoint), self._agent, self._digest))
+            self._take(load_policy(Path(self.settings.checkpoint).expanduser(), self._agent, self._digest))
         self._ready = Ready(self, self.settings.wait_for)
 
     def _make_agent(self) -> Agent:

@@ -46,7 +46,7 @@ from moto_ros.ros.offered import OfferedQos
 from moto_ros.ros.ready import Ready
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.session import Session
-from moto_ros.training.settings import TrainerSettings
+from moto_ros.training.settings import SAVE_TIME, TrainerSettings
 
 MEBIBYTE = 2**20
 PHASES = {
@@ -233,6 +233,8 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             return  # what the offline phase has learned from is settled
         folder = Path(self.settings.bags).expanduser() if self.settings.bags else self._run.bags / "offline"
         for bag, episode in self._library.demonstrations(folder, self.settings.topics, store):
+            if self._link.stopping:
+                raise Stopped
             session.add_demonstration(episode, bag)
             for problem in self._library.problems:
                 self.tell(f"{bag}: {problem}")
@@ -263,7 +265,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
     def destroy_node(self) -> None:
         """Let the learning thread save and end, then the node."""
         self._link.stop()
-        self._thread.join(30.0)
+        self._thread.join(SAVE_TIME)
         super().destroy_node()
 
 

@@ -71,6 +71,11 @@ class RunFolder:
         write_durably(self.identity_file, canonical(found))
         return resumed
 
+    def check_configuration(self, configuration: Mapping[str, Value]) -> None:
+        """Raise MotoError, saying what differs, when the folder holds a run of another configuration."""
+        if self.identity_file.exists():
+            self._check(read_json(self.identity_file), configuration)
+
     def identity(self) -> dict[str, Any]:
         """Return `identity.json`; MotoError when the folder holds no run."""
         if not self.identity_file.exists():

@@ -1,0 +1,56 @@
+"""How the processes of a system ended, and why: the first cause in one sentence. No ROS."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+ERROR = re.compile(r"\berror: (.+)", re.IGNORECASE)
+"""What a node of ours prints last when it cannot go on."""
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+TOLD = {-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM}
+"""Exit statuses of a process that was told to stop and did."""
+
+
+class Ending:
+    """Gathers what processes print last and how they end; says the first cause of a failure."""
+
+    def __init__(self) -> None:
+        """Start with nothing printed and nothing ended."""
+        self._open: dict[str, str] = {}
+        self._last: dict[str, str] = {}
+        self.cause = ""
+        """One sentence; empty as long as all is well."""
+        self.first = ""
+        """The process that ended first; empty as long as all run."""
+
+    def printed(self, process: str, text: str) -> None:
+        """Take in a piece of a process's output, which may end in the middle of a line."""
+        *lines, self._open[process] = (self._open.get(process, "") + text).split("\n")
+        for line in lines:
+            self._note(process, line)
+
+    def _note(self, process: str, line: str) -> None:
+        plain = COLOURS.sub("", line).strip()
+        if plain and (ERROR.search(plain) or not ERROR.search(self._last.get(process, ""))):
+            self._last[process] = plain
+
+    def ended(self, process: str, status: int, *, told: bool) -> None:
+        """Take in how a process ended: exit status, or minus the signal; `told` where it was told to stop."""
+        self._note(process, self._open.pop(process, ""))
+        failed = status not in TOLD | {0} if told else status != 0
+        if failed and not self.cause and (told or not self.first):
+            self.cause = self._sentence(process, status)
+        self.first = self.first or process
+
+    def _sentence(self, process: str, status: int) -> str:
+        said = self._last.get(process, "")
+        if status < 0:
+            name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+            return f"{process} was ended by {name}; the same command resumes"
+        found = ERROR.search(said)
+        if found:
+            return f"{process}: {found[1]}"
+        return f"{process} ended with status {status}: {said or 'it printed nothing'}"
