@@ -15,7 +15,7 @@ from moto_ros.errors import MotoError
 
 CONTRACT = (
     *("Action", "CameraHealth", "EpisodeBag", "EpisodeState", "OperatorEvent"),
-    *("PolicyWeights", "Reward", "RobotState", "TrainingStatus"),
+    *("PolicyVersion", "PolicyWeights", "Reward", "RobotState", "SystemNode", "TrainingStatus"),
 )
 """Messages of moto_msgs."""
 

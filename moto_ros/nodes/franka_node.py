@@ -61,7 +61,7 @@ class FrankaNode(MotoNode[FrankaSettings]):
         for camera in self.settings.cameras:
             self.listen(CameraHealth, names.camera_health(camera), self._camera_said, qos.latched())
         # Groups of their own: while one waits for its answer, everything else must still be heard.
-        self.create_service(ResetRobot, names.ROBOT_RESET, self._reset, callback_group=MutuallyExclusiveCallbackGroup())
+        self.serve(ResetRobot, names.ROBOT_RESET, self._reset, callback_group=MutuallyExclusiveCallbackGroup())
         self.create_service(Trigger, names.ROBOT_STOP, self._stop)
         self.create_service(
             Trigger, names.ROBOT_RECOVER, self._recover, callback_group=MutuallyExclusiveCallbackGroup()

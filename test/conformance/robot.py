@@ -201,7 +201,7 @@ def robot_side(world: World, folder: Path) -> Iterator[Robot]:
 
 @contextlib.contextmanager
 def _processes(world: World, folder: Path) -> Iterator[None]:
-    more = {"wait_for": "['']"} | world.parameters
+    more = {"wait_for": "['']", "session": "0"} | world.parameters
     overrides = " ".join(f'"{name}:={value}"' for name, value in more.items())
     arguments = world.arguments | {"run": str(folder), "namespace": NAMESPACE, "parameters": overrides}
     system = resolve("evaluate", arguments)
