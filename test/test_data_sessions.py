@@ -87,12 +87,12 @@ def equal(one: Episode, other: Episode) -> bool:
     return one.info == other.info and all(np.array_equal(rows[name], others[name]) for name in rows)
 
 
-@pytest.mark.parametrize("write", [write_old_mcap, write_old_sqlite])
-def test_a_bag_from_before_there_were_sessions_gives_the_same_steps(tmp_path: Path, write: Any) -> None:
+@pytest.mark.parametrize(("write", "name"), [(write_old_mcap, "old.mcap"), (write_old_sqlite, "old")])
+def test_a_bag_from_before_there_were_sessions_gives_the_same_steps(tmp_path: Path, write: Any, name: str) -> None:
     """Breaks everybody's demonstrations: an update of the messages would make them unreadable."""
     write_bag(tmp_path / "new", MESSAGES)
-    write(tmp_path / "old")
-    assert equal(episode(tmp_path / "old"), episode(tmp_path / "new"))
+    write(tmp_path / name)
+    assert equal(episode(tmp_path / name), episode(tmp_path / "new"))
 
 
 def test_a_bag_without_definitions_of_today_is_read_by_todays(tmp_path: Path) -> None:
