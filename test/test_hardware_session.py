@@ -42,6 +42,8 @@ class Arm:
 
     def __init__(self, graph: Graph) -> None:
         self.graph, self.peer = graph, graph.peer("somebody")
+        self.start: Any = None
+        self.given: dict[str, Any] = {}
         self.states: list[RobotState] = self.peer.hear(RobotState, names.ROBOT_STATE, qos.every())
         self.act = self.peer.node.create_publisher(Action, names.ACTION, qos.event())
         self.say = self.peer.node.create_publisher(EpisodeState, names.EPISODE_STATE, qos.latched())
@@ -84,6 +86,7 @@ def arm(tmp_path: Path) -> Iterator[Arm]:
         given = read_parameters(shipped("robots", "franky_sim"), "franka") | {"host": server.address}
         driver = start("moto_ros.nodes.franka_node", given | {"session": OURS})
         made = Arm(graph)
+        made.start, made.given = start, given
         graph.until(lambda: made.states, driver.output())
         answer = made.reset(OURS, 1)
         graph.until(answer.done, "the reset")
@@ -121,6 +124,20 @@ def test_anybody_stops_the_arm(arm: Arm) -> None:
     before = arm.place()
     arm.drive(OURS, 1.0)
     assert np.linalg.norm(arm.place() - before) < STILL
+
+
+def test_a_second_driver_in_a_namespace_ends_before_it_touches_the_arm(arm: Arm) -> None:
+    """Breaks arms: to connect may clear a fault and home the gripper, of an arm that another system holds."""
+    second = arm.start("moto_ros.nodes.franka_node", arm.given | {"session": THEIRS})
+    end = time.monotonic() + 60.0
+    while second.running:
+        assert time.monotonic() < end, second.output()
+        arm.graph.spin(0.1)
+    assert second.wait() == 1
+    assert "/franka: a node of this name runs already, of the system started at" in second.output()
+    assert "connected with" not in second.output()
+    arm.drive(OURS, 1.0)
+    assert arm.state.step > 2
 
 
 def record(folder: Path, *more: str) -> subprocess.Popen[bytes]:
