@@ -176,7 +176,9 @@ def spin(node: Clock, episodes: int, timeout: float = 300.0) -> None:
 
 def lockstep(make: Callable[[dict[str, dict[str, Any]]], Clock], nodes: tuple[str, ...], episodes: int) -> Clock:
     """Measure the loop with the node that `make` returns from the processes' parameters."""
-    settings = f"automatic_episodes:={episodes} episode.wait_for:=[sim,recorder,policy] policy.checkpoint:=''"
+    settings = (
+        f"session:=0 automatic_episodes:={episodes} episode.wait_for:=[sim,recorder,policy] policy.checkpoint:=''"
+    )
     overrides = f"{settings} sim.wait_for:=[recorder,episode,policy] recorder.wait_for:=[sim,episode,policy]"
     with tempfile.TemporaryDirectory() as name, processes(Path(name), nodes, overrides) as parameters:
         rclpy.init(args=["--ros-args", "-r", "__ns:=/bench"])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from moto_ros.errors import MotoError
+from moto_ros.session import new_session
 from moto_ros.training.conductor import DEMONSTRATION_IDS
 
 CHECK_IDS = 3_000_000
@@ -61,6 +62,7 @@ def contradiction(system: str, node: str, name: str, implied: object, found: obj
 def shared(arguments: Mapping[str, str], run: Path, nodes: Collection[str]) -> Parameters:
     """Return the parameters that mean the same in every node that has them."""
     return {
+        "session": new_session(),
         "seed": whole(arguments, "seed"),
         "clock": arguments["clock"],
         "agent_name": arguments["agent"],

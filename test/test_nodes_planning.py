@@ -14,11 +14,10 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 
 from diagnostic_msgs.msg import DiagnosticArray
 from moto_sim.sim_node import SimNode
-from std_msgs.msg import UInt64
 from support.graph import Graph, Peer, ros_graph
 from support.robot_side import RobotSide
 
-from moto_msgs.msg import Action, EpisodeState, PolicyWeights, Reward
+from moto_msgs.msg import Action, EpisodeState, PolicyVersion, PolicyWeights, Reward
 from moto_msgs.srv import ResetRobot
 from moto_ros.agents.interface import Budget, Decision
 from moto_ros.agents.registry import make_agent
@@ -94,7 +93,7 @@ class Listener:
     ) -> None:
         self.graph, self.peer, self.agent = graph, peer, agent
         self.diagnostics = peer.hear(DiagnosticArray, names.DIAGNOSTICS, qos.event())
-        self.versions = peer.hear(UInt64, names.POLICY_VERSION, qos.latched(10))
+        self.versions = peer.hear(PolicyVersion, names.POLICY_VERSION, qos.latched(10))
         self.actions: list[Action] = peer.hear(Action, names.ACTION, qos.event())
         self.node = graph.add(PolicyNode({**preset(agent, senses), **given}))
         self.watched = Watched(self.node)
@@ -305,11 +304,11 @@ def test_planning_ahead_new_weights_are_taken_between_two_plans_and_bad_ones_ref
     bench.watched.slow = 0.3
     bench.observe(0.0)
     bench.give(weights("fowm", FELT, version=7))
-    graph.until(lambda: bench.versions[-1].data == 7, "the new version")
+    graph.until(lambda: bench.versions[-1].version == 7, "the new version")
     assert bench.watched.loads == [False, False], "the weights were taken while a plan was made"
     bench.give(weights("fowm", FELT, version=8, digest="0123"))
     graph.until(lambda: any("settings digest is '0123'" in sentence for sentence in bench.said()), "the refusal")
-    assert bench.versions[-1].data == 7
+    assert bench.versions[-1].version == 7
 
 
 @pytest.mark.parametrize("agent", ["fowm", "bc", "iql"])

@@ -16,10 +16,9 @@ pytest.importorskip("moto_msgs", reason="moto_msgs is not built")
 
 from diagnostic_msgs.msg import DiagnosticArray
 from safetensors.torch import load, save
-from std_msgs.msg import UInt64
 from support.robot_side import PERIOD, RobotSide
 
-from moto_msgs.msg import Action, EpisodeState, PolicyWeights
+from moto_msgs.msg import Action, EpisodeState, PolicyVersion, PolicyWeights
 from moto_ros.agents.registry import make_agent
 from moto_ros.config import build, read_parameters, shipped
 from moto_ros.nodes.learning_settings import agent_part, policy_settings, spaces_of
@@ -60,7 +59,7 @@ class Bench:
         self.graph = graph
         self.cameras = given.get("cameras", ["agent"])
         self.robot = RobotSide(graph, self.cameras)
-        self.versions = self.robot.peer.hear(UInt64, names.POLICY_VERSION, qos.latched(10))
+        self.versions = self.robot.peer.hear(PolicyVersion, names.POLICY_VERSION, qos.latched(10))
         self.diagnostics = self.robot.peer.hear(DiagnosticArray, names.DIAGNOSTICS, qos.event())
         self.node = graph.add(PolicyNode({**TINY, "wait_for": ["sim"], **given}))
         self.trainer = self.robot.peer.speak(PolicyWeights, names.POLICY_WEIGHTS, qos.latched())
@@ -69,7 +68,7 @@ class Bench:
     def give(self, message: PolicyWeights) -> None:
         """Publish weights and wait until the policy says that it has them."""
         self.trainer(message)
-        self.graph.until(lambda: self.versions and self.versions[-1].data == message.version, "the version")
+        self.graph.until(lambda: self.versions and self.versions[-1].version == message.version, "the version")
 
     def run(self, number: int, purpose: int = EpisodeState.PURPOSE_TRAINING, start: int = PERIOD) -> None:
         """Announce a running episode."""
@@ -395,7 +394,7 @@ def test_a_policy_leaves_the_episodes_that_bring_the_scene_back_to_the_policy_fo
 ) -> None:
     """Two policies would fight over one robot, and a trainer would wait for the wrong one."""
     robot = RobotSide(graph)
-    versions = robot.peer.hear(UInt64, names.POLICY_VERSION, qos.latched(10))
+    versions = robot.peer.hear(PolicyVersion, names.POLICY_VERSION, qos.latched(10))
     checkpoint = saved_agent(tmp_path, {"conductor": {"published": 5}, "uncertainty_quantiles": [0.0, 1e9]})
     given = {**TINY, "wait_for": ["sim"], "reset_only": True, "checkpoint": str(checkpoint)}
     graph.add(PolicyNode(given))

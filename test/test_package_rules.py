@@ -117,6 +117,24 @@ def test_a_room_imports_only_what_it_may(room: str) -> None:
     assert found == []
 
 
+STAMPS = {"create_publisher": "speak", "create_subscription": "listen", "create_client": "client"}
+"""What a node must not call, and what it calls in its place: only that stamps and looks at sessions."""
+
+
+def test_no_node_publishes_hears_or_asks_past_the_session() -> None:
+    """Breaks arms: a node that forgets the session takes another system's actions, or is taken for another system."""
+    found = [
+        f"{name}:{call.lineno}: {call.func.attr}, expected {STAMPS.get(call.func.attr, 'serve')}"
+        for name, tree in parsed()
+        if name.startswith(("moto_ros/nodes/", "sim/")) and not name.endswith("nodes/workspace_watch.py")
+        for call in calls(tree)
+        if isinstance(call.func, ast.Attribute)
+        if call.func.attr in STAMPS
+        or (call.func.attr == "create_service" and not ast.unparse(call.args[0]).endswith("Trigger"))
+    ]
+    assert found == []
+
+
 DRIVERS = {"franky": "moto_ros/robot/franka", "pyrealsense2": "moto_ros/camera/realsense"}
 """Package of a device -> beginning of the names of the files of the program that may import it."""
 

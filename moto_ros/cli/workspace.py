@@ -50,16 +50,16 @@ def run(options: argparse.Namespace) -> int:
     arguments = checked_arguments(given)
     if options.output.exists() and not options.force:
         raise MotoError(f"{options.output} exists and is kept; give another --output, or --force to overwrite it")
-    with contextlib.nullcontext() if options.listen else _robot_side(given):
-        box = _watch(arguments["namespace"], options.duration)
+    with contextlib.nullcontext() if options.listen else _robot_side(given) as session:
+        box = _watch(arguments["namespace"], options.duration, session)
     write_box(shipped("robots", arguments["robot"]), options.output, box.corners(options.margin), options.force)
     print(f"wrote {options.output}: {box.describe()}, {options.margin:g} m less on each side")
     return 0
 
 
 @contextlib.contextmanager
-def _robot_side(given: dict[str, str]) -> Iterator[None]:
-    """Run the arm's node, idle, with a box that stands in for the one to be found."""
+def _robot_side(given: dict[str, str]) -> Iterator[int]:
+    """Run the arm's node, idle, with a box that stands in for the one to be found; give its session."""
     wide = f"franka.{LOW}:=[{-REACH},{-REACH},{-REACH}] franka.{HIGH}:=[{REACH},{REACH},{REACH}] wait_for:=[]"
     with tempfile.TemporaryDirectory() as folder:
         overrides = f"{given.get(OVERRIDES, '')} {wide}"
@@ -72,7 +72,7 @@ def _robot_side(given: dict[str, str]) -> Iterator[None]:
         variables = {**os.environ, **system.environment}
         started = [subprocess.Popen(p.command(system.namespace), shell=True, env=variables) for p in chosen]
         try:
-            yield
+            yield int(str(chosen[-1].parameters["session"]))
         finally:
             for running in started:
                 running.terminate()
@@ -80,11 +80,14 @@ def _robot_side(given: dict[str, str]) -> Iterator[None]:
                 running.wait(20)
 
 
-def _watch(namespace: str, duration: float) -> GuidedBox:
-    """Return the box `duration` s after the first state, or at Ctrl-C. MotoError when no robot state comes."""
+def _watch(namespace: str, duration: float, session: int | None) -> GuidedBox:
+    """Return the box `duration` s after the first state, or at Ctrl-C. MotoError when no robot state comes.
+
+    Only states of the system `session` count; without one those of the first system that is heard of.
+    """
     rclpy.init(args=["--ros-args", "-r", f"__ns:=/{namespace.strip('/')}"])
     box = GuidedBox()
-    node, executor = WorkspaceWatch(box), SingleThreadedExecutor()
+    node, executor = WorkspaceWatch(box, session), SingleThreadedExecutor()
     executor.add_node(node)
     end = time.monotonic() + STATE_TIME
     try:

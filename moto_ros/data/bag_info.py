@@ -13,7 +13,7 @@ import numpy as np
 
 from moto_ros.data.bag_files import READERS, read_messages
 from moto_ros.data.bag_reader import MISFITS, BagReading, TopicFacts, read_episodes
-from moto_ros.data.definitions import embedded_type
+from moto_ros.data.definitions import decoded
 from moto_ros.data.episode import Episode
 from moto_ros.data.incidents import Incident
 from moto_ros.data.layout import SECOND, Problems, StepLayout, TopicMap
@@ -175,7 +175,7 @@ def _size_of(stored: tuple[Topic, bytes]) -> tuple[str, int]:
     if field is None:
         return "", 0
     try:
-        message = embedded_type(topic.type_name, topic.definition).deserialize_cdr(data, topic.type_name)
+        message = decoded(topic.type_name, topic.definition, data)
         return field, len(getattr(message, field))
     except (MotoError, *MISFITS):
         return "", 0

@@ -20,7 +20,7 @@ from moto_ros.config import unknown_parameter
 from moto_ros.data.assembler import EpisodeAssembler
 from moto_ros.data.bag_files import bag_meta, read_messages
 from moto_ros.data.decode import decode_image
-from moto_ros.data.definitions import embedded_type
+from moto_ros.data.definitions import decoded
 from moto_ros.data.episode import Episode
 from moto_ros.data.fields import message_stamp
 from moto_ros.data.incidents import Incident
@@ -129,7 +129,7 @@ class _Feed:
     def _take(self, facts: TopicFacts, stored: Stored, workers: ThreadPoolExecutor) -> None:
         role, (topic, time, data) = facts.role, stored
         try:
-            message = embedded_type(topic.type_name, topic.definition).deserialize_cdr(data, topic.type_name)
+            message = decoded(topic.type_name, topic.definition, data)
             facts.stamps.append(min(message_stamp(message, time) or 0, 2**63 - 1))
             if role.startswith("camera/"):
                 self._submit(role, topic, message, time, workers)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import sys
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
@@ -15,9 +18,16 @@ from moto_ros.errors import MotoError
 
 CONTRACT = (
     *("Action", "CameraHealth", "EpisodeBag", "EpisodeState", "OperatorEvent"),
-    *("PolicyWeights", "Reward", "RobotState", "TrainingStatus"),
+    *("PolicyVersion", "PolicyWeights", "Reward", "RobotState", "SystemNode", "TrainingStatus"),
 )
 """Messages of moto_msgs."""
+
+SINCE_SESSIONS = ("PolicyVersion", "SystemNode")
+"""Those of them that have had a session from the beginning."""
+
+SESSION_FIELD = re.compile(r"^uint64 session\b.*\n", re.MULTILINE)
+ALIGNMENT = 4
+"""A serialized message may be filled up to a multiple of so many bytes."""
 
 TYPE_NAME = re.compile(r"[A-Za-z]\w*(/msg)?/[A-Za-z]\w*", re.ASCII)
 """A message type's name. Names from bags are checked against it, since type stores generate code from them."""
@@ -124,6 +134,38 @@ def embedded_type(type_name: str, text: str) -> Typestore:
         raise MotoError(f"definition of '{type_name}' has {len(text)} characters, expected at most {MAX_DEFINITION}")
     store = get_typestore(Stores.EMPTY)
     _register(store, type_name, text)
+    return store
+
+
+def decoded(type_name: str, text: str, data: bytes | memoryview) -> Any:
+    """Return a stored message, by its bag's definition, or where that has none (ROS 2 Humble) by those known here.
+
+    Raises MotoError as `embedded_type` does, and what rosbags raises for bytes that are no such message.
+    """
+    store = embedded_type(type_name, text)
+    if not text and type_name in _before_sessions().fielddefs and not _is_whole(store, type_name, data):
+        older = _before_sessions()
+        store = older if _is_whole(older, type_name, data) else store
+    return store.deserialize_cdr(data, type_name)
+
+
+def _is_whole(store: Typestore, type_name: str, data: bytes | memoryview) -> bool:
+    """Tell whether the message of these bytes has their length: a longer or a shorter one is of another version."""
+    try:
+        message = store.deserialize_cdr(data, type_name)
+        return 0 <= len(data) - len(store.serialize_cdr(message, type_name)) < ALIGNMENT
+    except (SerdeError, struct.error, ValueError, IndexError, TypeError, KeyError, MemoryError):
+        return False
+
+
+@lru_cache
+def _before_sessions() -> Typestore:
+    """Return moto_msgs as it was before its messages had a session."""
+    store = get_typestore(Stores.EMPTY)
+    for name in CONTRACT:
+        if name not in SINCE_SESSIONS:
+            text = definition(f"moto_msgs/msg/{name}")
+            _register(store, f"moto_msgs/msg/{name}", SESSION_FIELD.sub("", text))
     return store
 
 

@@ -119,8 +119,8 @@ class Channel:
 
     def _send(self) -> None:
         shot = self._shots.get(0.0)
-        if shot is None:
-            return
+        if shot is None or not self._node.alone:
+            return  # images carry no session: another system's recorder would take them for its own
         self._info.publish(shot.info)
         self._image.publish(shot.image)
         if self._depth is not None and shot.depth is not None:

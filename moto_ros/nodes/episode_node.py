@@ -40,10 +40,10 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         self._waits, self._failed_resets = "", 0
         self._pending: Future | None = None
         self._state = self.speak(EpisodeState, names.EPISODE_STATE, qos.latched())
-        self._reset = self.create_client(ResetRobot, names.ROBOT_RESET)
+        self._reset = self.client(ResetRobot, names.ROBOT_RESET)
         self._listen()
-        self.create_service(StartEpisode, names.EPISODE_START, self._start)
-        self.create_service(EndEpisode, names.EPISODE_END, self._end)
+        self.serve(StartEpisode, names.EPISODE_START, self._start)
+        self.serve(EndEpisode, names.EPISODE_END, self._end, by_hand=True)
         self.create_timer(TICK, self._tick)
         self.announce(self._machine.facts)
         self._ready = Ready(self, self.settings.wait_for)

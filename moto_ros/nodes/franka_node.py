@@ -34,6 +34,9 @@ UNCONNECTED = "the robot is still being connected; ask again"
 REPEAT = 0.1
 """Seconds after which a state is said again although the arm has measured nothing new."""
 
+START_PERIOD = 0.1
+"""Seconds between two looks whether the arm may be connected."""
+
 IN_TIME = 0.9
 """Share of a time-out after which an answer is given in any case, so that it arrives by then."""
 
@@ -42,7 +45,7 @@ class FrankaNode(MotoNode[FrankaSettings]):
     """Messages in, calls of `Robot`, messages out: whatever waits or guards has threads of its own there."""
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
-        """Check the settings, create topics and services and begin to connect."""
+        """Check the settings, create topics and services; the arm is connected once the node runs alone."""
         super().__init__("franka", FrankaSettings, given)
         arm = make_arm(self.settings.arm, self.settings)
         self._robot = Robot(self.settings, self.settings, arm, self.tell, self._crashed)
@@ -51,7 +54,7 @@ class FrankaNode(MotoNode[FrankaSettings]):
         self._said_at = 0.0
         self._ready: Ready | None = None
         self._make_topics()
-        self._robot.connect().add_done_callback(lambda done: self.mailbox.post(partial(self._connected, done)))
+        self._start = self.create_timer(START_PERIOD, self._connect)
 
     def _make_topics(self) -> None:
         self._states = self.speak(RobotState, names.ROBOT_STATE, qos.stream_out())
@@ -61,12 +64,18 @@ class FrankaNode(MotoNode[FrankaSettings]):
         for camera in self.settings.cameras:
             self.listen(CameraHealth, names.camera_health(camera), self._camera_said, qos.latched())
         # Groups of their own: while one waits for its answer, everything else must still be heard.
-        self.create_service(ResetRobot, names.ROBOT_RESET, self._reset, callback_group=MutuallyExclusiveCallbackGroup())
+        self.serve(ResetRobot, names.ROBOT_RESET, self._reset, callback_group=MutuallyExclusiveCallbackGroup())
         self.create_service(Trigger, names.ROBOT_STOP, self._stop)
         self.create_service(
             Trigger, names.ROBOT_RECOVER, self._recover, callback_group=MutuallyExclusiveCallbackGroup()
         )
         self.create_timer(1.0 / self.settings.state_rate, self._publish)
+
+    def _connect(self) -> None:
+        """Connect once no other system was met: this alone may clear a fault and home the gripper of another's arm."""
+        if self.alone:
+            self._start.cancel()
+            self._robot.connect().add_done_callback(lambda done: self.mailbox.post(partial(self._connected, done)))
 
     def _connected(self, done: Done[None]) -> None:
         done.result()

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import UInt64
 
-from moto_msgs.msg import Action, EpisodeState, PolicyWeights
+from moto_msgs.msg import Action, EpisodeState, PolicyVersion, PolicyWeights
 from moto_ros.agents.interface import Agent
 from moto_ros.agents.registry import make_agent
 from moto_ros.data.observer import Observation, Observer
@@ -95,7 +94,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         if settings.arbitrated:
             self.listen(Action, names.ACTION, self._executed, qos.event())
         # A policy that brings the scene back is no trainer's: neither must hear of the other.
-        self._version = None if settings.reset_only else self.speak(UInt64, names.POLICY_VERSION, qos.latched())
+        self._version = None if settings.reset_only else self.speak(PolicyVersion, names.POLICY_VERSION, qos.latched())
         if not settings.reset_only:
             self.listen(PolicyWeights, names.POLICY_WEIGHTS, self._weights_came, qos.latched())
         kind = CompressedImage if settings.compressed else Image
@@ -231,7 +230,9 @@ class PolicyNode(MotoNode[PolicySettings]):
             self._refusal, self._announced = "", self._actor.version
             self._counts["weights_taken"] += 1
             if self._version is not None:
-                self._version.publish(UInt64(data=self._announced))
+                message = PolicyVersion(version=self._announced)
+                message.header.stamp = self.get_clock().now().to_msg()
+                self._version.publish(message)
         self._acting.act()
 
     def _refuse(self, sentence: str) -> None:

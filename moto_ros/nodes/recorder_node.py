@@ -90,7 +90,8 @@ class RecorderNode(MotoNode[RecorderSettings]):
 
     def _record_as_offered(self, kind: type, name: str) -> None:
         topic = self._note(kind, name, Qos(reliable=True, latched=False, depth=DEPTH))
-        self._offered.listen(kind, name, partial(self._heard, topic), DEPTH, raw=True)
+        # Topics that somebody adds may be those of programs that know of no session.
+        self._offered.listen(kind, name, partial(self._heard, topic), DEPTH, raw=True, outside=True)
 
     def _note(self, kind: type, name: str, profile: Qos) -> str:
         topic = self.resolve_topic_name(name)

@@ -50,7 +50,7 @@ class RewardNode(MotoNode[RewardSettings]):
         self.listen(RobotState, names.ROBOT_STATE, self._state, qos.every())
         self.listen(Action, names.ACTION, self._action, qos.event())
         self.listen(OperatorEvent, names.OPERATOR_EVENT, self._said, qos.event())
-        self.listen(Reward, names.EXTERNAL_REWARD, self._external, qos.event())
+        self.listen(Reward, names.EXTERNAL_REWARD, self._external, qos.event(), outside=True)
         self._ready = Ready(self, self.settings.wait_for)
 
     def _episode(self, state: EpisodeState) -> None:

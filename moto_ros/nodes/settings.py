@@ -21,8 +21,9 @@ def part(settings: Any, kind: type[T]) -> T:
 
 @dataclass(frozen=True)
 class Peers:
-    """Whom a node waits for."""
+    """Whose a node is, and whom it waits for."""
 
+    session: int = parameter(0, "which running system the node is part of; 0: started by hand", low=0, high=2**62)
     wait_for: tuple[str, ...] = parameter((), "nodes to be connected with before saying to be ready")
 
 

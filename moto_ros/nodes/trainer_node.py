@@ -13,7 +13,6 @@ from typing import Any
 from rclpy.duration import Duration
 from rclpy.task import Future
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import UInt64
 from std_srvs.srv import Trigger
 
 from moto_msgs.msg import (
@@ -21,6 +20,7 @@ from moto_msgs.msg import (
     CameraHealth,
     EpisodeBag,
     EpisodeState,
+    PolicyVersion,
     PolicyWeights,
     Reward,
     RobotState,
@@ -89,10 +89,10 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         self.create_service(Trigger, names.TRAINER_SAVE, self._save)
         if not self.settings.wait_for:
             return  # alone, to pre-train from bags: there is nobody to listen to
-        self._starter = self.create_client(StartEpisode, names.EPISODE_START)
+        self._starter = self.client(StartEpisode, names.EPISODE_START)
         self.listen(EpisodeState, names.EPISODE_STATE, self._heard_state, qos.latched(10))
         self.listen(EpisodeBag, names.EPISODE_BAG, self._heard_bag, qos.latched(10))
-        self.listen(UInt64, names.POLICY_VERSION, lambda m: self._link.heard_version(m.data), qos.latched())
+        self.listen(PolicyVersion, names.POLICY_VERSION, lambda m: self._link.heard_version(m.version), qos.latched())
         self._listen_to_steps()
 
     def _listen_to_steps(self) -> None:

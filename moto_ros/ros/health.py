@@ -1,4 +1,4 @@
-"""What goes wrong on a node's topics: incompatible QoS and samples the middleware lost."""
+"""What goes wrong on a node's topics: incompatible QoS, lost samples, messages of another system."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ except ImportError:  # ROS 2 Humble
 
 
 class TopicHealth:
-    """Counts of trouble by topic, fed by the middleware's events."""
+    """Counts of trouble by topic, fed by the middleware's events and by `session.py`."""
 
     def __init__(self) -> None:
         """Start with nothing wrong."""
         self.incompatible: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
+        self.foreign: Counter[str] = Counter()
 
     def of_subscription(self, topic: str) -> SubscriptionEventCallbacks:
         """Return the event callbacks of a subscription to `topic`."""
@@ -39,6 +40,11 @@ class TopicHealth:
         if self.incompatible:
             topics = ", ".join(sorted(self.incompatible))
             return f"{topics}: a peer's QoS is incompatible, nothing passes; give it the profile of moto_ros/ros/qos.py"
+        if self.foreign:
+            found = ", ".join(f"{topic} ({count})" for topic, count in sorted(self.foreign.items()))
+            return (
+                f"messages of another system in this namespace are not taken: {found}; see the log for whose they are"
+            )
         if self.lost:
             found = ", ".join(f"{topic} ({count})" for topic, count in sorted(self.lost.items()))
             return f"samples lost in the middleware: {found}; set the transport for big samples, see `moto doctor`"

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
+from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
+from rclpy.service import Service
 from rclpy.subscription import Subscription
 
 from moto_ros.ros.diagnostics import Diagnostics, Report
+from moto_ros.ros.duplicates import Duplicates
 from moto_ros.ros.health import TopicHealth
 from moto_ros.ros.params import settings_of
+from moto_ros.ros.session import Sessions
 from moto_ros.ros.worker import Mailbox
 
 S = TypeVar("S")
@@ -35,21 +39,51 @@ class MotoNode(Node, Generic[S]):
         self.health = TopicHealth()
         self.mailbox = Mailbox(self)
         self.diagnostics = Diagnostics(self, self.report)
+        self.session = int(getattr(self.settings, "session", 0))
+        self._duplicates = Duplicates(self, self.session, getattr(self.settings, "wait_for", ()))
+        warn = self.get_logger().warning
+        self._sessions = Sessions(self.session, self.health, warn, self._duplicates.writers)
 
     def report(self) -> Report:
         """Return how the node does; nodes add their own figures."""
         return Report(warning=self.health.sentence())
 
     def listen(
-        self, kind: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile, raw: bool = False
+        self,
+        kind: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        profile: QoSProfile,
+        raw: bool = False,
+        outside: bool = False,
     ) -> Subscription:
-        """Subscribe, with incompatible QoS and lost samples counted in the diagnostics."""
+        """Subscribe to what is of this system; other systems' messages, incompatible QoS and lost samples are counted.
+
+        `outside`: the topic is meant for programs that are no part of the system and leave the session 0.
+        """
         events = self.health.of_subscription(topic)
-        return self.create_subscription(kind, topic, callback, profile, event_callbacks=events, raw=raw)
+        mine = self._sessions.filter(kind, topic, callback, raw, outside)
+        return self.create_subscription(kind, topic, mine, profile, event_callbacks=events, raw=raw)
 
     def speak(self, kind: type, topic: str, profile: QoSProfile) -> Publisher:
-        """Make a publisher, with incompatible QoS counted in the diagnostics."""
-        return self.create_publisher(kind, topic, profile, event_callbacks=self.health.of_publisher(topic))
+        """Make a publisher that stamps the session, with incompatible QoS counted in the diagnostics."""
+        publisher = self.create_publisher(kind, topic, profile, event_callbacks=self.health.of_publisher(topic))
+        return self._sessions.stamp(publisher, kind)
+
+    def serve(
+        self, kind: type, service: str, callback: Callable[[Any, Any], Any], by_hand: bool = False, **more: Any
+    ) -> Service:
+        """Make a service that answers this system; `by_hand`: also a person whose request has session 0."""
+        return self._sessions.guard(self.create_service(kind, service, callback, **more), kind, by_hand)
+
+    def client(self, kind: type, service: str) -> Client:
+        """Make a client whose requests say which system they are of."""
+        return self._sessions.stamp_requests(self.create_client(kind, service), kind)
+
+    @property
+    def alone(self) -> bool:
+        """Whether the node may publish what carries no session: it has met no other system for a while."""
+        return self._duplicates.quiet
 
     def now(self) -> int:
         """Return the node clock's time in nanoseconds."""

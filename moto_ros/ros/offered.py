@@ -40,12 +40,18 @@ class OfferedQos:
         node.create_timer(PERIOD, self._look)
 
     def listen(
-        self, kind: type, topic: str, callback: Callable[[Any], None], depth: int = 100, raw: bool = False
+        self,
+        kind: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        depth: int = 100,
+        raw: bool = False,
+        outside: bool = False,
     ) -> None:
-        """Subscribe for every sample, `depth` of which may wait."""
+        """Subscribe for every sample, `depth` of which may wait; `outside` as in `MotoNode.listen`."""
 
         def again(profile: QoSProfile) -> Subscription:
-            return self._node.listen(kind, topic, callback, profile, raw)
+            return self._node.listen(kind, topic, callback, profile, raw, outside)
 
         self._all.append(_Listening(again(qos.every(depth)), again, topic, depth))
 

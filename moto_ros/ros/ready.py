@@ -27,7 +27,7 @@ OWN_AFFAIRS = ("/rosout", "/parameter_events")
 
 
 class Ready:
-    """Says this node's name on `system/ready` when connected to `peers`, and keeps the names others have said.
+    """Says this node's name, and its session, on `system/ready` when connected to `peers`; keeps what others say.
 
     Make it last in the node's constructor: its publisher tells the peers that all else exists.
     """
@@ -35,6 +35,7 @@ class Ready:
     def __init__(self, node: Node, peers: Sequence[str], changed: Callable[[], None] | None = None) -> None:
         """Begin to look; `changed` is called when another node says its name."""
         self._node, self._changed = node, changed
+        self._session = int(getattr(node, "session", 0))
         self._peers = frozenset(peers) - {node.get_name()}
         self._said: set[str] = set()
         self._steady = self._looks = 0
@@ -54,7 +55,10 @@ class Ready:
         return self._said & self._announced()
 
     def _heard(self, message: String) -> None:
-        self._said.add(message.data)
+        name, _, session = message.data.partition(" ")
+        if (session or "0") != str(self._session):
+            return  # another system's node
+        self._said.add(name)
         if self._changed is not None:
             self._changed()
 
@@ -68,7 +72,8 @@ class Ready:
         self._tell()
         if self._steady >= STEADY or not self._peers:
             self._timer.cancel()
-            self._publisher.publish(String(data=self._node.get_name()))
+            name = self._node.get_name()
+            self._publisher.publish(String(data=f"{name} {self._session}" if self._session else name))
 
     def _tell(self) -> None:
         """Print what is still missing, each thing once, so that the log of a start that failed says why."""

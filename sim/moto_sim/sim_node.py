@@ -65,7 +65,7 @@ class SimNode(MotoNode[SimSettings]):
         self.listen(OperatorEvent, names.OPERATOR_EVENT, self._operator_said, qos.event())
         # A group of its own: while a reset waits for the world, everything else must still be heard.
         alone = MutuallyExclusiveCallbackGroup()
-        self.create_service(ResetRobot, names.ROBOT_RESET, self._reset, callback_group=alone)
+        self.serve(ResetRobot, names.ROBOT_RESET, self._reset, callback_group=alone)
         self.create_service(Trigger, names.ROBOT_STOP, self._stop)
         self.create_service(Trigger, names.ROBOT_RECOVER, self._recover)
 

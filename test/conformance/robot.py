@@ -107,9 +107,17 @@ class Robot:
         purpose = EpisodeState.PURPOSE_TRAINING
         self._episodes.publish(EpisodeState(episode=self.number, phase=phase, purpose=purpose, **fields))
 
-    def send(self, values: Sequence[float], step: int | None = None, number: int | None = None, age: float = 0) -> None:
+    def send(
+        self,
+        values: Sequence[float],
+        step: int | None = None,
+        number: int | None = None,
+        age: float = 0,
+        session: int = 0,
+    ) -> None:
         """Send one action `age` seconds old, on the newest observation, without waiting for anything."""
-        action = Action(episode=self.number if number is None else number, values=[float(v) for v in values])
+        action = Action(session=session, episode=self.number if number is None else number)
+        action.values = [float(v) for v in values]
         action.step = self.step if step is None else step
         action.header.stamp = to_time(time.time_ns() - round(age * 1e9))
         action.cameras, action.state_stamp = list(self.world.cameras), self.state.header.stamp
@@ -201,7 +209,7 @@ def robot_side(world: World, folder: Path) -> Iterator[Robot]:
 
 @contextlib.contextmanager
 def _processes(world: World, folder: Path) -> Iterator[None]:
-    more = {"wait_for": "['']"} | world.parameters
+    more = {"wait_for": "['']", "session": "0"} | world.parameters
     overrides = " ".join(f'"{name}:={value}"' for name, value in more.items())
     arguments = world.arguments | {"run": str(folder), "namespace": NAMESPACE, "parameters": overrides}
     system = resolve("evaluate", arguments)

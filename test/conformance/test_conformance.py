@@ -303,6 +303,17 @@ def test_an_action_of_another_episode_is_not_executed(robot: Robot) -> None:
     assert np.linalg.norm(robot.position() - before) < robot.world.still
 
 
+def test_an_action_of_another_session_is_not_executed(robot: Robot) -> None:
+    """Breaks arms: somebody else's system in the same namespace would move this one's."""
+    robot.begin()
+    robot.drive(robot.still(), 2)
+    before = robot.position()
+    robot.send(robot.along(2, -1.0), session=7)
+    robot.graph.spin(3 * robot.world.period)
+    assert robot.taken() == 2
+    assert np.linalg.norm(robot.position() - before) < robot.world.still
+
+
 def test_an_action_older_than_its_lifespan_is_not_executed(robot: Robot) -> None:
     """Breaks robots: what a stalled network delivers in a burst would be executed."""
     robot.begin()

@@ -1,0 +1,157 @@
+"""Nobody twice: a node that starts where its name or a topic that it writes is taken ends itself with one sentence.
+
+Each node says on `system/node` who it is and what it writes. That topic is latched, so a node that starts hears of all
+that run, and of none that was killed: what a dead process had said goes with it, while the graph shows its endpoints
+until the middleware gives it up (20 s in Fast DDS). Of two nodes that are in each other's way the one whose system
+started later ends. One whose start is over never does: whoever was there first goes on undisturbed, also beside a
+computer whose clock is slow.
+
+A writer that says nothing of itself is no node of this package, or a dead one. It is given the time in which the
+middleware would forget a dead one; who is there from the start and still there then is alive, and the node ends.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+
+from moto_msgs.msg import SystemNode
+from moto_ros.errors import MotoError
+from moto_ros.ros import names, qos
+from moto_ros.ros.convert import to_nanoseconds, to_time
+from moto_ros.session import started
+
+PERIOD = 0.2
+"""Seconds between two looks at the graph."""
+
+QUIET = 1.5
+"""Seconds without a word of another system after which a node publishes what carries no session, such as images."""
+
+START = 15.0
+"""Seconds that a start takes: until then a node gives way to one that was there before."""
+
+LEASE = 30.0
+"""Seconds after which a middleware has forgotten a process that was killed."""
+
+COMMON = ("/rosout", "/parameter_events", names.DIAGNOSTICS)
+"""Topics that every node writes."""
+
+WHAT_TO_DO = "end the other one, or start this one in another namespace or ROS domain"
+
+
+class Duplicates:
+    """Announces a node, and ends it at its start by a MotoError, raised in the executor, where it is one too many.
+
+    Nodes of one session are started together and know who writes what; of nodes that were started by hand (session 0)
+    two may write the same topic if one waits for the other as one of its `peers`.
+    """
+
+    def __init__(self, node: Node, session: int, peers: Sequence[str]) -> None:
+        """Begin to look; the announcement follows once the node runs, with the topics that it has by then."""
+        self._node, self._peers = node, frozenset(peers)
+        self._mine = SystemNode(session=session, node=node.get_fully_qualified_name(), instance=secrets.randbits(62))
+        self._mine.header.stamp = to_time(time.time_ns())
+        self._others: dict[int, SystemNode] = {}
+        self._strangers: dict[tuple[str, str], float] = {}
+        self._began: float | None = None
+        self._subscription = node.create_subscription(SystemNode, names.SYSTEM_NODE, self._heard, qos.latched(100))
+        self._publisher = node.create_publisher(SystemNode, names.SYSTEM_NODE, qos.latched())
+        self._timer = node.create_timer(PERIOD, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the node has run for a while without meeting another system."""
+        return self._mine.settled or (self._began is not None and time.monotonic() - self._began > QUIET)
+
+    def writers(self, topic: str, session: int) -> str:
+        """Return the names of the nodes that write a topic and are of a session; for 0 also those that say nothing."""
+        known = {other.node: other.session for other in self._others.values()} | {self._mine.node: self._mine.session}
+        found = {_name(info) for info in self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(topic))}
+        return ", ".join(sorted(name for name in found if known.get(name, 0) == session))
+
+    # Nodes that say who they are.
+
+    def _heard(self, other: SystemNode) -> None:
+        if other.instance == self._mine.instance:
+            return
+        self._others[other.instance] = other
+        taken = self._taken(other)
+        if taken and not self._mine.settled and (other.settled or _age(other) < _age(self._mine)):
+            raise MotoError(f"{taken}, expected no other; {WHAT_TO_DO}")
+
+    def _taken(self, other: SystemNode) -> str:
+        """Return what the other node has that this one would take, or nothing."""
+        if other.node == self._mine.node:
+            return f"{self._mine.node}: a node of this name runs already, {_system(other)}"
+        if other.session == self._mine.session and (other.session or other.node.split("/")[-1] in self._peers):
+            return ""
+        both = sorted(self._topics() & set(other.topics))
+        return f"{both[0]}: {other.node} writes it already, {_system(other)}" if both else ""
+
+    def _topics(self) -> set[str]:
+        own = (*COMMON, self._publisher.topic_name, self._node.resolve_topic_name(names.READY))
+        return {publisher.topic_name for publisher in self._node.publishers} - set(own)
+
+    # Time.
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if self._began is None:
+            self._began = now
+            self._announce()
+        starts = now - self._began < START
+        self._look_at_strangers(now, starts)
+        if not starts and not self._mine.settled:
+            self._mine.settled = True
+            self._announce()
+        if self._mine.settled and not self._strangers:
+            self._timer.cancel()
+
+    def _announce(self) -> None:
+        self._mine.topics = sorted(self._topics())
+        self._publisher.publish(self._mine)
+
+    def _look_at_strangers(self, now: float, starts: bool) -> None:
+        found = {(topic, name) for topic in self._topics() for name in self._unknown(topic)}
+        known = self._strangers
+        self._strangers = {who: known.get(who, now) for who in found if starts or who in known}
+        for (topic, name), since in self._strangers.items():
+            if now - since > LEASE:
+                raise MotoError(f"{topic}: {name} writes it too, and is no node of this system; {WHAT_TO_DO}")
+
+    def _unknown(self, topic: str) -> set[str]:
+        """Return the writers of a topic that are neither this node, nor peers, nor have said who they are."""
+        found = [_name(info) for info in self._node.get_publishers_info_by_topic(topic)]
+        space = self._node.get_namespace().rstrip("/")
+        own = sum(publisher.topic_name == topic for publisher in self._node.publishers)
+        known = {other.node for other in self._others.values()} | {f"{space}/{peer}" for peer in self._peers}
+        if found.count(self._mine.node) <= own:
+            known.add(self._mine.node)
+        else:
+            known.discard(self._mine.node)
+        return set(found) - known
+
+
+def _age(node: SystemNode) -> tuple[int, ...]:
+    """Return what orders nodes by when their systems started; those started by hand are systems of their own."""
+    stamp = to_nanoseconds(node.header.stamp)
+    since = started(node.session) if node.session else stamp // 1_000_000
+    return since, node.session, stamp, node.instance
+
+
+def _name(info: Any) -> str:
+    return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
+
+
+def _system(node: SystemNode) -> str:
+    since = started(node.session) / 1e3 if node.session else to_nanoseconds(node.header.stamp) / 1e9
+    clock = f"{datetime.fromtimestamp(since):%H:%M:%S}"
+    return (
+        f"of the system started at {clock} (session {node.session})" if node.session else f"started at {clock} by hand"
+    )
