@@ -16,7 +16,7 @@ class BagFolder:
         """Create `root` and hold it for this process. Raises MotoError when another recorder holds it."""
         self.root = root
         self._names = {Purpose.DEMONSTRATION: "offline", Purpose.TRAINING: "online", Purpose.EVALUATION: evaluation}
-        if PurePath(evaluation).name != evaluation:
+        if evaluation in ("", "..") or PurePath(evaluation).name != evaluation:
             raise MotoError(
                 f"evaluation_folder is '{evaluation}', expected the name of a folder in {root}; give a name without '/'"
             )
