@@ -260,11 +260,12 @@ def test_a_policy_that_does_not_take_the_weights_stops_the_run_with_the_reason(g
 def test_bags_added_after_the_run_has_learned_are_not_ignored_in_silence(
     graph: Graph, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """ "the run is done" would be said of demonstrations that nothing was learned from."""
+    """The run would be said to be done although nothing was learned from what was added."""
     demonstrate(tmp_path)
     graph.drop(_pretrained(graph, tmp_path))
     graph.drop(_pretrained(graph, tmp_path))  # nothing has changed: done, as before
-    demonstrate(tmp_path, count=3)
+    recipe = Recipe(2_000_002, STEPS, ("agent",), (64, 64), outcome="success", seed=2)
+    write_bag(tmp_path / "bags" / "offline" / "episode_2000002", lockstep_episode(recipe))
     refused = graph.add(TrainerNode(trainer(tmp_path, wait_for=[])))
     with pytest.raises(MotoError, match=r"1 new \(episode_2000002\).*give --run another folder"):
         graph.until(lambda: False, "the refusal", 60)
