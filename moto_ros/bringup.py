@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moto_ros import locks
 from moto_ros.config import (
     Spec,
     Value,
@@ -272,10 +273,27 @@ class System:
                 )
 
     def write_parameters(self) -> None:
-        """Write each process's resolved parameter file into the run folder."""
+        """Write each process's resolved parameter file into the run folder, which is this process's from then on.
+
+        Raises MotoError when another process runs this system there, or writes what this one would write.
+        """
+        self._claim()
         for process in self.processes:
             name = f"/{self.namespace}/{process.node}"
             write_parameters(process.parameter_file, name, process.parameters)
+
+    def _claim(self) -> None:
+        """Keep others from starting this system in the run folder; what nodes of other systems lock must be free."""
+        folder = self.run / "config" / self.name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MotoError(f"{folder}: {error.strerror}, expected a folder to write to; choose another run") from error
+        locks.keep(folder / ".lock")
+        for process in self.processes:
+            for parameter, name in (("run", locks.RUN_LOCK), ("bags", locks.RECORDER_LOCK)):
+                if (process.node, parameter) in (("trainer", "run"), ("recorder", "bags")):
+                    locks.refuse_if_held(Path(str(process.parameters[parameter])).expanduser() / name)
 
 
 Arguments = dict[str, str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 from support.bags import Recipe, Sent, lockstep_episode, robot_state, write_bag
 
-from moto_ros.data.layout import SECOND, StepLayout
+from moto_ros.data.layout import SECOND, StepLayout, TopicMap
+from moto_ros.data.replay import ReplayStore
 from moto_ros.nodes.bag_library import BagLibrary
 from moto_ros.nodes.live_episodes import AFTERMATH, LiveEpisodes
 
@@ -108,3 +110,87 @@ def test_what_happens_while_the_scene_is_brought_back_is_no_part_of_the_episode_
     found = live.fetch(5)
     assert found is not None
     assert not found.assembler.ended
+
+
+def demonstrate(folder: Path, number: int) -> Path:
+    """Write the bag of a demonstration."""
+    write_bag(folder / f"demo_{number}", lockstep_episode(Recipe(number, 6, ("agent",), (16, 16), seed=number)))
+    return folder / f"demo_{number}"
+
+
+def learned(run: Path, bags: Path, capacity: int = 10_000) -> tuple[BagLibrary, ReplayStore]:
+    """Return the library and the store, restored from a checkpoint's index, of a run that has learned from `bags`."""
+    library, store = BagLibrary(run / "bags", LAYOUT), ReplayStore(run / "cache", capacity=capacity)
+    for bag, episode in library.demonstrations(bags, TopicMap(), store):
+        store.add(episode, bag, "offline")
+    again = ReplayStore(run / "cache", capacity=capacity)
+    again.restore(store.state(), LAYOUT)
+    return library, again
+
+
+def difference(known: tuple[BagLibrary, ReplayStore], bags: Path, since: float = 0.0) -> str:
+    return known[0].differences(bags, TopicMap(), known[1], since).sentence()
+
+
+def test_bags_that_were_added_removed_or_changed_are_named(tmp_path: Path) -> None:
+    """The run would say that it is done although it has not learned from what lies there."""
+    bags = tmp_path / "bags"
+    one, two = demonstrate(bags, 1), demonstrate(bags, 2)
+    known = learned(tmp_path / "run", bags)
+    for since in (0.0, 1e12):  # with and without reading what is there
+        assert difference(known, bags, since) == ""
+    three = demonstrate(bags, 3)
+    assert difference(known, bags) == "1 new (demo_3)"
+    shutil.rmtree(two)
+    assert difference(known, bags) == "1 new (demo_3), 1 gone (demo_2)"
+    shutil.rmtree(one)
+    three.rename(one)
+    (one / "demo_3_0.mcap").rename(one / "demo_1_0.mcap")
+    assert difference(known, bags) == "1 gone (demo_2), 1 changed (demo_1)"
+
+
+def test_bags_that_were_moved_or_give_no_episode_make_no_difference(tmp_path: Path) -> None:
+    """A run that was copied to the robot's computer could not be resumed."""
+    bags = tmp_path / "bags"
+    for number in (1, 2):
+        demonstrate(bags, number)
+    (bags / "useless").mkdir()
+    (bags / "useless" / "useless_0.mcap").write_bytes(b"")
+    known = learned(tmp_path / "run", bags)
+    assert difference(known, bags) == ""
+    bags.rename(tmp_path / "moved")
+    assert difference(known, tmp_path / "moved") == ""
+    assert difference(known, bags) == "", "a folder that is not there asks for nothing"
+    assert difference(known, tmp_path / "empty") == ""
+
+
+def test_bags_whose_episodes_were_dropped_for_want_of_room_are_not_new(tmp_path: Path) -> None:
+    """Every long run would be refused once its oldest demonstration no longer fits."""
+    bags = tmp_path / "bags"
+    for number in (1, 2, 3):
+        demonstrate(bags, number)
+    known = learned(tmp_path / "run", bags, capacity=13)
+    assert len(known[1]) == 2
+    assert difference(known, bags) == ""
+
+
+def test_a_bag_that_a_message_names_is_used_only_inside_the_runs_bags(tmp_path: Path) -> None:
+    """Any publisher could have the trainer read any folder of the machine, or die of the name."""
+    bag, outside = record(tmp_path / "bags", "episode_000005"), record(tmp_path / "other", "episode_000005")
+    library = BagLibrary(tmp_path / "bags", LAYOUT)
+    assert library.inside(str(bag)) == bag
+    (tmp_path / "link").symlink_to(tmp_path / "bags")
+    assert library.inside(str(tmp_path / "link" / "online" / "episode_000005")) is not None
+    wrong = [outside, "", ".", "/", "/etc", tmp_path / "bags", bag / ".." / ".." / ".." / "other" / "online"]
+    for uri in [*map(str, wrong), "a\0b", "x" * 10_000, f"{bag}/{'y' * 300}", f"file://{bag}", str(bag / "missing")]:
+        assert library.inside(uri) is None, uri
+
+
+def test_a_key_from_a_file_does_not_lead_out_of_the_cache(tmp_path: Path) -> None:
+    """A checkpoint from somebody else names what to load."""
+    _, store = learned(tmp_path / "run", demonstrate(tmp_path / "bags", 1).parent)
+    row = store.state()["episodes"][0]
+    shutil.copytree(tmp_path / "run" / "cache" / row["key"], tmp_path / "stolen")
+    assert store.cache.load(row["key"]) is not None
+    assert store.cache.load("../../stolen") is None
+    assert store.cache.load(str(tmp_path / "stolen")) is None

@@ -174,7 +174,7 @@ def test_a_stopped_recorder_closes_the_bag_of_the_episode_under_way(graph: Graph
 
 def test_two_recorders_cannot_write_to_one_folder(graph: Graph, tmp_path: Path) -> None:
     recorder(graph, tmp_path)
-    with pytest.raises(MotoError, match="another recorder"):
+    with pytest.raises(MotoError, match="in use by process"):
         RecorderNode({"bags": str(tmp_path)})
 
 

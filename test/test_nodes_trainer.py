@@ -255,3 +255,34 @@ def test_a_policy_that_does_not_take_the_weights_stops_the_run_with_the_reason(g
     graph.add(TrainerNode(trainer(tmp_path, policy_timeout=0.5)))
     with pytest.raises(MotoError, match="did not take weights 1"):
         graph.until(lambda: False, "the failure", 30)
+
+
+def test_bags_added_after_the_run_has_learned_are_not_ignored_in_silence(
+    graph: Graph, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run would be said to be done although nothing was learned from what was added."""
+    demonstrate(tmp_path)
+    graph.drop(_pretrained(graph, tmp_path))
+    graph.drop(_pretrained(graph, tmp_path))  # nothing has changed: done, as before
+    recipe = Recipe(2_000_002, STEPS, ("agent",), (64, 64), outcome="success", seed=2)
+    write_bag(tmp_path / "bags" / "offline" / "episode_2000002", lockstep_episode(recipe))
+    refused = graph.add(TrainerNode(trainer(tmp_path, wait_for=[])))
+    with pytest.raises(MotoError, match=r"1 new \(episode_2000002\).*give --run another folder"):
+        graph.until(lambda: False, "the refusal", 60)
+    graph.drop(refused)
+    _pretrained(graph, tmp_path, changed_bags="ignore")
+    assert "1 new (episode_2000002); ignored" in capsys.readouterr().out
+
+
+def _pretrained(graph: Graph, run: Path, **given: Any) -> TrainerNode:
+    node = graph.add(TrainerNode(trainer(run, wait_for=[], **given)))
+    finish(graph)
+    return node
+
+
+def test_another_rule_than_at_the_first_start_is_refused(graph: Graph, tmp_path: Path) -> None:
+    demonstrate(tmp_path)
+    graph.drop(_pretrained(graph, tmp_path))
+    graph.add(TrainerNode(trainer(tmp_path, wait_for=[], prior_rule="whole")))
+    with pytest.raises(MotoError, match="prior_rule is whole here and success_at_end in the run"):
+        graph.until(lambda: False, "the refusal", 60)

@@ -66,6 +66,20 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.path.iterdir()) == ["checkpoint_000003", "checkpoint_000004"]
 
 
+def test_what_a_person_keeps_among_the_checkpoints_stays(tmp_path: Path) -> None:
+    """Only what this program has written is removed to save space."""
+    folder = folder_of(tmp_path, keep=1)
+    (folder.save(tensors(0), {}) / "notes.txt").write_text("the best one")
+    for name in ("best", "checkpoint_best", "checkpoint_1", "checkpoint_000001_copy"):
+        (folder.path / name).mkdir()
+        (folder.path / name / "weights").write_text("mine")
+    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    for value in range(1, 4):
+        folder.save(tensors(value), {})
+    assert folder.numbers() == [1, 4]
+    assert {path: path.read_bytes() for path in before} == before
+
+
 @pytest.mark.parametrize("name", ["agent.safetensors", "state.json", "manifest.json", "rng.safetensors"])
 @pytest.mark.parametrize("harm", ["cut", "flip", "remove"])
 def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_taken(tmp_path: Path, name: str, harm: str) -> None:

@@ -167,3 +167,13 @@ def test_an_agent_without_a_camera_has_a_page(tmp_path: Path) -> None:
     carry_out(session, play_with(session))
     session.close()
     assert "No open-loop prediction" in text_of(write_report([tmp_path]))
+
+
+def test_a_file_that_is_no_report_is_not_overwritten(finished: Path, tmp_path: Path) -> None:
+    """`--output thesis.html` would replace somebody's work; a report is replaced by the newer one."""
+    (tmp_path / "thesis.html").write_text("<!doctype html><title>My thesis</title>")
+    with pytest.raises(MotoError, match="no report of moto_ros"):
+        write_report([finished], tmp_path / "thesis.html")
+    assert "My thesis" in (tmp_path / "thesis.html").read_text()
+    for _ in range(2):
+        assert write_report([finished], tmp_path / "report.html").is_file()

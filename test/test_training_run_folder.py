@@ -64,3 +64,24 @@ def test_a_folder_that_cannot_be_made_gives_one_sentence(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(MotoError, match="choose another path"):
         RunFolder(tmp_path / "file" / "run").create()
+
+
+def test_other_data_is_refused_once_the_run_has_noted_its_own(tmp_path: Path) -> None:
+    """A run would go on under another rule or other cameras as if it had been so from its beginning."""
+    run, facts = RunFolder(tmp_path / "run"), configuration(TrainerSettings(), "clone", CloneSettings())
+    run.open(facts, seed=0)  # as a version before did: nothing is noted
+    assert run.open(facts, seed=0, data={"prior_rule": "all", "cameras": ("wrist",), "checkpoint": ""})
+    assert run.open(facts, seed=0, data={"prior_rule": "all", "cameras": ("wrist",), "checkpoint": ""})
+    assert run.open(facts, seed=0), "what is not said is not compared"
+    with pytest.raises(MotoError, match="prior_rule is success_at_end here and all in the run"):
+        run.open(facts, seed=0, data={"prior_rule": "success_at_end", "cameras": ("wrist",)})
+
+
+def test_only_a_run_is_set_aside(tmp_path: Path) -> None:
+    """`--fresh --run ~/project` would move away somebody's project."""
+    project = tmp_path / "project"
+    (project / "config").mkdir(parents=True)
+    (project / "thesis.tex").write_text("mine")
+    with pytest.raises(MotoError, match=r"holds thesis.tex and no identity.json"):
+        RunFolder(project).set_aside()
+    assert (project / "thesis.tex").read_text() == "mine"

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +149,70 @@ def test_demonstrations_are_in_the_metrics(tmp_path: Path) -> None:
     session.close()
     (row,) = trace(tmp_path)
     assert (row["purpose"], row["id"], row["success"]) == ("demonstration", 2_000_005, 1)
+
+
+RUN = """
+    import sys
+    from pathlib import Path
+    from training_support import SPACES, CloneAgent, CloneSettings, play_with, store_maker
+    from moto_ros.agents import registry
+    from moto_ros.training.direct import carry_out
+    from moto_ros.training.run_folder import RunFolder
+    from moto_ros.training.session import Session
+    from moto_ros.training.settings import TrainerSettings
+    registry.AGENTS["clone"] = (CloneAgent, CloneSettings)
+    run, every = RunFolder(Path(sys.argv[1])), float(sys.argv[2])
+    settings = TrainerSettings(evaluation_episodes=1, checkpoint_every=every, threads=1, device="cpu", log_every=5)
+    agent = CloneSettings(offline_clone_updates=100, online_clone_updates=30, online_episodes=3)
+    with run.locked():
+        session = Session.open(run, "clone", agent, settings, SPACES, store_maker(run.path))
+        found = session.resumed_from
+        print("new" if found is None else " ".join(["resumed", *found.refused]))
+        carry_out(session, play_with(session), on_update=lambda _: print("update", flush=True))
+        session.close()
+"""
+
+
+def run_process(path: Path, every: float) -> subprocess.Popen[str]:
+    """Start a run in a process of its own that saves after each update when `every` (s) is tiny."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", textwrap.dedent(RUN), str(path), str(every)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def result_of_run(path: Path) -> tuple[str, list[dict[str, Any]]]:
+    """Return the hash of the agent that a run ended with, and its metrics but for the time."""
+    rows = read_metrics(path / "metrics.jsonl")
+    plain = [{name: value for name, value in row.items() if name != "time" and "seconds" not in name} for row in rows]
+    newest = max((path / "checkpoints").glob("checkpoint_*"))
+    return sha256_of(newest / AGENT), [{n: v for n, v in row.items() if "rate" not in n} for row in plain]
+
+
+@pytest.mark.slow
+def test_kill_9_in_the_middle_of_checkpoints_and_resume_give_the_undisturbed_run(tmp_path: Path) -> None:
+    """A kill while a checkpoint is written would cost the run, or make another one of it."""
+    undisturbed, killed, draws = tmp_path / "undisturbed", tmp_path / "killed", random.Random(0)
+    with run_process(undisturbed, 0.0) as process:
+        assert process.communicate()[0].startswith("new")
+    kills = resumed = 0
+    while kills < 8:
+        with run_process(killed, 1e-6) as process:
+            assert process.stdout is not None
+            said = [process.stdout.readline().strip() for _ in range(draws.randint(2, 12))]
+            time.sleep(draws.uniform(0.0, 0.03))
+            process.send_signal(signal.SIGKILL)
+        assert said[0] in ("new", "resumed"), "a checkpoint was refused, or the run did not start"
+        kills, resumed = kills + 1, resumed + (said[0] == "resumed")
+    with run_process(killed, 1e-6) as process:
+        assert process.communicate()[0].startswith("resumed\n")
+    assert process.returncode == 0
+    assert resumed >= 6
+    assert result_of_run(killed) == result_of_run(undisturbed)
+
+
+def test_a_file_of_metrics_that_no_checkpoint_knows_is_set_aside(tmp_path: Path) -> None:
+    """A run whose checkpoints somebody has removed begins again: what it had measured would be cut to nothing."""
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "mine"}\n')
+    open_session(tmp_path).close()
+    assert (tmp_path / "metrics.jsonl.old-1").read_text() == '{"kind": "mine"}\n'
+    assert read_metrics(tmp_path / "metrics.jsonl") == []

@@ -81,11 +81,11 @@ class Campaign:
         return time.monotonic() > end
 
     def gather(self) -> list[Row]:
-        """Write and return the rows of every cell that has any."""
+        """Write and return the rows of every cell that has any; without any, the file of results stays as it is."""
         files = [self.place.results(cell) for cell in self.cells.values()]
         rows = [row for path in files if path.exists() for row in read_rows(path)]
-        self.place.path.mkdir(parents=True, exist_ok=True)
-        write_rows(self.place.results_file, rows)
+        if rows:
+            write_rows(self.place.results_file, rows)
         return rows
 
     def problem(self, outcome: Outcome) -> str:

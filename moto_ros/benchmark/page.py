@@ -17,7 +17,7 @@ from moto_ros.training.comparison import percent
 from moto_ros.training.files import write_durably
 from moto_ros.training.metrics import Row
 from moto_ros.training.page import Picture, Section, Table, Tile, duration, picture
-from moto_ros.training.report import TEMPLATE
+from moto_ros.training.report import TEMPLATE, require_own
 from moto_ros.training.statistics import Interval
 
 BAND = "bands: 95 % bootstrap over seeds within tasks (rliable); with one seed a task they have no width"
@@ -27,6 +27,7 @@ def write_page(rows: Sequence[Row], place: Place) -> Path:
     """Write `report.html` in the suite's folder from the rows of its results alone; return its path."""
     results = Results(rows)
     template = Environment(loader=PackageLoader("moto_ros", "training"), autoescape=True).get_template(TEMPLATE)
+    require_own(place.page_file)
     write_durably(place.page_file, template.render(**content(rows, results, place.figures)))
     return place.page_file
 

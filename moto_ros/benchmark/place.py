@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from moto_ros.benchmark.suite import Cell
@@ -98,6 +98,10 @@ def read_cell(path: Path) -> Cell:
     """Read what `Place.describe` wrote."""
     values = read_json(path)
     try:
-        return Cell(**values)
+        cell = Cell(**values)
     except TypeError as error:
         raise MotoError(f"{path}: not the description of a run ({error}); start it by `moto benchmark`") from error
+    for name in (cell.id, cell.task):  # they become names of folders
+        if not isinstance(name, str) or PurePath(name).name != name:
+            raise MotoError(f"{path}: names '{name}', expected a name without '/'; start it by `moto benchmark`")
+    return cell

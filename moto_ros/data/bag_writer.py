@@ -20,6 +20,9 @@ from moto_ros.data.bag_metadata import Qos, TopicEntry, file_text, metadata_text
 from moto_ros.data.definitions import definition, type_hash
 from moto_ros.errors import MotoError
 
+LIBRARY = "moto_ros"
+"""What the header of each file names as its writer, before the version."""
+
 CHUNK_SIZE = 4 * 2**20
 """Bytes after which a chunk is closed even within the flush period."""
 
@@ -78,11 +81,15 @@ class BagWriter:
             raise MotoError(f"{self.folder}: is not empty, expected a new folder for the bag; choose another name")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("wb")
+            # The file has its name only once it carries the mark by which a killed recorder's bag is known as its own.
+            part = self.path.with_name(f".{self.path.name}.part")
+            self._file = part.open("wb")
             self._mcap = Writer(self._file, chunk_size=CHUNK_SIZE, compression=CompressionType.NONE)
-            self._mcap.start("ros2", f"moto_ros {__version__}")
+            self._mcap.start("ros2", f"{LIBRARY} {__version__}")
             self._mcap.add_metadata(META_RECORD, self._meta)
             self._file.flush()
+            os.fsync(self._file.fileno())
+            part.rename(self.path)
             sync_folder(self.folder)
             sync_folder(self.folder.parent)
         except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,9 @@ from moto_ros.data.records import NOBODY, SOURCES
 ROWS = ("image", "proprio", "action", "reward", "success", "is_terminal", "stamps")
 REMARKS = ("source", "guard")
 """Rows about the actions that nothing learns from: not part of a key, and absent from caches of version 0.1."""
+
+KEY = re.compile("[0-9a-f]{32}")
+"""What `content_key` returns."""
 
 FORMAT = 1
 """Raised when decoding or assembling changes, so that old caches are not taken for new ones."""
@@ -80,6 +84,8 @@ class DecodedCache:
 
     def load(self, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Return an episode's rows as read-only memory maps and its facts; None where it is not there, or damaged."""
+        if not KEY.fullmatch(str(key)):  # it comes from a file, and must not lead out of this folder
+            return None
         place = self.folder / key
         try:
             facts = json.loads((place / "facts.json").read_text())

@@ -1,56 +1,177 @@
-"""Mending a bag whose recorder was killed: index and metadata.yaml are made anew from what is readable."""
+"""Recovering a bag whose recorder was killed: index and metadata.yaml are made again from what is readable.
+
+Only a bag of this program's recorder is recovered: `<bag>/<bag>_0.mcap` whose header names moto_ros as its writer and
+whose first record is moto_ros's own, without a metadata.yaml, which the recorder writes when it closes a bag. Every
+other file is left as it is. The file as the killed recorder left it is kept beside the new one.
+"""
 
 from __future__ import annotations
 
-import os
-import shutil
+import io
+from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
-from moto_ros.data.bag_files import METADATA, bag_meta, find_bags, read_messages
-from moto_ros.data.bag_metadata import sync_folder
-from moto_ros.data.bag_writer import BagWriter, Counts
+from mcap.exceptions import McapError
+from mcap.reader import SeekingReader
+from mcap.records import Header, McapRecord, Metadata
+from mcap.stream_reader import StreamReader
+
+from moto_ros.data.bag_files import META_RECORD, METADATA
+from moto_ros.data.bag_metadata import file_text, sync_folder, write_temporary
+from moto_ros.data.bag_writer import LIBRARY, BagWriter
 from moto_ros.data.layout import Problems
-from moto_ros.data.mcap_stream import read_summary
+from moto_ros.data.mcap_stream import UNREADABLE, first_metadata, read_mcap, read_summary
+from moto_ros.errors import MotoError
+
+KEPT = ".before_recovery"
+"""What is added to the name of a file that was recovered; no reader takes it for a bag."""
+
+HEAD = 2**16
+"""Bytes at the start of a file in which the recorder's mark is looked for."""
+
+
+def has_mark(path: Path) -> bool:
+    """Whether an MCAP file was begun by this program's writer, whatever became of the rest of it."""
+    try:
+        with path.open("rb") as file:
+            reader = StreamReader(io.BytesIO(file.read(HEAD)), emit_chunks=True)
+            head = list(takewhile(lambda record: isinstance(record, (Header, Metadata)), _records(reader)))
+    except OSError:
+        return False
+    ours = isinstance(head[0], Header) and head[0].library.split(" ")[0] == LIBRARY if head else False
+    return ours and any(isinstance(record, Metadata) and record.name == META_RECORD for record in head[1:])
+
+
+def _records(reader: StreamReader) -> Iterator[McapRecord]:
+    """Yield records up to the first that is cut or damaged."""
+    try:
+        yield from reader.records
+    except UNREADABLE:
+        return
+
+
+def own_file(bag: Path) -> Path | None:
+    """Return the MCAP file that the recorder writes in the folder `bag`, or None where it is not the recorder's."""
+    path = bag / f"{bag.name}_0.mcap"
+    return path if path.is_file() and not path.is_symlink() and has_mark(path) else None
 
 
 def needs_recovery(bag: Path) -> bool:
-    """Whether a bag folder with MCAP data lacks its metadata.yaml or a file's index."""
-    files = sorted(bag.glob("*.mcap"))
-    return bool(files) and (not (bag / METADATA).is_file() or any(read_summary(path) is None for path in files))
+    """Whether a folder is a bag of this program's recorder that was not closed."""
+    return not (bag / METADATA).exists() and own_file(bag) is not None
 
 
-def recover_bag(bag: Path) -> tuple[Counts, list[str]]:
-    """Rewrite a bag folder from its readable messages; return what was kept, and a sentence for each loss.
+def recover_bag(bag: Path) -> str:
+    """Make an unclosed bag of the recorder whole and return a sentence on what was done; MotoError when it cannot be.
 
-    The old data stay until the new ones are durable; killed in between, it can be called again.
+    A file that has its index stays as it is and gets its metadata.yaml. Of any other one the readable messages go to a
+    new file, and it is kept with `KEPT` behind its name. Killed in between, it can be called again.
     """
-    problems = Problems()
-    work = bag.with_name(f".{bag.name}.recovering") / bag.name
-    shutil.rmtree(work.parent, ignore_errors=True)
-    writer = BagWriter(work, {**bag_meta(bag), "recovered": "true"})
-    for topic, stamp, data in read_messages(bag, problems):
+    path = own_file(bag)
+    if path is None:
+        raise MotoError(f"{bag}: is no bag of this program's recorder, expected {bag.name}_0.mcap; leave it as it is")
+    try:
+        return _close(path) if read_summary(path) is not None else _rewrite(path)
+    except OSError as error:
+        raise MotoError(f"{bag}: {error.strerror}, so it stays as it is; free the disk or its permissions") from error
+
+
+def _close(path: Path) -> str:
+    """Write the metadata.yaml of a whole file, which holds the text of it."""
+    with path.open("rb") as file:
+        try:
+            records = list(SeekingReader(file).iter_metadata())
+        except (McapError, ValueError) as error:
+            raise MotoError(f"{path}: its index cannot be read ({error}); it stays as it is") from error
+    texts = [record.metadata.get("serialized_metadata") for record in records if record.name == "rosbag2"]
+    if not texts or not texts[-1]:
+        raise MotoError(f"{path}: has no record 'rosbag2' to make metadata.yaml of; it stays as it is")
+    write_temporary(path.parent / METADATA, file_text(texts[-1])).rename(path.parent / METADATA)
+    sync_folder(path.parent)
+    return "recovered: only metadata.yaml was missing"
+
+
+def _rewrite(path: Path) -> str:
+    """Put a whole file with the readable messages of `path` in its place, and keep `path` under another name."""
+    bag, problems, work = path.parent, Problems(), _work(path.parent)
+    _clear(work)
+    try:
+        _copy(path, work, problems)
+        kept = _unused(path.with_name(f"{path.name}{KEPT}"))
+        path.rename(kept)
+        (work / path.name).rename(path)
+        (work / METADATA).rename(bag / METADATA)
+        sync_folder(bag)
+    finally:
+        _clear(work)
+    losses = "; ".join(problems.sentences()) or "nothing lost up to the last flush"
+    return f"recovered: {losses}; the file as it was is kept as {kept.name} until you remove it"
+
+
+def _copy(path: Path, work: Path, problems: Problems) -> None:
+    writer = BagWriter(work, {**first_metadata(path, META_RECORD), "recovered": "true"})
+    for topic, stamp, data in read_mcap(path, problems):
         writer.add_topic(topic.name, topic.type_name, topic.definition or None)
         writer.write(topic.name, data, stamp)
     counts = writer.close()
-    _swap(work, bag)
-    return counts, problems.sentences()
+    if not counts.complete:
+        raise MotoError(f"{path}: {counts.problem()}; it stays as it is")
 
 
-def _swap(work: Path, bag: Path) -> None:
-    """Put the new file in the place of the old ones; the metadata last, since it marks a whole bag."""
-    new = next(work.glob("*.mcap"))
-    old = [path for path in bag.glob("*.mcap") if path.name != new.name]
-    (bag / METADATA).unlink(missing_ok=True)
-    os.replace(new, bag / new.name)
-    for path in old:
+def _work(bag: Path) -> Path:
+    """Return the folder in which the new file of a bag is made, so that its names are those of the bag."""
+    return bag.with_name(f".{bag.name}.recovering") / bag.name
+
+
+def _unused(path: Path) -> Path:
+    """Return a name like `path` that no file has."""
+    found, count = path, 1
+    while found.exists():
+        count += 1
+        found = path.with_name(f"{path.name}-{count}")
+    return found
+
+
+def _clear(work: Path) -> None:
+    """Remove what a recovery has made, and nothing else; an unfinished exchange of files is undone first."""
+    bag, name = work.parent.with_name(work.name), f"{work.name}_0.mcap"
+    kept = sorted(bag.glob(f"{name}{KEPT}*"), key=lambda path: path.stat().st_ctime_ns)
+    if work.is_dir() and kept and not (bag / name).exists():
+        kept[-1].rename(bag / name)
+    for made in (name, f".{name}.part", METADATA, f".{METADATA}.tmp"):
+        (work / made).unlink(missing_ok=True)
+    for folder in (work, work.parent):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def remove_bag(bag: Path) -> None:
+    """Remove a bag that this program's writer has made, closed or not; MotoError when anything else is in it."""
+    own = {path.name for path in [own_file(bag)] if path} | {f".{bag.name}_0.mcap.part", METADATA, f".{METADATA}.tmp"}
+    entries = sorted(bag.iterdir()) if bag.is_dir() and not bag.is_symlink() else [bag]
+    if foreign := [path for path in entries if path.name not in own]:
+        raise MotoError(f"{foreign[0]}: was not written by moto_ros and is in the way of {bag.name}; move it away")
+    for path in entries:
         path.unlink()
-    os.replace(work / METADATA, bag / METADATA)
-    sync_folder(bag)
-    shutil.rmtree(work.parent)
+    bag.rmdir()
 
 
-def recover_all(folder: Path) -> dict[Path, list[str]]:
-    """Recover every bag in a folder tree that needs it; return what was lost of each."""
-    if not folder.is_dir() or not any(folder.rglob("*.mcap")):
-        return {}
-    return {bag: recover_bag(bag)[1] for bag in find_bags(folder) if bag.is_dir() and needs_recovery(bag)}
+def recover_all(folder: Path) -> dict[Path, str]:
+    """Recover every bag in a folder tree that needs it; return for each a sentence on what was done, or why not."""
+    for half in sorted(folder.rglob(".*.recovering")):
+        _clear(half / half.name[1 : -len(".recovering")])
+    bags = {path.parent for path in folder.rglob("*_0.mcap") if path.name == f"{path.parent.name}_0.mcap"}
+    found = sorted(bag for bag in bags if not _hidden(bag, folder) and needs_recovery(bag))
+    return {bag: _told(bag) for bag in found}
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _told(bag: Path) -> str:
+    try:
+        return recover_bag(bag)
+    except MotoError as error:
+        return f"not recovered: {error}"

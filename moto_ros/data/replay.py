@@ -77,6 +77,8 @@ class ReplayStore:
         self.problems = Problems()
         self.prior_rule, self._rule = prior_rule, RULES[prior_rule]
         self._entries: list[Entry] = []
+        self._dropped: list[dict[str, Any]] = []
+        """Rows of the index of episodes that were learned from and dropped."""
         self._tables: dict[tuple[str, int], tuple[list[Entry], np.ndarray, int]] = {}
         self._windows: dict[str, tuple[list[Entry], WindowTable]] = {}
         self._stale: set[str] = set()
@@ -131,7 +133,7 @@ class ReplayStore:
 
     def _drop_oldest(self) -> None:
         while len(self._entries) > 1 and self._steps() > self.capacity:
-            del self._entries[0]
+            self._dropped.append(self._row(self._entries.pop(0)))
             self.problems.add("capacity", f"replay: more than {self.capacity} steps, so the oldest episode is dropped")
 
     def _steps(self) -> int:
@@ -275,12 +277,24 @@ class ReplayStore:
         """Return the bags that the episodes came from, in order."""
         return [entry.bag for entry in self._entries if entry.bag is not None]
 
+    def recorded(self) -> dict[Path, set[str]]:
+        """Return the content keys of the offline episodes by bag, also of those that were dropped."""
+        found: dict[Path, set[str]] = {}
+        for row in [*map(self._row, self._entries), *self._dropped]:
+            if row["bag"] is not None and row["origin"] == "offline":
+                found.setdefault(self._bag(row), set()).add(row["key"])
+        return found
+
+    def _bag(self, row: Mapping[str, Any]) -> Path:
+        return Path(os.path.normpath(self.cache.folder / row["bag"]))
+
     def state(self) -> dict[str, Any]:
         """Return the index as plain JSON values: what `restore` needs to draw the same chunks again."""
         with self._lock:
             priorities = {source: self._window_table(source)[1].packed() for source in self._windows}
         rows = [self._row(entry) for entry in self._entries]
-        return {"version": STATE_VERSION, "episodes": rows} | ({"priorities": priorities} if priorities else {})
+        more = {"priorities": priorities, "dropped": list(self._dropped)}
+        return {"version": STATE_VERSION, "episodes": rows} | {name: value for name, value in more.items() if value}
 
     def _row(self, entry: Entry) -> dict[str, Any]:
         bag = None if entry.bag is None else os.path.relpath(entry.bag, self.cache.folder)
@@ -294,11 +308,12 @@ class ReplayStore:
         if state.get("version") != STATE_VERSION:
             raise MotoError(f"replay index has version {state.get('version')}, expected {STATE_VERSION}; start anew")
         for row in state["episodes"]:
-            bag = None if row["bag"] is None else Path(os.path.normpath(self.cache.folder / row["bag"]))
+            bag = None if row["bag"] is None else self._bag(row)
             found = self.cache.load(row["key"])
             if found is None or content_key(found[0]) != row["key"]:
                 found = self._from_bag(row["key"], bag, layout, topics or TopicMap())
             self._insert(row["key"], found[0], found[1], bag, row["origin"])
+        self._dropped = [dict(row) for row in state.get("dropped", [])]
         for source, priorities in state.get("priorities", {}).items():
             self._window_table(source)[1].unpack(priorities)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from moto_ros import locks
 from moto_ros.errors import MotoError
 from moto_ros.nodes.episode_facts import Purpose
-
-LOCK = ".recorder.lock"
 
 PURPOSE_FOLDERS = {"demonstration": "offline", "training": "online"}
 """Purpose of an episode -> sub-folder of a run's bags; that of evaluations is a parameter."""
@@ -22,14 +20,15 @@ class BagFolder:
         self.root = root
         self._names = {Purpose[purpose.upper()]: folder for purpose, folder in PURPOSE_FOLDERS.items()}
         self._names[Purpose.EVALUATION] = evaluation
+        if evaluation in ("", "..") or PurePath(evaluation).name != evaluation:
+            raise MotoError(
+                f"evaluation_folder is '{evaluation}', expected the name of a folder in {root}; give a name without '/'"
+            )
         try:
             root.mkdir(parents=True, exist_ok=True)
-            self._lock = (root / LOCK).open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise MotoError(f"{root}: another recorder writes here; stop it or choose another folder") from error
         except OSError as error:
             raise MotoError(f"{root}: {error.strerror}, expected a folder to write bags to; choose another") from error
+        self._lock = locks.acquire(root / locks.RECORDER_LOCK)
 
     def new(self, purpose: Purpose, episode: int) -> Path:
         """Return the name of a bag that does not exist yet: a repeated episode gets `-2`, `-3`..."""

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from moto_ros.data.bag_files import find_bags
 from moto_ros.data.bag_reader import read_episodes
+from moto_ros.data.cache import content_key, rows_of
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import StepLayout, TopicMap
 from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Bags that a run has not learned from although they are there, or has although they are not as they were."""
+
+    added: list[Path] = field(default_factory=list)
+    removed: list[Path] = field(default_factory=list)
+    changed: list[Path] = field(default_factory=list)
+
+    def sentence(self) -> str:
+        """Return what differs in words; empty without any difference."""
+        kinds = (("new", self.added), ("gone", self.removed), ("changed", self.changed))
+        return ", ".join(f"{len(bags)} {what} ({_names(bags)})" for what, bags in kinds if bags)
+
+
+def _names(bags: list[Path]) -> str:
+    return ", ".join(bag.name for bag in bags[:3]) + (", ..." if len(bags) > 3 else "")
+
 
 USABLE = ("success", "time_limit", "failure")
 
@@ -25,13 +47,46 @@ class BagLibrary:
 
     def demonstrations(self, folder: Path, topics: TopicMap, store: ReplayStore) -> Iterator[tuple[Path, Episode]]:
         """Yield the episodes of every bag in `folder` that `store` does not hold, in the order of their names."""
-        known = {bag.resolve() for bag in store.bags()}
+        known = {bag.resolve() for bag in (*store.bags(), *store.recorded())}
         for bag in find_bags(folder) if folder.is_dir() else []:
             if bag.resolve() in known:
                 continue
             episodes, self.problems = store.cache.read(bag, self._layout, topics)
             for episode in episodes:
                 yield bag, episode
+
+    def differences(self, folder: Path, topics: TopicMap, store: ReplayStore, since: float) -> Differences:
+        """Compare the bags in `folder` with those whose episodes `store` was given to learn from.
+
+        By content: a bag that was moved or copied is the same. Bags that no process wrote to after `since` (s since
+        1970) are not read again.
+        """
+        known = {bag.resolve(): keys for bag, keys in store.recorded().items()}
+        learned, present, found = set[str]().union(*known.values()), set[str](), Differences()
+        bags = _bags_in(folder)
+        if not bags or not known:
+            return found  # bags that were moved elsewhere after the run has learned from them are not asked for
+        for bag in bags:
+            own = known.get(bag.resolve(), set())
+            if own and _changed_at(bag) < since:
+                present |= own
+                continue
+            episodes, self.problems = store.cache.read(bag, self._layout, topics)
+            keys = {content_key(rows_of(episode)) for episode in episodes}
+            if own - keys or keys - learned:
+                (found.changed if own else found.added).append(bag)
+            present |= keys | own
+        found.removed.extend(bag for bag, keys in known.items() if keys - present)
+        return found
+
+    def inside(self, uri: str) -> Path | None:
+        """Return the path that a message names, if it is a folder inside the run's bags; anybody may send a message."""
+        try:
+            path, root = Path(os.path.abspath(uri)), Path(os.path.abspath(self.bags))
+            is_inside = root in path.parents or root.resolve() in path.resolve().parents
+            return path if is_inside and path.is_dir() else None
+        except (OSError, ValueError, RuntimeError):  # too long, a NUL byte, symbolic links in a circle
+            return None
 
     def recorded(self, episode: int) -> tuple[Path, Episode] | None:
         """Return a whole, usable recording of an online or evaluation episode, the newest one; None without."""
@@ -53,6 +108,19 @@ class BagLibrary:
         parts = [part for part in reading.episodes if part.info["id"] == episode]
         usable = len(parts) == 1 and not parts[0].info["lost_steps"] and parts[0].info["outcome"] in USABLE
         return parts[0] if usable else None
+
+
+def _bags_in(folder: Path) -> list[Path]:
+    try:
+        return find_bags(folder)
+    except MotoError:
+        return []
+
+
+def _changed_at(bag: Path) -> float:
+    """Return when a bag's files were last written to, renamed or replaced, s since 1970; no copying sets it back."""
+    files = [bag, *bag.iterdir()] if bag.is_dir() else [bag]
+    return max(path.stat().st_ctime for path in files)
 
 
 def _number(bag: Path) -> tuple[int, str]:

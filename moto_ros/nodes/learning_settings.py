@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from moto_ros.agents.interface import Spaces
 from moto_ros.agents.registry import agent_plans, agent_settings
-from moto_ros.config import REQUIRED, group, parameter
+from moto_ros.config import REQUIRED, Value, flatten, group, parameter
 from moto_ros.data.layout import StepLayout, TopicMap
 from moto_ros.data.prior import RULES
 from moto_ros.errors import MotoError
@@ -90,6 +91,11 @@ class TrainerNodeSettings(Learns, TrainerSettings, StepLayout):
     checkpoint: str = parameter("", "checkpoint to start a new run from, in place of its offline phase; empty: none")
     topics: TopicMap = group(TopicMap)
     prior_rule: str = parameter("success_at_end", "what the behaviour prior may imitate", choices=tuple(RULES))
+    changed_bags: str = parameter(
+        "refuse",
+        "when bags were added, removed or changed after the run has learned from them: refuse to go on, or ignore that",
+        choices=("refuse", "ignore"),
+    )
     memory: int = parameter(2048, "episodes beyond this size are kept on disk", unit="MiB", low=16)
     capacity: int = parameter(2_000_000, "beyond this the oldest episodes are forgotten", unit="steps", low=1000)
     nice: int = parameter(10, "how far learning stands back for the control loop (nice value)", low=0, high=19)
@@ -122,6 +128,15 @@ def trainer_settings(given: Mapping[str, Any]) -> type[TrainerNodeSettings]:
 def agent_part(settings: Any) -> Any:
     """Return the agent's own settings out of those of a node."""
     return settings.agent
+
+
+def data_part(settings: TrainerNodeSettings) -> dict[str, Value]:
+    """Return what says what a run learns from: fixed when the run starts, see `RunFolder.open`."""
+    names = ("cameras", "image_size", "proprio", "action_size", "prior_rule")
+    start = str(Path(settings.checkpoint).expanduser().resolve()) if settings.checkpoint else ""
+    topics = {} if settings.topics == TopicMap() else flatten(settings.topics)  # those of a robot say nothing of bags
+    own = {name: getattr(settings, name) for name in names} | {"checkpoint": start}
+    return own | {f"topics.{name}": value for name, value in topics.items()}
 
 
 def spaces_of(layout: StepLayout) -> Spaces:

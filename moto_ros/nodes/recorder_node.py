@@ -39,7 +39,7 @@ class RecorderNode(MotoNode[RecorderSettings]):
     """Writes what it hears between the start of a reset and the settling after the end, without decoding it."""
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
-        """Mend the bags of a recorder that was killed, then subscribe."""
+        """Recover the bags of a recorder that was killed, then subscribe."""
         super().__init__("recorder", RecorderSettings, given)
         self._folder = BagFolder(Path(self.settings.bags).expanduser(), self.settings.evaluation_folder)
         self._recover()
@@ -58,8 +58,8 @@ class RecorderNode(MotoNode[RecorderSettings]):
         self._ready = Ready(self, self.settings.wait_for)
 
     def _recover(self) -> None:
-        for bag, losses in recover_all(self._folder.root).items():
-            self.tell(f"recovered {bag}: {'; '.join(losses) or 'nothing lost up to the last flush'}")
+        for bag, done in recover_all(self._folder.root).items():
+            self.tell(f"{bag}: {done}")
 
     # Topics.
 

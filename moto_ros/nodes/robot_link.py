@@ -194,7 +194,7 @@ class RobotLink:
         return self._recorded(facts, bag, self._live.fetch(episode))
 
     def _recorded(self, facts: Facts, bag: ClosedBag | None, live: LiveEpisode | None) -> Recorded:
-        path = Path(bag.uri) if bag is not None and bag.complete else None
+        path = self._library.inside(bag.uri) if bag is not None and bag.complete else None
         if facts.outcome in LOST or facts.step == 0:
             return Recorded(facts.episode, facts.outcome, None, path, note=facts.reason or facts.outcome.name.lower())
         uncertainty, ranks = (live.uncertainties(facts.step), live.ranks(facts.step)) if live is not None else ([], [])
@@ -203,6 +203,8 @@ class RobotLink:
             note = f"{note}; the recorder has not closed its bag".strip("; ")
         elif not bag.complete:
             note = f"{note}; its bag is not complete: {bag.message}".strip("; ")
+        elif path is None:
+            note = f"{note}; {bag.uri[:200]!r} is no folder in {self._library.bags}, so it is not used".strip("; ")
         return Recorded(facts.episode, facts.outcome, episode, path, uncertainty, ranks, note)
 
     def _episode(self, facts: Facts, bag: Path | None, live: LiveEpisode | None) -> tuple[Episode | None, str]:

@@ -34,7 +34,13 @@ from moto_ros.nodes.bag_library import BagLibrary
 from moto_ros.nodes.checkpoint_policy import load_policy
 from moto_ros.nodes.episode_facts import Facts, Outcome, Phase, Purpose, Request
 from moto_ros.nodes.fine_tuning import FineTuning, Status
-from moto_ros.nodes.learning_settings import TrainerNodeSettings, agent_part, spaces_of, trainer_settings
+from moto_ros.nodes.learning_settings import (
+    TrainerNodeSettings,
+    agent_part,
+    data_part,
+    spaces_of,
+    trainer_settings,
+)
 from moto_ros.nodes.live_episodes import LiveEpisodes
 from moto_ros.nodes.robot_link import ClosedBag, RobotLink, Stopped, Timeouts
 from moto_ros.nodes.settings import part
@@ -210,6 +216,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             part(settings, TrainerSettings),
             spaces_of(self._layout),
             self._make_store,
+            data_part(settings),
         )
         if session.resumed_from is not None:
             self.tell(f"resumes {self._run.path} at {session.resumed_from.path.name}")
@@ -229,9 +236,12 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         return store
 
     def _take_in_demonstrations(self, session: Session, store: ReplayStore) -> None:
-        if session.resumed_from is not None and session.conductor.position.offline_done:
-            return  # what the offline phase has learned from is settled
         folder = Path(self.settings.bags).expanduser() if self.settings.bags else self._run.bags / "offline"
+        if session.resumed_from is not None:
+            settled = session.conductor.position.offline_done
+            self._compare(folder, store, settled)
+            if settled:
+                return  # what the offline phase has learned from stays what it is
         for bag, episode in self._library.demonstrations(folder, self.settings.topics, store):
             if self._link.stopping:
                 raise Stopped
@@ -243,6 +253,27 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             raise MotoError(f"{folder}: no usable episode, expected bags of demonstrations; record some or name bags")
         if unheard := store.nothing_to_imitate():
             self.tell(unheard)
+
+    def _compare(self, folder: Path, store: ReplayStore, settled: bool) -> None:
+        """Refuse to go on as if nothing had happened when the demonstrations are others than those learned from."""
+        differences = self._library.differences(folder, self.settings.topics, store, self._run.started())
+        if not settled:
+            differences.added.clear()  # they are taken in
+        if not (what := differences.sentence()):
+            return
+        known = {bag.resolve().parent for bag in store.recorded()}
+        text = f"{folder}: of its bags, compared with what the run has learned from: {what}"
+        own = self._run.bag_folder("offline").resolve()
+        if folder.resolve() == own and not any(own in (parent, *parent.parents) for parent in known):
+            where = ", ".join(sorted(map(str, known)))
+            self.tell(f"{text}; not looked at, since the run has learned from {where}")
+        elif self.settings.changed_bags == "ignore":
+            self.tell(f"{text}; ignored, as changed_bags says")
+        else:
+            raise MotoError(
+                f"{text}; expected the same bags, as a run learns them once; give --run another folder and "
+                f"--bags {folder} to learn from them as they are, or add -p trainer.changed_bags:=ignore to go on"
+            )
 
     def _finish(self) -> None:
         self._statuses.wait_for_all_acked(Duration(seconds=1))

@@ -60,7 +60,9 @@ def write_box(source: Path, target: Path, corners: tuple[np.ndarray, np.ndarray]
     text = source.read_text()
     for name, corner in zip((LOW, HIGH), corners, strict=True):
         text = _with(text, name, [float(value) for value in corner], source)
-    target.write_text(text)
+    part = target.with_name(f".{target.name}.part")
+    part.write_text(text)
+    part.replace(target)  # in one step: `target` may be `source`
 
 
 def _with(text: str, name: str, value: list[float], source: Path) -> str:

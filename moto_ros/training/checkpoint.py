@@ -7,6 +7,7 @@ folder of that name is always whole: it is written as `.checkpoint_000007.part`,
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -27,6 +28,8 @@ SCHEMA = 1
 
 AGENT, RNG, STATE, MANIFEST = "agent.safetensors", "rng.safetensors", "state.json", "manifest.json"
 CONTENTS = (AGENT, RNG, STATE)
+WRITTEN = {*CONTENTS, MANIFEST}
+NAME = re.compile(r"checkpoint_([0-9]{6,})")
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,8 @@ class CheckpointFolder:
 
     def numbers(self) -> list[int]:
         """Return the numbers of the checkpoints on disk, oldest first."""
-        found = (folder.name.removeprefix("checkpoint_") for folder in self.path.glob("checkpoint_*"))
-        return sorted(int(number) for number in found if number.isdigit())
+        found = (NAME.fullmatch(folder.name) for folder in self.path.glob("checkpoint_*"))
+        return sorted(int(name[1]) for name in found if name)
 
     def folder(self, number: int) -> Path:
         """Return the folder of a checkpoint."""
@@ -107,8 +110,12 @@ class CheckpointFolder:
         sync_folder(part)
 
     def _drop_oldest(self) -> None:
+        """Remove all but the newest `keep`; a folder in which a person has put something stays whole."""
         for number in self.numbers()[: -self.keep]:
-            shutil.rmtree(self.folder(number), ignore_errors=True)
+            folder = self.folder(number)
+            if folder.is_symlink() or not folder.is_dir() or not {path.name for path in folder.iterdir()} <= WRITTEN:
+                continue
+            shutil.rmtree(folder, ignore_errors=True)
 
     def load(self) -> Checkpoint | None:
         """Return the newest whole checkpoint, walking back over damaged ones; None when there is none at all.

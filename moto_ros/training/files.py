@@ -33,11 +33,22 @@ def sync_folder(path: Path) -> None:
 
 def write_durably(path: Path, text: str) -> None:
     """Replace a file in one step: temporary file, sync, rename, sync of the folder."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text)
-    sync_file(temporary)
-    temporary.replace(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")  # two processes may replace one file
+    try:
+        temporary.write_text(text)
+        sync_file(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file or folder to `<name>.old-N`, the first number that is free; return the new name."""
+    number = 1
+    while (target := path.with_name(f"{path.name}.old-{number}")).exists():
+        number += 1
+    return path.rename(target)
 
 
 def sha256_of(path: Path) -> str:

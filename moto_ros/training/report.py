@@ -15,6 +15,17 @@ from moto_ros.training.run_page import single_page
 
 TEMPLATE = "report.html.j2"
 
+OWN, HEAD = "· moto_ros</title>".encode(), 4096
+"""What each page has within so many bytes."""
+
+
+def require_own(target: Path) -> None:
+    """Raise MotoError when `target` is a file that is no page of this program: it is not overwritten."""
+    if target.is_file() and target.stat().st_size:
+        with target.open("rb") as file:
+            if OWN not in file.read(HEAD):
+                raise MotoError(f"{target}: exists and is no report of moto_ros, so it is kept; choose another file")
+
 
 def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
     """Write the page of one run (`<run>/report.html`), or of several together (`report.html` beside the first).
@@ -29,6 +40,7 @@ def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
         histories[0].run.report_file if len(runs) == 1 else Path(runs[0]).resolve().parent / "report.html"
     )
     target.parent.mkdir(parents=True, exist_ok=True)
+    require_own(target)
     template = Environment(loader=PackageLoader("moto_ros", "training"), autoescape=True).get_template(TEMPLATE)
     write_durably(target, template.render(**page))
     return target

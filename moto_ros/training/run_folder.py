@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import datetime
 import importlib.metadata
 import json
 import os
@@ -16,12 +16,15 @@ from typing import Any
 
 import torch
 
-from moto_ros import __version__
+from moto_ros import __version__, locks
 from moto_ros.config import Value
 from moto_ros.errors import MotoError
-from moto_ros.training.files import canonical, read_json, write_durably
+from moto_ros.training.files import canonical, read_json, set_aside, write_durably
 
 SCHEMA = 1
+STARTED = "%Y-%m-%dT%H:%M:%S%z"
+"""Form of the time at which a session began."""
+
 PACKAGES = ("numpy", "safetensors", "mujoco", "metaworld", "rosbags")
 
 
@@ -56,17 +59,25 @@ class RunFolder:
                 f"{self.path}: cannot make the run folder ({error.strerror}); choose another path"
             ) from error
 
-    def open(self, configuration: Mapping[str, Value], seed: int, plan: Mapping[str, Any] | None = None) -> bool:
+    def open(
+        self,
+        configuration: Mapping[str, Value],
+        seed: int,
+        plan: Mapping[str, Any] | None = None,
+        data: Mapping[str, Value] | None = None,
+    ) -> bool:
         """Create the folder or take it up again; return whether it was there with the same configuration.
 
-        `plan` is what this session means to do (updates, episodes), noted for the report. Raises MotoError, saying
-        what differs, when the folder holds a run of another configuration.
+        `plan` is what this session means to do (updates, episodes), noted for the report. `data` says what the run
+        learns from; of it, what is empty here or was not noted by the run is not compared. Raises MotoError, saying
+        what differs, when the folder holds a run of another configuration or of other data.
         """
         self.create()
         resumed = self.identity_file.exists()
         found = read_json(self.identity_file) if resumed else _new_identity(configuration, seed)
         if resumed:
-            self._check(found, configuration)
+            self._check(found, configuration, data or {})
+        found["data"] = {name: value for name, value in (data or {}).items() if value} | found.get("data", {})
         found["sessions"] = [*found["sessions"], describe_session() | {"plan": dict(plan or {})}]
         write_durably(self.identity_file, canonical(found))
         return resumed
@@ -82,13 +93,21 @@ class RunFolder:
             raise MotoError(f"{self.path}: no identity.json, expected a run folder; give the folder of a run")
         return read_json(self.identity_file)
 
-    def _check(self, found: Mapping[str, Any], configuration: Mapping[str, Value]) -> None:
+    def started(self) -> float:
+        """Return when the run was first opened, s since 1970, rounded down to a second."""
+        text = self.identity()["sessions"][0]["started"]
+        return datetime.datetime.strptime(text, STARTED).timestamp()
+
+    def _check(self, found: Mapping[str, Any], configuration: Mapping[str, Value], data: Mapping[str, Value]) -> None:
         if found.get("schema") != SCHEMA:
             raise MotoError(
                 f"{self.identity_file}: schema {found.get('schema')}, expected {SCHEMA}; "
                 "use the moto_ros version that wrote it, or choose a new run folder"
             )
+        known = found.get("data", {})
+        asked = {name: value for name, value in data.items() if value and name in known}
         wrong = differences(found["configuration"], configuration)
+        wrong += differences({name: known[name] for name in asked}, asked)
         if wrong:
             raise MotoError(
                 f"{self.path} holds a run of another configuration: {'; '.join(wrong)}; "
@@ -96,30 +115,32 @@ class RunFolder:
             )
 
     def set_aside(self) -> Path | None:
-        """Rename an existing folder to `<name>.old-N` so that a fresh run can start; return the new name."""
+        """Rename an existing folder to `<name>.old-N` so that a fresh run can start; return the new name.
+
+        Raises MotoError when a process writes to it, or when it holds something else than a run.
+        """
         if not self.path.exists():
             return None
-        number = 1
-        while (target := self.path.with_name(f"{self.path.name}.old-{number}")).exists():
-            number += 1
-        return self.path.rename(target)
+        self._require_run()
+        for lock in (self.path / locks.RUN_LOCK, self.bags / locks.RECORDER_LOCK, *self.path.glob(locks.SYSTEM_LOCKS)):
+            locks.refuse_if_held(lock)
+        return set_aside(self.path)
+
+    def _require_run(self) -> None:
+        """Raise MotoError when the folder was not made by this program: it has no identity, but other files."""
+        own = {path.name for path in vars(self).values()} | {locks.RUN_LOCK}
+        foreign = sorted(path.name for path in self.path.iterdir() if path.name not in own)
+        if foreign and not self.identity_file.exists():
+            raise MotoError(
+                f"{self.path}: holds {foreign[0]} and no identity.json, expected a run folder to set aside; move what "
+                "is yours, or choose another run folder"
+            )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process; MotoError when another trainer holds it. A killed one holds nothing."""
         self.create()
-        with (self.path / ".lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                file.seek(0)
-                owner = file.read().strip() or "unknown"
-                raise MotoError(
-                    f"{self.path}: in use by process {owner}; wait for it or choose a new folder"
-                ) from error
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+        with locks.acquire(self.path / locks.RUN_LOCK):
             yield
 
 
@@ -138,7 +159,7 @@ def _new_identity(configuration: Mapping[str, Value], seed: int) -> dict[str, An
 def describe_session() -> dict[str, Any]:
     """Return when and on what this process runs: versions, machine, git commit."""
     return {
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "started": time.strftime(STARTED),
         "versions": versions(),
         "machine": machine(),
         "commit": git_commit(Path(__file__).resolve().parents[2]),

@@ -15,12 +15,14 @@ import torch
 
 from moto_ros.agents.interface import Agent, Spaces
 from moto_ros.agents.registry import make_agent
+from moto_ros.config import Value
 from moto_ros.data.episode import Episode
 from moto_ros.training.artifacts import save_prediction, save_rollout
 from moto_ros.training.checkpoint import Checkpoint, CheckpointFolder, Identity, restore_global_rng
 from moto_ros.training.conductor import Conductor, EpisodeResult, Evaluation, Offline, RunEpisode, Update
 from moto_ros.training.doubt import offline_quantiles
 from moto_ros.training.evaluation import conduct_of, finite_mean, result_of, summary
+from moto_ros.training.files import set_aside
 from moto_ros.training.learner import Learner, Progress, Store, never
 from moto_ros.training.metrics import Metrics
 from moto_ros.training.run_folder import RunFolder
@@ -82,24 +84,28 @@ class Session:
         settings: TrainerSettings,
         spaces: Spaces,
         make_store: Callable[[Mapping[str, Any] | None], RunStore],
+        data: Mapping[str, Value] | None = None,
     ) -> Session:
         """Open a new run, or take up the run that the folder holds at its newest whole checkpoint.
 
         `make_store` gets the replay index of the checkpoint, or None in a new run, and returns the filled store.
+        `data` says what the run learns from, see `RunFolder.open`.
         Raises MotoError when the folder holds a run of another configuration.
         """
-        run.open(configuration(settings, agent_name, agent_settings), settings.seed, plan_of(settings, agent_settings))
+        plan = plan_of(settings, agent_settings)
+        run.open(configuration(settings, agent_name, agent_settings), settings.seed, plan, data)
         if settings.threads:
             torch.set_num_threads(settings.threads)
         device = choose_device(settings.device)
         agent = make_agent(agent_name, spaces, agent_settings, settings.seed, device)
         folder = CheckpointFolder(run.checkpoints, Identity(agent_name, agent_digest(agent_settings)))
         found = folder.load()
+        if found is None and run.metrics_file.exists() and run.metrics_file.stat().st_size:
+            set_aside(run.metrics_file)  # of a run whose checkpoints are gone, or somebody's own
         store = make_store(None if found is None else found.state["replay"])
         session = cls(run, agent, settings, agent_settings, store)
         if found is None:
             torch.manual_seed(settings.seed)
-            session.metrics.log.rewind(0)
         else:
             session._restore(found)
         return session

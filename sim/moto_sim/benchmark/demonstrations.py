@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ import numpy as np
 
 from moto_ros.benchmark.suite import TaskSettings
 from moto_ros.data.bag_files import METADATA
+from moto_ros.data.recover import remove_bag
 from moto_ros.errors import MotoError
 from moto_ros.training.conductor import DEMONSTRATION_IDS, episode_seed
 from moto_sim.benchmark.beginner import Beginner
@@ -77,7 +77,7 @@ def _make(folder: Path, recipe: Recipe, make_world: Callable[[], World], found: 
     found = [] if learns else found
     for torn in folder.glob("episode_*"):
         if torn not in found:
-            shutil.rmtree(torn)
+            remove_bag(torn)
     attempt = max((_number(path) + 1 for path in found), default=0)
     kept, failures = len(found), 0
     world = make_world()
