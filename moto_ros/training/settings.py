@@ -18,6 +18,7 @@ left as it is, and the run resumes from the checkpoint before."""
 
 OPERATIONAL = frozenset(
     {
+        "overlap",
         "online_episodes",
         "evaluate_before",
         "evaluate_after",
