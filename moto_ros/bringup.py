@@ -23,6 +23,7 @@ from moto_ros.errors import MotoError
 from moto_ros.implied import REAL_TIMING, implied, shared
 from moto_ros.layers import Layers
 from moto_ros.ros.transport import environment
+from moto_ros.stopping import as_parent
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ class Process:
         """Return the shell command that replaces the shell by this node."""
         names = ["-r", f"__ns:=/{namespace}", "-r", f"__node:={self.node}"]
         ros = ["--ros-args", *names, "--params-file", str(self.parameter_file)]
-        return "exec " + shlex.join([sys.executable, "-u", "-m", self.kind.module, *ros])
+        return "exec " + shlex.join([sys.executable, "-u", "-m", "moto_ros.ros.start", self.kind.module, *ros])
 
     def check(self, agent: str) -> None:
         """Raise MotoError where the node could not start: its parameters do not fit, or its driver is not there."""
@@ -349,7 +350,7 @@ def _environment(arguments: Arguments) -> dict[str, str]:
     domain = arguments["domain"]
     if domain and not (domain.isdecimal() and int(domain) <= 232):
         raise MotoError(f"argument domain is '{domain}', expected a ROS domain id, 0..232")
-    return environment() | ({"ROS_DOMAIN_ID": domain} if domain else {})
+    return environment() | as_parent() | ({"ROS_DOMAIN_ID": domain} if domain else {})
 
 
 def _preset_name(arguments: Arguments) -> str:
