@@ -111,47 +111,25 @@ def gone(pids: list[int]) -> bool:
 @pytest.mark.parametrize("number", STATUS)
 def test_each_signal_ends_every_process_that_saves_its_work(make: Make, number: signal.Signals) -> None:
     """Breaks a run that is stopped by `kill` or over ssh: its nodes would go on, or lose what they have learned."""
-    system = make("calm", "chatty")
+    system = make("calm", "chatty", "parent")
     moto = system.start()
     pids = system.pids()
     moto.send_signal(number)
     assert moto.wait(LIMIT) == STATUS[number]
     assert gone(pids)
-    assert system.saved() == {"calm", "chatty"}
+    assert system.saved() == {"calm", "chatty", "parent"}
     assert f"{number.name} received" in system.log()
 
 
-def test_more_ctrl_c_do_not_cut_the_saving_short(make: Make) -> None:
-    """Breaks a checkpoint: an impatient person would lose it."""
-    system = make("calm")
-    moto = system.start()
-    system.pids()
-    for _ in range(3):
-        moto.send_signal(signal.SIGINT)
-        time.sleep(0.01)
-    assert moto.wait(LIMIT) == 130
-    assert system.saved() == {"calm"}
-
-
-@pytest.mark.parametrize("nodes", [("calm", "parent"), ("hanging", "calm")], ids=["with_child", "hanging"])
-def test_a_killed_moto_takes_all_its_processes_along(make: Make, nodes: tuple[str, ...]) -> None:
-    """Breaks an arm: nobody could stop the nodes of a `moto` that was killed, also those that hang in C++."""
-    system = make(*nodes, stop_time=2)
+def test_a_killed_moto_takes_all_its_processes_along(make: Make) -> None:
+    """Breaks an arm: nobody could stop the nodes of a `moto` that was killed, also those that hang or are frozen."""
+    system = make("calm", "parent", "hanging", "chatty", stop_time=2)
     moto = system.start()
     pids = system.pids()
+    os.kill(pids[-1], signal.SIGSTOP)
     moto.kill()
     until(lambda: gone(pids), "processes outlive their parent")
-    assert "calm" in system.saved()
-
-
-def test_a_frozen_node_of_a_killed_moto_is_ended_too(make: Make) -> None:
-    """Breaks the next run: a process that cannot notice anything would hold camera, arm or GPU."""
-    system = make("calm", stop_time=2)
-    moto = system.start()
-    pids = system.pids()
-    os.kill(pids[0], signal.SIGSTOP)
-    moto.kill()
-    until(lambda: gone(pids), "a frozen process outlives its parent")
+    assert system.saved() == {"calm", "parent"}
 
 
 def test_a_node_that_hangs_is_killed_after_the_stop_time(make: Make) -> None:
@@ -164,16 +142,6 @@ def test_a_node_that_hangs_is_killed_after_the_stop_time(make: Make) -> None:
     assert gone(pids)
     assert "calm" in system.saved()
     assert "sending SIGKILL to hanging" in system.log()
-
-
-def test_what_a_node_has_started_ends_with_it(make: Make) -> None:
-    """Breaks the next run: a process of a process would hold the arm's ports."""
-    system = make("parent")
-    moto = system.start()
-    pids = system.pids()
-    moto.send_signal(signal.SIGTERM)
-    assert moto.wait(LIMIT) == 143
-    assert gone(pids)
 
 
 def test_without_a_reader_the_run_ends(make: Make) -> None:
@@ -256,7 +224,9 @@ def test_ctrl_c_works_although_tee_is_gone_first(make: Make) -> None:
     words = " ".join(system.command)
     shell, terminal = in_terminal(system, ["bash", "-c", f"{words} 2>&1 | tee {system.folder}/tee.txt > /dev/null"])
     pids = system.pids()
-    os.write(terminal, b"\x03")
+    for _ in range(3):  # an impatient person
+        os.write(terminal, b"\x03")
+        time.sleep(0.01)
     until(lambda: gone(pids), "processes go on after Ctrl-C")
     os.waitpid(shell, 0)
     os.close(terminal)
@@ -277,7 +247,7 @@ def test_nohup_keeps_its_meaning(make: Make) -> None:
     assert moto.wait(LIMIT) == 143
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.05, 0.1, 0.2, 0.4])
+@pytest.mark.parametrize("delay", [0.0, 0.03, 0.1])
 def test_ctrl_c_in_the_first_moments_leaves_nothing_behind(make: Make, delay: float) -> None:
     """Breaks a mistyped command: no process has an id yet, and yet none of them may stay."""
     system = make("calm", "chatty", "parent")
@@ -290,3 +260,40 @@ def test_ctrl_c_in_the_first_moments_leaves_nothing_behind(make: Make, delay: fl
     assert b"Traceback" not in output
     started = [int(line.rsplit("pid=", 1)[1].rstrip(")")) for line in system.log().splitlines() if "pid=" in line]
     until(lambda: gone(started), "processes stay")
+
+
+def test_ctrl_c_while_a_command_imports_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    """Breaks Ctrl-C in the first second: what a command imports takes longer than that."""
+    (tmp_path / "torch.py").write_text("import time\nprint('imports', flush=True)\ntime.sleep(600)\n")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from moto_ros.cli.main import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "finetune"]
+    moto = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert moto.stdout is not None
+    assert moto.stdout.readline() == b"imports\n"
+    moto.send_signal(signal.SIGINT)
+    output, _ = moto.communicate(timeout=LIMIT)
+    assert (moto.returncode, output) == (130, b"")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["bag", "--help"]])
+def test_a_page_that_is_cut_by_head_is_no_error(words: list[str]) -> None:
+    """Breaks `moto --help | head -1`: a traceback below the line."""
+    command = f"{sys.executable} -m moto_ros.cli.main {' '.join(words)} | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, check=True)
+    assert done.stderr == b""
+
+
+@pytest.mark.ros
+@pytest.mark.sim
+def test_after_ctrl_c_the_next_phase_does_not_begin(tmp_path: Path) -> None:
+    """Breaks one Ctrl-C: after the recording, whose nodes ended well, `moto finetune` would begin to train."""
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "moto_ros.cli.main", "finetune", "--preset", "ci", "--run", str(run)]
+    moto = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    log = run / "logs" / "record.log"
+    until(lambda: log.exists() and "episode started" in log.read_text(), "nothing is recorded")
+    moto.send_signal(signal.SIGINT)
+    output, _ = moto.communicate(timeout=LIMIT)
+    assert moto.returncode == 130, output
+    assert b"pre-train" not in output
+    assert not (run / "config" / "finetune").exists()

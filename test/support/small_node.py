@@ -30,7 +30,10 @@ def main() -> None:
     pid = subprocess.Popen(["sleep", "600"]).pid if name == "parent" else os.getpid()
     (folder / f"{name}.pid").write_text(str(pid))
     if name == "hanging":
-        ctypes.PyDLL(None).sleep(600)  # a call from C++ that neither returns nor lets Python work
+        # A call that neither returns nor lets Python work, as one from C++ may: a lock (zeros) that it holds itself.
+        library, lock = ctypes.PyDLL(None), ctypes.create_string_buffer(64)
+        library.pthread_mutex_lock(lock)
+        library.pthread_mutex_lock(lock)
     while not stop:
         if name == "chatty":
             print("x" * 100, flush=True)
