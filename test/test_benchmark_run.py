@@ -142,7 +142,7 @@ def running_with(text: str) -> list[str]:
     return found
 
 
-ENDS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}
+ENDS = {signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}
 
 
 @pytest.mark.parametrize("number", ENDS)

@@ -275,10 +275,9 @@ def test_ctrl_c_while_a_command_imports_ends_it_without_a_traceback(tmp_path: Pa
     assert (moto.returncode, output) == (130, b"")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["bag", "--help"]])
-def test_a_page_that_is_cut_by_head_is_no_error(words: list[str]) -> None:
+def test_a_page_that_is_cut_by_head_is_no_error() -> None:
     """Breaks `moto --help | head -1`: a traceback below the line."""
-    command = f"{sys.executable} -m moto_ros.cli.main {' '.join(words)} | true"
+    command = f"{sys.executable} -m moto_ros.cli.main --help | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, check=True)
     assert done.stderr == b""
 
