@@ -44,9 +44,9 @@ setup(
     entry_points={
         "console_scripts": [
             "moto = moto_ros.cli.main:main",
-            *(f"{node}_node = moto_ros.nodes.{node}_node:main" for node in NODES),
+            *(f"{node}_node = moto_ros.ros.start:{node}_node" for node in NODES),
             # The name that users of RealSense cameras look for.
-            "realsense_node = moto_ros.nodes.camera_node:main",
+            "realsense_node = moto_ros.ros.start:camera_node",
         ]
     },
 )

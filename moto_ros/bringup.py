@@ -35,7 +35,8 @@ from moto_ros.errors import MotoError
 from moto_ros.implied import REAL_TIMING, contradiction, implied, left_open, shared
 from moto_ros.layers import Layers
 from moto_ros.ros.transport import environment
-from moto_ros.training.settings import OPERATIONAL, SAVE_TIME
+from moto_ros.stopping import as_parent
+from moto_ros.training.settings import OPERATIONAL
 
 
 @dataclass(frozen=True)
@@ -191,10 +192,6 @@ and stands between policy and robot."""
 SAME = ("image_size", "image_policy", "proprio", "joint_count", "joint_names", "action_size", "control_rate", "cameras")
 """What policy and trainer must be told alike, besides the agent: weights are made for such observations and actions."""
 
-STOP_TIME = int(SAVE_TIME) + 10
-"""Seconds that a process gets to save its work and leave once it was told to stop, before it is killed: the trainer's
-checkpoint, and a margin."""
-
 
 @dataclass(frozen=True)
 class Process:
@@ -209,7 +206,7 @@ class Process:
         """Return the shell command that replaces the shell by this node."""
         names = ["-r", f"__ns:=/{namespace}", "-r", f"__node:={self.node}"]
         ros = ["--ros-args", *names, "--params-file", str(self.parameter_file)]
-        return "exec " + shlex.join([sys.executable, "-u", "-m", self.kind.module, *ros])
+        return "exec " + shlex.join([sys.executable, "-u", "-m", "moto_ros.ros.start", self.kind.module, *ros])
 
     def built(self, agent: str) -> Any:
         """Return the node's settings object; MotoError where its parameters do not fit."""
@@ -421,7 +418,7 @@ def _environment(arguments: Arguments) -> dict[str, str]:
     domain = arguments["domain"]
     if domain and not (domain.isdecimal() and int(domain) <= 232):
         raise MotoError(f"argument domain is '{domain}', expected a ROS domain id, 0..232")
-    return environment() | openmp_environment() | ({"ROS_DOMAIN_ID": domain} if domain else {})
+    return environment() | openmp_environment() | as_parent() | ({"ROS_DOMAIN_ID": domain} if domain else {})
 
 
 def _preset_name(arguments: Arguments) -> str:

@@ -32,9 +32,9 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            "sim_node = moto_sim.sim_node:main",
-            "script_node = moto_sim.script_node:main",
-            "franka_server = moto_sim.franka_server:main",
+            "sim_node = moto_sim.start:sim_node",
+            "script_node = moto_sim.start:script_node",
+            "franka_server = moto_sim.start:franka_server",
         ]
     },
 )

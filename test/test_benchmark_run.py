@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -141,14 +142,21 @@ def running_with(text: str) -> list[str]:
     return found
 
 
-def test_a_benchmark_that_is_told_to_end_ends_its_runs(tmp_path: Path) -> None:
+ENDS = {signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_a_benchmark_that_ends_ends_its_runs(tmp_path: Path, number: signal.Signals) -> None:
     """Breaks a cluster's job that is cancelled, and `timeout`: its runs would go on, unseen, on machines of others."""
     command = [sys.executable, "-m", "moto_ros.cli.main", "benchmark", "ci", "--output", str(tmp_path), *ONE_ROW]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for_updates(process, Place(tmp_path).progress(cells(read_suite("ci"))[0]), 1)
     assert running_with(str(tmp_path))
-    process.terminate()
-    assert process.wait(90) == 130
+    process.send_signal(number)
+    assert process.wait(90) == ENDS[number]
+    end = time.monotonic() + 90
+    while number == signal.SIGKILL and running_with(str(tmp_path)) and time.monotonic() < end:
+        time.sleep(0.1)  # they notice it themselves
     assert not running_with(str(tmp_path))
 
 

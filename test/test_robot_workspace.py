@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -149,3 +150,29 @@ def test_the_arms_node_is_started_idle_and_an_arm_that_nobody_guides_gives_no_bo
     assert done.returncode == 1, done.stdout
     assert "the end effector was guided through x 0.3" in done.stderr
     assert not target.exists()
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)])
+def test_the_arms_node_ends_with_the_command_that_started_it(tmp_path: Path, number: int, status: int) -> None:
+    """Breaks an arm: its driver would go on, connected, without anybody at the terminal."""
+    for package in ("rclpy", "franky", "franky_sim"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    from support.franky_server import free_address
+
+    address, target = free_address(), tmp_path / "mine.yaml"
+    words = ["workspace", "--backend", "franka_sim", "--output", str(target)]
+    words += ["-p", f"franka_server.address:={address}", "-p", f"franka.host:={address}"]
+    command = [sys.executable, "-u", "-m", "moto_ros.cli.main", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        while "connected" not in (line := process.stdout.readline()):
+            assert line, "the arm's node did not connect"
+        process.send_signal(number)
+        output = process.stdout.read()  # to the end of the last process that holds the other end
+        assert process.wait(60) == status, output
+    assert "Traceback" not in output
+    assert not target.exists()
+    with socket.socket() as probe:
+        assert probe.connect_ex((address, 1337)) != 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from moto_ros.benchmark.place import Place
 from moto_ros.benchmark.progress import read_stand
 from moto_ros.benchmark.results import read_rows, write_rows
 from moto_ros.benchmark.suite import Cell
+from moto_ros.stopping import StopFlag
 from moto_ros.training.metrics import Row
 
 
@@ -37,19 +39,24 @@ class Campaign:
         """Return the cells that are still to run, in order."""
         return [cell for cell in self.cells.values() if not self.place.is_finished(cell)]
 
-    def run(self, engine: Engine, *, seconds: float = 0.0) -> Outcome:
-        """Run every unfinished cell; with `seconds` > 0 stop after that long, to go on another time."""
+    def run(self, engine: Engine, *, seconds: float = 0.0, stop: StopFlag | None = None) -> Outcome:
+        """Run every unfinished cell; after `seconds` > 0, or at a signal, stop, to go on another time."""
         waiting = self.unfinished()
         outcome = Outcome([cell.id for cell in self.cells.values() if cell not in waiting])
-        return self._carry_out([self.job(cell) for cell in waiting], engine, outcome, seconds)
+        return self._carry_out([self.job(cell) for cell in waiting], engine, outcome, _due(seconds, stop))
 
-    def _carry_out(self, jobs: Sequence[Job], engine: Engine, outcome: Outcome, seconds: float) -> Outcome:
-        """Run jobs and sort what became of them into `outcome`."""
-        end = time.monotonic() + seconds if seconds else float("inf")
-        with _bars() as bars:
+    def _carry_out(self, jobs: Sequence[Job], engine: Engine, outcome: Outcome, due: Callable[[], bool]) -> Outcome:
+        """Run jobs until `due`, and sort what became of them into `outcome`."""
+
+        def look(names: Sequence[str]) -> bool:
+            self._show(bars, names)
+            return due()
+
+        # Closed at once when a line cannot be written: the engine must not go on, nor its processes.
+        with _bars() as bars, contextlib.closing(engine.run(jobs, look)) as ended:
             done = len(outcome.finished)
             whole = bars.add_task("runs", total=done + len(jobs), completed=done)
-            for name, status in engine.run(jobs, lambda names: self._look(bars, names, end)):
+            for name, status in ended:
                 _sort(outcome, name, status)
                 bars.update(whole, completed=len(outcome.finished))
                 self.gather()
@@ -57,10 +64,12 @@ class Campaign:
         outcome.stopped += [job.name for job in jobs if job.name not in known]
         return outcome
 
-    def prepare(self, engine: Engine, *, seconds: float = 0.0) -> Outcome:
+    def prepare(self, engine: Engine, *, seconds: float = 0.0, stop: StopFlag | None = None) -> Outcome:
         """Make the demonstrations of all cells and no more; cells that share them are asked for once."""
         first = {self.place.data(cell): cell for cell in reversed(self.cells.values())}
-        return self._carry_out([self.job(cell, "data") for cell in first.values()], engine, Outcome(), seconds)
+        return self._carry_out(
+            [self.job(cell, "data") for cell in first.values()], engine, Outcome(), _due(seconds, stop)
+        )
 
     def job(self, cell: Cell, *only: str) -> Job:
         """Describe a cell to its process, and return that; `only` "data" makes its demonstrations and no more."""
@@ -68,7 +77,7 @@ class Campaign:
         arguments = (str(description.resolve()), str(self.place.path.resolve()), *only)
         return Job(cell.id, arguments, int(cell.trainer_values["threads"]), self.place.log(cell))
 
-    def _look(self, bars: Progress, names: Sequence[str], end: float) -> bool:
+    def _show(self, bars: Progress, names: Sequence[str]) -> None:
         """Show how far each running cell is."""
         for name in set(self._drawn) - set(names):
             bars.remove_task(self._drawn.pop(name))
@@ -78,7 +87,6 @@ class Campaign:
                 self._drawn[name] = bars.add_task(name, total=stand.total)
             text = f"{name}: {stand.phase}"
             bars.update(self._drawn[name], description=text, completed=stand.done, total=stand.total)
-        return time.monotonic() > end
 
     def gather(self) -> list[Row]:
         """Write and return the rows of every cell that has any; without any, the file of results stays as it is."""
@@ -92,6 +100,12 @@ class Campaign:
         """Return one sentence that names the cells that failed and what they said last; empty without any."""
         said = [f"{name} ({_last_line(self.place.log(self.cells[name]))})" for name in outcome.failed]
         return f"{len(said)} runs failed: {'; '.join(said)}; mend it and run the same command again" if said else ""
+
+
+def _due(seconds: float, stop: StopFlag | None) -> Callable[[], bool]:
+    """Return what tells whether it is time to stop."""
+    end = time.monotonic() + seconds if seconds else float("inf")
+    return lambda: bool(stop) or time.monotonic() > end
 
 
 def _bars() -> Progress:

@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from moto_ros.cpu_threads import openmp_environment
 from moto_ros.errors import MotoError
+from moto_ros.stopping import as_parent
 
 WORKER = "moto_sim.benchmark.cell"
 """Module whose process runs a cell; by name, so that nothing here needs a simulator."""
@@ -44,7 +45,7 @@ class Job:
     def environment(self) -> dict[str, str]:
         """Return what its process adds to the environment."""
         threads = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
-        return threads | openmp_environment()
+        return threads | openmp_environment() | as_parent()
 
 
 Look = Callable[[Sequence[str]], bool]
@@ -54,7 +55,7 @@ Look = Callable[[Sequence[str]], bool]
 class Engine(Protocol):
     """Runs jobs."""
 
-    def run(self, jobs: Sequence[Job], look: Look) -> Iterator[tuple[str, int]]:
+    def run(self, jobs: Sequence[Job], look: Look) -> Generator[tuple[str, int], None, None]:
         """Yield name and exit status of each job that ended; `look` is asked again and again meanwhile."""
         ...
 
@@ -80,7 +81,7 @@ class LocalEngine:
     def __init__(self, slots: int) -> None:
         self._slots = slots
 
-    def run(self, jobs: Sequence[Job], look: Look) -> Iterator[tuple[str, int]]:
+    def run(self, jobs: Sequence[Job], look: Look) -> Generator[tuple[str, int], None, None]:
         """Yield name and exit status of each job that ended."""
         waiting, running = list(jobs), dict[str, subprocess.Popen[bytes]]()
         try:
@@ -102,7 +103,12 @@ def start(job: Job) -> subprocess.Popen[bytes]:
     with job.log.open("ab") as log:
         variables = os.environ | job.environment()
         return subprocess.Popen(
-            job.command(), stdout=log, stderr=subprocess.STDOUT, env=variables, start_new_session=True
+            job.command(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=variables,
+            start_new_session=True,
         )
 
 
@@ -140,7 +146,7 @@ class RayEngine:
         self._memory = memory
         self._ray.init(ignore_reinit_error=True)
 
-    def run(self, jobs: Sequence[Job], look: Look) -> Iterator[tuple[str, int]]:
+    def run(self, jobs: Sequence[Job], look: Look) -> Generator[tuple[str, int], None, None]:
         """Yield name and exit status of each job that ended."""
         remote = self._ray.remote(_whole)
         options = {"memory": int(self._memory * GIB), "max_retries": 0}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from moto_ros.benchmark.suite import Suite, cells, chosen, read_suite
 from moto_ros.benchmark.table import Results
 from moto_ros.cli.console import console
 from moto_ros.errors import MotoError
+from moto_ros.stopping import StopFlag, signals_handled_by
 from moto_ros.training import page
 
 
@@ -47,8 +47,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run what is not finished, then write figures and page."""
-    # What ends a job (kill, timeout, a cluster's scheduler) must end its runs as Ctrl-C does, not leave them to go on.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     suite = chosen(
         read_suite(options.suite, options.parameter), tasks=options.tasks, rows=options.rows, seeds=options.seeds
     )
@@ -56,7 +54,12 @@ def run(options: argparse.Namespace) -> int:
     campaign = Campaign(cells(suite), place)
     if options.list:
         return _list(campaign)
-    outcome = Outcome() if options.report else _run(options, suite, campaign)
+    stop = StopFlag()
+    # What ends a job (kill, timeout, a cluster's scheduler) must end its runs as Ctrl-C does, not leave them to go on.
+    with signals_handled_by(stop.set):
+        outcome = Outcome() if options.report else _run(options, suite, campaign, stop)
+    if stop:
+        return stop.status
     if options.data and not campaign.problem(outcome):
         print("\n".join(f"bags: {folder}" for folder in sorted({place.data(cell) for cell in cells(suite)})))
     rows = campaign.gather()
@@ -68,11 +71,11 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _run(options: argparse.Namespace, suite: Suite, campaign: Campaign) -> Outcome:
+def _run(options: argparse.Namespace, suite: Suite, campaign: Campaign, stop: StopFlag) -> Outcome:
     settings = suite.settings
     engine = make_engine(options.engine, jobs=options.jobs, threads=settings.threads, memory=settings.memory)
     carry_out = campaign.prepare if options.data else campaign.run
-    outcome = carry_out(engine, seconds=options.seconds)
+    outcome = carry_out(engine, seconds=options.seconds, stop=stop)
     if outcome.stopped:
         print(f"{len(outcome.stopped)} runs are not finished: the same command goes on", file=sys.stderr)
     return outcome

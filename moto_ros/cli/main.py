@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
 from moto_ros.errors import MotoError
+from moto_ros.screen import ReaderGone, screens
+from moto_ros.stopping import leave, signals_handled_by
 
-PROBLEM, INTERRUPTED = 1, 130
-STATUS = """exit status: 0 done; 1 a problem, said in one sentence; 2 wrong arguments; 130 stopped by Ctrl-C (a
-benchmark also by SIGTERM); 128 + n when a process of the system was ended by signal n; else the status of the process
-that ended the system"""
+PROBLEM = 1
+STATUS = """exit status: 0 done; 1 a problem, said in one sentence; 2 wrong arguments; 128 + n when signal n stopped it
+(130 Ctrl-C, 143 SIGTERM, 129 a closed terminal, 141 nobody reads the output any more) or ended a process of the system;
+else the status of the process that ended the system"""
 
 COMMANDS = {
     "finetune": ("finetune", "record demonstrations if there are none, pre-train, fine-tune, evaluate; again: resume"),
@@ -52,18 +55,28 @@ def _module(command: str) -> ModuleType:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one sub-command and return its exit status."""
+    """Run one sub-command and return its exit status.
+
+    A signal ends it at once, also while it imports, but where a sub-command has started processes or has work to save.
+    """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    with signals_handled_by(leave), screens(tell=True):
+        return _run(words)
+
+
+def _run(words: list[str]) -> int:
     try:
         options = parser(next((word for word in words if word in COMMANDS), "")).parse_args(words)
-        return int(options.function(options))
+        status = int(options.function(options))
+        sys.stdout.flush()
+        return status
+    except ReaderGone:
+        return 128 + signal.SIGPIPE
     except MotoError as error:
         return _problem(str(error))
     except ModuleNotFoundError as error:
         advice = "run `make build`, `. tools/enter.sh`, then `moto doctor`"
         return _problem(f"the module '{error.name}' is not installed; {advice}")
-    except KeyboardInterrupt:
-        return INTERRUPTED
 
 
 def _problem(sentence: str) -> int:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import subprocess
+import signal
 import sys
 import tempfile
 import time
@@ -14,14 +13,17 @@ from pathlib import Path
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
 
 from moto_ros.bringup import checked_arguments, resolve
 from moto_ros.cli.arguments import OVERRIDES, add_arguments, given_arguments
+from moto_ros.cli.processes import Child, stop_children, watched_by_guardian
 from moto_ros.config import shipped
 from moto_ros.errors import MotoError
 from moto_ros.nodes.workspace_watch import WorkspaceWatch
 from moto_ros.preflight import check_arm
 from moto_ros.robot.workspace import HIGH, LOW, GuidedBox, write_box
+from moto_ros.stopping import StopFlag, signals_handled_by
 
 ROBOT_SIDE = ("franka_server", "franka")
 """The nodes that measure the arm, of those of a backend."""
@@ -50,8 +52,12 @@ def run(options: argparse.Namespace) -> int:
     arguments = checked_arguments(given)
     if options.output.exists() and not options.force:
         raise MotoError(f"{options.output} exists and is kept; give another --output, or --force to overwrite it")
-    with contextlib.nullcontext() if options.listen else _robot_side(given) as session:
-        box = _watch(arguments["namespace"], options.duration, session)
+    stop = StopFlag()
+    robot_side = contextlib.nullcontext() if options.listen else _robot_side(given)
+    with signals_handled_by(stop.set), robot_side as session:
+        box = _watch(arguments["namespace"], options.duration, session, stop)
+    if stop.number not in (0, signal.SIGINT):
+        return stop.status  # nobody has said that the box is complete
     write_box(shipped("robots", arguments["robot"]), options.output, box.corners(options.margin), options.force)
     print(f"wrote {options.output}: {box.describe()}, {options.margin:g} m less on each side")
     return 0
@@ -69,40 +75,39 @@ def _robot_side(given: dict[str, str]) -> Iterator[int]:
         for process in chosen:
             process.check(system.agent)
         check_arm({process.node: process.built(system.agent) for process in chosen})
-        variables = {**os.environ, **system.environment}
-        started = [subprocess.Popen(p.command(system.namespace), shell=True, env=variables) for p in chosen]
-        try:
-            yield int(str(chosen[-1].parameters["session"]))
-        finally:
-            for running in started:
-                running.terminate()
-            for running in started:
-                running.wait(20)
+        started: list[Child] = []
+        with watched_by_guardian() as guarded:
+            try:
+                for process in chosen:
+                    started.append(Child(process, system))
+                    guarded.add(started[-1].pid)
+                yield int(str(chosen[-1].parameters["session"]))
+            finally:
+                stop_children(started)
 
 
-def _watch(namespace: str, duration: float, session: int | None) -> GuidedBox:
-    """Return the box `duration` s after the first state, or at Ctrl-C. MotoError when no robot state comes.
+def _watch(namespace: str, duration: float, session: int | None, stop: StopFlag) -> GuidedBox:
+    """Return the box `duration` s after the first state, or at a signal. MotoError when no robot state comes.
 
     Only states of the system `session` count; without one those of the first system that is heard of.
     """
-    rclpy.init(args=["--ros-args", "-r", f"__ns:=/{namespace.strip('/')}"])
+    names = ["--ros-args", "-r", f"__ns:=/{namespace.strip('/')}"]
+    rclpy.init(args=names, signal_handler_options=SignalHandlerOptions.NO)
     box = GuidedBox()
     node, executor = WorkspaceWatch(box, session), SingleThreadedExecutor()
     executor.add_node(node)
     end = time.monotonic() + STATE_TIME
     try:
-        while time.monotonic() < end:
+        while time.monotonic() < end and not stop:
             known = box.seen
             executor.spin_once(timeout_sec=0.2)
             end = time.monotonic() + duration if box.seen and not known else end
             sys.stdout.write(f"\r{box.describe()}   ")
             sys.stdout.flush()
-        if not box.seen:
+        if not box.seen and not stop:
             raise MotoError(f"no robot/state in namespace /{namespace} within {STATE_TIME:g} s; see `moto doctor`")
-    except KeyboardInterrupt:
-        pass
     finally:
-        print()
         node.destroy_node()
         rclpy.try_shutdown()
+        print()
     return box

@@ -50,9 +50,10 @@ from moto_ros.ros.diagnostics import Report
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.offered import OfferedQos
 from moto_ros.ros.ready import Ready
+from moto_ros.stopping import SAVE_TIME
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.session import Session
-from moto_ros.training.settings import SAVE_TIME, TrainerSettings
+from moto_ros.training.settings import TrainerSettings
 
 MEBIBYTE = 2**20
 PHASES = {

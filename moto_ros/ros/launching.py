@@ -33,10 +33,11 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.substitutions import ExecutableInPackage
 
-from moto_ros.bringup import ARGUMENTS, STOP_TIME, Argument, Process, System, run_folder
+from moto_ros.bringup import ARGUMENTS, Argument, Process, System, run_folder
 from moto_ros.errors import MotoError
 from moto_ros.phases import Phase, phases
 from moto_ros.ros.ending import Ending
+from moto_ros.stopping import STOP_TIME
 
 Entities = list[LaunchDescriptionEntity]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -12,6 +11,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from moto_ros.errors import MotoError
+from moto_ros.stopping import StopFlag, handle_signals
 
 HEARTBEAT = 0.2
 """Seconds after which a signal is noticed at the latest."""
@@ -27,51 +27,39 @@ class Finished(Exception):  # noqa: N818 - not an error
 
 
 def run(make: Callable[[], Node], arguments: Sequence[str] | None = None) -> int:
-    """Make the node, spin it until Ctrl-C, SIGTERM or `Finished`, destroy it; return the exit status.
+    """Make the node, spin it until Ctrl-C, SIGTERM, SIGHUP or `Finished`, destroy it; return the exit status.
 
-    A MotoError at start or in a callback is printed as one sentence and gives status 1.
+    A MotoError at start or in a callback is printed as one sentence and gives status 1. Signals stay a flag to the end
+    of the process: a second one must not cut the tidying short.
     """
+    stop = StopFlag()
+    handle_signals(stop.set)
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    _raise_on_signals()
     node: Node | None = None
     try:
         node = make()
-        return spin(node)
+        return spin(node, stop)
     except MotoError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
     except Finished as finished:
         return finished.status
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         return 0
     finally:
-        _ignore_signals()  # a second one must not cut the tidying short
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
 
 
-def spin(node: Node) -> int:
-    """Spin `node` on a single-threaded executor until its context is shut down, see `run` for other ways out."""
+def spin(node: Node, stop: StopFlag) -> int:
+    """Spin `node` on a single-threaded executor until `stop` is set or its context is shut down; see `run`."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
         # A wait without end in the middleware would not notice a signal: look up now and then.
-        while rclpy.ok():
+        while rclpy.ok() and not stop:
             executor.spin_once(timeout_sec=HEARTBEAT)
     finally:
         executor.shutdown(timeout_sec=1.0)
     return 0
-
-
-def _raise_on_signals() -> None:
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGTERM, interrupt)
-
-
-def _ignore_signals() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -12,10 +12,6 @@ import torch
 from moto_ros.config import Value, digest, flatten, parameter
 from moto_ros.errors import MotoError
 
-SAVE_TIME = 30.0
-"""Seconds that a trainer told to stop may take for the update under way and a checkpoint; one that takes longer is
-left as it is, and the run resumes from the checkpoint before."""
-
 OPERATIONAL = frozenset(
     {
         "overlap",

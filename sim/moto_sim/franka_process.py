@@ -1,14 +1,13 @@
 """A simulated Franka arm behind the real network protocol: `python -m moto_sim.franka_process`.
 
-It serves ports 1337 (arm) and 1338 (hand) of one loopback address and ends when its standard input does. Lines on the
-input raise faults: `fault <error> [stubborn]`, `clear`.
+It serves ports 1337 (arm) and 1338 (hand) of one loopback address and ends when its standard input does, once its
+client has let go. Lines on the input raise faults: `fault <error> [stubborn]`, `clear`.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from functools import partial
 
 from franky_sim.mujoco_simulator import MujocoSimulator
 
+from moto_ros.stopping import handle_signals, leave_well
 from moto_sim.franka_protocol import ERRORS, Simulation
 
 SERVES = "a simulated Franka arm serves on"
@@ -27,7 +27,8 @@ DAMPING = (450.0, 450.0, 350.0, 350.0, 60.0, 60.0, 60.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until the input ends, SIGINT or SIGTERM; return 1 where the address is taken."""
+    """Serve until the input ends, SIGINT, SIGTERM or SIGHUP; return 1 where the address is taken."""
+    handle_signals(leave_well)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--address", default="127.0.0.1", help="loopback address to serve on")
     parser.add_argument("--without-hand", action="store_true", help="an arm without a gripper")
@@ -46,20 +47,12 @@ def _serve(simulation: Simulation, address: str) -> int:
     except OSError as error:
         print(f"error: {address}: {error}; another server runs there, stop it or choose another address")
         return 1
-    _end_on_signals(simulation)
+    handle_signals(lambda number, frame: simulation.leave())
     threading.Thread(target=_obey, args=(simulation,), daemon=True).start()
     print(f"{SERVES} {address}", flush=True)
     simulation.run_forever()
     simulation.cleanup()
     return 0
-
-
-def _end_on_signals(simulation: Simulation) -> None:
-    def end(number: int, frame: object) -> None:
-        simulation.running = False
-
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
 
 
 def _obey(simulation: Simulation) -> None:
@@ -69,7 +62,7 @@ def _obey(simulation: Simulation) -> None:
             simulation.post(partial(simulation.arm.fault, words[1], stubborn="stubborn" in words))
         elif words == ["clear"]:
             simulation.post(simulation.arm.clear)
-    simulation.running = False
+    simulation.leave()
 
 
 if __name__ == "__main__":

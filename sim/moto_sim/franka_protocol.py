@@ -79,6 +79,9 @@ GAP = 0.0002
 BEHIND = 0.1
 """Seconds that the arm's clock may be behind before it lets them go."""
 
+LINGER = 4.0
+"""Seconds that a server that is told to end waits for its client, which has an arm to stop, to let go."""
+
 
 class ArmServer(FrankaRobotServer):
     """The arm's side of the protocol; `fault` does what a reflex does on a real one."""
@@ -187,6 +190,7 @@ class Simulation(SimulationServer):
         super().__init__(sim, [address])
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._due = time.monotonic()
+        self._end: float | None = None
 
     @property
     def arm(self) -> ArmServer:
@@ -197,8 +201,16 @@ class Simulation(SimulationServer):
         """Have the loop make `call` before its next tick."""
         self._calls.put(call)
 
+    def leave(self) -> None:
+        """Have the loop end as soon as no client is connected: a control box outlives the driver's process."""
+        if self._end is None:
+            self._end = time.monotonic() + LINGER
+
     def run_once(self, realtime: bool | float = True) -> None:
         """Make the calls that wait, one tick, and wait for the next; a tick that was late is made up for."""
+        if self._end is not None and (not self.arm.tcp_connected or time.monotonic() > self._end):
+            self.running = False
+            return
         while not self._calls.empty():
             self._calls.get()()
         super().run_once(realtime=False)

@@ -16,8 +16,8 @@ from moto_ros.ros.node import MotoNode
 from moto_ros.ros.ready import Ready
 from moto_sim.settings import FrankaServerSettings
 
-END = 5.0
-"""Seconds that the arm's process gets to end by itself."""
+END = 8.0
+"""Seconds that the arm's process gets to end by itself: it waits for the driver, see LINGER in `franka_protocol`."""
 
 
 class FrankaServerNode(MotoNode[FrankaServerSettings]):

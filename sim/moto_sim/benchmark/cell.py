@@ -10,6 +10,7 @@ from typing import Any
 
 from moto_ros.agents.interface import Spaces
 from moto_ros.agents.registry import agent_settings
+from moto_ros.benchmark.engine import GRACE
 from moto_ros.benchmark.foresight import Watched, discounted
 from moto_ros.benchmark.place import Place, read_cell
 from moto_ros.benchmark.progress import Report
@@ -20,6 +21,7 @@ from moto_ros.data.episode import Episode
 from moto_ros.data.layout import TopicMap
 from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError
+from moto_ros.stopping import watch_parent
 from moto_ros.training.conductor import RunEpisode
 from moto_ros.training.direct import carry_out
 from moto_ros.training.run_folder import RunFolder
@@ -178,6 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     A third argument, "data", makes its demonstrations and no more.
     """
     description, folder, *only = sys.argv[1:] if arguments is None else arguments
+    watch_parent(GRACE)
     try:
         runner = Runner(read_cell(Path(description)), Place(folder))
         if only == ["data"]:
