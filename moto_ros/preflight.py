@@ -12,6 +12,7 @@ from moto_ros.bringup import System
 from moto_ros.data.bag_files import find_bags
 from moto_ros.errors import MotoError
 from moto_ros.nodes.checkpoint_policy import find_checkpoint
+from moto_ros.nodes.learning_settings import data_part
 from moto_ros.nodes.settings import part
 from moto_ros.training.checkpoint import Identity
 from moto_ros.training.run_folder import RunFolder
@@ -47,7 +48,8 @@ def _check_run(trainer: Any, *, records: bool, fresh: bool) -> None:
     """Look at what the trainer starts from: nothing but its own folder once that holds a checkpoint."""
     run = RunFolder(Path(trainer.run).expanduser())
     if not fresh:
-        run.check_configuration(configuration(part(trainer, TrainerSettings), trainer.agent_name, trainer.agent))
+        shaping = configuration(part(trainer, TrainerSettings), trainer.agent_name, trainer.agent)
+        run.check_configuration(shaping, data_part(trainer))
         if has_checkpoint(run):
             return
     if trainer.checkpoint:

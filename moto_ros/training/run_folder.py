@@ -82,10 +82,10 @@ class RunFolder:
         write_durably(self.identity_file, canonical(found))
         return resumed
 
-    def check_configuration(self, configuration: Mapping[str, Value]) -> None:
-        """Raise MotoError, saying what differs, when the folder holds a run of another configuration."""
+    def check_configuration(self, configuration: Mapping[str, Value], data: Mapping[str, Value]) -> None:
+        """Raise MotoError, saying what differs, when the folder holds a run of another configuration or data."""
         if self.identity_file.exists():
-            self._check(read_json(self.identity_file), configuration)
+            self._check(read_json(self.identity_file), configuration, data)
 
     def identity(self) -> dict[str, Any]:
         """Return `identity.json`; MotoError when the folder holds no run."""
