@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from moto_ros.config import flatten
-from moto_ros.data.bag_files import find_bags
+from moto_ros.data.bag_files import content_files
 from moto_ros.data.bag_metadata import sync_folder
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import StepLayout, TopicMap, layout_values
+from moto_ros.data.reading_progress import ReadingProgress
 from moto_ros.data.records import NOBODY, SOURCES
 
 ROWS = ("image", "proprio", "action", "reward", "success", "is_terminal", "stamps")
@@ -26,6 +27,11 @@ REMARKS = ("source", "guard")
 
 FORMAT = 1
 """Raised when decoding or assembling changes, so that old caches are not taken for new ones."""
+
+
+READING = 2
+"""Raised when the same bag gives more or other episodes than before, so that it is read again; episodes that were
+learned from keep their keys."""
 
 
 def rows_of(episode: Episode) -> dict[str, np.ndarray]:
@@ -89,21 +95,29 @@ class DecodedCache:
             return None
         return (_remarked(rows, facts), facts) if set(ROWS) - {"image"} <= set(rows) else None
 
-    def read(self, bag: Path, layout: StepLayout, topics: TopicMap) -> tuple[list[Episode], list[str]]:
+    def read(
+        self, bag: Path, layout: StepLayout, topics: TopicMap, progress: ReadingProgress | None = None
+    ) -> tuple[list[Episode], list[str]]:
         """Return a bag's episodes and problems, from the cache when bag and settings are those it was made of."""
-        listing = self.folder / "bags" / f"{_bag_key(bag, layout, topics)}.json"
+        try:
+            listing = self.folder / "bags" / f"{_bag_key(bag, layout, topics)}.json"
+        except OSError:  # the reading says why
+            reading = read_episodes(bag, layout, topics, progress)
+            return reading.episodes, reading.problems
         known = _read_listing(listing)
         if known is not None:
             loaded = [self.load(key) for key in known["episodes"]]
             found = [episode_of(*entry) for entry in loaded if entry is not None]
             if len(found) == len(loaded):
                 return found, [str(text) for text in known["problems"]]
-        return self._read_anew(bag, layout, topics, listing)
+        return self._read_anew(bag, layout, topics, listing, progress)
 
     def _read_anew(
-        self, bag: Path, layout: StepLayout, topics: TopicMap, listing: Path
+        self, bag: Path, layout: StepLayout, topics: TopicMap, listing: Path, progress: ReadingProgress | None
     ) -> tuple[list[Episode], list[str]]:
-        reading = read_episodes(bag, layout, topics)
+        reading = read_episodes(bag, layout, topics, progress)
+        if reading.passing:
+            return reading.episodes, reading.problems
         keys = []
         for episode in reading.episodes:
             rows = rows_of(episode)
@@ -147,13 +161,13 @@ def _read_listing(path: Path) -> dict[str, Any] | None:
 
 def _bag_key(bag: Path, layout: StepLayout, topics: TopicMap) -> str:
     """Return a digest of a bag's storage files and of the settings it is read with."""
-    digest = hashlib.sha256(json.dumps([FORMAT, layout_values(layout), flatten(topics)], sort_keys=True).encode())
-    for path in sorted(bag.iterdir()) if bag.is_dir() else find_bags(bag):
-        if path.is_file() and path.suffix in (".mcap", ".db3"):
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                while block := file.read(2**20):
-                    digest.update(block)
+    settings = [FORMAT, READING, layout_values(layout), flatten(topics)]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for path in content_files(bag):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
     return digest.hexdigest()[:32]
 
 

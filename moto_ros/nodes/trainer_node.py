@@ -27,6 +27,7 @@ from moto_msgs.msg import (
     TrainingStatus,
 )
 from moto_msgs.srv import StartEpisode
+from moto_ros.data.bag_files import check_bags
 from moto_ros.data.layout import StepLayout
 from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError
@@ -69,7 +70,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         self._run = RunFolder(Path(settings.run).expanduser())
         self._layout = part(settings, StepLayout)
         self._live = LiveEpisodes(self._layout)
-        self._library = BagLibrary(self._run.bags, self._layout)
+        self._library = BagLibrary(self._run.bags, self._layout, self.tell)
         timeouts = Timeouts(
             settings.start_timeout, settings.episode_timeout, settings.bag_timeout, settings.policy_timeout
         )
@@ -232,6 +233,8 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         if session.resumed_from is not None and session.conductor.position.offline_done:
             return  # what the offline phase has learned from is settled
         folder = Path(self.settings.bags).expanduser() if self.settings.bags else self._run.bags / "offline"
+        if folder != self._run.bags / "offline":
+            check_bags(folder)
         for bag, episode in self._library.demonstrations(folder, self.settings.topics, store):
             session.add_demonstration(episode, bag)
             for problem in self._library.problems:
