@@ -77,9 +77,9 @@ def without_log(path: Path, problems: Problems) -> Iterator[Path]:
         return
     with _folder() as folder:
         copy = _copy(path, logs, folder, problems)
-        if _sound(copy):
-            yield copy
-        elif _sound(path, immutable=True):
+        whole, alone = _messages(copy), _messages(path, immutable=True)
+        appended = all(log.name.endswith("-wal") for log in logs)
+        if whole < 0 <= alone or (appended and whole < alone):  # a recorder only ever adds messages
             for log in logs:
                 problems.add("log", f"{log.name}: belongs to another file than {path.name}; it is left out")
             yield path
@@ -164,12 +164,12 @@ def _folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def _sound(path: Path, *, immutable: bool = False) -> bool:
-    """Whether sqlite finds the tables of a bag in a file and nothing wrong with them; takes a log in on the way."""
+def _messages(path: Path, *, immutable: bool = False) -> int:
+    """Return the messages in a file, -1 if sqlite finds anything wrong with it; takes a log in on the way."""
     mode = "mode=ro&immutable=1" if immutable else "mode=rw"
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)) as connection:
-            connection.execute("SELECT count(*) FROM topics").fetchone()
-            return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+            sound = connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+            return int(connection.execute("SELECT count(*) FROM messages").fetchone()[0]) if sound else -1
     except sqlite3.Error:
-        return False
+        return -1

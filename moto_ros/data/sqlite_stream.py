@@ -70,7 +70,7 @@ def _rows(
             if message is not None:
                 yield topic, int(stamp), message
         elif topic is not None:
-            text = f"{path.name}: {topic.name} has a message without data, or of over {MAX_RECORD} bytes; it is left out"
+            text = f"{path.name}: {topic.name} has a message without data or over {MAX_RECORD} bytes; it is left out"
             problems.add(f"row {topic.name}", text)
         elif number not in topics:
             text = f"{path.name}: messages of topic number {number}, which the file does not describe, are left out"
