@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="bag_command", required=True, metavar="COMMAND")
     text = "say what bags hold and what is wrong with them; exits 1 when one gives no step to learn from"
     info = commands.add_parser("info", help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=parser.epilog)
-    info.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="bag, or folder of bags")
+    info.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="bag (folder or file), or folder of both")
     info.add_argument("--json", action="store_true", help="print the facts as JSON")
     add_arguments(info, only=MAPPING)
 

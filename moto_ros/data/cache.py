@@ -29,6 +29,9 @@ FORMAT = 1
 """Raised when decoding or assembling changes, so that old caches are not taken for new ones."""
 
 
+SMALL = 2**16
+"""Bytes of an array's file below which it is read, not mapped."""
+
 READING = 2
 """Raised when the same bag gives more or other episodes than before, so that it is read again; episodes that were
 learned from keep their keys."""
@@ -144,7 +147,9 @@ def _remarked(rows: dict[str, np.ndarray], facts: Mapping[str, Any]) -> dict[str
 
 
 def _mapped(path: Path) -> np.ndarray:
-    """Return a file's array as a memory map; arrays without elements cannot be mapped and are read."""
+    """Return a file's array as a memory map; small ones are read, since each map holds a file open."""
+    if path.stat().st_size < SMALL:
+        return np.load(path, allow_pickle=False)
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError:
