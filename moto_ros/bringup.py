@@ -62,7 +62,7 @@ ARGUMENTS = (
     Argument("agent", "moto", "learning algorithm", ("moto", "fowm", "bc", "iql")),
     Argument("preset", "quick", "sizes and update budget of the agent, config/agents/<agent>_<preset>.yaml or a path"),
     Argument("run", "", "run folder; empty: runs/<task>_<agent>_<preset>_seed<seed>"),
-    Argument("bags", "", "folder with bags of demonstrations; empty: <run>/bags/offline"),
+    Argument("bags", "", "demonstrations: bag, or folder of bags and loose files; empty: <run>/bags/offline"),
     Argument("checkpoint", "", "checkpoint folder to start from; empty: the newest of the run folder, if any"),
     Argument("reset_checkpoint", "", "checkpoint of a second policy that resets the scene before each episode"),
     Argument("episodes", "", "episodes to do: demonstrations, online or evaluation; empty: as configured"),

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from moto_ros.data.bag_files import check_bags
 from moto_ros.errors import MotoError
 from moto_ros.session import new_session
 from moto_ros.training.conductor import DEMONSTRATION_IDS
@@ -87,6 +88,8 @@ def _record(arguments: Mapping[str, str], run: Path) -> dict[str, Parameters]:
 
 def _pretrain(arguments: Mapping[str, str], run: Path) -> dict[str, Parameters]:
     bags = Path(arguments["bags"]).expanduser().resolve() if arguments["bags"] else run / "bags" / "offline"
+    if arguments["bags"]:
+        check_bags(bags)
     return {
         "trainer": {"bags": str(bags), "checkpoint": arguments["checkpoint"], "device": arguments["device"]},
     }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich import box
@@ -19,6 +21,8 @@ from moto_ros.config import build
 from moto_ros.data.bag_files import find_bags
 from moto_ros.data.bag_info import BagFacts, EpisodeRow, TopicRow, bag_facts
 from moto_ros.data.layout import StepLayout, TopicMap
+from moto_ros.data.reading_progress import ReadingProgress
+from moto_ros.errors import MotoError
 from moto_ros.nodes.learning_settings import trainer_settings
 from moto_ros.nodes.settings import part
 
@@ -36,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="bag_command", required=True, metavar="COMMAND")
     text = "say what bags hold and what is wrong with them; exits 1 when one gives no step to learn from"
     info = commands.add_parser("info", help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=parser.epilog)
-    info.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="bag, or folder of bags")
+    info.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="bag (folder or file), or folder of both")
     info.add_argument("--json", action="store_true", help="print the facts as JSON")
     add_arguments(info, only=MAPPING)
 
@@ -45,12 +49,33 @@ def run(options: argparse.Namespace) -> int:
     """Print the facts of every bag that is found; return 1 when one gives no step."""
     given = {name: value for name, value in given_arguments(options).items() if name in MAPPING}
     layout, topics = _mapping(given) if given else (None, None)
-    found = [bag_facts(bag, layout, topics) for folder in options.bags for bag in find_bags(folder)]
+    bags, missing = _bags(options.bags)
+    progress = ReadingProgress(partial(print, file=sys.stderr, flush=True), len(bags))
+    found = []
+    for bag in bags:
+        progress.begin(bag)
+        found.append(bag_facts(bag, layout, topics, progress))
     if options.json:
         print(json.dumps([facts.as_json() for facts in found], indent=1))
     else:
         _show(found)
-    return int(not all(facts.episodes for facts in found))
+    for sentence in missing:
+        print(f"error: {sentence}", file=sys.stderr)
+    return int(bool(missing) or not all(facts.episodes for facts in found))
+
+
+def _bags(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Return the bags of every path, and a sentence for each path that holds none; MotoError where all are so."""
+    found: list[Path] = []
+    missing: list[str] = []
+    for path in paths:
+        try:
+            found += find_bags(path)
+        except MotoError as error:
+            missing.append(str(error))
+    if not found:
+        raise MotoError(missing[0])
+    return found, missing
 
 
 def _mapping(given: dict[str, str]) -> tuple[StepLayout, TopicMap]:

@@ -1,19 +1,34 @@
-"""Finding bags, and reading the messages of one whatever its storage and state."""
+"""Which files are a rosbag2 bag, and reading the messages of one whatever its storage and state.
+
+One rule for every command. A file `.mcap` or `.db3`, also compressed as a whole (`.zstd`, `.zst`), is a bag. A folder
+is a bag of the files that its metadata.yaml lists; without metadata.yaml, of the files named as the folder with a
+number (`run/run_0.mcap`, `run/run_1.mcap`: what rosbag2 writes). Every other file is a bag of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
 
+from moto_ros.data.definitions import ros_type_name
 from moto_ros.data.layout import Problems
 from moto_ros.data.mcap_stream import Stored, first_metadata, read_mcap
+from moto_ros.data.private_copy import log_files, unpacked, without_log
 from moto_ros.data.sqlite_stream import read_sqlite
 from moto_ros.errors import MotoError
 
-READERS = {".mcap": read_mcap, ".db3": read_sqlite}
+Reader = Callable[[Path, Problems, Mapping[str, str]], Iterator[Stored]]
+READERS: dict[str, Reader] = {".mcap": read_mcap, ".db3": read_sqlite}
+PACKED = (".zstd", ".zst")
+"""Endings of files that are compressed as a whole: by `ros2 bag record --compression-mode file`, or by hand."""
+FOREIGN = re.compile(r"\.(mcap|db3)\.\w+$|\.bag$", re.IGNORECASE)
+"""Names of recordings in a form that is not read: packed by something else, or of ROS 1."""
 METADATA = "metadata.yaml"
 META_RECORD = "moto_ros"
 """Name of the record at the start of an MCAP file that holds what the recorder says of the bag."""
@@ -21,75 +36,233 @@ MAX_METADATA = 4_000_000
 """Characters of metadata.yaml that are read."""
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's where it is there: the other one takes longer over metadata.yaml than a short episode takes to read."""
+EXPECTED = "a .mcap or .db3 file (also .zstd), a bag folder, or a folder of them"
+
+
+def storage_kind(path: PurePath) -> str:
+    """Return `.mcap` or `.db3` for the name of a storage file, compressed as a whole or not; "" for any other."""
+    kind = PurePath(_unpacked_name(path.name)).suffix.lower()
+    return kind if kind in READERS else ""
+
+
+def _unpacked_name(name: str) -> str:
+    """Return a file's name without the ending of a compression as a whole."""
+    return next((name[: -len(ending)] for ending in PACKED if name.lower().endswith(ending)), name)
+
+
+def check_bags(path: Path) -> None:
+    """Refuse a path that holds no bag, in a moment and without reading one: a MotoError says what is wrong."""
+    next(_bags(path))
 
 
 def find_bags(folder: Path) -> list[Path]:
-    """Return every bag in a folder tree, sorted; a bag itself, as folder or file, gives itself.
+    """Return every bag of a file, a bag folder, or a folder tree with bag folders and loose files, sorted by path.
 
-    Raises MotoError where there is none.
+    What cannot be looked into is returned too: reading it says why, and hides nothing else. Raises MotoError for a
+    path that is not there or holds no bag.
     """
-    if folder.is_file() or _is_bag(folder):
-        return [folder]
-    found = sorted(path for path in folder.rglob("*") if _is_bag(path) and not _hidden(path, folder))
-    loose = sorted(_storage_files(folder)) if folder.is_dir() else []
-    if not found and not loose:
-        state = "holds no bag" if folder.is_dir() else "does not exist"
-        raise MotoError(f"{folder}: {state}, expected rosbag2 folders (metadata.yaml, .mcap or .db3); check the path")
-    return found or loose
+    return sorted(_bags(folder))
 
 
-def _hidden(path: Path, folder: Path) -> bool:
-    """Whether a path lies in a folder that is work in progress, such as that of a recovery that was killed."""
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+def _bags(path: Path) -> Iterator[Path]:
+    """Yield the bags of a path, at least one; MotoError otherwise."""
+    try:
+        is_folder = path.is_dir()
+        is_file = path.is_file()
+    except OSError as error:
+        raise MotoError(f"{path}: {error.strerror}, expected {EXPECTED}; check who may read it") from error
+    if not is_folder and not is_file:
+        raise MotoError(f"{path}: does not exist, expected {EXPECTED}; check the path")
+    if is_file:
+        if not storage_kind(path):
+            raise MotoError(f"{path}: is no bag, expected {EXPECTED}; convert it (e.g. rosbags-convert)")
+        yield path
+        return
+    foreign: list[Path] = []
+    count = 0
+    for bag in _in_folder(path, set(), foreign):
+        count += 1
+        yield bag
+    if not count:
+        state = f"has only {foreign[0].name}, which is not read" if foreign else "holds no bag"
+        raise MotoError(f"{path}: {state}, expected {EXPECTED}; convert it, or check the path")
 
 
-def _is_bag(folder: Path) -> bool:
-    return folder.is_dir() and ((folder / METADATA).is_file() or bool(_storage_files(folder)))
+def _in_folder(folder: Path, seen: set[tuple[int, int]], foreign: list[Path]) -> Iterator[Path]:
+    """Yield the bags of a folder tree; hidden folders are work in progress, such as that of a killed recovery."""
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: (entry.is_symlink(), entry.name))
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+    except OSError:
+        yield folder
+        return
+    folders = [entry for entry in entries if not entry.name.startswith(".") and _is(entry.is_dir)]
+    names = {entry.name for entry in entries if not entry.name.startswith(".") and _is(entry.is_file)}
+    foreign += [folder / name for name in sorted(names) if FOREIGN.search(name) and not storage_kind(PurePath(name))]
+    whole = METADATA in names
+    own = _own_files(folder, names)
+    if whole or own:
+        yield folder
+    yield from (folder / name for name in sorted(_storage(names) - set(own)))
+    for entry in folders:
+        yield from _in_folder(folder / entry.name, seen, foreign)
 
 
-def _storage_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix in READERS and path.is_file())
+def _is(question: Callable[[], bool]) -> bool:
+    """Ask what a folder's entry is; what cannot be asked is nothing."""
+    try:
+        return question()
+    except OSError:
+        return False
+
+
+def _storage(names: set[str]) -> set[str]:
+    """Return the storage files among names; of one that is there packed and unpacked, only the unpacked one."""
+    return {name for name in names if storage_kind(PurePath(name)) and (_unpacked_name(name) not in names - {name})}
+
+
+def _own_files(folder: Path, names: set[str]) -> list[str]:
+    """Return the storage files that make a folder a bag, in order; none where each is a bag of its own."""
+    storage = _storage(names)
+    if METADATA not in names:
+        number = re.compile(re.escape(folder.absolute().name) + r"_\d+")
+        return _in_order(name for name in storage if number.fullmatch(_stem(name)))
+    if len(storage) < 2:
+        return list(storage)
+    listed = [_unpacked_name(name) for name in _listed(read_metadata(folder))]
+    there = [name for name in storage if _unpacked_name(name) in listed]
+    # files renamed by hand are listed by their old names, and are the folder's all the same
+    return sorted(there, key=lambda name: listed.index(_unpacked_name(name))) or _in_order(storage)
+
+
+def _stem(name: str) -> str:
+    return PurePath(_unpacked_name(name)).stem
+
+
+def _in_order(names: Iterator[str] | set[str]) -> list[str]:
+    """Return names sorted, the numbers in them as numbers: a split recording has `_2` before `_10`."""
+    return sorted(names, key=lambda name: [(part.isdigit(), part.zfill(20)) for part in re.split(r"(\d+)", name)])
+
+
+def storage_files(bag: Path) -> list[Path]:
+    """Return the storage files of a bag, in order; none for a folder that is none."""
+    if not bag.is_dir():
+        return [bag]
+    names = {entry.name for entry in bag.iterdir() if not entry.name.startswith(".") and entry.is_file()}
+    return [bag / name for name in _own_files(bag, names) or _in_order(_storage(names))]
+
+
+def content_files(bag: Path) -> list[Path]:
+    """Return every file whose bytes decide what a bag gives: the storage files and the logs that belong to them."""
+    return [found for path in storage_files(bag) for found in (path, *log_files(path))]
 
 
 def read_messages(bag: Path, problems: Problems) -> Iterator[Stored]:
-    """Yield the messages of a bag (folder or storage file); problems go to `problems`, never an exception for them."""
+    """Yield the messages of a bag (folder or storage file); problems go to `problems`, never an exception for them.
+
+    Raises MotoError for a bag that does not exist.
+    """
+    types = _stated_types(bag)
     for path in _files(bag, problems):
-        yield from READERS[path.suffix](path, problems)
+        before = _state(path)
+        yield from _read_file(path, problems, types)
+        if _state(path) != before:
+            text = f"{path.name}: was written to while it was read; read it again when its recorder has ended"
+            problems.add("growing", text)
+
+
+def _state(path: Path) -> list[tuple[int, int]]:
+    """Return size and time of change of a file and its logs; nothing for those that cannot be asked."""
+    try:
+        return [(status.st_size, status.st_mtime_ns) for status in (file.stat() for file in (path, *log_files(path)))]
+    except OSError:
+        return []
+
+
+def _read_file(path: Path, problems: Problems, types: Mapping[str, str]) -> Iterator[Stored]:
+    kind = storage_kind(path)
+    try:
+        with ExitStack() as stack:
+            readable = stack.enter_context(unpacked(path, problems)) if _unpacked_name(path.name) != path.name else path
+            if kind == ".db3":
+                readable = stack.enter_context(without_log(readable, problems))
+            yield from READERS[kind](readable, problems, types)
+    except OSError as error:
+        problems.add("unreadable", f"{path}: cannot be read ({error.strerror or error}); check who may read it")
+    except MotoError as error:
+        problems.add("unreadable", str(error))
 
 
 def _files(bag: Path, problems: Problems) -> list[Path]:
     if not bag.exists():
-        raise MotoError(f"{bag}: does not exist, expected a bag folder or a .mcap or .db3 file; check the path")
+        raise MotoError(f"{bag}: does not exist, expected {EXPECTED}; check the path")
     if bag.is_file():
-        if bag.suffix not in READERS:
-            raise MotoError(f"{bag}: is no bag, expected a folder, .mcap or .db3; convert it (e.g. rosbags-convert)")
+        if not storage_kind(bag):
+            raise MotoError(f"{bag}: is no bag, expected {EXPECTED}; convert it (e.g. rosbags-convert)")
         return [bag]
-    found = _storage_files(bag)
-    listed = _listed_files(bag, problems)
-    for name in sorted(set(listed) - {path.name for path in found}):
-        problems.add("file", f"{bag.name}: metadata.yaml lists {name}, which is not there; the rest is used")
-    packed = sorted(path.name for path in bag.iterdir() if path.suffix in (".zstd", ".bag"))
-    if packed:
-        problems.add("packed", f"{bag.name}: {packed[0]} is compressed or ROS 1; convert it with ros2 bag convert")
-    if not found:
-        problems.add("storage", f"{bag.name}: has no .mcap or .db3 file, expected one; nothing can be read")
+    try:
+        found = storage_files(bag)
+        _check_listed(bag, found, problems)
+        _check_others(bag, found, problems)
+    except OSError as error:
+        problems.add("unreadable", f"{bag}: cannot be read ({error.strerror or error}); check who may read it")
+        return []
     return found
 
 
-def _listed_files(bag: Path, problems: Problems) -> list[str]:
-    """Return the file names in metadata.yaml; a missing or damaged one is a problem, no obstacle."""
+def _check_listed(bag: Path, found: list[Path], problems: Problems) -> None:
+    """Say what metadata.yaml lists and is not there; a missing or damaged one is a problem, no obstacle."""
     facts = read_metadata(bag)
     if facts is None:
         missing = "is missing" if not (bag / METADATA).is_file() else "cannot be read"
         text = f"{bag.name}: metadata.yaml {missing} (a recorder that was killed leaves none); the data files are read"
+        if len(found) > 1:
+            text += f" as one recording ({found[0].name} to {found[-1].name}); if they are several, rename the folder"
         problems.add("metadata", text)
-        return []
-    if facts.get("compression_mode") not in (None, "", "none", "NONE"):
-        problems.add(
-            "packed", f"{bag.name}: is compressed by {facts['compression_mode']}; convert it, ros2 bag convert"
-        )
-    names = facts.get("relative_file_paths")
+    form = (facts or {}).get("compression_format")
+    if form not in (None, "", "none", "zstd"):
+        problems.add("packed", f"{bag.name}: is compressed by {form}, expected zstd or nothing; use ros2 bag convert")
+    there = {_unpacked_name(path.name) for path in found}
+    for name in _listed(facts):
+        if _unpacked_name(name) not in there:
+            problems.add("file", f"{bag.name}: metadata.yaml lists {name}, which is not there; the rest is used")
+
+
+def _check_others(bag: Path, found: list[Path], problems: Problems) -> None:
+    """Say what lies in a bag's folder and is not read."""
+    names = sorted(path.name for path in bag.iterdir())
+    if not found:
+        packed = next((name for name in names if FOREIGN.search(name)), "")
+        if packed:
+            text = f"{bag.name}: {packed} has a form that is not read, expected .mcap or .db3 (also .zstd); convert it"
+            problems.add("packed", text)
+        else:
+            problems.add("storage", f"{bag.name}: has no .mcap or .db3 file, expected one; nothing can be read")
+    for log in (name for name in names if name.endswith((".db3-wal", ".db3-journal"))):
+        if log.rsplit("-", 1)[0] not in names:
+            text = f"{bag.name}: {log} belongs to a file that is not there; put {log.rsplit('-', 1)[0]} beside it"
+            problems.add("log", text)
+
+
+def _listed(facts: Mapping[str, Any] | None) -> list[str]:
+    """Return the file names in metadata.yaml, without the folders that older versions put before them."""
+    names = (facts or {}).get("relative_file_paths")
     return [PurePath(str(name)).name for name in names] if isinstance(names, list) else []
+
+
+def _stated_types(bag: Path) -> dict[str, str]:
+    """Return the types of topics as metadata.yaml has them, for storage that does not say."""
+    entries = (read_metadata(bag) or {}).get("topics_with_message_count") if bag.is_dir() else None
+    types: dict[str, str] = {}
+    for entry in entries if isinstance(entries, list) else ():
+        topic = entry.get("topic_metadata") if isinstance(entry, dict) else None
+        if isinstance(topic, dict) and {"name", "type"} <= set(topic):
+            types[str(topic["name"])] = ros_type_name(str(topic["type"]))
+    return types
 
 
 def bag_meta(bag: Path) -> dict[str, str]:

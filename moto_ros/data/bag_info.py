@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from moto_ros.data.bag_files import READERS, read_messages
+from moto_ros.data.bag_files import content_files, read_messages, storage_files, storage_kind
 from moto_ros.data.bag_reader import MISFITS, BagReading, TopicFacts, read_episodes
 from moto_ros.data.definitions import decoded
 from moto_ros.data.episode import Episode
 from moto_ros.data.incidents import Incident
 from moto_ros.data.layout import SECOND, Problems, StepLayout, TopicMap
 from moto_ros.data.mcap_stream import Topic
+from moto_ros.data.reading_progress import ReadingProgress
 from moto_ros.errors import MotoError
 
 CAMERA = re.compile(r"(?:^|/)camera/([^/]+)/(?:image_raw|compressed)$")
@@ -79,19 +80,24 @@ class BagFacts:
         return dataclasses.asdict(self)
 
 
-def bag_facts(bag: Path, layout: StepLayout | None = None, topics: TopicMap | None = None) -> BagFacts:
+def bag_facts(
+    bag: Path,
+    layout: StepLayout | None = None,
+    topics: TopicMap | None = None,
+    progress: ReadingProgress | None = None,
+) -> BagFacts:
     """Return the facts of a bag; without a layout, that of the contract is taken from what the bag holds.
 
     Raises MotoError only for a bag that does not exist.
     """
-    reading = read_episodes(bag, layout or guess_layout(bag), topics)
-    files = [path for path in (bag.iterdir() if bag.is_dir() else [bag]) if path.suffix in READERS]
+    reading = read_episodes(bag, layout or guess_layout(bag), topics, progress)
+    files = _files(bag)
     spans = [(min(entry.times), max(entry.times)) for entry in reading.topics]
     length = max(last for _, last in spans) - min(first for first, _ in spans) if spans else 0
     return BagFacts(
         bag=str(bag),
-        storage="+".join(sorted({path.suffix.lstrip(".") for path in files})),
-        bytes=sum(path.stat().st_size for path in files),
+        storage="+".join(sorted({_storage(path) for path in files})),
+        bytes=_size(bag),
         duration=length / SECOND,
         messages=sum(len(entry.times) for entry in reading.topics),
         topics=[_topic_row(entry) for entry in sorted(reading.topics, key=lambda entry: entry.name)],
@@ -100,6 +106,27 @@ def bag_facts(bag: Path, layout: StepLayout | None = None, topics: TopicMap | No
         problems=reading.problems + _gaps(reading),
         incidents=reading.incidents,
     )
+
+
+def _files(bag: Path) -> list[Path]:
+    """Return the storage files; none of a folder that cannot be looked into, which its reading has said."""
+    try:
+        return storage_files(bag)
+    except OSError:
+        return []
+
+
+def _storage(path: Path) -> str:
+    """Return `mcap` or `db3`, with the ending of a compression of the whole file."""
+    kind, packing = storage_kind(path).lstrip("."), path.suffix.lstrip(".").lower()
+    return kind if packing == kind else f"{kind}.{packing}"
+
+
+def _size(bag: Path) -> int:
+    try:
+        return sum(path.stat().st_size for path in content_files(bag))
+    except OSError:
+        return 0
 
 
 def _topic_row(facts: TopicFacts) -> TopicRow:

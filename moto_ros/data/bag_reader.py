@@ -20,13 +20,14 @@ from moto_ros.config import unknown_parameter
 from moto_ros.data.assembler import EpisodeAssembler
 from moto_ros.data.bag_files import bag_meta, read_messages
 from moto_ros.data.decode import decode_image
-from moto_ros.data.definitions import decoded
+from moto_ros.data.definitions import decoded, definition_note
 from moto_ros.data.episode import Episode
 from moto_ros.data.fields import message_stamp
 from moto_ros.data.incidents import Incident
 from moto_ros.data.layout import Problems, StepLayout, TopicMap
 from moto_ros.data.mcap_stream import Stored, Topic
 from moto_ros.data.pool import MessagePool
+from moto_ros.data.reading_progress import ReadingProgress
 from moto_ros.data.report import AssemblyReport, tally
 from moto_ros.data.roles import RoleFinder
 from moto_ros.data.tick_assembler import TickAssembler
@@ -44,6 +45,12 @@ MISFITS = (
     cv2.error,
 )
 """What a message whose bytes or fields are not those of its type can cause."""
+
+LOST = {"empty", "damage", "chunk", "count", "metadata"}
+"""Kinds of problems of storage that tell of lost data; all others can be fixed without recording again."""
+
+PASSING = {"unreadable", "growing"}
+"""Kinds of problems of storage that need not last."""
 
 THREADS = min(4, os.cpu_count() or 1)
 IN_FLIGHT = 64
@@ -72,7 +79,8 @@ class TopicFacts:
 class BagReading:
     """What a bag gave: episodes (parts of one where it has gaps), a sentence for each problem, counts, its topics.
 
-    `incidents` are the faults of the robot and the losses of cameras while it was recorded.
+    `incidents` are the faults of the robot and the losses of cameras while it was recorded. `passing`: what kept
+    something from being read need not last (rights, room for a copy, a recorder that still writes).
     """
 
     bag: Path
@@ -81,16 +89,19 @@ class BagReading:
     report: AssemblyReport
     topics: list[TopicFacts] = field(default_factory=list)
     incidents: list[Incident] = field(default_factory=list)
+    passing: bool = False
 
 
-def read_episodes(bag: Path, layout: StepLayout, topics: TopicMap | None = None) -> BagReading:
+def read_episodes(
+    bag: Path, layout: StepLayout, topics: TopicMap | None = None, progress: ReadingProgress | None = None
+) -> BagReading:
     """Read a bag, folder or storage file, by the same assembler that live topics go through.
 
     Whatever is wrong with the bag is said in `problems`, and the rest of it is used. Raises MotoError only for a bag
     that does not exist or settings that contradict each other.
     """
     topics = topics or TopicMap()
-    feed = _Feed(bag, MessagePool(layout, topics), RoleFinder(topics, layout))
+    feed = _Feed(bag, MessagePool(layout, topics), RoleFinder(topics, layout), progress)
     with ThreadPoolExecutor(THREADS) as workers:
         feed.run(workers)
     feed.note_absent()
@@ -100,8 +111,8 @@ def read_episodes(bag: Path, layout: StepLayout, topics: TopicMap | None = None)
 class _Feed:
     """Carries messages from the bag into the pool; images are decoded by threads, since OpenCV lets others run."""
 
-    def __init__(self, bag: Path, pool: MessagePool, finder: RoleFinder) -> None:
-        self.bag, self.pool, self.finder = bag, pool, finder
+    def __init__(self, bag: Path, pool: MessagePool, finder: RoleFinder, progress: ReadingProgress | None) -> None:
+        self.bag, self.pool, self.finder, self.progress = bag, pool, finder, progress
         self.problems = Problems()
         self.facts: dict[str, TopicFacts] = {}
         self.waiting: deque[tuple[str, int | None, Future[np.ndarray]]] = deque()
@@ -110,6 +121,8 @@ class _Feed:
         """Read the bag from end to end."""
         for stored in read_messages(self.bag, self.problems):
             topic, time, data = stored
+            if self.progress is not None:
+                self.progress.message(len(data))
             facts = self._noted(topic, time, len(data))
             if facts.role:
                 self._take(facts, stored, workers)
@@ -122,9 +135,17 @@ class _Feed:
             role = "health" if topic.type_name == HEALTH_TYPE else self.finder.role(topic.name, self.problems)
             facts = TopicFacts(topic.name, topic.type_name, role)
             self.facts[topic.name] = facts
+            if role:
+                self._note_definition(topic)
         facts.times.append(min(time, 2**63 - 1))
         facts.bytes += size
         return facts
+
+    def _note_definition(self, topic: Topic) -> None:
+        """Say where the definition known here is taken, since the bag's is missing or cannot be used."""
+        for note in filter(None, (topic.note, definition_note(topic.type_name, topic.definition))):
+            text = f"{topic.name} ({topic.type_name}) {note}; the definition known here is taken"
+            self.problems.add("definition", f"{self.bag.name}: {text}")
 
     def _take(self, facts: TopicFacts, stored: Stored, workers: ThreadPoolExecutor) -> None:
         role, (topic, time, data) = facts.role, stored
@@ -164,7 +185,9 @@ class _Feed:
     def note_absent(self) -> None:
         """Say which of the expected topics the bag does not have, with the closest it has."""
         if not self.facts:
-            self.problems.add("messages", f"{self.bag.name}: holds no message that can be read; record it again")
+            kinds = set(self.problems.first)
+            advice = "fix what is said above" if kinds - LOST else "record it again"
+            self.problems.add("messages", f"{self.bag.name}: holds no message that can be read; {advice}")
             return
         for topic, role in self.finder.absent():
             if role != "state" or self.pool.layout.proprio:
@@ -186,7 +209,8 @@ def _assembled(feed: _Feed, topics: TopicMap) -> BagReading:
     if not episodes and feed.facts:
         problems.append(f"{feed.bag.name}: gives no step; mend what is said above, or map its topics")
     report, facts = AssemblyReport(dict(counts), problems), list(feed.facts.values())
-    return BagReading(feed.bag, episodes, problems, report, facts, pool.incidents.found())
+    passing = bool(PASSING & set(feed.problems.first))
+    return BagReading(feed.bag, episodes, problems, report, facts, pool.incidents.found(), passing)
 
 
 def _from_ticks(pool: MessagePool, problems: list[str]) -> tuple[list[Episode], Counter[str]]:

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from moto_ros.config import flatten
-from moto_ros.data.bag_files import find_bags
+from moto_ros.data.bag_files import content_files
 from moto_ros.data.bag_metadata import sync_folder
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import StepLayout, TopicMap, layout_values
+from moto_ros.data.reading_progress import ReadingProgress
 from moto_ros.data.records import NOBODY, SOURCES
 
 ROWS = ("image", "proprio", "action", "reward", "success", "is_terminal", "stamps")
@@ -30,6 +31,14 @@ KEY = re.compile("[0-9a-f]{32}")
 
 FORMAT = 1
 """Raised when decoding or assembling changes, so that old caches are not taken for new ones."""
+
+
+SMALL = 2**16
+"""Bytes of an array's file below which it is read, not mapped."""
+
+READING = 2
+"""Raised when the same bag gives more or other episodes than before, so that it is read again; episodes that were
+learned from keep their keys."""
 
 
 def rows_of(episode: Episode) -> dict[str, np.ndarray]:
@@ -95,21 +104,29 @@ class DecodedCache:
             return None
         return (_remarked(rows, facts), facts) if set(ROWS) - {"image"} <= set(rows) else None
 
-    def read(self, bag: Path, layout: StepLayout, topics: TopicMap) -> tuple[list[Episode], list[str]]:
+    def read(
+        self, bag: Path, layout: StepLayout, topics: TopicMap, progress: ReadingProgress | None = None
+    ) -> tuple[list[Episode], list[str]]:
         """Return a bag's episodes and problems, from the cache when bag and settings are those it was made of."""
-        listing = self.folder / "bags" / f"{_bag_key(bag, layout, topics)}.json"
+        try:
+            listing = self.folder / "bags" / f"{_bag_key(bag, layout, topics)}.json"
+        except OSError:  # the reading says why
+            reading = read_episodes(bag, layout, topics, progress)
+            return reading.episodes, reading.problems
         known = _read_listing(listing)
         if known is not None:
             loaded = [self.load(key) for key in known["episodes"]]
             found = [episode_of(*entry) for entry in loaded if entry is not None]
             if len(found) == len(loaded):
                 return found, [str(text) for text in known["problems"]]
-        return self._read_anew(bag, layout, topics, listing)
+        return self._read_anew(bag, layout, topics, listing, progress)
 
     def _read_anew(
-        self, bag: Path, layout: StepLayout, topics: TopicMap, listing: Path
+        self, bag: Path, layout: StepLayout, topics: TopicMap, listing: Path, progress: ReadingProgress | None
     ) -> tuple[list[Episode], list[str]]:
-        reading = read_episodes(bag, layout, topics)
+        reading = read_episodes(bag, layout, topics, progress)
+        if reading.passing:
+            return reading.episodes, reading.problems
         keys = []
         for episode in reading.episodes:
             rows = rows_of(episode)
@@ -136,7 +153,9 @@ def _remarked(rows: dict[str, np.ndarray], facts: Mapping[str, Any]) -> dict[str
 
 
 def _mapped(path: Path) -> np.ndarray:
-    """Return a file's array as a memory map; arrays without elements cannot be mapped and are read."""
+    """Return a file's array as a memory map; small ones are read, since each map holds a file open."""
+    if path.stat().st_size < SMALL:
+        return np.load(path, allow_pickle=False)
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError:
@@ -153,13 +172,13 @@ def _read_listing(path: Path) -> dict[str, Any] | None:
 
 def _bag_key(bag: Path, layout: StepLayout, topics: TopicMap) -> str:
     """Return a digest of a bag's storage files and of the settings it is read with."""
-    digest = hashlib.sha256(json.dumps([FORMAT, layout_values(layout), flatten(topics)], sort_keys=True).encode())
-    for path in sorted(bag.iterdir()) if bag.is_dir() else find_bags(bag):
-        if path.is_file() and path.suffix in (".mcap", ".db3"):
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                while block := file.read(2**20):
-                    digest.update(block)
+    settings = [FORMAT, READING, layout_values(layout), flatten(topics)]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for path in content_files(bag):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
     return digest.hexdigest()[:32]
 
 

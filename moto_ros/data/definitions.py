@@ -6,15 +6,21 @@ import os
 import re
 import struct
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from rosbags.interfaces import Nodetype
 from rosbags.serde import SerdeError
-from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
+from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from moto_ros.errors import MotoError
+
+Types = dict[str, Any]
+"""Types by name, as rosbags parses them: constants and fields."""
 
 CONTRACT = (
     *("Action", "CameraHealth", "EpisodeBag", "EpisodeState", "OperatorEvent"),
@@ -35,6 +41,12 @@ TYPE_NAME = re.compile(r"[A-Za-z]\w*(/msg)?/[A-Za-z]\w*", re.ASCII)
 FIELD = re.compile(r"^\s*([A-Za-z]\w*(?:/[A-Za-z]\w*){0,2})(?:\[[^]]*\])?(?:<=\d+)?\s+[A-Za-z]\w*", re.ASCII)
 PRIMITIVES = re.compile(r"(bool|byte|char|w?string|float(32|64)|u?int(8|16|32|64))$")
 SEPARATOR = "=" * 80
+RULER = re.compile(r"^={3,}[ \t]*$", re.MULTILINE)
+"""Separators as other writers write them, of any length."""
+IDL = re.compile(r"\bmodule\s+\w+\s*\{")
+"""What a definition in IDL has (`ros2idl`, `omgidl`), and one in the form of .msg files never."""
+DDS_NAME = re.compile(r"(.+)/dds_/(\w+?)_", re.ASCII)
+"""A type's name as DDS has it: `sensor_msgs::msg::dds_::Image_`."""
 MAX_DEFINITION = 1_000_000
 """Longest definition, in characters, that is taken from a bag."""
 
@@ -121,20 +133,66 @@ def contract_types() -> Typestore:
     return store
 
 
-@lru_cache(maxsize=256)
+@dataclass(frozen=True)
+class _Described:
+    """What a description of a type came to: its type store, or the sentence of an error; and what was wrong with it."""
+
+    store: Typestore | None
+    error: str = ""
+    note: str = ""
+
+
+def ros_type_name(name: str) -> str:
+    """Return a type's name as ROS 2 has it (`sensor_msgs/msg/Image`), whatever way of writing it a recorder has.
+
+    A name that is none stays as it is.
+    """
+    plain = re.sub(r"::|\.", "/", name.strip().strip("\0"))
+    if match := DDS_NAME.fullmatch(plain):
+        plain = f"{match[1]}/{match[2]}"
+    parts = plain.split("/")
+    plain = "/".join((parts[0], "msg", parts[1])) if len(parts) == 2 else plain
+    return plain if TYPE_NAME.fullmatch(plain) else name
+
+
 def embedded_type(type_name: str, text: str) -> Typestore:
     """Return a type store for one type as a bag describes it; an empty text means the definition known here.
 
-    Raises MotoError for a name or text that is no definition.
+    So does a text that lacks what it uses, or cannot be read, as far as the type is known here: `definition_note` says
+    so. Raises MotoError for a name that is none, and for a text that is no definition of a type that is not known.
     """
-    _split(type_name)
-    if not text:
-        return _known(type_name)
+    described = _described(type_name, text)
+    if described.store is None:
+        raise MotoError(described.error)
+    return described.store
+
+
+def definition_note(type_name: str, text: str) -> str:
+    """Return what is wrong with a bag's definition of a type where another one is taken for it; "" otherwise."""
+    return _described(type_name, text).note
+
+
+@lru_cache(maxsize=256)
+def _described(type_name: str, text: str) -> _Described:
+    """Return what became of a description; failures too are remembered, since every message asks."""
+    try:
+        _split(type_name)
+        return _Described(_known(type_name)) if not text.strip("\0 \t\r\n") else _parsed(type_name, text)
+    except MotoError as error:
+        try:
+            found = str(error).removesuffix("; the bag is damaged")
+            return _Described(_known(type_name), note=f"has a definition that cannot be used ({found})")
+        except MotoError:
+            return _Described(None, str(error))
+
+
+def _parsed(type_name: str, text: str) -> _Described:
+    """Take the definition of a bag, and from here what it uses and does not hold."""
     if len(text) > MAX_DEFINITION:
         raise MotoError(f"definition of '{type_name}' has {len(text)} characters, expected at most {MAX_DEFINITION}")
     store = get_typestore(Stores.EMPTY)
-    _register(store, type_name, text)
-    return store
+    missing = _register(store, type_name, text)
+    return _Described(store, note=f"has a definition without that of {', '.join(missing)}" if missing else "")
 
 
 def decoded(type_name: str, text: str, data: bytes | memoryview) -> Any:
@@ -177,14 +235,63 @@ def _known(type_name: str) -> Typestore:
     return store
 
 
-def _register(store: Typestore, type_name: str, text: str) -> None:
+def _register(store: Typestore, type_name: str, text: str) -> list[str]:
+    """Register a type and what it uses; return the names of those that the text lacks and that are known here."""
     try:
-        found = get_types_from_msg(text, type_name)
+        found = _types(type_name, text)
+        missing = _complete(found, type_name)
         if not all(TYPE_NAME.fullmatch(name) for name in found):
             raise MotoError(f"definition of '{type_name}' names a type that is no type; the bag is damaged")
+        if type_name not in found:
+            raise MotoError(f"definition of '{type_name}' describes {', '.join(found)[:80]} in its place")
         store.register(found)
-    except (TypesysError, ValueError, SyntaxError, RecursionError, KeyError, TypeError) as error:
+    except (TypesysError, ValueError, SyntaxError, RecursionError, KeyError, TypeError, AssertionError) as error:
         raise MotoError(f"definition of '{type_name}' cannot be read ({_brief(error)}); the bag is damaged") from error
+    return missing
+
+
+def _types(type_name: str, text: str) -> Types:
+    """Return the types of a text in the form of .msg files or of IDL, whatever line ends and separators it has."""
+    plain = RULER.sub(SEPARATOR, text.replace("\r\n", "\n").strip("\ufeff\0"))
+    if not IDL.search(plain):
+        return get_types_from_msg(plain, type_name)
+    if "<<" in plain:  # an expression could ask for a number that fills the memory
+        raise MotoError(f"definition of '{type_name}' computes with shifts, expected IDL as ROS 2 writes it")
+    found: Types = {}
+    for part in plain.split(SEPARATOR):
+        head, _, rest = part.strip().partition("\n")
+        if head.startswith("MSG: "):
+            found |= get_types_from_msg(rest, ros_type_name(head[5:]))
+        elif body := rest if head.startswith("IDL: ") else part.strip():
+            found |= get_types_from_idl(body)
+    return found
+
+
+def _complete(found: Types, type_name: str) -> list[str]:
+    """Add the definitions known here of the types that others use and that are not there; return their names."""
+    missing: list[str] = []
+    queue = list(found)
+    while queue:
+        for used in _used(found[queue.pop()]):
+            if used not in found:
+                known = contract_types().fielddefs if used in contract_types().fielddefs else _own_text(used)
+                found[used] = known[used]
+                missing.append(used)
+                queue.append(used)
+    return sorted(missing)
+
+
+def _own_text(type_name: str) -> Types:
+    """Return the types of a definition in a ROS prefix; MotoError where there is none."""
+    return get_types_from_msg(definition(type_name), type_name)
+
+
+def _used(described: Any) -> Iterator[str]:
+    """Yield the names of the types that the fields of one have."""
+    for _, (kind, detail) in described[1]:
+        kind, detail = detail[0] if kind in (Nodetype.ARRAY, Nodetype.SEQUENCE) else (kind, detail)
+        if kind == Nodetype.NAME:
+            yield str(detail)
 
 
 def _brief(error: Exception) -> str:

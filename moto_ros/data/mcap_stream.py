@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import lz4.frame
 import zstandard
-from mcap.exceptions import McapError
+from mcap.data_stream import ReadDataStream
+from mcap.exceptions import EndOfFile, InvalidMagic, McapError
+from mcap.opcode import Opcode
 from mcap.reader import SeekingReader
-from mcap.records import Channel, Chunk, Header, McapRecord, Message, Metadata, Schema, Statistics
-from mcap.stream_reader import StreamReader, breakup_chunk
+from mcap.records import Channel, Chunk, Footer, Header, McapRecord, Message, Metadata, Schema, Statistics
+from mcap.stream_reader import StreamReader
 from mcap.summary import Summary
 
+from moto_ros.data.definitions import ros_type_name
 from moto_ros.data.layout import Problems
 
 MAX_RECORD = 512 * 2**20
@@ -36,13 +41,35 @@ UNREADABLE = (
 """What the library raises on a damaged file (a failed checksum is a ValueError, bad lz4 data a RuntimeError)."""
 
 
+MAGIC = b"\x89MCAP0\r\n"
+RECORD_HEAD = struct.Struct("<BQ")
+"""Kind and length of a record."""
+MESSAGE_HEAD = struct.Struct("<HIQQ")
+"""Channel, sequence number, log time and publish time of a message."""
+PARSED: dict[int, Callable[[ReadDataStream], McapRecord]] = {
+    Opcode.SCHEMA: Schema.read,
+    Opcode.CHANNEL: Channel.read,
+    Opcode.CHUNK: Chunk.read,
+    Opcode.STATISTICS: Statistics.read,
+    Opcode.FOOTER: Footer.read,
+}
+"""Kinds of records that are read, beside messages; all others (attachments, indexes, private ones) are passed over."""
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+"""What data compressed by zstd begin with, and CDR never."""
+CDR = ("cdr", "cdr_le", "cdr_be", "cdr-le", "cdr-be", "ros2")
+
+
 @dataclass(frozen=True)
 class Topic:
-    """A topic as a bag describes it: name, type, and its definition's text ("" where the bag has none)."""
+    """A topic as a bag describes it: name, type, and its definition's text ("" where the bag has none).
+
+    `note` says what its description lacks, "" for nothing.
+    """
 
     name: str
     type_name: str
     definition: str = ""
+    note: str = ""
 
 
 Stored = tuple[Topic, int, bytes]
@@ -68,14 +95,39 @@ class _Capped:
         return self.file.tell()
 
 
-def read_mcap(path: Path, problems: Problems) -> Iterator[Stored]:
-    """Yield every readable message in file order; what cannot be read goes to `problems`, one sentence a kind."""
+def is_cdr(encoding: str) -> bool:
+    """Whether messages in an encoding are ROS 2 messages, whatever way of writing its name a recorder has."""
+    return encoding.strip().lower() in CDR
+
+
+def unpacked_message(data: bytes, topic: Topic, path: Path, problems: Problems) -> bytes | None:
+    """Return a message's CDR bytes; those that `ros2 bag record --compression-mode message` packed are unpacked.
+
+    None, and a problem, for one that cannot be unpacked.
+    """
+    if data[:4] != ZSTD_MAGIC:
+        return data
+    try:
+        return _zstd(data, MAX_RECORD)
+    except UNREADABLE as error:
+        text = f"{path.name}: a compressed message of {topic.name} is damaged ({_reason(error)}); it is left out"
+        problems.add(f"packed {topic.name}", text)
+        return None
+
+
+def read_mcap(path: Path, problems: Problems, types: Mapping[str, str] | None = None) -> Iterator[Stored]:
+    """Yield every readable message in file order; what cannot be read goes to `problems`, one sentence a kind.
+
+    `types` of topics, as metadata.yaml states them, serve where the file states none. Raises OSError for a file that
+    may not be read.
+    """
     size = path.stat().st_size
-    if size == 0:
-        problems.add("empty", f"{path.name}: is empty (0 bytes), expected an MCAP file; nothing was written to it")
-        return
-    seen = _Seen(path, problems)
     with path.open("rb") as file:
+        if size == 0:
+            text = f"{path.name}: is empty (0 bytes), expected an MCAP file; nothing was written to it"
+            problems.add("empty", text)
+            return
+        seen = _Seen(path, problems, types or {})
         for record in _records(file, size, path, problems):
             if isinstance(record, Chunk):
                 yield from seen.messages(_unpacked(record, path, problems))
@@ -86,55 +138,85 @@ def read_mcap(path: Path, problems: Problems) -> Iterator[Stored]:
 class _Seen:
     """Schemas and channels read so far, and how many messages."""
 
-    def __init__(self, path: Path, problems: Problems) -> None:
-        self.path, self.problems = path, problems
+    def __init__(self, path: Path, problems: Problems, types: Mapping[str, str]) -> None:
+        self.path, self.problems, self.types = path, problems, types
         self.schemas: dict[int, Schema] = {}
         self.channels: dict[int, Channel] = {}
-        self.topics: dict[int, Topic] = {}
+        self.topics: dict[int, Topic | None] = {}
         self.count = 0
-        self.indexed = False
+        self.searched = False
 
-    def messages(self, records: list[McapRecord]) -> Iterator[Stored]:
+    def messages(self, records: Iterator[McapRecord] | list[McapRecord]) -> Iterator[Stored]:
         """Yield the messages among records, and remember what describes them."""
         for record in records:
             if isinstance(record, Message):
+                self.count += 1
                 topic = self._topic(record.channel_id)
-                if topic is not None:
-                    self.count += 1
-                    yield topic, record.log_time, record.data
+                data = None if topic is None else unpacked_message(record.data, topic, self.path, self.problems)
+                if topic is not None and data is not None:
+                    yield topic, record.log_time, data
             elif isinstance(record, Schema):
-                self.schemas[record.id] = record
+                self._take_schema(record)
             elif isinstance(record, Channel):
+                if self.channels.get(record.id) != record:
+                    self.topics.pop(record.id, None)
                 self.channels[record.id] = record
             elif isinstance(record, Statistics):
                 self._check_count(record.message_count)
 
+    def _take_schema(self, schema: Schema) -> None:
+        """Take a schema; one that says something else under a known number holds for what follows."""
+        if self.schemas.get(schema.id, schema) != schema:
+            self.topics.clear()
+        self.schemas[schema.id] = schema
+
     def _topic(self, channel_id: int) -> Topic | None:
         if channel_id not in self.topics:
-            if channel_id not in self.channels:
-                self._take_index()
+            if not self._knows(channel_id):
+                self._search(channel_id)
             channel = self.channels.get(channel_id)
-            schema = self.schemas.get(channel.schema_id) if channel else None
-            if channel is None or schema is None or channel.message_encoding != "cdr":
+            self.topics[channel_id] = self._described(channel)
+            if self.topics[channel_id] is None:
                 self._note_unknown(channel_id, channel)
-                return None
-            text = schema.data.decode(errors="replace") if schema.encoding == "ros2msg" else ""
-            self.topics[channel_id] = Topic(channel.topic, schema.name, text)
         return self.topics[channel_id]
 
+    def _described(self, channel: Channel | None) -> Topic | None:
+        """Return a channel's topic; None where its messages are no ROS 2 messages or nothing says their type."""
+        if channel is None or not is_cdr(channel.message_encoding):
+            return None
+        schema = self.schemas.get(channel.schema_id)
+        if schema is None:
+            stated = self.types.get(channel.topic, "")
+            note = "has no schema, so that its type is the one in metadata.yaml"
+            return Topic(channel.topic, stated, note=note) if stated else None
+        text = schema.data.decode(errors="replace")
+        note = "" if text.strip("\0 \t\r\n") else "has no definition of its type"
+        return Topic(channel.topic, ros_type_name(schema.name), text, note)
+
     def _note_unknown(self, channel_id: int, channel: Channel | None) -> None:
-        found = f"encoding '{channel.message_encoding}'" if channel else "no description"
-        name = channel.topic if channel else f"channel {channel_id}"
-        text = f"{self.path.name}: {name} has {found}, expected ROS 2 messages (cdr); it is left out"
+        name, found = f"channel {channel_id}", "no description"
+        if channel is not None and is_cdr(channel.message_encoding):
+            name, found = channel.topic, f"no schema (number {channel.schema_id})"
+        elif channel is not None:
+            name, found = channel.topic, f"encoding '{channel.message_encoding}'"
+        text = f"{self.path.name}: {name} has {found}, expected ROS 2 messages (cdr) with a type; it is left out"
         self.problems.add(f"channel {channel_id}", text)
 
-    def _take_index(self) -> None:
-        """Take descriptions from the index at the end, for chunks whose own were lost."""
-        summary = None if self.indexed else read_summary(self.path)
-        self.indexed = True
-        if summary is not None:
-            self.schemas = {**summary.schemas, **self.schemas}
-            self.channels = {**summary.channels, **self.channels}
+    def _knows(self, channel_id: int) -> bool:
+        channel = self.channels.get(channel_id)
+        return channel is not None and (channel.schema_id == 0 or channel.schema_id in self.schemas)
+
+    def _search(self, channel_id: int) -> None:
+        """Take descriptions that did not come in time from the index at the end, else from the whole file."""
+        if self.searched:
+            return
+        self.searched = True
+        for records in (_indexed(self.path), _descriptions(self.path)):
+            for record in records if not self._knows(channel_id) else ():
+                if isinstance(record, Schema):
+                    self.schemas.setdefault(record.id, record)
+                elif isinstance(record, Channel):
+                    self.channels.setdefault(record.id, record)
 
     def _check_count(self, stated: int) -> None:
         if stated != self.count:
@@ -142,22 +224,94 @@ class _Seen:
             self.problems.add("count", text)
 
 
+def _indexed(path: Path) -> list[McapRecord]:
+    """Return the schemas and channels in the index at the end of a file; it may have any of them, or none."""
+    summary = read_summary(path)
+    return [] if summary is None else [*summary.schemas.values(), *summary.channels.values()]
+
+
+def _descriptions(path: Path) -> Iterator[McapRecord]:
+    """Yield every schema and channel of a file, with all else that is read."""
+    with path.open("rb") as file:
+        for record in _records(file, path.stat().st_size, path, Problems()):
+            yield from _unpacked(record, path, Problems()) if isinstance(record, Chunk) else [record]
+
+
 def _records(file: BinaryIO, size: int, path: Path, problems: Problems) -> Iterator[McapRecord]:
-    """Yield records up to the footer; after damage go on at the next chunk that the index knows."""
-    capped: Any = _Capped(file, size)
+    """Yield records up to the footer; after damage continue at the next chunk that the index knows."""
     place = 0
     while place >= 0:
-        file.seek(place)
-        reader = StreamReader(capped, place > 0, emit_chunks=True, record_size_limit=MAX_RECORD)
         try:
-            for record in reader.records:
-                place = file.tell()
-                yield record
+            for behind, record in _walk(file, place, size, path, problems):
+                place = behind
+                if record is not None:
+                    yield record
             return
         except UNREADABLE as error:
             text = f"{path.name}: cut or damaged at byte {place} of {size} ({_reason(error)}); the rest is used"
             problems.add("damage", text)
         place = next((start for start in _chunk_starts(path) if start > place), -1)
+
+
+def _walk(
+    file: BinaryIO, place: int, size: int, path: Path, problems: Problems
+) -> Iterator[tuple[int, McapRecord | None]]:
+    """Yield the records from `place` on, each with the place behind it; None for one that is passed over unread."""
+    if place == 0:
+        file.seek(0)
+        start = file.read(len(MAGIC))
+        if start != MAGIC:
+            raise InvalidMagic(tuple(start))
+        place = len(MAGIC)
+    while True:
+        file.seek(place)
+        kind, length = _record_head(file.read(RECORD_HEAD.size), size - place)
+        body = place + RECORD_HEAD.size
+        place = body + length
+        if kind not in PARSED and kind != Opcode.MESSAGE:
+            yield place, None
+            continue
+        if length > MAX_RECORD:
+            found = f"a record at byte {body} has {length} bytes, expected at most {MAX_RECORD}"
+            problems.add("large", f"{path.name}: {found}; it is left out, write the file with smaller chunks")
+            yield place, None
+            continue
+        record = _record(kind, file.read(length))
+        yield place, record
+        if isinstance(record, Footer):
+            _check_end(file, place, size, path, problems)
+            return
+
+
+def _record_head(head: bytes, room: int) -> tuple[int, int]:
+    """Return kind and length of a record; EndOfFile or ValueError for one that cannot be."""
+    if len(head) < RECORD_HEAD.size:
+        raise EndOfFile("no whole record follows")
+    kind, length = RECORD_HEAD.unpack(head)
+    if kind == 0:
+        raise ValueError("a record of kind 0, which there is none of")
+    if length > room - RECORD_HEAD.size:
+        raise EndOfFile(f"a record of {length} bytes, of which {room - RECORD_HEAD.size} are there")
+    return kind, length
+
+
+def _record(kind: int, body: bytes) -> McapRecord:
+    """Return a record; fields that a later version of the format appends are passed over."""
+    if kind == Opcode.MESSAGE:
+        channel, sequence, logged, published = MESSAGE_HEAD.unpack_from(body)
+        return Message(channel, logged, body[MESSAGE_HEAD.size :], published, sequence)
+    return PARSED[kind](ReadDataStream(BytesIO(body)))
+
+
+def _check_end(file: BinaryIO, place: int, size: int, path: Path, problems: Problems) -> None:
+    """Say what stands behind the end of an MCAP file, as when two were joined."""
+    file.seek(place)
+    if file.read(len(MAGIC)) != MAGIC:
+        problems.add("damage", f"{path.name}: cut or damaged at byte {place} of {size} (no magic at its end)")
+    elif place + len(MAGIC) < size:
+        rest = size - place - len(MAGIC)
+        text = f"{path.name}: {rest} bytes stand behind its end, expected none; they are left out, part the files again"
+        problems.add("tail", text)
 
 
 def _reason(error: BaseException) -> str:
@@ -169,24 +323,52 @@ def _chunk_starts(path: Path) -> list[int]:
     return sorted(index.chunk_start_offset for index in summary.chunk_indexes) if summary else []
 
 
-def _unpacked(chunk: Chunk, path: Path, problems: Problems) -> list[McapRecord]:
-    """Return the records of a chunk whose checksum holds; none, and a problem, otherwise."""
+def _unpacked(chunk: Chunk, path: Path, problems: Problems) -> Iterator[McapRecord]:
+    """Yield the records of a chunk whose checksum holds; none, and a problem, otherwise."""
     try:
-        if max(chunk.uncompressed_size, _stated_size(chunk)) > MAX_RECORD:
-            raise ValueError(f"{chunk.uncompressed_size} bytes unpacked")
-        return breakup_chunk(chunk, validate_crc=True)
+        data = _chunk_data(chunk)
+        if chunk.uncompressed_crc not in (0, zlib.crc32(data)):
+            raise ValueError("its checksum does not hold")
+        place = 0
+        while place < len(data):
+            kind, length = _record_head(data[place : place + RECORD_HEAD.size], len(data) - place)
+            body = place + RECORD_HEAD.size
+            place = body + length
+            if kind in PARSED or kind == Opcode.MESSAGE:
+                yield _record(kind, data[body:place])
     except UNREADABLE as error:
         problems.add("chunk", f"{path.name}: a chunk is damaged ({_reason(error)}); its messages are left out")
-        return []
 
 
-def _stated_size(chunk: Chunk) -> int:
-    """Return the unpacked size that compressed data themselves state, in bytes."""
+def _chunk_data(chunk: Chunk) -> bytes:
+    """Return the records of a chunk as bytes, never more than MAX_RECORD of them."""
+    if chunk.uncompressed_size > MAX_RECORD:
+        raise ValueError(f"{chunk.uncompressed_size} bytes unpacked")
     if chunk.compression == "zstd":
-        return max(0, int(zstandard.frame_content_size(chunk.data)))
+        return _zstd(chunk.data, chunk.uncompressed_size or MAX_RECORD)
     if chunk.compression == "lz4":
-        return int(lz4.frame.get_frame_info(chunk.data)["content_size"])
-    return len(chunk.data)
+        limit = chunk.uncompressed_size or MAX_RECORD
+        return bytes(lz4.frame.LZ4FrameDecompressor().decompress(chunk.data, limit + 1))
+    if chunk.compression:
+        raise ValueError(f"compressed by '{chunk.compression[:20]}', expected zstd, lz4 or nothing; convert the file")
+    return chunk.data
+
+
+def _zstd(data: bytes, limit: int) -> bytes:
+    """Return unpacked data of at most `limit` bytes, of one frame or several."""
+    size = zstandard.frame_content_size(data)
+    if size > limit:
+        raise ValueError(f"{size} bytes unpacked")
+    reader = zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True)
+    block = max(2**16, min(size, limit)) + 1
+    parts: list[bytes] = []
+    room = limit + 1
+    while room > 0 and (part := reader.read(min(block, room))):
+        parts.append(part)
+        room -= len(part)
+    if room <= 0:
+        raise ValueError(f"more than {limit} bytes unpacked")
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def first_metadata(path: Path, name: str) -> dict[str, str]:

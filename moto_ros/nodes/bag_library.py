@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.cache import content_key, rows_of
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import StepLayout, TopicMap
+from moto_ros.data.reading_progress import ReadingProgress
 from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError
 
@@ -40,18 +41,21 @@ USABLE = ("success", "time_limit", "failure")
 class BagLibrary:
     """Reads bags with one layout; `problems` of the last reading are sentences for a person."""
 
-    def __init__(self, bags: Path, layout: StepLayout) -> None:
-        """Use the folder `bags`, with its sub-folders `offline`, `online`..."""
-        self.bags, self._layout = bags, layout
+    def __init__(self, bags: Path, layout: StepLayout, say: Callable[[str], None] = print) -> None:
+        """Use the folder `bags`, with its sub-folders `offline`, `online`...; `say` hears how far a long reading is."""
+        self.bags, self._layout, self._say = bags, layout, say
         self.problems: list[str] = []
 
     def demonstrations(self, folder: Path, topics: TopicMap, store: ReplayStore) -> Iterator[tuple[Path, Episode]]:
         """Yield the episodes of every bag in `folder` that `store` does not hold, in the order of their names."""
         known = {bag.resolve() for bag in (*store.bags(), *store.recorded())}
-        for bag in find_bags(folder) if folder.is_dir() else []:
+        bags = find_bags(folder) if folder.exists() else []
+        progress = ReadingProgress(self._say, len(bags))
+        for bag in bags:
+            progress.begin(bag)
             if bag.resolve() in known:
                 continue
-            episodes, self.problems = store.cache.read(bag, self._layout, topics)
+            episodes, self.problems = store.cache.read(bag, self._layout, topics, progress)
             for episode in episodes:
                 yield bag, episode
 

@@ -87,7 +87,7 @@ class TrainerNodeSettings(Learns, TrainerSettings, StepLayout):
     """Parameters of the trainer node, but the agent's."""
 
     run: str = parameter(REQUIRED, "run folder")
-    bags: str = parameter("", "folder with bags of demonstrations; empty: bags/offline of the run folder")
+    bags: str = parameter("", "demonstrations: bag, or folder of bags and files; empty: bags/offline of the run folder")
     checkpoint: str = parameter("", "checkpoint to start a new run from, in place of its offline phase; empty: none")
     topics: TopicMap = group(TopicMap)
     prior_rule: str = parameter("success_at_end", "what the behaviour prior may imitate", choices=tuple(RULES))

@@ -27,6 +27,7 @@ from moto_msgs.msg import (
     TrainingStatus,
 )
 from moto_msgs.srv import StartEpisode
+from moto_ros.data.bag_files import check_bags
 from moto_ros.data.layout import StepLayout
 from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError
@@ -76,7 +77,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         self._run = RunFolder(Path(settings.run).expanduser())
         self._layout = part(settings, StepLayout)
         self._live = LiveEpisodes(self._layout)
-        self._library = BagLibrary(self._run.bags, self._layout)
+        self._library = BagLibrary(self._run.bags, self._layout, self.tell)
         timeouts = Timeouts(
             settings.start_timeout, settings.episode_timeout, settings.bag_timeout, settings.policy_timeout
         )
@@ -243,6 +244,8 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             self._compare(folder, store, settled)
             if settled:
                 return  # what the offline phase has learned from stays what it is
+        if folder != self._run.bags / "offline":
+            check_bags(folder)
         for bag, episode in self._library.demonstrations(folder, self.settings.topics, store):
             if self._link.stopping:
                 raise Stopped
