@@ -244,7 +244,7 @@ def _section(path: Path, name: str, section: Any) -> dict[str, Any]:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text(), Loader=Loader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
     except OSError as error:
         raise MotoError(f"{path}: {error.strerror}, expected a ROS parameter file; give its path") from error
     except (yaml.YAMLError, ValueError) as error:
@@ -272,7 +272,7 @@ def write_parameters(path: Path, node: str, values: Mapping[str, Value]) -> None
     content = {node: {"ros__parameters": plain}}
     text = yaml.dump(content, Dumper=Dumper, sort_keys=True, allow_unicode=True, width=10_000)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
 
 
 def config_folder() -> Path:

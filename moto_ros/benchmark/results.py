@@ -123,7 +123,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             row = json.loads(line)
         except ValueError as error:

@@ -104,7 +104,7 @@ def bag_meta(bag: Path) -> dict[str, str]:
 def read_metadata(bag: Path) -> dict[str, Any] | None:
     """Return what metadata.yaml says of a bag folder, or None where there is none to read."""
     try:
-        with (bag / METADATA).open() as file:
+        with (bag / METADATA).open(encoding="utf-8") as file:
             content = yaml.load(file.read(MAX_METADATA), Loader)
         facts = content["rosbag2_bagfile_information"]
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):

@@ -68,7 +68,7 @@ class DecodedCache:
         temporary.mkdir(parents=True, exist_ok=True)
         for name, values in rows.items():
             np.save(temporary / f"{name}.npy", values, allow_pickle=False)
-        (temporary / "facts.json").write_text(json.dumps(facts))
+        (temporary / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
         if durable:
             _sync(temporary)
         try:
@@ -82,7 +82,7 @@ class DecodedCache:
         """Return an episode's rows as read-only memory maps and its facts; None where it is not there, or damaged."""
         place = self.folder / key
         try:
-            facts = json.loads((place / "facts.json").read_text())
+            facts = json.loads((place / "facts.json").read_text(encoding="utf-8"))
             files = sorted(place.glob("*.npy"))
             rows = {path.stem: _mapped(path) for path in files}
         except (OSError, ValueError, EOFError):
@@ -111,7 +111,7 @@ class DecodedCache:
             self.save(keys[-1], rows, facts_of(episode), durable=False)
         listing.parent.mkdir(parents=True, exist_ok=True)
         temporary = listing.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps({"episodes": keys, "problems": reading.problems}))
+        temporary.write_text(json.dumps({"episodes": keys, "problems": reading.problems}), encoding="utf-8")
         temporary.replace(listing)
         return reading.episodes, reading.problems
 
@@ -139,7 +139,7 @@ def _mapped(path: Path) -> np.ndarray:
 
 def _read_listing(path: Path) -> dict[str, Any] | None:
     try:
-        known = json.loads(path.read_text())
+        known = json.loads(path.read_text(encoding="utf-8"))
         return known if {"episodes", "problems"} <= set(known) else None
     except (OSError, ValueError, TypeError):
         return None

@@ -20,7 +20,7 @@ class BagFolder:
         self._names = {Purpose.DEMONSTRATION: "offline", Purpose.TRAINING: "online", Purpose.EVALUATION: evaluation}
         try:
             root.mkdir(parents=True, exist_ok=True)
-            self._lock = (root / LOCK).open("w")
+            self._lock = (root / LOCK).open("w", encoding="utf-8")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise MotoError(f"{root}: another recorder writes here; stop it or choose another folder") from error

@@ -57,10 +57,10 @@ def write_box(source: Path, target: Path, corners: tuple[np.ndarray, np.ndarray]
     """
     if target.exists() and not force:
         raise MotoError(f"{target} exists and is kept; give another --output, or --force to overwrite it")
-    text = source.read_text()
+    text = source.read_text(encoding="utf-8")
     for name, corner in zip((LOW, HIGH), corners, strict=True):
         text = _with(text, name, [float(value) for value in corner], source)
-    target.write_text(text)
+    target.write_text(text, encoding="utf-8")
 
 
 def _with(text: str, name: str, value: list[float], source: Path) -> str:

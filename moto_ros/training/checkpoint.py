@@ -93,7 +93,7 @@ class CheckpointFolder:
         part.mkdir()
         save_file(storable(agent), part / AGENT)
         save_file(global_rng(), part / RNG)
-        (part / STATE).write_text(canonical(dict(state)))
+        (part / STATE).write_text(canonical(dict(state)), encoding="utf-8")
         manifest = {
             "schema": SCHEMA,
             "agent": self.identity.agent,
@@ -101,7 +101,7 @@ class CheckpointFolder:
             "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "sha256": {name: sha256_of(part / name) for name in CONTENTS},
         }
-        (part / MANIFEST).write_text(canonical(manifest))
+        (part / MANIFEST).write_text(canonical(manifest), encoding="utf-8")
         for name in (*CONTENTS, MANIFEST):
             sync_file(part / name)
         sync_folder(part)

@@ -34,7 +34,7 @@ def sync_folder(path: Path) -> None:
 def write_durably(path: Path, text: str) -> None:
     """Replace a file in one step: temporary file, sync, rename, sync of the folder."""
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text)
+    temporary.write_text(text, encoding="utf-8")
     sync_file(temporary)
     temporary.replace(path)
     sync_folder(path.parent)
@@ -57,7 +57,7 @@ def canonical(value: Any) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; MotoError names the file when it is missing, cut or something else."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise MotoError(f"{path}: {error.strerror}, expected a JSON file; check the path") from error
     except ValueError as error:

@@ -130,7 +130,7 @@ def read_metrics(path: Path) -> list[Row]:
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(path.read_text().splitlines(keepends=True), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
         if not line.endswith("\n"):
             return
         try:

@@ -103,7 +103,7 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process; MotoError when another trainer holds it. A killed one holds nothing."""
         self.create()
-        with (self.path / ".lock").open("a+") as file:
+        with (self.path / ".lock").open("a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -168,7 +168,7 @@ def machine() -> dict[str, str | int]:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
     return next(
@@ -189,4 +189,6 @@ def git_commit(source: Path) -> str:
 
 def _git(source: Path, *arguments: str) -> str:
     command = ["git", "-C", str(source), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    return subprocess.run(
+        command, capture_output=True, check=True, timeout=10, encoding="utf-8", errors="replace"
+    ).stdout.strip()
