@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -22,6 +24,7 @@ from moto_ros.config import Spec, Value, build, read_parameters, shipped, specs,
 from moto_ros.errors import MotoError
 from moto_ros.implied import REAL_TIMING, implied, shared
 from moto_ros.layers import Layers
+from moto_ros.ros.startup import check_start, missing_middleware, refuse, usable_folders
 from moto_ros.ros.transport import environment
 
 
@@ -208,9 +211,13 @@ class System:
     namespace: str
     run: Path
     agent: str
+    notes: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """Raise MotoError where any of its processes could not start, before one does."""
+        """Raise MotoError where any of its processes could not start, before one does; print what else to know."""
+        check_start({**os.environ, **self.environment}, self.namespace)
+        for note in self.notes:
+            print(note, file=sys.stderr, flush=True)
         for process in self.processes:
             process.check(self.agent)
         self._check_cameras()
@@ -234,6 +241,9 @@ class System:
 
 Arguments = dict[str, str]
 
+NAMESPACE = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*/?", re.ASCII)
+"""What ROS takes for a namespace, but for two _ in a row, which it refuses on a command line."""
+
 
 def defaults() -> Arguments:
     """Return every argument's default."""
@@ -249,11 +259,20 @@ def checked_arguments(given: Mapping[str, str]) -> Arguments:
         if known[name].choices and value not in known[name].choices:
             raise MotoError(f"argument {name} is '{value}', expected one of {', '.join(known[name].choices)}")
     arguments = defaults() | dict(given)
+    _check_namespace(arguments["namespace"])
     left_open = {name for name, value in arguments.items() if value in ("", "auto")}
     meant = BY_BACKEND[arguments["backend"]]
     if arguments["operator"] == "on":
         meant = meant | {"clock": "realtime"}  # nobody can follow a world that is as fast as the machine
     return arguments | {name: value for name, value in meant.items() if name in left_open}
+
+
+def _check_namespace(namespace: str) -> None:
+    if namespace.strip("/") and ("__" in namespace or not NAMESPACE.fullmatch(namespace)):
+        raise MotoError(
+            f"argument namespace is '{namespace}', expected names of letters, digits and single _ that begin with a "
+            "letter, with / between them, such as moto or lab/arm_2"
+        )
 
 
 def run_folder(given: Mapping[str, str]) -> Path:
@@ -273,6 +292,7 @@ def resolve(name: str, given: Mapping[str, str]) -> System:
     if name not in SYSTEMS:
         raise MotoError(f"system '{name}' is unknown, expected one of {', '.join(SYSTEMS)}")
     arguments, run = checked_arguments(given), run_folder(given)
+    refuse(missing_middleware(os.environ))  # importing a node's module would end this process
     _refuse_contradictions(name, arguments)
     nodes = nodes_of(name, arguments)
     layers, common = _layers(arguments, nodes), shared(arguments, run, nodes)
@@ -289,7 +309,9 @@ def resolve(name: str, given: Mapping[str, str]) -> System:
         for node in nodes
     )
     namespace = arguments["namespace"].strip("/")
-    return System(name, processes, _environment(arguments), namespace, run, arguments["agent"])
+    variables = _environment(arguments)
+    folders, why = usable_folders(os.environ, lambda: run / "logs" / "ros")
+    return System(name, processes, variables | folders, namespace, run, arguments["agent"], (why,) if why else ())
 
 
 def nodes_of(system: str, arguments: Arguments) -> tuple[str, ...]:
@@ -349,7 +371,8 @@ def _environment(arguments: Arguments) -> dict[str, str]:
     domain = arguments["domain"]
     if domain and not (domain.isdecimal() and int(domain) <= 232):
         raise MotoError(f"argument domain is '{domain}', expected a ROS domain id, 0..232")
-    return environment() | ({"ROS_DOMAIN_ID": domain} if domain else {})
+    # Nodes read and write UTF-8, the names of files included, whatever the locale says.
+    return environment() | {"PYTHONUTF8": "1"} | ({"ROS_DOMAIN_ID": domain} if domain else {})
 
 
 def _preset_name(arguments: Arguments) -> str:

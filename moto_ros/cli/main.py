@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from moto_ros.errors import MotoError
+from moto_ros.errors import MotoError, sentence
+from moto_ros.terminal import replace_unknown_letters
 
 PROBLEM, INTERRUPTED = 1, 130
 STATUS = """exit status: 0 done; 1 a problem, said in one sentence; 2 wrong arguments; 130 stopped by Ctrl-C (a
@@ -53,12 +54,13 @@ def _module(command: str) -> ModuleType:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one sub-command and return its exit status."""
+    replace_unknown_letters()
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         options = parser(next((word for word in words if word in COMMANDS), "")).parse_args(words)
         return int(options.function(options))
-    except MotoError as error:
-        return _problem(str(error))
+    except (MotoError, OSError) as error:
+        return _problem(sentence(error))
     except ModuleNotFoundError as error:
         advice = "run `make build`, `. tools/enter.sh`, then `moto doctor`"
         return _problem(f"the module '{error.name}' is not installed; {advice}")

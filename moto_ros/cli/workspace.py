@@ -12,15 +12,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
-
 from moto_ros.bringup import checked_arguments, resolve
 from moto_ros.cli.arguments import OVERRIDES, add_arguments, given_arguments
 from moto_ros.config import shipped
-from moto_ros.errors import MotoError
-from moto_ros.nodes.workspace_watch import WorkspaceWatch
+from moto_ros.errors import MotoError, require_writable
 from moto_ros.robot.workspace import HIGH, LOW, GuidedBox, write_box
+from moto_ros.ros.startup import check_start
 
 ROBOT_SIDE = ("franka_server", "franka")
 """The nodes that measure the arm, of those of a backend."""
@@ -49,6 +46,7 @@ def run(options: argparse.Namespace) -> int:
     arguments = checked_arguments(given)
     if options.output.exists() and not options.force:
         raise MotoError(f"{options.output} exists and is kept; give another --output, or --force to overwrite it")
+    require_writable(options.output)  # before a person guides the arm for nothing
     with contextlib.nullcontext() if options.listen else _robot_side(given):
         box = _watch(arguments["namespace"], options.duration)
     write_box(shipped("robots", arguments["robot"]), options.output, box.corners(options.margin), options.force)
@@ -68,6 +66,7 @@ def _robot_side(given: dict[str, str]) -> Iterator[None]:
         for process in chosen:
             process.check(system.agent)
         variables = {**os.environ, **system.environment}
+        check_start(variables, system.namespace)
         started = [subprocess.Popen(p.command(system.namespace), shell=True, env=variables) for p in chosen]
         try:
             yield
@@ -80,7 +79,14 @@ def _robot_side(given: dict[str, str]) -> Iterator[None]:
 
 def _watch(namespace: str, duration: float) -> GuidedBox:
     """Return the box `duration` s after the first state, or at Ctrl-C. MotoError when no robot state comes."""
-    rclpy.init(args=["--ros-args", "-r", f"__ns:=/{namespace.strip('/')}"])
+    # Not at the top: with a middleware that is not installed, importing rclpy ends the process.
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+
+    from moto_ros.nodes.workspace_watch import WorkspaceWatch
+    from moto_ros.ros.starting import init
+
+    init(["--ros-args", "-r", f"__ns:=/{namespace.strip('/')}"])
     box = GuidedBox()
     node, executor = WorkspaceWatch(box), SingleThreadedExecutor()
     executor.add_node(node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
@@ -11,10 +12,12 @@ import yaml
 from moto_ros.data.layout import Problems
 from moto_ros.data.mcap_stream import Stored, first_metadata, read_mcap
 from moto_ros.data.sqlite_stream import read_sqlite
-from moto_ros.errors import MotoError
+from moto_ros.errors import MotoError, refusal
 
 READERS = {".mcap": read_mcap, ".db3": read_sqlite}
 METADATA = "metadata.yaml"
+UNREADABLE = "unreadable"
+"""Kind of the problem of a file or folder that may not be read."""
 META_RECORD = "moto_ros"
 """Name of the record at the start of an MCAP file that holds what the recorder says of the bag."""
 MAX_METADATA = 4_000_000
@@ -44,6 +47,9 @@ def _hidden(path: Path, folder: Path) -> bool:
 
 
 def _is_bag(folder: Path) -> bool:
+    """Whether a path is a bag's folder; one that may not be looked into is taken for one, and said when it is read."""
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        return True
     return folder.is_dir() and ((folder / METADATA).is_file() or bool(_storage_files(folder)))
 
 
@@ -54,6 +60,9 @@ def _storage_files(folder: Path) -> list[Path]:
 def read_messages(bag: Path, problems: Problems) -> Iterator[Stored]:
     """Yield the messages of a bag (folder or storage file); problems go to `problems`, never an exception for them."""
     for path in _files(bag, problems):
+        if refused := refusal(path):
+            problems.add(UNREADABLE, refused)
+            continue
         yield from READERS[path.suffix](path, problems)
 
 
@@ -64,6 +73,9 @@ def _files(bag: Path, problems: Problems) -> list[Path]:
         if bag.suffix not in READERS:
             raise MotoError(f"{bag}: is no bag, expected a folder, .mcap or .db3; convert it (e.g. rosbags-convert)")
         return [bag]
+    if refused := refusal(bag):
+        problems.add(UNREADABLE, refused)
+        return []
     found = _storage_files(bag)
     listed = _listed_files(bag, problems)
     for name in sorted(set(listed) - {path.name for path in found}):

@@ -85,13 +85,13 @@ def bag_facts(bag: Path, layout: StepLayout | None = None, topics: TopicMap | No
     Raises MotoError only for a bag that does not exist.
     """
     reading = read_episodes(bag, layout or guess_layout(bag), topics)
-    files = [path for path in (bag.iterdir() if bag.is_dir() else [bag]) if path.suffix in READERS]
+    sizes = _sizes(bag)
     spans = [(min(entry.times), max(entry.times)) for entry in reading.topics]
     length = max(last for _, last in spans) - min(first for first, _ in spans) if spans else 0
     return BagFacts(
         bag=str(bag),
-        storage="+".join(sorted({path.suffix.lstrip(".") for path in files})),
-        bytes=sum(path.stat().st_size for path in files),
+        storage="+".join(sorted({path.suffix.lstrip(".") for path in sizes})),
+        bytes=sum(sizes.values()),
         duration=length / SECOND,
         messages=sum(len(entry.times) for entry in reading.topics),
         topics=[_topic_row(entry) for entry in sorted(reading.topics, key=lambda entry: entry.name)],
@@ -100,6 +100,15 @@ def bag_facts(bag: Path, layout: StepLayout | None = None, topics: TopicMap | No
         problems=reading.problems + _gaps(reading),
         incidents=reading.incidents,
     )
+
+
+def _sizes(bag: Path) -> dict[Path, int]:
+    """Return the storage files of a bag with their bytes; none where they may not be looked at, as its reader says."""
+    try:
+        files = [path for path in (bag.iterdir() if bag.is_dir() else [bag]) if path.suffix in READERS]
+        return {path: path.stat().st_size for path in files}
+    except OSError:
+        return {}
 
 
 def _topic_row(facts: TopicFacts) -> TopicRow:

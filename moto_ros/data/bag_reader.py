@@ -18,7 +18,7 @@ from rosbags.serde import SerdeError
 
 from moto_ros.config import unknown_parameter
 from moto_ros.data.assembler import EpisodeAssembler
-from moto_ros.data.bag_files import bag_meta, read_messages
+from moto_ros.data.bag_files import UNREADABLE, bag_meta, read_messages
 from moto_ros.data.decode import decode_image
 from moto_ros.data.definitions import embedded_type
 from moto_ros.data.episode import Episode
@@ -163,6 +163,8 @@ class _Feed:
 
     def note_absent(self) -> None:
         """Say which of the expected topics the bag does not have, with the closest it has."""
+        if not self.facts and UNREADABLE in self.problems.first:
+            return  # that may be a good bag
         if not self.facts:
             self.problems.add("messages", f"{self.bag.name}: holds no message that can be read; record it again")
             return

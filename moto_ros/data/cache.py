@@ -90,8 +90,15 @@ class DecodedCache:
         return (_remarked(rows, facts), facts) if set(ROWS) - {"image"} <= set(rows) else None
 
     def read(self, bag: Path, layout: StepLayout, topics: TopicMap) -> tuple[list[Episode], list[str]]:
-        """Return a bag's episodes and problems, from the cache when bag and settings are those it was made of."""
-        listing = self.folder / "bags" / f"{_bag_key(bag, layout, topics)}.json"
+        """Return a bag's episodes and problems, from the cache when bag and settings are those it was made of.
+
+        A bag that may not be read is not kept: it may be read next time.
+        """
+        try:
+            listing = self.folder / "bags" / f"{_bag_key(bag, layout, topics)}.json"
+        except OSError:
+            reading = read_episodes(bag, layout, topics)
+            return reading.episodes, reading.problems
         known = _read_listing(listing)
         if known is not None:
             loaded = [self.load(key) for key in known["episodes"]]

@@ -11,11 +11,14 @@ from moto_ros.data.bag_metadata import sync_folder
 from moto_ros.data.bag_writer import BagWriter, Counts
 from moto_ros.data.layout import Problems
 from moto_ros.data.mcap_stream import read_summary
+from moto_ros.errors import refusal
 
 
 def needs_recovery(bag: Path) -> bool:
     """Whether a bag folder with MCAP data lacks its metadata.yaml or a file's index."""
     files = sorted(bag.glob("*.mcap"))
+    if any(refusal(path) for path in files):
+        return False  # what may not be read is not damaged, and would be lost
     return bool(files) and (not (bag / METADATA).is_file() or any(read_summary(path) is None for path in files))
 
 

@@ -11,7 +11,9 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from moto_ros.errors import MotoError
+from moto_ros.errors import MotoError, sentence
+from moto_ros.ros.starting import created, is_started
+from moto_ros.terminal import replace_unknown_letters
 
 HEARTBEAT = 0.2
 """Seconds after which a signal is noticed at the latest."""
@@ -29,16 +31,18 @@ class Finished(Exception):  # noqa: N818 - not an error
 def run(make: Callable[[], Node], arguments: Sequence[str] | None = None) -> int:
     """Make the node, spin it until Ctrl-C, SIGTERM or `Finished`, destroy it; return the exit status.
 
-    A MotoError at start or in a callback is printed as one sentence and gives status 1.
+    A MotoError, or a file that the system refuses, is printed as one sentence and gives status 1.
     """
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    replace_unknown_letters()
+    if not is_started(arguments, signal_handler_options=SignalHandlerOptions.NO):
+        return 1
     _raise_on_signals()
     node: Node | None = None
     try:
-        node = make()
+        node = created(make)
         return spin(node)
-    except MotoError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+    except (MotoError, OSError) as error:
+        print(f"error: {sentence(error)}", file=sys.stderr, flush=True)
         return 1
     except Finished as finished:
         return finished.status

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from moto_ros.errors import MotoError
+from moto_ros.errors import MotoError, read_text, unwritable
 
 BLOCK = 1 << 20
 
@@ -32,12 +32,15 @@ def sync_folder(path: Path) -> None:
 
 
 def write_durably(path: Path, text: str) -> None:
-    """Replace a file in one step: temporary file, sync, rename, sync of the folder."""
+    """Replace a file in one step: temporary file, sync, rename, sync of the folder. MotoError where it cannot be."""
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    sync_file(temporary)
-    temporary.replace(path)
-    sync_folder(path.parent)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        sync_file(temporary)
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def sha256_of(path: Path) -> str:
@@ -57,9 +60,7 @@ def canonical(value: Any) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; MotoError names the file when it is missing, cut or something else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MotoError(f"{path}: {error.strerror}, expected a JSON file; check the path") from error
+        content = json.loads(read_text(path, "a JSON file"))
     except ValueError as error:
         raise MotoError(f"{path}: not JSON ({error}), expected an object; restore or remove the file") from error
     if not isinstance(content, dict):

@@ -18,7 +18,7 @@ import torch
 
 from moto_ros import __version__
 from moto_ros.config import Value
-from moto_ros.errors import MotoError
+from moto_ros.errors import MotoError, unwritable
 from moto_ros.training.files import canonical, read_json, write_durably
 
 SCHEMA = 1
@@ -103,15 +103,22 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process; MotoError when another trainer holds it. A killed one holds nothing."""
         self.create()
-        with (self.path / ".lock").open("a+", encoding="utf-8") as file:
+        lock = self.path / ".lock"
+        try:
+            opened = lock.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise unwritable(lock, error) from error
+        with opened as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 file.seek(0)
                 owner = file.read().strip() or "unknown"
                 raise MotoError(
                     f"{self.path}: in use by process {owner}; wait for it or choose a new folder"
                 ) from error
+            except OSError as error:
+                raise unwritable(lock, error, "put the run on a disk that can lock files, with --run") from error
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
