@@ -182,8 +182,11 @@ def test_a_parameter_file_that_may_not_be_read_is_one_sentence(
     tmp_path: Path, locked: list[Path], option: str, part: str
 ) -> None:
     path = tmp_path / "mine.yaml"
-    path.mkdir() if part == "folder" else path.write_text("/**:\n", encoding="utf-8")
-    lock(path, locked)
+    if part == "folder":
+        path.mkdir()
+    else:
+        path.write_text("/**:\n", encoding="utf-8")
+        lock(path, locked)
     done = run_weak(moto("pretrain", option, str(path)), cwd=tmp_path)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()

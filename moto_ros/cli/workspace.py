@@ -17,7 +17,7 @@ from moto_ros.cli.arguments import OVERRIDES, add_arguments, given_arguments
 from moto_ros.config import shipped
 from moto_ros.errors import MotoError, require_writable
 from moto_ros.robot.workspace import HIGH, LOW, GuidedBox, write_box
-from moto_ros.ros.startup import check_start
+from moto_ros.ros.startup import check_start, faults, refuse
 
 ROBOT_SIDE = ("franka_server", "franka")
 """The nodes that measure the arm, of those of a backend."""
@@ -42,6 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Watch while the arm is guided, then write the robot file."""
+    refuse(faults(os.environ))
     given = given_arguments(options)
     arguments = checked_arguments(given)
     if options.output.exists() and not options.force:

@@ -48,6 +48,7 @@ ADVICE = {
     "peer": "correct ROS_STATIC_PEERS: names or addresses of machines, separated by ;",
     "secur": "correct ROS_SECURITY_KEYSTORE, or unset ROS_SECURITY_ENABLE",
     "logging": "set ROS_LOG_DIR to a folder that can be written",
+    "params file": "give --params-file a file of ROS's form",
     "remap rule": "give node and namespace names of letters, digits and _ that begin with a letter",
 }
 """What to do about a start that failed, by a word of what ROS says."""
