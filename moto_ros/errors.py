@@ -58,6 +58,8 @@ def sentence(error: MotoError | OSError) -> str:
     if isinstance(error, MotoError):
         return str(error)
     named = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
+    if not named and error.errno == errno.ENOENT:
+        return "the current folder is not there any more, expected one to work in; change to another folder (cd)"
     if not named and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):
         raise error
     where = " -> ".join(named) or "a file"

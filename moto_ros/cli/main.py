@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     replace_unknown_letters()
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        os.getcwd()  # a folder that was deleted would end the process within a library
         options = parser(next((word for word in words if word in COMMANDS), "")).parse_args(words)
         return int(options.function(options))
     except (MotoError, OSError) as error:

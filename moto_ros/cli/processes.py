@@ -47,7 +47,7 @@ def run_system(system: System) -> int:
     system.write_parameters()
     log = system.run / "logs" / f"{system.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as file:
+    with log.open("a", encoding="utf-8", errors="replace") as file:
         return _status(_loop(system, file))
 
 
