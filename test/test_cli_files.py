@@ -266,7 +266,7 @@ def test_the_last_resort_names_the_file_the_reason_and_what_to_do() -> None:
 
 @pytest.mark.parametrize("words", [["report", "run"], ["bag", "info", "bag"], ["doctor", "--quick"]])
 def test_a_current_folder_that_was_deleted_is_one_sentence(tmp_path: Path, words: list[str]) -> None:
-    """torch ended the process in words about its own library."""
+    """Importing torch ended the process in words about its own library."""
     (tmp_path / "gone").mkdir()
     done = run(["sh", "-c", 'cd "$0" && rmdir "$0" && exec "$@"', str(tmp_path / "gone"), *moto(*words)])
     assert done.stderr.splitlines()[-1].startswith("error: the current folder is not there any more")

@@ -201,7 +201,7 @@ def test_a_node_started_alone_says_in_one_sentence_why_it_does_not_start(
 def test_every_command_that_starts_nodes_refuses_before_one_does(
     words: list[str], changed: dict[str, str], tmp_path: Path
 ) -> None:
-    """Rclpy ends the process that imports it where the middleware is missing, with status 102 and ROS's own words."""
+    """Importing rclpy ends a process where the middleware is missing, with status 102 and words of its own."""
     listen = ["--listen"] if words[0] == "workspace" else []
     done = run(moto(*words, *listen), environment=changed, cwd=tmp_path)
     assert done.returncode == 1
