@@ -90,7 +90,8 @@ class BagWriter:
             raise self._disk_error(error) from error
 
     def _disk_error(self, error: OSError) -> MotoError:
-        advice = "free or mend the disk" if error.errno in (errno.ENOSPC, errno.EIO) else remedy(error)
+        refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
+        advice = remedy(error) if refused else "free or mend the disk"
         return MotoError(f"{self.path}: {error.strerror}, so the bag cannot be written; {advice}")
 
     def add_topic(self, topic: str, type_name: str, text: str | None = None, qos: Qos | None = None) -> None:
