@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 
 def requirements(name: str) -> list[str]:
     """Return the lines of requirements/<name>.txt, where each dependency is named once, without comments."""
-    lines = (HERE / "requirements" / f"{name}.txt").read_text().splitlines()
+    lines = (HERE / "requirements" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 

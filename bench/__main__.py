@@ -25,7 +25,7 @@ def measure(script: Path) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder, "result.json")
         done = subprocess.run([sys.executable, str(script), "--json", str(result)], check=False)
-        return json.loads(result.read_text()) if done.returncode == 0 else None
+        return json.loads(result.read_text(encoding="utf-8")) if done.returncode == 0 else None
 
 
 def main() -> int:
@@ -40,7 +40,7 @@ def main() -> int:
     chosen = {name: path for name, path in benchmarks().items() if name in (options.names or benchmarks())}
     results = {name: measure(path) for name, path in chosen.items()}
     text = json.dumps({"machine": machine(), "versions": versions(), "results": results}, indent=1)
-    options.json.write_text(text + "\n")
+    options.json.write_text(text + "\n", encoding="utf-8")
     print(f"all results: {options.json}")
     return int(any(result is None for result in results.values()))
 

@@ -137,7 +137,7 @@ def main() -> int:
     text = json.dumps({"benchmark": {"seconds": seconds, "start_s": starting}}, indent=1)
     print(text)
     if options.json is not None:
-        options.json.write_text(text + "\n")
+        options.json.write_text(text + "\n", encoding="utf-8")
     return 0
 
 

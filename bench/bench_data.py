@@ -135,7 +135,7 @@ def main() -> int:
     show(results)
     print(json.dumps(results))
     if options.json:
-        options.json.write_text(json.dumps(results))
+        options.json.write_text(json.dumps(results), encoding="utf-8")
     return 0
 
 

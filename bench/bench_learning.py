@@ -181,7 +181,7 @@ def main() -> None:
     text = json.dumps({"learning": facts | {"presets": [asdict(one) for one in results]}}, indent=1)
     print(text)
     if options.json is not None:
-        options.json.write_text(text + "\n")
+        options.json.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -294,7 +294,7 @@ def main() -> None:
     text = json.dumps({"planner": results | {"plain_ms": plain, "torch": torch.__version__}}, indent=1)
     print(text)
     if options.json is not None:
-        options.json.write_text(text + "\n")
+        options.json.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

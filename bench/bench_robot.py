@@ -45,7 +45,9 @@ STEPS = (0.005, 0.01, 0.02)
 def simulated_arm() -> Iterator[None]:
     """Run franky-sim for the block."""
     command = [sys.executable, "-m", "moto_sim.franka_process", "--address", ADDRESS]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", errors="replace"
+    )
     assert process.stdout is not None
     process.stdout.readline()
     try:

@@ -102,7 +102,7 @@ def main() -> int:
     text = json.dumps({case: {what: asdict(one) for what, one in rates.items()} for case, rates in results.items()})
     print(text)
     if options.json:
-        options.json.write_text(text)
+        options.json.write_text(text, encoding="utf-8")
     return 0
 
 

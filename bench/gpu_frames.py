@@ -74,7 +74,7 @@ def main() -> None:
     text = json.dumps(result | {"cores": len(os.sched_getaffinity(0)), "gl": os.environ.get("MUJOCO_GL", "")}, indent=1)
     print(text)
     if options.json is not None:
-        options.json.write_text(text + "\n")
+        options.json.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

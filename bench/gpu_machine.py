@@ -47,7 +47,7 @@ def main() -> int:
         return 1
     print(text)
     if options.json is not None:
-        options.json.write_text(text + "\n")
+        options.json.write_text(text + "\n", encoding="utf-8")
     return 0
 
 

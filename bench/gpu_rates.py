@@ -117,7 +117,7 @@ def main() -> None:
     text = json.dumps({options.what: found} | facts | {"torch": torch.__version__}, indent=1)
     print(text)
     if options.json is not None:
-        options.json.write_text(text + "\n")
+        options.json.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -41,14 +41,14 @@ def measure(name: str, command: Sequence[str], out: Path, left: float) -> bool:
     if result.exists():
         print(f"{name}: there already")
         return True
-    with (out / f"{name}.log").open("w") as log:
+    with (out / f"{name}.log").open("w", encoding="utf-8") as log:
         try:
             done = subprocess.run([*command, "--json", str(partial)], stdout=log, stderr=log, timeout=left, check=False)
         except subprocess.TimeoutExpired:
             print(f"{name}: not finished in this slice")
             return False
     if done.returncode:
-        last = (out / f"{name}.log").read_text().strip().splitlines()[-1:]
+        last = (out / f"{name}.log").read_text(encoding="utf-8").strip().splitlines()[-1:]
         raise SystemExit(f"error: {name} failed ({''.join(last)}); see {out / name}.log, mend it and run again")
     partial.replace(result)
     print(f"{name}: done")

@@ -11,4 +11,4 @@ def give(results: Any, file: Path | None) -> None:
     """Print the results as one line of JSON, and write them to `file` if one is given."""
     print(json.dumps(results))
     if file:
-        file.write_text(json.dumps(results, indent=1))
+        file.write_text(json.dumps(results, indent=1), encoding="utf-8")

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -34,6 +36,7 @@ from moto_ros.cpu_threads import openmp_environment
 from moto_ros.errors import MotoError
 from moto_ros.implied import REAL_TIMING, contradiction, implied, left_open, shared
 from moto_ros.layers import Layers
+from moto_ros.ros.startup import check_start, missing_middleware, refuse, usable_folders
 from moto_ros.ros.transport import environment
 from moto_ros.stopping import as_parent
 from moto_ros.training.settings import OPERATIONAL
@@ -232,13 +235,18 @@ class System:
     agent: str
     contradictions: tuple[str, ...] = ()
     """Sentences about parameters that the user set otherwise than the system must."""
+    notes: tuple[str, ...] = ()
+    """What a person should know before it starts."""
 
     def settings(self) -> dict[str, Any]:
         """Return the settings object of each node; MotoError where parameters do not fit."""
         return {process.node: process.built(self.agent) for process in self.processes}
 
     def check(self) -> None:
-        """Raise MotoError where any of its processes could not start, before one does."""
+        """Raise MotoError where any of its processes could not start, before one does; print what else to know."""
+        check_start({**os.environ, **self.environment}, self.namespace)
+        for note in self.notes:
+            print(note, file=sys.stderr, flush=True)
         for process in self.processes:
             process.check(self.agent)
         self._check_cameras()
@@ -295,6 +303,9 @@ class System:
 
 Arguments = dict[str, str]
 
+NAMESPACE = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*/?", re.ASCII)
+"""What ROS takes for a namespace, but for two _ in a row, which it refuses on a command line."""
+
 
 def defaults() -> Arguments:
     """Return every argument's default."""
@@ -310,11 +321,20 @@ def checked_arguments(given: Mapping[str, str]) -> Arguments:
         if known[name].choices and value not in known[name].choices:
             raise MotoError(f"argument {name} is '{value}', expected one of {', '.join(known[name].choices)}")
     arguments = defaults() | dict(given)
+    _check_namespace(arguments["namespace"])
     left_open = {name for name, value in arguments.items() if value in ("", "auto")}
     meant = BY_BACKEND[arguments["backend"]]
     if arguments["operator"] == "on":
         meant = meant | {"clock": "realtime"}  # nobody can follow a world that is as fast as the machine
     return arguments | {name: value for name, value in meant.items() if name in left_open}
+
+
+def _check_namespace(namespace: str) -> None:
+    if namespace.strip("/") and ("__" in namespace or not NAMESPACE.fullmatch(namespace)):
+        raise MotoError(
+            f"argument namespace is '{namespace}', expected names of letters, digits and single _ that begin with a "
+            "letter, with / between them, such as moto or lab/arm_2"
+        )
 
 
 def run_folder(given: Mapping[str, str]) -> Path:
@@ -335,6 +355,7 @@ def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str,
     if name not in SYSTEMS:
         raise MotoError(f"system '{name}' is unknown, expected one of {', '.join(SYSTEMS)}")
     arguments, run = checked_arguments(given), run_folder(given)
+    refuse(missing_middleware(os.environ))  # importing a node's module would end this process
     _refuse_contradictions(name, arguments)
     nodes = nodes_of(name, arguments)
     layers, common = _layers(arguments, nodes), shared(arguments, run, nodes)
@@ -358,7 +379,10 @@ def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str,
         if parameter not in left_open(name, arguments)
     )
     namespace = arguments["namespace"].strip("/")
-    return System(name, processes, _environment(arguments), namespace, run, arguments["agent"], contradictions)
+    variables = _environment(arguments)
+    folders, why = usable_folders(os.environ, lambda: run / "logs" / "ros")
+    notes = (why,) if why else ()
+    return System(name, processes, variables | folders, namespace, run, arguments["agent"], contradictions, notes)
 
 
 def nodes_of(system: str, arguments: Arguments) -> tuple[str, ...]:
@@ -418,7 +442,9 @@ def _environment(arguments: Arguments) -> dict[str, str]:
     domain = arguments["domain"]
     if domain and not (domain.isdecimal() and int(domain) <= 232):
         raise MotoError(f"argument domain is '{domain}', expected a ROS domain id, 0..232")
-    return environment() | openmp_environment() | as_parent() | ({"ROS_DOMAIN_ID": domain} if domain else {})
+    # Nodes read and write UTF-8, the names of files included, whatever the locale says.
+    variables = environment() | openmp_environment() | as_parent() | {"PYTHONUTF8": "1"}
+    return variables | ({"ROS_DOMAIN_ID": domain} if domain else {})
 
 
 def _preset_name(arguments: Arguments) -> str:

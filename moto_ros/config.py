@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 import math
+import os
 import re
 import typing
 from collections.abc import Collection, Iterator, Mapping
@@ -21,7 +22,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from moto_ros.errors import MotoError
+from moto_ros.errors import MotoError, read_text, unwritable
 
 Value = bool | int | float | str | tuple[Any, ...]
 T = TypeVar("T")
@@ -244,9 +245,7 @@ def _section(path: Path, name: str, section: Any) -> dict[str, Any]:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text(), Loader=Loader)
-    except OSError as error:
-        raise MotoError(f"{path}: {error.strerror}, expected a ROS parameter file; give its path") from error
+        content = yaml.load(read_text(path, "a ROS parameter file"), Loader=Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise MotoError(f"{path}: not YAML ({_one_line(error)}), expected a ROS parameter file; mend it") from error
     if not isinstance(content, dict):
@@ -268,11 +267,31 @@ def _flat_items(section: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, 
 
 def write_parameters(path: Path, node: str, values: Mapping[str, Value]) -> None:
     """Write flat names as a ROS parameter file for one node; empty lists are written as ['']."""
-    plain = {name: list(value) or [""] if isinstance(value, tuple) else value for name, value in values.items()}
+    plain = {name: _writable(path, name, value) for name, value in values.items()}
     content = {node: {"ros__parameters": plain}}
     text = yaml.dump(content, Dumper=Dumper, sort_keys=True, allow_unicode=True, width=10_000)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _writable(path: Path, name: str, value: Value) -> Any:
+    """Return a value as a ROS parameter file can hold it: empty lists as [''], and text, the names of files, as UTF-8.
+
+    Where the locale is not UTF-8, a name that Python could not decode holds its bytes in surrogates.
+    """
+    if isinstance(value, tuple):
+        return [_writable(path, name, item) for item in value] or [""]
+    if not isinstance(value, str):
+        return value
+    try:
+        return os.fsencode(value).decode() if any("\ud800" <= letter <= "\udfff" for letter in value) else value
+    except UnicodeError as error:
+        raise MotoError(
+            f"{path}: parameter '{name}' is {value!r}, which is not UTF-8, expected a name that ROS can hold; rename it"
+        ) from error
 
 
 def config_folder() -> Path:

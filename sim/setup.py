@@ -11,7 +11,7 @@ NAME = "moto_sim"
 
 def requirements(name: str) -> list[str]:
     """Return the lines of <name>.txt, where each dependency is named once, without comments."""
-    lines = (Path(__file__).resolve().parent / f"{name}.txt").read_text().splitlines()
+    lines = (Path(__file__).resolve().parent / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 

@@ -234,7 +234,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named() -> None:
-    with pytest.raises(MotoError, match=r"nowhere\.yaml: No such file"):
+    with pytest.raises(MotoError, match=r"nowhere\.yaml: cannot be read \(No such file"):
         read_parameters(Path("nowhere.yaml"))
 
 

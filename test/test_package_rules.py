@@ -185,3 +185,35 @@ def test_every_requirement_is_pinned() -> None:
     text = "\n".join((ROOT / "requirements" / f"{name}.txt").read_text() for name in files).lower().replace("_", "-")
     pinned = set(re.findall(r"^([a-z0-9.-]+)==", text, re.MULTILINE))
     assert sorted(name for name in requirements() if name.lower().replace("_", "-") not in pinned) == []
+
+
+TEXT_FILES = ("read_text", "write_text", "open", "fdopen", "NamedTemporaryFile", "TemporaryFile")
+NOT_FILES = ("read_text", "os.open", "sensor.open", "super().open", "self._camera.open", "Session.open", "run.open")
+
+
+def test_every_text_file_and_pipe_has_its_encoding_named() -> None:
+    """Breaks machines whose locale is not UTF-8 (a service, cron, a small container): a letter ends the program."""
+    found = [
+        f"{name}:{call.lineno}: {ast.unparse(call.func)}"
+        for name, tree in parsed()
+        for call in calls(tree)
+        if not name.startswith("test/") and is_text(call) and not has_encoding(call)
+    ]
+    assert found == []
+
+
+def has_encoding(call: ast.Call) -> bool:
+    """Tell whether a call names an encoding."""
+    return any(word.arg == "encoding" for word in call.keywords)
+
+
+def is_text(call: ast.Call) -> bool:
+    """Tell whether a call opens a file as text, or a process whose output is text."""
+    full = ast.unparse(call.func)
+    if any(word.arg in ("text", "universal_newlines") for word in call.keywords):
+        return full.startswith("subprocess.")
+    if full.split(".")[-1] not in TEXT_FILES or full in NOT_FILES:
+        return False
+    words = [*call.args, *(word.value for word in call.keywords)]
+    modes = [one.value for one in words if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+    return not (full.split(".")[-1] == "open" and any(re.fullmatch("[rwxa+]*b[rwxa+]*", mode) for mode in modes))

@@ -21,11 +21,11 @@ FOREIGN = {
 
 def mend(path: Path) -> bool:
     """Replace foreign include folders in one CMake file; return whether it changed."""
-    before = after = path.read_text()
+    before = after = path.read_text(encoding="utf-8")
     for pattern, here in FOREIGN.items():
         after = re.sub(pattern, here, after)
     if after != before:
-        path.write_text(after)
+        path.write_text(after, encoding="utf-8")
     return after != before
 
 

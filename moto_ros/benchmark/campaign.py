@@ -123,5 +123,5 @@ def _sort(outcome: Outcome, name: str, status: int) -> None:
 
 
 def _last_line(path: Path) -> str:
-    lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+    lines = path.read_text(errors="replace", encoding="utf-8").strip().splitlines() if path.exists() else []
     return lines[-1].removeprefix("error: ") if lines else "no output"

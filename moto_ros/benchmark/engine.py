@@ -68,7 +68,7 @@ def slots(threads: int, memory: float) -> int:
 
 def available_memory() -> float:
     """Return the memory that is free for new processes, GiB."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
+    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     found = next((line for line in lines if line.startswith("MemAvailable")), None)
     if found is None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB

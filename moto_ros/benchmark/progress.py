@@ -42,7 +42,7 @@ class Report:
         self._last = now
         self._path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._path.with_suffix(".part")
-        temporary.write_text(json.dumps(asdict(Stand(phase, updates, self._total))))
+        temporary.write_text(json.dumps(asdict(Stand(phase, updates, self._total))), encoding="utf-8")
         temporary.replace(self._path)
 
 

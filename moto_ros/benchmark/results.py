@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from moto_ros.benchmark.suite import Cell
-from moto_ros.errors import MotoError
+from moto_ros.errors import MotoError, read_text
 from moto_ros.training.artifacts import read_arrays
 from moto_ros.training.conductor import EVALUATION_IDS, ROUND_IDS
 from moto_ros.training.files import canonical, write_durably
@@ -123,7 +123,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         try:
             row = json.loads(line)
         except ValueError as error:

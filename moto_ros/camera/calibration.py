@@ -14,7 +14,7 @@ from moto_ros.errors import MotoError
 def read_calibration(path: Path) -> Intrinsics:
     """Return a camera's calibration; MotoError when the file is missing or not of that form."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
         return _intrinsics(content)
     except OSError as error:
         raise MotoError(

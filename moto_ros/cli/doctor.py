@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 from rich import box
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from moto_ros.cli.checks.arm import check_arm
 from moto_ros.cli.checks.cameras import check_cameras
-from moto_ros.cli.checks.finding import Finding, Level
+from moto_ros.cli.checks.finding import Finding, Level, missing
 from moto_ros.cli.checks.machine import check_machine
 from moto_ros.cli.checks.python import check_python
 from moto_ros.cli.checks.ros import check_ros
@@ -30,13 +31,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print every finding; return 1 when something needed is missing."""
-    findings = [*check_python(), *check_ros(), *check_machine(render=not options.quick)]
-    findings += [*check_arm(options.host), *check_cameras()]
+    render = not options.quick
+    checks = {
+        "Python": check_python,
+        "ROS 2": check_ros,
+        "Machine": lambda: check_machine(render),
+        "Arm": lambda: check_arm(options.host),
+        "Cameras": check_cameras,
+    }
+    findings = [finding for subject, check in checks.items() for finding in completed(subject, check)]
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         console().print(_table(findings))
     return int(any(finding.level is Level.MISSING for finding in findings))
+
+
+def completed(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """Yield what a check finds; where it fails itself, that is a finding, and the other checks are done."""
+    try:
+        yield from check()
+    except Exception as error:
+        found = " ".join(f"{type(error).__name__}: {error}".split())
+        yield missing(subject, f"the check itself failed ({found})", "report this line as a fault of moto_ros")
 
 
 def _table(findings: list[Finding]) -> Table:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from moto_ros.errors import MotoError
+from moto_ros.errors import MotoError, sentence
 from moto_ros.screen import ReaderGone, screens
 from moto_ros.stopping import leave, signals_handled_by
+from moto_ros.terminal import replace_unknown_letters
 
 PROBLEM = 1
 STATUS = """exit status: 0 done; 1 a problem, said in one sentence; 2 wrong arguments; 128 + n when signal n stopped it
@@ -59,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     A signal ends it at once, also while it imports, but where a sub-command has started processes or has work to save.
     """
+    replace_unknown_letters()
     words = sys.argv[1:] if arguments is None else list(arguments)
     with signals_handled_by(leave), screens(tell=True):
         return _run(words)
@@ -66,14 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     try:
+        os.getcwd()  # a folder that was deleted would end the process within a library
         options = parser(next((word for word in words if word in COMMANDS), "")).parse_args(words)
         status = int(options.function(options))
         sys.stdout.flush()
         return status
     except ReaderGone:
         return 128 + signal.SIGPIPE
-    except MotoError as error:
-        return _problem(str(error))
+    except (MotoError, OSError) as error:
+        return _problem(sentence(error))
     except ModuleNotFoundError as error:
         advice = "run `make build`, `. tools/enter.sh`, then `moto doctor`"
         return _problem(f"the module '{error.name}' is not installed; {advice}")

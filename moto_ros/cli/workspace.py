@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import tempfile
@@ -11,18 +12,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
-
 from moto_ros.bringup import checked_arguments, resolve
 from moto_ros.cli.arguments import OVERRIDES, add_arguments, given_arguments
 from moto_ros.cli.processes import Child, stop_children, watched_by_guardian
 from moto_ros.config import shipped
-from moto_ros.errors import MotoError
-from moto_ros.nodes.workspace_watch import WorkspaceWatch
+from moto_ros.errors import MotoError, require_writable
 from moto_ros.preflight import check_arm
 from moto_ros.robot.workspace import HIGH, LOW, GuidedBox, write_box
+from moto_ros.ros.startup import check_start, faults, refuse
 from moto_ros.stopping import StopFlag, signals_handled_by
 
 ROBOT_SIDE = ("franka_server", "franka")
@@ -48,10 +45,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Watch while the arm is guided, then write the robot file."""
+    refuse(faults(os.environ))
     given = given_arguments(options)
     arguments = checked_arguments(given)
     if options.output.exists() and not options.force:
         raise MotoError(f"{options.output} exists and is kept; give another --output, or --force to overwrite it")
+    require_writable(options.output)  # before a person guides the arm for nothing
     stop = StopFlag()
     robot_side = contextlib.nullcontext() if options.listen else _robot_side(given)
     with signals_handled_by(stop.set), robot_side as session:
@@ -74,6 +73,7 @@ def _robot_side(given: dict[str, str]) -> Iterator[int]:
         chosen = [process for process in system.processes if process.node in ROBOT_SIDE]
         for process in chosen:
             process.check(system.agent)
+        check_start({**os.environ, **system.environment}, system.namespace)
         check_arm({process.node: process.built(system.agent) for process in chosen})
         started: list[Child] = []
         with watched_by_guardian() as guarded:
@@ -91,8 +91,16 @@ def _watch(namespace: str, duration: float, session: int | None, stop: StopFlag)
 
     Only states of the system `session` count; without one those of the first system that is heard of.
     """
+    # Not at the top: with a middleware that is not installed, importing rclpy ends the process.
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.signals import SignalHandlerOptions
+
+    from moto_ros.nodes.workspace_watch import WorkspaceWatch
+    from moto_ros.ros.starting import init
+
     names = ["--ros-args", "-r", f"__ns:=/{namespace.strip('/')}"]
-    rclpy.init(args=names, signal_handler_options=SignalHandlerOptions.NO)
+    init(names, signal_handler_options=SignalHandlerOptions.NO)
     box = GuidedBox()
     node, executor = WorkspaceWatch(box, session), SingleThreadedExecutor()
     executor.add_node(node)

@@ -21,7 +21,7 @@ from moto_ros.data.layout import Problems
 from moto_ros.data.mcap_stream import Stored, first_metadata, read_mcap
 from moto_ros.data.private_copy import log_files, unpacked, without_log
 from moto_ros.data.sqlite_stream import read_sqlite
-from moto_ros.errors import MotoError
+from moto_ros.errors import MotoError, refusal
 
 Reader = Callable[[Path, Problems, Mapping[str, str]], Iterator[Stored]]
 READERS: dict[str, Reader] = {".mcap": read_mcap, ".db3": read_sqlite}
@@ -30,6 +30,8 @@ PACKED = (".zstd", ".zst")
 FOREIGN = re.compile(r"\.(mcap|db3)\.\w+$|\.bag$", re.IGNORECASE)
 """Names of recordings in a form that is not read: packed by something else, or of ROS 1."""
 METADATA = "metadata.yaml"
+UNREADABLE = "unreadable"
+"""Kind of the problem of a file or folder that may not be read."""
 META_RECORD = "moto_ros"
 """Name of the record at the start of an MCAP file that holds what the recorder says of the bag."""
 MAX_METADATA = 4_000_000
@@ -168,6 +170,9 @@ def read_messages(bag: Path, problems: Problems) -> Iterator[Stored]:
     """
     types = _stated_types(bag)
     for path in _files(bag, problems):
+        if refused := refusal(path):
+            problems.add(UNREADABLE, refused)
+            continue
         before = _state(path)
         yield from _read_file(path, problems, types)
         if _state(path) != before:
@@ -192,9 +197,9 @@ def _read_file(path: Path, problems: Problems, types: Mapping[str, str]) -> Iter
                 readable = stack.enter_context(without_log(readable, problems))
             yield from READERS[kind](readable, problems, types)
     except OSError as error:
-        problems.add("unreadable", f"{path}: cannot be read ({error.strerror or error}); check who may read it")
+        problems.add(UNREADABLE, f"{path}: cannot be read ({error.strerror or error}); check who may read it")
     except MotoError as error:
-        problems.add("unreadable", str(error))
+        problems.add(UNREADABLE, str(error))
 
 
 def _files(bag: Path, problems: Problems) -> list[Path]:
@@ -204,12 +209,15 @@ def _files(bag: Path, problems: Problems) -> list[Path]:
         if not storage_kind(bag):
             raise MotoError(f"{bag}: is no bag, expected {EXPECTED}; convert it (e.g. rosbags-convert)")
         return [bag]
+    if refused := refusal(bag):
+        problems.add(UNREADABLE, refused)
+        return []
     try:
         found = storage_files(bag)
         _check_listed(bag, found, problems)
         _check_others(bag, found, problems)
     except OSError as error:
-        problems.add("unreadable", f"{bag}: cannot be read ({error.strerror or error}); check who may read it")
+        problems.add(UNREADABLE, f"{bag}: cannot be read ({error.strerror or error}); check who may read it")
         return []
     return found
 
@@ -277,7 +285,7 @@ def bag_meta(bag: Path) -> dict[str, str]:
 def read_metadata(bag: Path) -> dict[str, Any] | None:
     """Return what metadata.yaml says of a bag folder, or None where there is none to read."""
     try:
-        with (bag / METADATA).open() as file:
+        with (bag / METADATA).open(encoding="utf-8") as file:
             content = yaml.load(file.read(MAX_METADATA), Loader)
         facts = content["rosbag2_bagfile_information"]
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):

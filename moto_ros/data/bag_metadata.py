@@ -112,7 +112,7 @@ def _topic(entry: TopicEntry) -> dict[str, Any]:
 def write_temporary(path: Path, text: str) -> Path:
     """Write a durable file beside `path`, to be renamed to it: either the old or the whole new one is ever there."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w") as file:
+    with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -18,7 +18,7 @@ from rosbags.serde import SerdeError
 
 from moto_ros.config import unknown_parameter
 from moto_ros.data.assembler import EpisodeAssembler
-from moto_ros.data.bag_files import bag_meta, read_messages
+from moto_ros.data.bag_files import UNREADABLE, bag_meta, read_messages
 from moto_ros.data.decode import decode_image
 from moto_ros.data.definitions import decoded, definition_note
 from moto_ros.data.episode import Episode
@@ -184,6 +184,8 @@ class _Feed:
 
     def note_absent(self) -> None:
         """Say which of the expected topics the bag does not have, with the closest it has."""
+        if not self.facts and UNREADABLE in self.problems.first:
+            return  # that may be a good bag
         if not self.facts:
             kinds = set(self.problems.first)
             advice = "fix what is said above" if kinds - LOST else "record it again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from moto_ros.data.bag_files import META_RECORD, METADATA
 from moto_ros.data.bag_index import count_on_disk
 from moto_ros.data.bag_metadata import Qos, TopicEntry, file_text, metadata_text, sync_folder, write_temporary
 from moto_ros.data.definitions import definition, type_hash
-from moto_ros.errors import MotoError
+from moto_ros.errors import MotoError, remedy
 
 LIBRARY = "moto_ros"
 """What the header of each file names as its writer, before the version."""
@@ -96,7 +97,9 @@ class BagWriter:
             raise self._disk_error(error) from error
 
     def _disk_error(self, error: OSError) -> MotoError:
-        return MotoError(f"{self.path}: {error.strerror}, so the bag cannot be written; free or mend the disk")
+        refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
+        advice = remedy(error) if refused else "free or mend the disk"
+        return MotoError(f"{self.path}: {error.strerror}, so the bag cannot be written; {advice}")
 
     def add_topic(self, topic: str, type_name: str, text: str | None = None, qos: Qos | None = None) -> None:
         """Announce a topic (absolute name); `text` is the concatenated definition, None looks it up.

@@ -81,7 +81,7 @@ class DecodedCache:
         temporary.mkdir(parents=True, exist_ok=True)
         for name, values in rows.items():
             np.save(temporary / f"{name}.npy", values, allow_pickle=False)
-        (temporary / "facts.json").write_text(json.dumps(facts))
+        (temporary / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
         if durable:
             _sync(temporary)
         try:
@@ -97,7 +97,7 @@ class DecodedCache:
             return None
         place = self.folder / key
         try:
-            facts = json.loads((place / "facts.json").read_text())
+            facts = json.loads((place / "facts.json").read_text(encoding="utf-8"))
             files = sorted(place.glob("*.npy"))
             rows = {path.stem: _mapped(path) for path in files}
         except (OSError, ValueError, EOFError):
@@ -107,7 +107,10 @@ class DecodedCache:
     def read(
         self, bag: Path, layout: StepLayout, topics: TopicMap, progress: ReadingProgress | None = None
     ) -> tuple[list[Episode], list[str]]:
-        """Return a bag's episodes and problems, from the cache when bag and settings are those it was made of."""
+        """Return a bag's episodes and problems, from the cache when bag and settings are those it was made of.
+
+        A bag that may not be read is not kept: it may be read next time.
+        """
         try:
             listing = self.folder / "bags" / f"{_bag_key(bag, layout, topics)}.json"
         except OSError:  # the reading says why
@@ -134,7 +137,7 @@ class DecodedCache:
             self.save(keys[-1], rows, facts_of(episode), durable=False)
         listing.parent.mkdir(parents=True, exist_ok=True)
         temporary = listing.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps({"episodes": keys, "problems": reading.problems}))
+        temporary.write_text(json.dumps({"episodes": keys, "problems": reading.problems}), encoding="utf-8")
         temporary.replace(listing)
         return reading.episodes, reading.problems
 
@@ -164,7 +167,7 @@ def _mapped(path: Path) -> np.ndarray:
 
 def _read_listing(path: Path) -> dict[str, Any] | None:
     try:
-        known = json.loads(path.read_text())
+        known = json.loads(path.read_text(encoding="utf-8"))
         return known if {"episodes", "problems"} <= set(known) else None
     except (OSError, ValueError, TypeError):
         return None

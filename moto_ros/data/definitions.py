@@ -77,7 +77,7 @@ def _text(package: str, name: str) -> str:
     """Return one definition without those it uses: from its .msg file, else from the type store's own collection."""
     path = _file(package, name)
     if path is not None:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     try:
         full, _ = known_types().generate_msgdef(f"{package}/msg/{name}", ros_version=2)
     except (KeyError, TypesysError) as error:

@@ -45,6 +45,8 @@ class BagLibrary:
         """Use the folder `bags`, with its sub-folders `offline`, `online`...; `say` hears how far a long reading is."""
         self.bags, self._layout, self._say = bags, layout, say
         self.problems: list[str] = []
+        self.left_out: list[str] = []
+        """What is wrong with bags that gave no demonstration."""
 
     def demonstrations(self, folder: Path, topics: TopicMap, store: ReplayStore) -> Iterator[tuple[Path, Episode]]:
         """Yield the episodes of every bag in `folder` that `store` does not hold, in the order of their names."""
@@ -56,6 +58,7 @@ class BagLibrary:
             if bag.resolve() in known:
                 continue
             episodes, self.problems = store.cache.read(bag, self._layout, topics, progress)
+            self.left_out += [] if episodes else [f"{bag}: {problem}" for problem in self.problems]
             for episode in episodes:
                 yield bag, episode
 

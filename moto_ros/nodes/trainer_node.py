@@ -252,6 +252,8 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             session.add_demonstration(episode, bag)
             for problem in self._library.problems:
                 self.tell(f"{bag}: {problem}")
+        for problem in self._library.left_out:
+            self.tell(problem)
         self.tell(f"holds {len(store)} recorded episodes")
         if not store.holds("all"):
             raise MotoError(f"{folder}: no usable episode, expected bags of demonstrations; record some or name bags")

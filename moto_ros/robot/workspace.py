@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from moto_ros.errors import MotoError
+from moto_ros.errors import MotoError, read_text, unwritable
 
 LOW, HIGH = "box_low", "box_high"
 """Names of the box's corners in a robot's parameter file."""
@@ -57,12 +57,15 @@ def write_box(source: Path, target: Path, corners: tuple[np.ndarray, np.ndarray]
     """
     if target.exists() and not force:
         raise MotoError(f"{target} exists and is kept; give another --output, or --force to overwrite it")
-    text = source.read_text()
+    text = read_text(source)
     for name, corner in zip((LOW, HIGH), corners, strict=True):
         text = _with(text, name, [float(value) for value in corner], source)
     part = target.with_name(f".{target.name}.part")
-    part.write_text(text)
-    part.replace(target)  # in one step: `target` may be `source`
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(target)  # in one step: `target` may be `source`
+    except OSError as error:
+        raise unwritable(target, error) from error
 
 
 def _with(text: str, name: str, value: list[float], source: Path) -> str:

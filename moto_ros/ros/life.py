@@ -10,8 +10,10 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from moto_ros.errors import MotoError
+from moto_ros.errors import MotoError, sentence
+from moto_ros.ros.starting import created, is_started
 from moto_ros.stopping import StopFlag, handle_signals
+from moto_ros.terminal import replace_unknown_letters
 
 HEARTBEAT = 0.2
 """Seconds after which a signal is noticed at the latest."""
@@ -29,18 +31,20 @@ class Finished(Exception):  # noqa: N818 - not an error
 def run(make: Callable[[], Node], arguments: Sequence[str] | None = None) -> int:
     """Make the node, spin it until Ctrl-C, SIGTERM, SIGHUP or `Finished`, destroy it; return the exit status.
 
-    A MotoError at start or in a callback is printed as one sentence and gives status 1. Signals stay a flag to the end
-    of the process: a second one must not cut the tidying short.
+    A MotoError, or a file that the system refuses, is printed as one sentence and gives status 1. Signals stay a flag
+    to the end of the process: a second one must not cut the tidying short.
     """
+    replace_unknown_letters()
     stop = StopFlag()
     handle_signals(stop.set)
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    if not is_started(arguments, signal_handler_options=SignalHandlerOptions.NO):
+        return 1
     node: Node | None = None
     try:
-        node = make()
+        node = created(make)
         return spin(node, stop)
-    except MotoError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+    except (MotoError, OSError) as error:
+        print(f"error: {sentence(error)}", file=sys.stderr, flush=True)
         return 1
     except Finished as finished:
         return finished.status

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from moto_ros.errors import MotoError
+from moto_ros.errors import MotoError, remedy, require_readable
 from moto_ros.training.files import canonical, read_json, sha256_of, sync_file, sync_folder
 
 SCHEMA = 1
@@ -61,7 +61,8 @@ class CheckpointFolder:
         self.keep = keep
 
     def numbers(self) -> list[int]:
-        """Return the numbers of the checkpoints on disk, oldest first."""
+        """Return the numbers of the checkpoints on disk, oldest first; MotoError when they may not be looked at."""
+        require_readable(self.path)
         found = (NAME.fullmatch(folder.name) for folder in self.path.glob("checkpoint_*"))
         return sorted(int(name[1]) for name in found if name)
 
@@ -75,10 +76,10 @@ class CheckpointFolder:
         Raises MotoError when the disk is full, and when a tensor of the agent is not finite: that is never saved.
         """
         require_finite(agent)
-        self.path.mkdir(parents=True, exist_ok=True)
         target = self.folder(max(self.numbers(), default=0) + 1)
         part = self.path / f".{target.name}.part"
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             self._write(part, agent, state)
             part.rename(target)
             sync_folder(self.path)
@@ -86,7 +87,7 @@ class CheckpointFolder:
             shutil.rmtree(part, ignore_errors=True)
             raise MotoError(
                 f"{target}: cannot write the checkpoint ({error}); the earlier ones are intact; "
-                "free disk space and run the same command again"
+                f"{remedy(error) if isinstance(error, OSError) else 'free disk space'} and run the same command again"
             ) from error
         self._drop_oldest()
         return target
@@ -96,7 +97,7 @@ class CheckpointFolder:
         part.mkdir()
         save_file(storable(agent), part / AGENT)
         save_file(global_rng(), part / RNG)
-        (part / STATE).write_text(canonical(dict(state)))
+        (part / STATE).write_text(canonical(dict(state)), encoding="utf-8")
         manifest = {
             "schema": SCHEMA,
             "agent": self.identity.agent,
@@ -104,7 +105,7 @@ class CheckpointFolder:
             "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "sha256": {name: sha256_of(part / name) for name in CONTENTS},
         }
-        (part / MANIFEST).write_text(canonical(manifest))
+        (part / MANIFEST).write_text(canonical(manifest), encoding="utf-8")
         for name in (*CONTENTS, MANIFEST):
             sync_file(part / name)
         sync_folder(part)
@@ -144,7 +145,12 @@ class CheckpointFolder:
 
 
 def damage(folder: Path) -> str:
-    """Return what is wrong with the files of a checkpoint, by the hashes of its manifest; empty when whole."""
+    """Return what is wrong with the files of a checkpoint, by the hashes of its manifest; empty when whole.
+
+    Raises MotoError when they may not be read: that is no damage, and an older one must not take the place.
+    """
+    for path in (folder, *(folder / name for name in (*CONTENTS, MANIFEST))):
+        require_readable(path)
     try:
         expected = read_json(folder / MANIFEST).get("sha256")
         if not isinstance(expected, dict) or set(expected) != set(CONTENTS):

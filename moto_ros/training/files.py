@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from moto_ros.errors import MotoError
+from moto_ros.errors import MotoError, read_text, unwritable
 
 BLOCK = 1 << 20
 
@@ -32,15 +32,18 @@ def sync_folder(path: Path) -> None:
 
 
 def write_durably(path: Path, text: str) -> None:
-    """Replace a file in one step: temporary file, sync, rename, sync of the folder."""
+    """Replace a file in one step: temporary file, sync, rename, sync of the folder. MotoError where it cannot be."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")  # two processes may replace one file
     try:
-        temporary.write_text(text)
-        sync_file(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            sync_file(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def set_aside(path: Path) -> Path:
@@ -68,9 +71,7 @@ def canonical(value: Any) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; MotoError names the file when it is missing, cut or something else."""
     try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise MotoError(f"{path}: {error.strerror}, expected a JSON file; check the path") from error
+        content = json.loads(read_text(path, "a JSON file"))
     except ValueError as error:
         raise MotoError(f"{path}: not JSON ({error}), expected an object; restore or remove the file") from error
     if not isinstance(content, dict):

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from moto_ros.errors import MotoError
+from moto_ros.errors import MotoError, read_text, unwritable
 from moto_ros.training.files import sync_file
 from moto_ros.training.run_folder import RunFolder
 
@@ -37,8 +37,11 @@ class MetricsLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise unwritable(path, error) from error
         self.rows = self._cut_at(math.inf)
 
     def write(self, row: Row) -> None:
@@ -48,7 +51,10 @@ class MetricsLog:
             for name, value in row.items()
         }
         line = json.dumps(clean, allow_nan=False) + "\n"
-        written = os.write(self._handle, line.encode())
+        try:
+            written = os.write(self._handle, line.encode())
+        except OSError as error:
+            raise unwritable(self.path, error) from error
         if written != len(line.encode()):
             raise MotoError(f"{self.path}: only {written} of {len(line)} bytes written; free disk space and run again")
         self.rows += 1
@@ -130,7 +136,7 @@ def read_metrics(path: Path) -> list[Row]:
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(path.read_text().splitlines(keepends=True), 1):
+    for number, line in enumerate(read_text(path).splitlines(keepends=True), 1):
         if not line.endswith("\n"):
             return
         try:

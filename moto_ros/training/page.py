@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from moto_ros.errors import unwritable
 from moto_ros.training.statistics import Interval
-from moto_ros.training.style import save
+from moto_ros.training.style import png
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,15 @@ class Section:
 
 
 def picture(figure: Figure, path: Path, title: str, caption: str) -> Picture:
-    """Save a figure as PNG and inline it."""
-    content = base64.b64encode(save(figure, path).read_bytes()).decode()
+    """Save a figure as PNG and inline it; only inline it where `path` may not be written, in a run of somebody else."""
+    image = png(figure)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise unwritable(path, error) from error
+    content = base64.b64encode(image).decode()
     return Picture(title, caption, f"data:image/png;base64,{content}")
 
 

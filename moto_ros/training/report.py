@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
 
-from moto_ros.errors import MotoError
+from moto_ros.errors import MotoError, require_writable
 from moto_ros.training.combined_page import combined_page
 from moto_ros.training.files import write_durably
 from moto_ros.training.history import History
@@ -35,12 +35,12 @@ def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
     if not runs:
         raise MotoError("report: no run folder given, expected one or more; name the folders of runs")
     histories = [History(path) for path in runs]
-    page = single_page(histories[0]) if len(runs) == 1 else combined_page(histories)
     target = output or (
         histories[0].run.report_file if len(runs) == 1 else Path(runs[0]).resolve().parent / "report.html"
     )
-    target.parent.mkdir(parents=True, exist_ok=True)
+    require_writable(target, "" if output else "give --output FILE, or change the owner or permissions of its folder")
     require_own(target)
+    page = single_page(histories[0]) if len(runs) == 1 else combined_page(histories)
     template = Environment(loader=PackageLoader("moto_ros", "training"), autoescape=True).get_template(TEMPLATE)
     write_durably(target, template.render(**page))
     return target

@@ -194,7 +194,7 @@ def machine() -> dict[str, str | int]:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
     return next(
@@ -215,4 +215,6 @@ def git_commit(source: Path) -> str:
 
 def _git(source: Path, *arguments: str) -> str:
     command = ["git", "-C", str(source), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    return subprocess.run(
+        command, capture_output=True, check=True, timeout=10, encoding="utf-8", errors="replace"
+    ).stdout.strip()

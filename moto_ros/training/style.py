@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import io
 from typing import Any
 
 import matplotlib as mpl
@@ -66,8 +66,8 @@ def bare(axis: Axes) -> None:
     axis.spines[:].set_visible(False)
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI)
-    return path
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG."""
+    content = io.BytesIO()
+    figure.savefig(content, dpi=DPI, format="png")
+    return content.getvalue()

@@ -28,7 +28,9 @@ class FrankaServerNode(MotoNode[FrankaServerSettings]):
         super().__init__("franka_server", FrankaServerSettings, given)
         # 1 kHz in a process of its own: the executor's thread would share the interpreter with it.
         command = [sys.executable, "-m", "moto_sim.franka_process", "--address", self.settings.address]
-        self._arm = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._arm = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", errors="replace"
+        )
         self._ready: Ready | None = None
         threading.Thread(target=self._listen, args=(self._arm.stdout,), daemon=True).start()
 

@@ -88,7 +88,7 @@ def arms_of(libfranka: str) -> str:
 
 
 def _kernel() -> Finding:
-    realtime = REALTIME.is_file() and REALTIME.read_text().strip() == "1"
+    realtime = REALTIME.is_file() and REALTIME.read_text(encoding="utf-8").strip() == "1"
     release = os.uname().release
     if realtime or "PREEMPT_RT" in os.uname().version:
         return good("Kernel", f"{release}, real-time")
@@ -99,7 +99,7 @@ def _kernel() -> Finding:
 def _governor() -> Finding:
     if not GOVERNOR.is_file():
         return good("CPU frequency", "no governor")
-    found = GOVERNOR.read_text().strip()
+    found = GOVERNOR.read_text(encoding="utf-8").strip()
     if found == "performance":
         return good("CPU frequency", found)
     advice = "its changes delay the 1 kHz loop: sudo cpupower frequency-set -g performance"
@@ -109,7 +109,7 @@ def _governor() -> Finding:
 def _network_card(host: str) -> Finding:
     try:
         address = socket.gethostbyname(host)
-        card, shared = route(address, ROUTES.read_text())
+        card, shared = route(address, ROUTES.read_text(encoding="utf-8"))
     except OSError as error:
         return missing("Network card", f"{host}: {error}", "give the arm's address as in Desk, such as 172.16.0.2")
     if address.startswith("127."):
@@ -138,7 +138,7 @@ def route(address: str, table: str) -> tuple[str, bool]:
 def _speed(card: str) -> int:
     """Return a card's speed in Mbit/s, 0 where it does not tell."""
     try:
-        return int((CARDS / card / "speed").read_text())
+        return int((CARDS / card / "speed").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return 0
 
@@ -152,7 +152,9 @@ def _arm(host: str) -> Finding:
         return missing("Arm", f"{host}:{PORT}: {error}", advice)
     command = [sys.executable, "-c", CONNECT, host]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER, check=False)
+        done = subprocess.run(
+            command, capture_output=True, timeout=ANSWER, check=False, encoding="utf-8", errors="replace"
+        )
     except subprocess.TimeoutExpired:
         return missing("Arm", f"{host} does not answer within {ANSWER:g} s", "end other programs that drive the arm")
     if done.returncode == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,7 @@ def _devices(driver: Any) -> Iterator[Finding]:
         found = list(driver.context().query_devices())
     except RuntimeError as error:
         advice = "install librealsense's udev rules, and end other programs that use the cameras"
+        advice = advice if os.environ.get("HOME") else "set HOME to a folder: the driver keeps its settings there"
         yield missing("Cameras", f"cannot be listed ({error})", advice)
         return
     if not found:

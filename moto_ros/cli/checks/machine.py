@@ -47,7 +47,9 @@ def _rendering() -> Finding:
         return note("Rendering", "moto_sim is not installed", "only simulation needs it: make build")
     try:
         command = [sys.executable, "-c", FRAME]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=RENDER_TIME, check=False)
+        done = subprocess.run(
+            command, capture_output=True, timeout=RENDER_TIME, check=False, encoding="utf-8", errors="replace"
+        )
     except subprocess.TimeoutExpired:
         return missing("Rendering", f"no frame within {RENDER_TIME} s", "try MUJOCO_GL=osmesa, or MUJOCO_GL=egl")
     if done.returncode == 0:
@@ -80,7 +82,7 @@ def _shared_memory() -> Finding:
 
 def _receive_buffer() -> Finding:
     try:
-        size = int(RECEIVE_BUFFER.read_text())
+        size = int(RECEIVE_BUFFER.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return note("Network buffer", f"{RECEIVE_BUFFER} cannot be read ({error})", "only several machines need it")
     if size >= BUFFER_NEEDED:

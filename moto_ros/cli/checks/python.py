@@ -42,7 +42,7 @@ def _commands() -> Iterator[Finding]:
     for parent in Path(__file__).resolve().parents:
         script = parent / "lib" / "moto_ros" / "policy_node"
         if script.is_file():
-            interpreter = script.read_text().splitlines()[0].removeprefix("#!")
+            interpreter = script.read_text(encoding="utf-8").splitlines()[0].removeprefix("#!")
             if Path(interpreter).resolve() != Path(sys.executable).resolve():
                 yield note("Installed nodes", f"start with {interpreter}", f"activate .venv, then {BUILD}")
             return

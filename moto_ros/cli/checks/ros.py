@@ -5,10 +5,16 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
-from moto_ros.cli.checks.finding import Finding, good, missing, note
+from moto_ros.cli.checks.finding import Finding, Level, good, missing, note
+from moto_ros.errors import MotoError
+from moto_ros.ros.startup import MIDDLEWARE, faults, log_problem, probe, usable_folders
 from moto_ros.ros.transport import MODE, PROFILE_FILE, profile
 
 NUMPY_CLASH = ("_ARRAY_API", "numpy.core.multiarray", "NumPy 1.x")
@@ -20,17 +26,22 @@ def check_ros() -> Iterator[Finding]:
     client = _client_library()
     yield client
     yield _messages()
-    if client.level == "ok":
-        yield from _middleware()
+    if client.level is Level.OK:
+        yield from _start()
+    yield from _log_folder()
     yield _launch()
 
 
 def _client_library() -> Finding:
-    try:
-        importlib.import_module("rclpy")
-    except ImportError as error:
+    """Import rclpy in a process of its own, which ROS's libraries end where they find no middleware."""
+    command = [sys.executable, "-c", "import rclpy"]
+    # Where the middleware that is asked for is missing, `_start` says so; here the library is looked at.
+    variables = {name: value for name, value in os.environ.items() if name not in MIDDLEWARE}
+    done = subprocess.run(command, env=variables, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
         advice = "source a ROS 2 installation, or run `make env` for ROS 2 from wheels and activate .venv"
-        return missing("ROS 2", f"rclpy does not import ({error})", advice)
+        return missing("ROS 2", f"rclpy does not import ({last})", advice)
     return good("ROS 2", _distribution())
 
 
@@ -55,10 +66,35 @@ def _messages() -> Finding:
     return good("moto_msgs", "imports")
 
 
-def _middleware() -> Iterator[Finding]:
-    from rclpy.utilities import get_rmw_implementation_identifier
+def _start() -> Iterator[Finding]:
+    """Look at the environment's variables, and start a node in a process of its own."""
+    found = list(faults(os.environ))
+    for fault in found:
+        yield (missing if fault.stops else note)(fault.variable, fault.found, fault.advice)
+    if any(fault.stops for fault in found):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        changed, _ = usable_folders(os.environ, lambda: Path(folder))
+        try:
+            name, complaint = probe(tuple(sorted({**os.environ, **changed}.items())))
+        except MotoError as error:
+            text, _, advice = str(error).removeprefix("ROS 2 does not start: ").rpartition("; ")
+            yield missing("ROS 2 start", text, advice)
+            return
+    yield from _middleware(name)
+    if complaint:
+        yield note(
+            "Middleware", f"complains: {complaint}", "look at the variables of the middleware: env | grep -i dds"
+        )
 
-    name = get_rmw_implementation_identifier()
+
+def _log_folder() -> Iterator[Finding]:
+    if problem := log_problem(os.environ):
+        advice = "`moto` logs into the run's folder instead; for your own nodes set ROS_LOG_DIR to a writable folder"
+        yield note("ROS logs", problem, advice)
+
+
+def _middleware(name: str) -> Iterator[Finding]:
     if name == "rmw_fastrtps_cpp":
         yield good("Middleware", name)
         yield _transport()

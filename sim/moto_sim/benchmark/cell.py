@@ -20,8 +20,9 @@ from moto_ros.config import build, write_parameters
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import TopicMap
 from moto_ros.data.replay import ReplayStore
-from moto_ros.errors import MotoError
+from moto_ros.errors import MotoError, sentence
 from moto_ros.stopping import watch_parent
+from moto_ros.terminal import replace_unknown_letters
 from moto_ros.training.conductor import RunEpisode
 from moto_ros.training.direct import carry_out
 from moto_ros.training.run_folder import RunFolder
@@ -179,6 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     A third argument, "data", makes its demonstrations and no more.
     """
+    replace_unknown_letters()
     description, folder, *only = sys.argv[1:] if arguments is None else arguments
     watch_parent(GRACE)
     try:
@@ -190,8 +192,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         done = runner.run()
         runner.close()
-    except MotoError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (MotoError, OSError) as error:
+        print(f"error: {sentence(error)}", file=sys.stderr)
         return 1
     return 0 if done else STOPPED
 

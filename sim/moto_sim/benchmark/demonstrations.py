@@ -62,7 +62,7 @@ def demonstrations(folder: Path, recipe: Recipe, make_world: Callable[[], World]
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("a") as file:
+    with (folder / ".lock").open("a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
