@@ -183,6 +183,12 @@ class Process:
     kind: NodeKind
     parameters: dict[str, Value]
     parameter_file: Path
+    simulated_time: bool = False
+
+    def write_parameters(self, namespace: str) -> None:
+        """Write the resolved parameter file."""
+        ros = {"use_sim_time": True} if self.simulated_time else {}
+        write_parameters(self.parameter_file, f"/{namespace}/{self.node}", self.parameters | ros)
 
     def command(self, namespace: str) -> str:
         """Return the shell command that replaces the shell by this node."""
@@ -228,8 +234,7 @@ class System:
     def write_parameters(self) -> None:
         """Write each process's resolved parameter file into the run folder."""
         for process in self.processes:
-            name = f"/{self.namespace}/{process.node}"
-            write_parameters(process.parameter_file, name, process.parameters)
+            process.write_parameters(self.namespace)
 
 
 Arguments = dict[str, str]
@@ -285,6 +290,8 @@ def resolve(name: str, given: Mapping[str, str]) -> System:
             NODES[node],
             layers.of(node, NODES[node].family, common | implied(name, node, arguments, run)),
             run / "config" / name / f"{node}.yaml",
+            # A world that waits for each action has a time of its own, and says it; in real time there is one time.
+            simulated_time="sim" in nodes and arguments["clock"] == "lockstep",
         )
         for node in nodes
     )

@@ -166,7 +166,7 @@ def test_a_policy_that_dies_or_freezes_leaves_an_arm_that_stands(rig: Rig, numbe
 
 @pytest.mark.parametrize("policy", ["frozen", "acting"])
 def test_an_arm_that_says_it_is_idle_does_not_move(rig: Rig, policy: str) -> None:
-    """Breaks whoever walks up to it, and every measurement of how far it went: idle, and 14 mm on four seconds later."""
+    """Breaks whoever walks up to it, and every measurement of how far it went: 14 mm more, four seconds later."""
     rig.node()
     rig.begin()
     actor = rig.act()

@@ -1,4 +1,4 @@
-"""Where an arm is while nobody commands it, on the real driver: the place where it says that it is idle is where it stays."""
+"""Where an arm is while nobody commands it, on the real driver: where it says that it is idle it stays."""
 
 from __future__ import annotations
 

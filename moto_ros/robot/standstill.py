@@ -17,7 +17,8 @@ class Standstill:
     def __init__(self) -> None:
         """Start with an arm that stands."""
         self.reached = True
-        self._position, self._since = np.full(3, np.inf), 0
+        self._position: np.ndarray = np.full(3, np.inf)
+        self._since = 0
 
     def begin(self) -> None:
         """Control has just ended: it brakes."""
