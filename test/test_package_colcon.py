@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
+import re
 import subprocess
 import sys
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
@@ -19,32 +18,27 @@ PARTS = {"moto_msgs": (), "moto_ros": ("-k", "test_package_manifest"), "moto_sim
 """Package -> pytest's arguments for a quick part of its tests."""
 
 
-def colcon(folder: Path, package: str, *pytest_args: str) -> tuple[str, list[ElementTree.Element]]:
-    """Run a package's tests with colcon; return its output and the suites of the results."""
+def colcon(folder: Path, package: str, *pytest_args: str) -> str:
+    """Run a package's tests with colcon; return its output."""
     if not (ROOT / "build" / package).is_dir():
         pytest.skip(f"{package} is not built: make build")
-    results = folder / "results"
-    shutil.rmtree(results, ignore_errors=True)
     command = [sys.executable, "-m", "colcon", "--log-base", str(folder / "log"), "test", "--merge-install"]
     command += ["--base-paths", ".", "moto_msgs", "sim", "--packages-select", package]
-    command += ["--test-result-base", str(results), "--event-handlers", "console_direct+"]
+    command += ["--test-result-base", str(folder), "--event-handlers", "console_direct+"]
     # Without the options of the run that this test belongs to.
     environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
-    done = subprocess.run(
-        [*command, "--pytest-args", *pytest_args], cwd=ROOT, capture_output=True, text=True, env=environment
-    )
+    command += ["--return-code-on-test-failure", "--pytest-args", *pytest_args]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    files = sorted(results.rglob("*.xml"))
-    return done.stdout + done.stderr, [suite for file in files for suite in ElementTree.parse(file).iter("testsuite")]
+    return done.stdout
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("package", PARTS)
 def test_colcon_runs_the_packages_own_tests(package: str, tmp_path: Path) -> None:
     """Breaks trust in a green CI: 0 tests, and "OK"."""
-    said, suites = colcon(tmp_path, package, *PARTS[package])
-    assert sum(int(suite.get("tests", 0)) for suite in suites) > 5, said
-    assert sum(int(suite.get(what, 0)) for suite in suites for what in ("errors", "failures")) == 0, said
+    said = colcon(tmp_path, package, *PARTS[package])
+    assert sum(map(int, re.findall(r"(\d+) passed", said))) > 5, said
 
 
 @pytest.mark.slow
@@ -52,9 +46,8 @@ def test_no_test_is_run_by_two_packages_and_none_by_none(tmp_path: Path) -> None
     """Breaks CI's time, or its trust: the simulator's tests twice, or not at all."""
     found = {}
     for package in ("moto_ros", "moto_sim"):
-        said, _ = colcon(tmp_path, package, "--collect-only", "-q")
-        lines = [line.split("::")[0] for line in said.splitlines() if "::" in line]
-        found[package] = {Path(line.split()[-1]).name for line in lines}
+        said = colcon(tmp_path, package, "--collect-only", "-q")
+        found[package] = set(re.findall(r"(test_\w+\.py)::", said))
     of_simulator = {path.name for path in (ROOT / "test").glob("test_sim_*.py")}
     assert found["moto_sim"] == of_simulator
     assert found["moto_ros"] & of_simulator == set()
