@@ -35,7 +35,8 @@ setup(
     package_data={PACKAGE: ["py.typed", "training/*.html.j2"]},
     python_requires=">=3.10",
     install_requires=requirements("run"),
-    extras_require={extra: requirements(extra) for extra in EXTRAS},
+    # `colcon test` runs pytest where the extra `test` names it.
+    extras_require={extra: requirements(extra) for extra in EXTRAS} | {"test": requirements("dev")},
     zip_safe=False,
     maintainer="moto_ros maintainers",
     maintainer_email="maintainers@moto-ros.org",

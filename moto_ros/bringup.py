@@ -204,6 +204,12 @@ class Process:
     kind: NodeKind
     parameters: dict[str, Value]
     parameter_file: Path
+    simulated_time: bool = False
+
+    def write_parameters(self, namespace: str) -> None:
+        """Write the resolved parameter file."""
+        ros = {"use_sim_time": True} if self.simulated_time else {}
+        write_parameters(self.parameter_file, f"/{namespace}/{self.node}", self.parameters | ros)
 
     def command(self, namespace: str) -> str:
         """Return the shell command that replaces the shell by this node."""
@@ -284,8 +290,7 @@ class System:
         """
         self._claim()
         for process in self.processes:
-            name = f"/{self.namespace}/{process.node}"
-            write_parameters(process.parameter_file, name, process.parameters)
+            process.write_parameters(self.namespace)
 
     def _claim(self) -> None:
         """Keep others from starting this system in the run folder; what nodes of other systems lock must be free."""
@@ -369,6 +374,8 @@ def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str,
             NODES[node],
             layers.of(node, NODES[node].family, fixed[node]),
             run / "config" / name / f"{node}.yaml",
+            # A world that waits for each action has a time of its own, and says it; in real time there is one time.
+            simulated_time="sim" in nodes and arguments["clock"] == "lockstep",
         )
         for node in nodes
     )

@@ -24,7 +24,8 @@ setup(
         (f"share/{NAME}", ["package.xml"]),
     ],
     install_requires=requirements("requirements"),
-    extras_require={"franka": requirements("requirements-franka")},
+    # `colcon test` runs pytest where the extra `test` names it; which tests are this package's: setup.cfg.
+    extras_require={"franka": requirements("requirements-franka"), "test": ["pytest", "pytest-timeout", "hypothesis"]},
     zip_safe=True,
     maintainer="moto_ros maintainers",
     maintainer_email="maintainers@moto-ros.org",

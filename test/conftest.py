@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -24,6 +25,12 @@ HUNG = 1.3
 STDERR = pytest.StashKey[int]()
 
 NEEDS = {"ros": ("rclpy", "moto_msgs"), "sim": ("mujoco", "metaworld")}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the simulator's tests to its own package, where `colcon test` runs one package after the other."""
+    of_moto_ros = config.getoption("junitprefix", None) == "moto_ros"
+    return True if of_moto_ros and collection_path.name.startswith("test_sim_") else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

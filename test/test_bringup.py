@@ -84,7 +84,9 @@ def test_what_was_resolved_is_written_so_that_each_node_can_read_it(tmp_path: Pa
     for process in system.processes:
         text = process.parameter_file.read_text()
         assert text.startswith(f"/left_arm/{process.node}:")
-        assert read_parameters(process.parameter_file, process.node).keys() == process.parameters.keys()
+        written = read_parameters(process.parameter_file, process.node)
+        assert written.keys() == process.parameters.keys() | {"use_sim_time"}
+        assert written["use_sim_time"] is True
 
 
 def _nodes(system: str, **arguments: str) -> set[str]:

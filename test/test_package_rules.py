@@ -37,7 +37,7 @@ REQUIREMENTS = (
 )
 FROM_ROS = {
     *("rclpy", "moto_msgs", "moto_sim", "moto_ros", "builtin_interfaces", "std_msgs", "std_srvs", "sensor_msgs"),
-    *("geometry_msgs", "diagnostic_msgs", "rcl_interfaces", "launch", "launch_ros", "launch_pytest"),
+    *("geometry_msgs", "diagnostic_msgs", "rcl_interfaces", "rosgraph_msgs", "launch", "launch_ros", "launch_pytest"),
     *("rosidl_runtime_py", "ament_index_python"),
 }
 MODULE_OF = {

@@ -90,6 +90,10 @@ class Rig:
         self._episodes.publish(EpisodeState(episode=self.number, phase=EpisodeState.PHASE_RUNNING))
         self.until(lambda: self.state.episode == self.number and self.state.mode in WELL, "the episode")
 
+    def end(self) -> None:
+        """End the episode, as the episode node says it."""
+        self._episodes.publish(EpisodeState(episode=self.number, phase=EpisodeState.PHASE_ENDED))
+
     def reset(self) -> ResetRobot.Response:
         """Ask for a reset."""
         answer = self.ask(seed=1)
@@ -158,6 +162,26 @@ def test_a_policy_that_dies_or_freezes_leaves_an_arm_that_stands(rig: Rig, numbe
         rig.until(lambda: rig.state.step > step + 3, "the policy to go on")
         behind = stood - np.array([state.ee_pose.position.y for state in rig.states[-30:]]).min()
         assert behind[1] < 0.02  # went on from where it stood, not back
+
+
+@pytest.mark.parametrize("policy", ["frozen", "acting"])
+def test_an_arm_that_says_it_is_idle_does_not_move(rig: Rig, policy: str) -> None:
+    """Breaks whoever walks up to it, and every measurement of how far it went: 14 mm more, four seconds later."""
+    rig.node()
+    rig.begin()
+    actor = rig.act()
+    if policy == "frozen":
+        os.kill(actor.pid, signal.SIGSTOP)
+        rig.mode(RobotState.MODE_HOLD)
+    rig.end()
+    rig.mode(RobotState.MODE_IDLE)
+    first = len(rig.states) - 1
+    rig.graph.spin(4.0)
+    idle = rig.states[first:]
+    assert {state.mode for state in idle} == {RobotState.MODE_IDLE}
+    assert len(idle) > 20
+    places = np.array([[getattr(state.ee_pose.position, axis) for axis in "xyz"] for state in idle])
+    assert np.abs(places - places[0]).max() < 1e-3, "it moved"
 
 
 def test_a_stop_stops_while_acting_and_lasts_until_recover(rig: Rig) -> None:

@@ -12,7 +12,7 @@ import pytest
 from support.arm import MemoryArm, robot_settings
 
 from moto_ros.robot.guard import Command, Guard, Ladder, Mode
-from moto_ros.robot.interface import ArmFault, FaultKind
+from moto_ros.robot.interface import ArmFault, ArmState, FaultKind
 
 TICK = 0.005
 DOWN = (0.0, 0.0, -1.0, 0.0)
@@ -215,6 +215,49 @@ def test_the_end_of_an_episode_ends_control() -> None:
     rig.ladder.end()
     rig.act(DOWN)
     assert (rig.ladder.mode, rig.arm.control) == (Mode.IDLE, None)
+
+
+class Braking(MemoryArm):
+    """Goes on for a while when its control is ended, as a real arm does."""
+
+    speed = 0.0
+
+    def stop(self) -> None:
+        super().stop()
+        self.speed = 0.001
+
+    def state(self) -> ArmState:
+        if self.speed > 1e-6:
+            self.place(position=self._state.position + np.array([0.0, self.speed, 0.0]))
+            self.speed *= 0.8
+        return super().state()
+
+
+@pytest.mark.parametrize("ending", ["end", "reset that is cut short", "stop and recover"])
+def test_an_arm_that_still_brakes_is_not_idle(ending: str) -> None:
+    """Breaks whoever takes an idle arm's place for the one where it stays: a camera's calibration, a guided box."""
+    rig = Rig()
+    rig.arm = rig.ladder._arm = Braking(rig.settings)
+    rig.begin()
+    rig.act(DOWN)
+    if ending == "reset that is cut short":
+        rig.ladder.lend()
+        rig.run(0.2)
+        rig.arm.stop()
+        rig.ladder.give_back()
+    elif ending == "stop and recover":
+        rig.ladder.stop("stopped; call robot/recover")
+        rig.ladder.recovered()
+    else:
+        rig.ladder.end()
+    places = []
+    for _ in range(200):
+        rig.run(TICK)
+        places.append((rig.ladder.mode, rig.ladder.seen.state.position))
+    moving = [mode for mode, place in places if np.linalg.norm(place - places[-1][1]) > 5e-4]
+    assert len(moving) > 5
+    assert set(moving) == {Mode.HOLD}
+    assert places[-1][0] is Mode.IDLE
 
 
 @pytest.mark.parametrize("situation", ["idle", "home", "acting", "holding", "reset"])

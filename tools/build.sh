@@ -21,4 +21,4 @@ if [ "$ros" = wheels ]; then
 fi
 # `python -m` gives the installed commands the virtual environment's interpreter.
 exec python -m colcon --log-level error build --merge-install --base-paths . moto_msgs sim \
-  --event-handlers console_cohesion- --packages-select "$@" --cmake-args -DBUILD_TESTING=OFF -DCMAKE_BUILD_TYPE=Release
+  --event-handlers console_cohesion- --packages-select "$@" --cmake-args -DBUILD_TESTING=ON -DCMAKE_BUILD_TYPE=Release

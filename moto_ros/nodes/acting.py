@@ -174,6 +174,7 @@ class Acting:
     def stamped(self, camera_stamps: Sequence[int], state_stamp: int) -> Action:
         """Return the next action, still without values, stamped (ns) with all that it is computed from."""
         message = Action(episode=self.episode.episode, step=self.pace.sent, cameras=list(self._settings.cameras))
-        message.header.stamp, message.state_stamp = to_time(self._node.now()), to_time(state_stamp)
+        now = self._node.now(state_stamp, *camera_stamps)
+        message.header.stamp, message.state_stamp = to_time(now), to_time(state_stamp)
         message.camera_stamps = [to_time(stamp) for stamp in camera_stamps]
         return message

@@ -38,7 +38,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Weights:
-    """Verified weights by tensor name; `published` is their stamp in nanoseconds.
+    """Verified weights by tensor name; `published` is when, in nanoseconds of the steady clock.
 
     `quantiles` are evenly spaced quantiles, 0 to 100 %, of the uncertainty on recorded data; empty where unknown.
     """

@@ -26,6 +26,7 @@ class CameraNode(MotoNode[CameraNodeSettings]):
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         """Make every camera's topics, then open the cameras."""
         super().__init__("camera", CameraNodeSettings, given)
+        self.refuse_simulated_time()
         self._channels: list[Channel] = []
         self._ready: Ready | None = None
         for setup in self.settings.setups():

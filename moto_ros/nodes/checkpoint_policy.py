@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -25,9 +26,9 @@ def load_policy(path: Path, agent: Agent, digest: str) -> Weights:
     folder = find_checkpoint(path, Identity(agent.name, digest))
     agent.load_state_dict(load_file(folder / AGENT))
     state = read_json(folder / STATE)
-    published = (folder / MANIFEST).stat().st_mtime_ns
+    age = max(0, time.time_ns() - (folder / MANIFEST).stat().st_mtime_ns)
     quantiles = tuple(state.get(QUANTILES, ()))
-    return Weights(max(1, int(state["conductor"]["published"])), published, agent.weights(), quantiles)
+    return Weights(max(1, int(state["conductor"]["published"])), time.monotonic_ns() - age, agent.weights(), quantiles)
 
 
 def find_checkpoint(path: Path, identity: Identity) -> Path:

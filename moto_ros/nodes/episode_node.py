@@ -36,7 +36,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         self._machine = EpisodeMachine(self.settings, self)
         self._series = Series(self.settings)
         self._born = self._began = time.monotonic()
-        self._return, self._solved = 0.0, False
+        self._return, self._solved, self._paid_at = 0.0, False, 0
         self._waits, self._failed_resets = "", 0
         self._pending: Future | None = None
         self._state = self.speak(EpisodeState, names.EPISODE_STATE, qos.latched())
@@ -63,6 +63,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         if message.episode == self._machine.facts.episode and message.step > self._machine.facts.step:
             self._return += message.value
             self._solved |= message.success
+        self._paid_at = to_nanoseconds(message.header.stamp)
         self._machine.reward(time.monotonic(), message.episode, message.step, message.success, message.terminal)
 
     def _action(self, message: Action) -> None:
@@ -118,7 +119,8 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         """Publish where the episode stands."""
         message = EpisodeState(episode=facts.episode, purpose=int(facts.purpose), phase=int(facts.phase))
         message.step, message.outcome, message.reason = facts.step, int(facts.outcome), facts.reason
-        message.header.stamp, message.start = self.get_clock().now().to_msg(), to_time(facts.start)
+        message.header.stamp = to_time(self.now(facts.start, self._paid_at))
+        message.start = to_time(facts.start)
         self._state.publish(message)
 
     def reset(self, request: Request) -> None:

@@ -47,6 +47,7 @@ class FrankaNode(MotoNode[FrankaSettings]):
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         """Check the settings, create topics and services; the arm is connected once the node runs alone."""
         super().__init__("franka", FrankaSettings, given)
+        self.refuse_simulated_time()
         arm = make_arm(self.settings.arm, self.settings)
         self._robot = Robot(self.settings, self.settings, arm, self.tell, self._crashed)
         self._sight = Sight(self.settings.cameras, self.settings.health_timeout, time.monotonic())

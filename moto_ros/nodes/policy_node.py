@@ -162,7 +162,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         message = self._acting.stamped(observation.camera_stamps, observation.state_stamp)
         message.values, message.source = choice.values, Action.SOURCE_POLICY
         message.policy_version = choice.version
-        message.policy_age = max(0.0, (self.now() - self._actor.published) / SECOND)
+        message.policy_age = self._policy_age()
         message.uncertainty, message.uncertainty_rank = choice.uncertainty, choice.rank
         self._trouble = ""
         self._measure(observation)
@@ -194,10 +194,21 @@ class PolicyNode(MotoNode[PolicySettings]):
     # Weights.
 
     def _weights_came(self, message: PolicyWeights) -> None:
-        stamp, data = to_nanoseconds(message.header.stamp), bytes(message.data)
+        published, data = self._steady(to_nanoseconds(message.header.stamp)), bytes(message.data)
         quantiles = tuple(message.uncertainty_quantiles)
-        parcel = Parcel(message.version, stamp, message.agent, message.digest, message.sha256, data, quantiles)
+        parcel = Parcel(message.version, published, message.agent, message.digest, message.sha256, data, quantiles)
         self._worker.do(partial(self._open, parcel), self._opened)
+
+    def _steady(self, stamp: int) -> int:
+        """Return the time of the steady clock at which a message was sent that has just arrived.
+
+        Simulated time says nothing of that: it stands still while the trainer learns, and jumps at a reset.
+        """
+        under_way = 0 if self.settings.lockstep else max(0, self.now() - stamp)
+        return time.monotonic_ns() - under_way
+
+    def _policy_age(self) -> float:
+        return (time.monotonic_ns() - self._actor.published) / SECOND
 
     def _open(self, parcel: Parcel) -> Weights | str:
         try:
@@ -243,7 +254,7 @@ class PolicyNode(MotoNode[PolicySettings]):
 
     def report(self) -> Report:
         """Return rates, latencies, counts of what was not acted on, and the first thing that is wrong."""
-        age = (self.now() - self._actor.published) / SECOND if self._actor.version else float("nan")
+        age = self._policy_age() if self._actor.version else float("nan")
         acting = self._acting
         values: dict[str, object] = {"episode": acting.episode.episode, "step": acting.pace.sent}
         values |= {"policy_version": self._actor.version, "policy_age_s": age}

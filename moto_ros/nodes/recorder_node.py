@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -124,7 +125,7 @@ class RecorderNode(MotoNode[RecorderSettings]):
     def _keep(self, sample: Sample) -> None:
         recording = self._recording
         if recording is None:
-            self._pre_roll.add(sample)
+            self._pre_roll.add(sample, time.monotonic())
         elif recording.accepts(sample):
             self._worker.do(partial(recording.write, sample))
 
@@ -140,8 +141,8 @@ class RecorderNode(MotoNode[RecorderSettings]):
             recording.notes.append("the recorder started in the middle of the episode")
         self._worker.do(recording.open)
         self._recording = recording
-        for sample in self._pre_roll.since(self.now()):
-            self._keep(sample)
+        for sample in self._pre_roll.since(time.monotonic()):
+            self._keep(replace(sample, received=sample.received or self.now()))
 
     def _end(self, state: EpisodeState) -> None:
         self._state = state

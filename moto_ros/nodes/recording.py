@@ -23,7 +23,7 @@ class Topic:
 
 @dataclass(frozen=True)
 class Sample:
-    """One serialized message (CDR) and when it was received, in nanoseconds."""
+    """One serialized message (CDR) and when it was received, in nanoseconds of the ROS clock; 0: before that began."""
 
     topic: str
     data: bytes
@@ -44,18 +44,18 @@ class PreRoll:
 
     def __init__(self, seconds: float) -> None:
         """Keep samples for `seconds`."""
-        self._span = round(seconds * 1e9)
-        self._samples: deque[Sample] = deque()
+        self._span = seconds
+        self._samples: deque[tuple[float, Sample]] = deque()
 
-    def add(self, sample: Sample) -> None:
-        """Take a sample and forget those that are too old."""
-        self._samples.append(sample)
-        while self._samples[0].received < sample.received - self._span:
+    def add(self, sample: Sample, now: float) -> None:
+        """Take a sample and forget those that are too old; `now` (s) is of a steady clock."""
+        self._samples.append((now, sample))
+        while self._samples[0][0] < now - self._span:
             self._samples.popleft()
 
-    def since(self, now: int) -> list[Sample]:
-        """Return the samples that are young enough at `now` (ns), in order of arrival."""
-        return [sample for sample in self._samples if sample.received >= now - self._span]
+    def since(self, now: float) -> list[Sample]:
+        """Return the samples that are young enough at `now` (s), in order of arrival."""
+        return [sample for arrived, sample in self._samples if arrived >= now - self._span]
 
 
 class Backlog:

@@ -21,6 +21,7 @@ from moto_ros.robot.interface import Arm, ArmFault, ArmState, Control, FaultKind
 from moto_ros.robot.kinematics import Kinematics
 from moto_ros.robot.limits import RobotSettings
 from moto_ros.robot.setpoint import setpoint_for
+from moto_ros.robot.standstill import Standstill
 
 TICK = 0.005
 """Seconds between two looks of the guard."""
@@ -84,6 +85,7 @@ class Ladder:
         self._state, self._width = state, 0.0
         self._new, self._last, self._taken = -np.inf, -np.inf, -np.inf
         self._controlled = self._lent = False
+        self._standstill = Standstill()
         self._fingers, self._source = Fingers.LEFT_ALONE, -1
 
     # What others say.
@@ -116,8 +118,9 @@ class Ladder:
         return ""
 
     def give_back(self) -> None:
-        """Take the arm back; it stands."""
+        """Take the arm back; after a reset that was cut short it still brakes."""
         self._lent = False
+        self._standstill.begin()
 
     def healed(self) -> None:
         """Forget the fault; a stop lasts."""
@@ -191,6 +194,7 @@ class Ladder:
         if self._controlled:
             self._controlled = False
             self._arm.stop()
+            self._standstill.begin()
 
     def _serve(self, now: float, dt: float, command: Command | None) -> None:
         started = False
@@ -199,7 +203,9 @@ class Ladder:
             if values is not None:
                 started = self._take(now, command, values)
         if not self._controlled:
-            self.mode = Mode.HOLD if self.gate.open else Mode.IDLE
+            # While it brakes it is not idle: whoever reads "idle" takes the place for the one where it stays.
+            stands = self._standstill.look(self._state.position, self._state.stamp)
+            self.mode = Mode.HOLD if self.gate.open or not stands else Mode.IDLE
             return
         self._watch(now)
         if self._controlled:

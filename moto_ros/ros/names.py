@@ -16,6 +16,7 @@ OPERATOR_EVENT = "operator/event"
 OPERATOR_JOY = "operator/joy"
 OPERATOR_TWIST = "operator/twist"
 DIAGNOSTICS = "/diagnostics"
+CLOCK = "/clock"
 
 ROBOT_RESET = "robot/reset"
 ROBOT_STOP = "robot/stop"

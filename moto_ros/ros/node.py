@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
+from rclpy.callback_groups import CallbackGroup
 from rclpy.client import Client
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.service import Service
 from rclpy.subscription import Subscription
+from rclpy.timer import Timer
 
+from moto_ros.errors import MotoError
 from moto_ros.ros.diagnostics import Diagnostics, Report
 from moto_ros.ros.duplicates import Duplicates
 from moto_ros.ros.health import TopicHealth
@@ -21,6 +25,9 @@ from moto_ros.ros.session import Sessions
 from moto_ros.ros.worker import Mailbox
 
 S = TypeVar("S")
+
+SIM_TIME = "use_sim_time"
+"""ROS's own parameter: whether the node's clock is what `/clock` says."""
 
 
 class MotoNode(Node, Generic[S]):
@@ -35,6 +42,7 @@ class MotoNode(Node, Generic[S]):
         """Read and check the parameters; `settings` may depend on some of them. MotoError for what does not fit."""
         overrides = [Parameter(key, value=_plain(value)) for key, value in (given or {}).items()]
         super().__init__(name, automatically_declare_parameters_from_overrides=True, parameter_overrides=overrides)
+        self.simulated_time = bool(self.get_parameter(SIM_TIME).value)
         self.settings: S = settings_of(self, settings)
         self.health = TopicHealth()
         self.mailbox = Mailbox(self)
@@ -85,9 +93,33 @@ class MotoNode(Node, Generic[S]):
         """Whether the node may publish what carries no session: it has met no other system for a while."""
         return self._duplicates.quiet
 
-    def now(self) -> int:
-        """Return the node clock's time in nanoseconds."""
-        return self.get_clock().now().nanoseconds
+    def create_timer(
+        self,
+        timer_period_sec: float,
+        callback: Callable[[], None],
+        callback_group: CallbackGroup | None = None,
+        clock: Clock | None = None,
+        **options: Any,
+    ) -> Timer:
+        """Make a timer of the steady clock: time-outs must end also where simulated time waits for an action."""
+        steady = clock or Clock(clock_type=ClockType.STEADY_TIME)
+        return super().create_timer(timer_period_sec, callback, callback_group, steady, **options)
+
+    def now(self, *seen: int) -> int:
+        """Return the node clock's time in nanoseconds, for stamps.
+
+        Simulated time is no earlier than the stamps `seen` (ns): an observation may overtake `/clock` on its way.
+        """
+        now: int = self.get_clock().now().nanoseconds
+        return max(now, *seen) if seen and self.simulated_time else now
+
+    def refuse_simulated_time(self) -> None:
+        """Raise MotoError where the node is to follow `/clock`: devices are stamped by the system's clock."""
+        if self.simulated_time:
+            raise MotoError(
+                f"{self.get_fully_qualified_name()}: parameter 'use_sim_time' is true, expected false for a device, "
+                "which is stamped by the system's clock; leave it out"
+            )
 
     def tell(self, sentence: str) -> None:
         """Print one line for the person who watches the terminal."""

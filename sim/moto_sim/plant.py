@@ -54,10 +54,10 @@ class Plant:
         intrinsics = {camera: world.camera_intrinsics(camera) for camera in self._settings.cameras}
         return Body(world.action_size, tuple(world.joint_names), intrinsics, world.control_period)
 
-    def reset(self, seed: int) -> Seen:
-        """Start an episode drawn from `seed` and look."""
+    def reset(self, seed: int, steps: int) -> Seen:
+        """Start an episode drawn from `seed` and look; the one before had `steps` steps."""
         snapshot = self._world.reset(seed)
-        self._time.reset()
+        self._time.reset(steps)
         self._expert = self._make_expert(seed)
         return self._look(snapshot)
 
@@ -81,22 +81,27 @@ class Plant:
 
 
 class SimulationTime:
-    """Stamps that depend on the number of resets and steps alone: each episode begins in a slot of its own.
+    """Stamps that depend on resets and on the steps of episodes alone: an episode begins `GAP` after the one before.
 
     A step too many after an episode's end (an action that was already under way) so changes no later stamp.
     """
 
-    SLOT = 1_000_000_000_000
-    """Nanoseconds from one episode's beginning to the next one's, if it does not last longer."""
+    BEGINNING = 1_000_000_000
+    """Nanoseconds before the first reset: 0 is no time in ROS."""
+
+    GAP = 10_000_000_000
+    """Nanoseconds from the end of an episode to the beginning of the next."""
 
     def __init__(self, period: float) -> None:
         """Start before the first reset; `period` in simulated seconds."""
         self._period = round(period * 1e9)
-        self.now = 0
+        self._begun = self.now = self.BEGINNING
 
-    def reset(self) -> None:
-        """Go to the beginning of the next free slot."""
-        self.now = (self.now // self.SLOT + 1) * self.SLOT
+    def reset(self, steps: int) -> None:
+        """Begin the next episode; the one before had `steps` steps."""
+        end = self._begun + steps * self._period
+        beyond = max(0, self.now - end) // self.GAP
+        self._begun = self.now = end + (1 + beyond) * self.GAP
 
     def step(self) -> None:
         """Let one control period pass."""

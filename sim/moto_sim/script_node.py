@@ -10,7 +10,7 @@ import numpy as np
 
 from moto_msgs.msg import Action, EpisodeState
 from moto_ros.ros import life, names, qos
-from moto_ros.ros.convert import to_nanoseconds
+from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import Report
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.ready import Ready
@@ -55,7 +55,7 @@ class ScriptNode(MotoNode[ScriptSettings]):
         if self._suggestion.step >= self._sent:
             self._last = self._next(self._suggestion)
         # Real time: a robot that still waits for the last action has it again, lest all later ones be of wrong steps.
-        self._last.header.stamp = self.get_clock().now().to_msg()
+        self._last.header.stamp = to_time(self.now(seen))
         self._actions.publish(self._last)
 
     def _next(self, action: Action) -> Action:

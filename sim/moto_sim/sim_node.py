@@ -10,12 +10,14 @@ from typing import Any
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.task import Future
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
 from moto_msgs.msg import Action, EpisodeState, OperatorEvent, Reward, RobotState
 from moto_msgs.srv import ResetRobot
 from moto_ros.robot.gate import Gate
+from moto_ros.robot.standstill import Standstill
 from moto_ros.ros import life, names, qos
 from moto_ros.ros.convert import image_message, jpeg_message, optical_frame, to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import Report
@@ -23,18 +25,22 @@ from moto_ros.ros.node import MotoNode
 from moto_ros.ros.ready import Ready
 from moto_ros.ros.worker import Worker
 from moto_sim.messages import camera_info, robot_state
-from moto_sim.plant import Body, Plant, Seen
+from moto_sim.plant import Body, Plant, Seen, SimulationTime
 from moto_sim.settings import SimSettings
 from moto_sim.topics import EXPERT_ACTION
 
 STOPPED = "the robot is stopped; call robot/recover"
 
+CLOCK_PERIOD = 0.1
+"""Seconds after which the time is said again although the world waits: for whoever came later or missed it."""
+
 
 class SimNode(MotoNode[SimSettings]):
     """Lockstep: each action of the running episode moves the world by one control period, and nothing else does.
 
-    Realtime: the world moves at the control rate, with the newest fresh action or, without one, holding still. Physics
-    and rendering run on a worker thread, so that stop, recover and reset are always heard.
+    The world's time is then the system's, `/clock`. Realtime: the world moves at the control rate, with the newest
+    fresh action or, without one, holding still; all time is the computer's, and there is no `/clock`. Physics and
+    rendering run on a worker thread, so that stop, recover and reset are always heard.
     """
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
@@ -47,6 +53,8 @@ class SimNode(MotoNode[SimSettings]):
         self._seen: Seen | None = None
         self._pending: Action | None = None
         self._moved = time.monotonic()
+        self._time, self._steps = SimulationTime.BEGINNING, 0
+        self._standstill = Standstill()
         self._make_topics()
         self._worker = Worker(self.mailbox, "world")
         self._worker.do(self._make_plant, self._made)
@@ -63,6 +71,9 @@ class SimNode(MotoNode[SimSettings]):
         self.listen(Action, names.ACTION, self._acted, qos.event())
         self.listen(EpisodeState, names.EPISODE_STATE, self._episode_changed, qos.latched())
         self.listen(OperatorEvent, names.OPERATOR_EVENT, self._operator_said, qos.event())
+        if self._lockstep:
+            self._clock_topic = self.speak(Clock, names.CLOCK, qos.stream_out(1))
+            self.create_timer(CLOCK_PERIOD, self._say_time)
         # A group of its own: while a reset waits for the world, everything else must still be heard.
         alone = MutuallyExclusiveCallbackGroup()
         self.serve(ResetRobot, names.ROBOT_RESET, self._reset, callback_group=alone)
@@ -91,7 +102,13 @@ class SimNode(MotoNode[SimSettings]):
 
     def _was_moved(self, then: Callable[[Seen], None], seen: Seen) -> None:
         self._busy, self._seen, self._moved = False, seen, time.monotonic()
+        if self._lockstep:
+            self._time = seen.stamp
+            self._say_time()  # before anything that is stamped with it
         then(seen)
+
+    def _say_time(self) -> None:
+        self._clock_topic.publish(Clock(clock=to_time(self._time)))
 
     # Actions.
 
@@ -127,8 +144,13 @@ class SimNode(MotoNode[SimSettings]):
         action, self._pending = self._pending, None
         if action is None or not self._fresh(action) or not self._execute(action):
             self._gate.counts["ticks_held"] += self._gate.open
-            self._mode = RobotState.MODE_HOLD if self._gate.open else RobotState.MODE_IDLE
+            idle = not self._gate.open and self._stands()
+            self._mode = RobotState.MODE_IDLE if idle else RobotState.MODE_HOLD
             self._move(partial(self._plant.step, None), self._held)
+
+    def _stands(self) -> bool:
+        seen = self._seen
+        return seen is None or self._standstill.look(seen.snapshot.ee_position, seen.stamp)
 
     def _fresh(self, action: Action) -> bool:
         age = (self.now() - to_nanoseconds(action.header.stamp)) * 1e-9
@@ -184,8 +206,12 @@ class SimNode(MotoNode[SimSettings]):
     # Episodes, stop and recover.
 
     def _episode_changed(self, state: EpisodeState) -> None:
-        if state.phase == EpisodeState.PHASE_ENDED and state.episode == self._gate.episode:
+        if state.phase != EpisodeState.PHASE_ENDED or state.episode != self._episode:
+            return
+        self._steps = state.step
+        if self._gate.open:
             self._gate.end()
+            self._standstill.begin()
 
     async def _reset(self, request: ResetRobot.Request, response: ResetRobot.Response) -> ResetRobot.Response:
         if self._body is None or self._gate.stopped:
@@ -194,7 +220,8 @@ class SimNode(MotoNode[SimSettings]):
         self._gate.end()
         self._mode, self._pending = RobotState.MODE_RESET, None
         done: Future = Future()
-        self._move(partial(self._plant.reset, request.seed), done.set_result)
+        self._move(partial(self._plant.reset, request.seed, self._steps), done.set_result)
+        self._steps = 0
         seen = await done
         return self._was_reset(request, response, seen)
 
@@ -220,6 +247,7 @@ class SimNode(MotoNode[SimSettings]):
 
     def _halt(self) -> None:
         self._gate.stop(STOPPED)
+        self._standstill.begin()
         self._pending = None
         if self._seen is not None:
             self._publish_state(self._seen)

@@ -112,7 +112,7 @@ class MemoryArm:
         if self.frozen:
             return
         sequence = self._state.sequence + 1
-        self._state = dataclasses.replace(self._state, sequence=sequence, stamp=sequence * 1_000_000, **changes)
+        self._state = dataclasses.replace(self._state, sequence=sequence, stamp=sequence * 10_000_000, **changes)
 
     def start(self, control: Control) -> None:
         self.calls.append("start")

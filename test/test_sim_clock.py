@@ -1,0 +1,188 @@
+"""One clock in a simulated system that waits for each action: `/clock`, in every stamp, on the wire and in the bags."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
+pytest.importorskip("moto_msgs", reason="moto_msgs is not built")
+pytest.importorskip("metaworld", reason="Meta-World is not installed")
+
+from diagnostic_msgs.msg import DiagnosticArray
+from mcap.reader import make_reader
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image
+from support.domain import reserved_domain
+from support.graph import ros_graph
+
+from moto_msgs.msg import Action, EpisodeBag, EpisodeState, PolicyWeights, Reward, RobotState, TrainingStatus
+from moto_ros.nodes.episode_facts import Phase
+from moto_ros.ros import names, qos
+from moto_ros.ros.convert import to_nanoseconds
+from moto_ros.ros.transport import environment
+
+pytestmark = [pytest.mark.ros, pytest.mark.sim, pytest.mark.slow]
+
+STEPS = 12
+SHORT = ("--preset", "ci", "-p", f"max_steps:={STEPS}", "-p", "evaluation_episodes:=1", "-p", "threads:=1")
+LIMIT = 280
+"""Seconds that a system may take; on an idle machine each takes less than thirty."""
+
+TOPICS = {
+    names.camera_image("agent"): (Image, qos.every()),
+    names.camera_info("agent"): (CameraInfo, qos.every()),
+    names.ROBOT_STATE: (RobotState, qos.every()),
+    names.REWARD: (Reward, qos.event()),
+    names.ACTION: (Action, qos.event()),
+    names.EPISODE_STATE: (EpisodeState, qos.latched(10)),
+    names.EPISODE_BAG: (EpisodeBag, qos.latched(10)),
+    names.POLICY_WEIGHTS: (PolicyWeights, qos.latched(10)),
+    names.TRAINING_STATUS: (TrainingStatus, qos.latched(10)),
+    names.DIAGNOSTICS: (DiagnosticArray, qos.event()),
+}
+
+
+class Heard:
+    """What a system said until its good end: the times of `/clock`, and messages by topic."""
+
+    def __init__(self, folder: Path, system: str, *more: str) -> None:
+        self.clock: list[int] = []
+        self.messages: dict[str, list[Any]] = {}
+        words = ["up", system, "--run", str(folder / "run"), *SHORT, *more]
+        output = folder / f"{system}.out"
+        with ros_graph(["--ros-args", "-r", "__ns:=/moto"]) as graph, output.open("w") as log:
+            node = graph.peer("watcher").node
+            node.create_subscription(Clock, names.CLOCK, lambda m: self.clock.append(to_nanoseconds(m.clock)), 1000)
+            for topic, (kind, profile) in TOPICS.items():
+                heard: list[Any] = self.messages.setdefault(topic, [])
+                node.create_subscription(kind, topic, heard.append, profile)
+            command = [sys.executable, "-m", "moto_ros.cli.main", *words]
+            running = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            try:
+                end = time.monotonic() + LIMIT
+                while running.poll() is None and time.monotonic() < end:
+                    graph.spin(0.2)
+                graph.spin(0.2)
+            finally:
+                if running.poll() is None:
+                    os.killpg(running.pid, signal.SIGKILL)
+        assert running.wait() == 0, output.read_text()
+
+    def stamps(self, topic: str) -> list[int]:
+        """Return the stamps of a topic's messages, ns."""
+        return [to_nanoseconds(message.header.stamp) for message in self.messages[topic]]
+
+
+class Runs:
+    """A demonstration and a fine-tuning in lockstep, as a user starts them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.record = Heard(folder, "record", "--episodes", "2")
+        self.finetune = Heard(folder, "finetune", "--episodes", "1")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    with reserved_domain() as domain, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROS_DOMAIN_ID", str(domain))
+        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        for name, value in environment().items():
+            patch.setenv(name, value)
+        yield Runs(tmp_path_factory.mktemp("clock"))
+
+
+@pytest.fixture(params=["record", "finetune"])
+def heard(request: pytest.FixtureRequest, runs: Runs) -> Heard:
+    found: Heard = getattr(runs, request.param)
+    return found
+
+
+def test_the_clock_runs_from_the_first_moment_on_and_never_back(heard: Heard) -> None:
+    """Breaks tf2 and every filter by time, which forget everything when time jumps back."""
+    assert heard.clock[0] > 0
+    assert heard.clock == sorted(heard.clock)
+    assert len(set(heard.clock)) > STEPS
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_every_stamp_is_one_of_the_clocks_and_none_goes_back(heard: Heard, topic: str) -> None:
+    """Breaks RViz, tf2 and message_filters: an action of today beside an image of 1970."""
+    stamps = heard.stamps(topic)
+    times = set(heard.clock)
+    senders: dict[str, list[int]] = defaultdict(list)
+    for message, stamp in zip(heard.messages[topic], stamps, strict=True):
+        senders[message.status[0].name if topic == names.DIAGNOSTICS else ""].append(stamp)
+    for sent in senders.values():
+        assert sent == sorted(sent)
+        # A node that starts before the simulator has no time yet; ROS says so by 0.
+        assert set(sent) - {0} <= times
+    if topic not in (names.DIAGNOSTICS, names.TRAINING_STATUS, names.POLICY_WEIGHTS, names.EPISODE_STATE):
+        assert 0 not in stamps
+
+
+def test_all_that_an_action_says_is_of_one_time(heard: Heard) -> None:
+    """Breaks latencies and ages, taken between a stamp of the wall and one of the simulation."""
+    actions = heard.messages[names.ACTION]
+    assert len(actions) >= STEPS
+    for action in actions:
+        sent, state = to_nanoseconds(action.header.stamp), to_nanoseconds(action.state_stamp)
+        assert [to_nanoseconds(stamp) for stamp in action.camera_stamps] == [state]
+        assert sent == state  # the world stands until it is answered
+
+
+def test_episodes_are_stamped_within_themselves(heard: Heard) -> None:
+    """Breaks every reader that cuts an episode out by the times of its beginning and its end."""
+    states = heard.messages[names.EPISODE_STATE]
+    begun = [state for state in states if state.phase == Phase.RUNNING]
+    ended = {state.episode: state for state in states if state.phase == Phase.ENDED}
+    assert begun
+    for state in begun:
+        start, end = to_nanoseconds(state.start), ended[state.episode]
+        assert to_nanoseconds(state.header.stamp) >= start
+        taken = [reward for reward in heard.messages[names.REWARD] if reward.episode == state.episode]
+        assert to_nanoseconds(end.header.stamp) >= max(
+            to_nanoseconds(reward.header.stamp) for reward in taken if reward.step <= end.step
+        )
+
+
+def test_messages_pair_by_their_stamps(heard: Heard) -> None:
+    """What message_filters' TimeSynchronizer does: image, calibration, state and action of one stamp are one set."""
+    topics = (names.camera_image("agent"), names.camera_info("agent"), names.ROBOT_STATE, names.ACTION)
+    pairs = paired(*(set(heard.stamps(topic)) for topic in topics))
+    assert len(pairs) == len(set(heard.stamps(names.ACTION)))
+
+
+def paired(*stamps: set[int]) -> Sequence[int]:
+    """Return the stamps that all have."""
+    return sorted(set.intersection(*stamps))
+
+
+def test_a_policys_age_is_of_seconds_that_have_passed(runs: Runs) -> None:
+    """Breaks the judgement of a stale policy: simulated time stands still while it is learned, and jumps at resets."""
+    ages = [action.policy_age for action in runs.finetune.messages[names.ACTION]]
+    assert all(0.0 <= age < LIMIT for age in ages)
+    assert max(ages) > 0.0
+
+
+def test_bags_are_logged_by_the_same_clock(runs: Runs) -> None:
+    """Breaks `ros2 bag play --clock`, and every tool that lays the log's times beside the stamps."""
+    bags = sorted((runs.folder / "run" / "bags" / "offline").glob("*/*.mcap"))
+    assert len(bags) == 2
+    times = set(runs.record.clock)
+    for bag in bags:
+        with bag.open("rb") as stream:
+            logged = [record.log_time for _, _, record in make_reader(stream).iter_messages()]
+        assert logged == sorted(logged)
+        assert set(logged) <= times
+        assert logged[-1] - logged[0] < 30_000_000_000, "a hole in which a player waits"
