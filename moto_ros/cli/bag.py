@@ -18,6 +18,7 @@ from moto_ros.cli.console import console
 from moto_ros.config import build
 from moto_ros.data.bag_files import find_bags
 from moto_ros.data.bag_info import BagFacts, EpisodeRow, TopicRow, bag_facts
+from moto_ros.data.joints import JointOrder
 from moto_ros.data.layout import StepLayout, TopicMap
 from moto_ros.nodes.learning_settings import trainer_settings
 from moto_ros.nodes.settings import part
@@ -45,7 +46,8 @@ def run(options: argparse.Namespace) -> int:
     """Print the facts of every bag that is found; return 1 when one gives no step."""
     given = {name: value for name, value in given_arguments(options).items() if name in MAPPING}
     layout, topics = _mapping(given) if given else (None, None)
-    found = [bag_facts(bag, layout, topics) for folder in options.bags for bag in find_bags(folder)]
+    joints = None if layout is None else JointOrder()  # one for all, as a run has
+    found = [bag_facts(bag, layout, topics, joints) for folder in options.bags for bag in find_bags(folder)]
     if options.json:
         print(json.dumps([facts.as_json() for facts in found], indent=1))
     else:

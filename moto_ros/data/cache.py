@@ -17,6 +17,7 @@ from moto_ros.data.bag_files import find_bags
 from moto_ros.data.bag_metadata import sync_folder
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.episode import Episode
+from moto_ros.data.joints import JointOrder
 from moto_ros.data.layout import StepLayout, TopicMap, layout_values
 from moto_ros.data.records import NOBODY, SOURCES
 
@@ -25,7 +26,10 @@ REMARKS = ("source", "guard")
 """Rows about the actions that nothing learns from: not part of a key, and absent from caches of version 0.1."""
 
 FORMAT = 1
-"""Raised when decoding or assembling changes, so that old caches are not taken for new ones."""
+"""Part of every episode's key; raised when its rows change their meaning, after which old runs do not resume."""
+
+READING = 2
+"""Raised when decoding or assembling changes, so that bags are read again in place of what an older version made."""
 
 
 def rows_of(episode: Episode) -> dict[str, np.ndarray]:
@@ -89,21 +93,29 @@ class DecodedCache:
             return None
         return (_remarked(rows, facts), facts) if set(ROWS) - {"image"} <= set(rows) else None
 
-    def read(self, bag: Path, layout: StepLayout, topics: TopicMap) -> tuple[list[Episode], list[str]]:
-        """Return a bag's episodes and problems, from the cache when bag and settings are those it was made of."""
-        listing = self.folder / "bags" / f"{_bag_key(bag, layout, topics)}.json"
+    def read(
+        self, bag: Path, layout: StepLayout, topics: TopicMap, joints: JointOrder | None = None
+    ) -> tuple[list[Episode], list[str]]:
+        """Return a bag's episodes and problems, from the cache when bag and settings are those it was made of.
+
+        `joints` is the order of joints of the run, to which the bag may add.
+        """
+        joints = JointOrder() if joints is None else joints
+        listing = self.folder / "bags" / f"{_bag_key(bag, layout, topics, joints)}.json"
         known = _read_listing(listing)
         if known is not None:
             loaded = [self.load(key) for key in known["episodes"]]
             found = [episode_of(*entry) for entry in loaded if entry is not None]
             if len(found) == len(loaded):
+                for place, names in known["joints"].items():
+                    joints.settle(place, tuple(names))
                 return found, [str(text) for text in known["problems"]]
-        return self._read_anew(bag, layout, topics, listing)
+        return self._read_anew(bag, layout, topics, joints, listing)
 
     def _read_anew(
-        self, bag: Path, layout: StepLayout, topics: TopicMap, listing: Path
+        self, bag: Path, layout: StepLayout, topics: TopicMap, joints: JointOrder, listing: Path
     ) -> tuple[list[Episode], list[str]]:
-        reading = read_episodes(bag, layout, topics)
+        reading = read_episodes(bag, layout, topics, joints)
         keys = []
         for episode in reading.episodes:
             rows = rows_of(episode)
@@ -111,7 +123,7 @@ class DecodedCache:
             self.save(keys[-1], rows, facts_of(episode), durable=False)
         listing.parent.mkdir(parents=True, exist_ok=True)
         temporary = listing.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps({"episodes": keys, "problems": reading.problems}))
+        temporary.write_text(json.dumps({"episodes": keys, "problems": reading.problems, "joints": joints.state()}))
         temporary.replace(listing)
         return reading.episodes, reading.problems
 
@@ -140,14 +152,15 @@ def _mapped(path: Path) -> np.ndarray:
 def _read_listing(path: Path) -> dict[str, Any] | None:
     try:
         known = json.loads(path.read_text())
-        return known if {"episodes", "problems"} <= set(known) else None
+        return known if {"episodes", "problems", "joints"} <= set(known) else None
     except (OSError, ValueError, TypeError):
         return None
 
 
-def _bag_key(bag: Path, layout: StepLayout, topics: TopicMap) -> str:
+def _bag_key(bag: Path, layout: StepLayout, topics: TopicMap, joints: JointOrder) -> str:
     """Return a digest of a bag's storage files and of the settings it is read with."""
-    digest = hashlib.sha256(json.dumps([FORMAT, layout_values(layout), flatten(topics)], sort_keys=True).encode())
+    settings = [FORMAT, READING, layout_values(layout), flatten(topics), joints.state()]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in sorted(bag.iterdir()) if bag.is_dir() else find_bags(bag):
         if path.is_file() and path.suffix in (".mcap", ".db3"):
             digest.update(path.name.encode())

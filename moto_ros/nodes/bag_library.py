@@ -8,6 +8,7 @@ from pathlib import Path
 from moto_ros.data.bag_files import find_bags
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.episode import Episode
+from moto_ros.data.joints import JointOrder
 from moto_ros.data.layout import StepLayout, TopicMap
 from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError
@@ -16,10 +17,11 @@ USABLE = ("success", "time_limit", "failure")
 
 
 class BagLibrary:
-    """Reads bags with one layout; `problems` of the last reading are sentences for a person."""
+    """Reads bags with one layout and order of joints; `problems` of the last reading are sentences for a person."""
 
-    def __init__(self, bags: Path, layout: StepLayout) -> None:
+    def __init__(self, bags: Path, layout: StepLayout, joints: JointOrder | None = None) -> None:
         """Use the folder `bags`, with its sub-folders `offline`, `online`..."""
+        self.joints = JointOrder() if joints is None else joints
         self.bags, self._layout = bags, layout
         self.problems: list[str] = []
 
@@ -29,7 +31,7 @@ class BagLibrary:
         for bag in find_bags(folder) if folder.is_dir() else []:
             if bag.resolve() in known:
                 continue
-            episodes, self.problems = store.cache.read(bag, self._layout, topics)
+            episodes, self.problems = store.cache.read(bag, self._layout, topics, self.joints)
             for episode in episodes:
                 yield bag, episode
 
@@ -45,7 +47,7 @@ class BagLibrary:
     def whole(self, bag: Path, episode: int) -> Episode | None:
         """Return the episode of a bag if it is there from first to last step and was not aborted or discarded."""
         try:
-            reading = read_episodes(bag, self._layout)
+            reading = read_episodes(bag, self._layout, joints=self.joints)
         except MotoError as error:
             self.problems = [str(error)]
             return None

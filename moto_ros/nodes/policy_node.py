@@ -18,6 +18,7 @@ from std_msgs.msg import UInt64
 from moto_msgs.msg import Action, EpisodeState, PolicyWeights
 from moto_ros.agents.interface import Agent
 from moto_ros.agents.registry import make_agent
+from moto_ros.data.joints import STATE, JointOrder
 from moto_ros.data.observer import Observation, Observer
 from moto_ros.errors import MotoError
 from moto_ros.nodes.acting import Acting
@@ -197,7 +198,8 @@ class PolicyNode(MotoNode[PolicySettings]):
     def _weights_came(self, message: PolicyWeights) -> None:
         stamp, data = to_nanoseconds(message.header.stamp), bytes(message.data)
         quantiles = tuple(message.uncertainty_quantiles)
-        parcel = Parcel(message.version, stamp, message.agent, message.digest, message.sha256, data, quantiles)
+        joints = tuple(message.joint_names)
+        parcel = Parcel(message.version, stamp, message.agent, message.digest, message.sha256, data, quantiles, joints)
         self._worker.do(partial(self._open, parcel), self._opened)
 
     def _open(self, parcel: Parcel) -> Weights | str:
@@ -218,8 +220,11 @@ class PolicyNode(MotoNode[PolicySettings]):
 
     def _load(self, weights: Weights) -> str:
         """Take weights; return why not, or nothing."""
+        joints = JointOrder({STATE: weights.joint_names} if weights.joint_names else {})
         try:
+            joints.expected(STATE, self.settings.joint_names)
             self._actor.take(weights)
+            self._observer.joints = joints if weights.joint_names else self._observer.joints
         except MotoError as error:
             return str(error)
         return ""
