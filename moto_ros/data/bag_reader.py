@@ -89,8 +89,9 @@ def read_episodes(
 ) -> BagReading:
     """Read a bag, folder or storage file, by the same assembler that live topics go through.
 
-    `joints` is the order of joints of a run; the bag adds to it what it says first. Whatever is wrong with the bag is said in `problems`, and the rest of it is used. Raises MotoError only for a bag
-    that does not exist or settings that contradict each other.
+    `joints` is the order of joints of a run; the bag adds to it what it says first. Whatever is wrong with the bag is
+    said in `problems`, and the rest of it is used. Raises MotoError only for a bag that does not exist or settings that
+    contradict each other.
     """
     topics = topics or TopicMap()
     feed = _Feed(bag, MessagePool(layout, topics, joints), RoleFinder(topics, layout))
@@ -158,9 +159,9 @@ class _Feed:
         try:
             frame = future.result()
         except MotoError as error:
-            frame = MotoError(f"{topic}: {error}")
+            frame = MotoError(f"{error} ({topic})")
         except MISFITS as error:
-            frame = MotoError(f"{topic}: a frame cannot be decoded ({_brief(error)}); it is left out")
+            frame = MotoError(f"a frame cannot be decoded ({_brief(error)}); it is left out ({topic})")
         self.pool.add_frame(role.split("/", 1)[1], stamp, frame, time)
 
     def note_absent(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import pairwise
 from statistics import median
 
 from moto_ros.data.layout import SECOND, Problems
@@ -51,7 +52,7 @@ class Jump:
 
 
 def segments(sources: dict[str, Track], problems: Problems) -> list[dict[str, Track]]:
-    """Return the samples of every source, cut where stamps jump, in the order of logging; strays are left out, and said.
+    """Return the samples of every source, cut where stamps jump, in the order of logging; strays are left out.
 
     Without a jump it is one segment. Samples whose time of logging is not known count as logged when stamped.
     """
@@ -88,17 +89,17 @@ def _steady(name: str, entries: list[Received], problems: Problems) -> tuple[lis
         near = min(steady, key=lambda entry: abs(entry.logged - first.logged))
         text = f"{name}: {strays} of {len(entries)} messages are stamped otherwise than those around them"
         problems.add(f"stray/{name}", f"{text} ({_gain(near, first) / SECOND:+.3f} s); they are left out")
-    return steady, [(b[0].logged, _gain(a[-1], b[0])) for a, b in zip(kept, kept[1:], strict=False)]
+    return steady, [(b[0].logged, _gain(a[-1], b[0])) for a, b in pairwise(kept)]
 
 
 def _runs(entries: list[Received]) -> list[list[Received]]:
     """Divide samples into runs whose stamps go on steadily; one that fits to an earlier run belongs there."""
-    steps = [abs(b.time - a.time) for a, b in zip(entries, entries[1:], strict=False)]
+    steps = [abs(b.time - a.time) for a, b in pairwise(entries)]
     ahead = max(AHEAD, SLOW * median(steps) if steps else 0)
     runs: list[list[Received]] = []
     for entry in entries:
         for run in runs[: -FEW - 1 : -1]:
-            if -BACK <= entry.time - run[-1].time and _gain(run[-1], entry) <= ahead:
+            if entry.time - run[-1].time >= -BACK and _gain(run[-1], entry) <= ahead:
                 run.append(entry)
                 break
         else:
@@ -125,7 +126,9 @@ def _segment(entries: dict[str, list[Received]], before: Jump | None, after: Jum
     tracks = {name: Track() for name in entries}
     for name, found in entries.items():
         for entry in found:
-            if (before is None or entry.logged >= before.cut(name)) and (after is None or entry.logged < after.cut(name)):
+            if (before is None or entry.logged >= before.cut(name)) and (
+                after is None or entry.logged < after.cut(name)
+            ):
                 tracks[name].receive(entry.time, entry.sample, entry.logged)
     return tracks
 
@@ -142,7 +145,9 @@ def apart(segment: dict[str, Track], problems: Problems) -> bool:
     if abs(offset) <= SUSPECT:
         return False
     text = f"{worst} is stamped {_seconds(abs(offset))} {'behind' if offset < 0 else 'ahead of'} {name}"
-    spans = ", ".join(f"{other} from {when(track.stamps[0])} to {when(track.stamps[-1])}" for other, track in found.items())
+    spans = ", ".join(
+        f"{other} from {when(track.stamps[0])} to {when(track.stamps[-1])}" for other, track in found.items()
+    )
     hint = "set the clocks alike and record again, or set topics.stamp_source to log"
     lost = "no steps are made of them" if abs(offset) > APART else "they are used as stamped"
     problems.add("clocks", f"{text} when both are logged ({spans}); {lost}: {hint}")
@@ -158,7 +163,9 @@ def _offset(track: Track, clock: Track) -> int:
 
 
 def _seconds(nanoseconds: int) -> str:
-    return f"{nanoseconds / SECOND:.1f} s" if nanoseconds < DATE * SECOND else f"{nanoseconds / SECOND / 86400:.0f} days"
+    return (
+        f"{nanoseconds / SECOND:.1f} s" if nanoseconds < DATE * SECOND else f"{nanoseconds / SECOND / 86400:.0f} days"
+    )
 
 
 def when(stamp: int) -> str:

@@ -50,7 +50,9 @@ def command(message: Any, topics: TopicMap, layout: StepLayout, joints: JointOrd
         return positions(names, expected, place)
 
     try:
-        numbers = _chosen(message, topics.action_fields, arrange) if topics.action_fields else _guessed(message, arrange)
+        numbers = (
+            _chosen(message, topics.action_fields, arrange) if topics.action_fields else _guessed(message, arrange)
+        )
         if not seen and can_name(message) and (expected := joints.expected(ACTION, topics.action_names)):
             positions((), expected, ACTION)
     except MotoError as error:

@@ -17,6 +17,7 @@ from moto_ros.errors import MotoError
 MAX_PIXELS = 64_000_000
 """Frames that claim to be larger are refused before anything is allocated for them."""
 
+
 @dataclass(frozen=True)
 class Form:
     """How a raw encoding lies in memory, and OpenCV's conversion to RGB (None: it is RGB); 16 bit become 8 before."""
@@ -127,7 +128,7 @@ def _pixels(message: Any, data: np.ndarray, form: Form) -> np.ndarray:
     step = row if not message.step and len(data) == row * height else int(message.step)
     if step < row or len(data) < step * height - (step - row):
         raise MotoError(
-            f"image says {width}x{height} {message.encoding} with {step} bytes a row and holds {len(data)} bytes, "
+            f"image says {width}x{height} with {step} bytes a row and holds {len(data)} bytes, "
             f"expected at least {max(step, row) * height}; the frame is damaged"
         )
     rows = np.lib.stride_tricks.as_strided(data, (height, row), (step, 1), writeable=False)
@@ -139,8 +140,8 @@ def _eight_bits(pixels: np.ndarray, what: str) -> np.ndarray:
     brightest = int(pixels.max())
     if brightest < DARKEST:
         raise MotoError(
-            f"image of 16 bit ({what}) has values up to {brightest}, expected 65535 for white, so it would be black: it "
-            "holds depths, or is a camera's of fewer bits; choose a colour topic, or have its driver publish 8 bit"
+            f"image of 16 bit ({what}) has values up to {brightest}, expected 65535 for white, so it would be black: "
+            "it holds depths, or is a camera's of fewer bits; choose a colour topic, or have its driver publish 8 bit"
         )
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 

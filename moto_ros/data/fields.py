@@ -33,9 +33,9 @@ PARTS = (
 )
 """Members of the geometry messages that flatten into a vector, in order."""
 
-JOINT_ARRAYS = frozenset(
-    "position velocity effort positions velocities accelerations displacements values values_dot "
-    "joint_position joint_velocity joint_effort".split()
+JOINT_ARRAYS = (
+    *("position", "velocity", "effort", "positions", "velocities", "accelerations", "displacements", "values"),
+    *("values_dot", "joint_position", "joint_velocity", "joint_effort"),
 )
 """Arrays of which each entry is one named joint's, or which are empty."""
 

@@ -40,10 +40,8 @@ class JointOrder:
         """
         known = self.known.get(place, ())
         if configured and known and not _same(configured, known):
-            raise MotoError(
-                f"parameter '{_parameter(place)}' is {_list(configured)}, but this run has learned with {_list(known)}; set it "
-                "as it was, or start another run"
-            )
+            text = f"parameter '{_parameter(place)}' is {_list(configured)}, but this run has learned with {_list(known)}"
+            raise MotoError(f"{text}; set it as it was, or start another run")
         return configured or known
 
     def settle(self, place: str, names: Names) -> None:

@@ -38,10 +38,8 @@ class MessagePool:
     `counts` has `received`, `duplicate`, `bad`...; `problems` a sentence for each kind of bad message.
     """
 
-    def __init__(
-        self, layout: StepLayout, topics: TopicMap | None = None, joints: JointOrder | None = None
-    ) -> None:
-        """Keep what `layout` asks for; `topics` says how messages of other programs are read, `joints` in which order."""
+    def __init__(self, layout: StepLayout, topics: TopicMap | None = None, joints: JointOrder | None = None) -> None:
+        """Keep what `layout` asks for; `topics` says how others' messages are read, `joints` the order of joints."""
         self.layout = layout
         self.topics = topics or TopicMap()
         self.joints = JointOrder() if joints is None else joints
@@ -155,8 +153,10 @@ class MessagePool:
     def _note_points(self, message: Any) -> None:
         points = getattr(message, "points", None)
         if points is not None and len(points) > 1 and not self.topics.action_fields:
-            text = f"action: a trajectory has {len(points)} points, number {point_ahead(message)} (from 0), the first that"
-            hint = "lies ahead, is the command; set action_fields, e.g. points.-1.positions, for another"
+            text = (
+                f"action: a trajectory has {len(points)} points, of which number {point_ahead(message)} (from 0), the"
+            )
+            hint = "first that lies ahead, is the command; set action_fields, e.g. points.-1.positions, for another"
             self.problems.add("points", f"{text} {hint}")
 
     def _add_reward(self, message: Any, received_ns: int | None) -> None:

@@ -26,7 +26,6 @@ JOINTS = "joints"
 """Entry of the index: the order of joints by place; runs of older versions have none."""
 
 
-
 @dataclass(frozen=True)
 class Entry:
     """One episode of the store: its rows (in memory or mapped), where it came from, and how much may be imitated."""

@@ -27,7 +27,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Moment:
-    """Samples between two jumps of the clocks, by stamp: of what is observed, of commands, rewards and episode marks."""
+    """Samples between two jumps of the stamps: of what is observed, of commands, rewards and episode marks."""
 
     seen: dict[str, Track]
     commands: Track
@@ -75,8 +75,8 @@ class TickAssembler:
         if whole:
             last.reward[-1], last.success[-1] = 1.0, True
         else:
-            text = f"episode {number}: what follows the last jump of its stamps gives no step, so it ends without success"
-            self.problems.add("end", text)
+            text = f"episode {number}: what follows the last jump of its stamps gives no step"
+            self.problems.add("end", f"{text}, so that it ends without success")
 
     def _moments(self) -> list[Moment]:
         """Return what was recorded, cut where stamps jump, without what is too short for a step."""
@@ -139,7 +139,7 @@ class TickAssembler:
         count = 1 + int(max(0, last - first) * self.layout.control_rate / SECOND)
         if count < 2:
             spans = ", ".join(f"{n} from {when(t.stamps[0])} to {when(t.stamps[-1])}" for n, t in tracks.items())
-            text = f"episode {span.number}: its topics share less than a control period of {self.layout.period_ns / 1e9:g} s"
+            text = f"episode {span.number}: its topics share less than a control period"
             self.problems.add("short", f"{text} ({spans}); record them at the same time")
         if count > MAX_STEPS:
             text = f"episode {span.number}: has {count - 1} steps, of which the first {MAX_STEPS - 1} are used"

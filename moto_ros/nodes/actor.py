@@ -40,8 +40,8 @@ class Choice:
 class Weights:
     """Verified weights by tensor name; `published` is their stamp in nanoseconds.
 
-    `quantiles` are evenly spaced quantiles, 0 to 100 %, of the uncertainty on recorded data, `joint_names` the joints in
-    the order that they were learned with; empty where unknown.
+    `quantiles` are evenly spaced quantiles, 0 to 100 %, of the uncertainty on recorded data, `joint_names` the joints
+    in the order that was learned with; empty where unknown.
     """
 
     version: int
