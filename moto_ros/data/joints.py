@@ -40,7 +40,9 @@ class JointOrder:
         """
         known = self.known.get(place, ())
         if configured and known and not _same(configured, known):
-            text = f"parameter '{_parameter(place)}' is {_list(configured)}, but this run has learned with {_list(known)}"
+            text = (
+                f"parameter '{_parameter(place)}' is {_list(configured)}, but this run has learned with {_list(known)}"
+            )
             raise MotoError(f"{text}; set it as it was, or start another run")
         return configured or known
 
