@@ -34,8 +34,8 @@ TOPICS = TopicMap(
     camera_topics=("/rgb",),
     state_topics=("/joints",),
     action_topic="/goal",
-    action_low=(-100.0,),
-    action_high=(100.0,),
+    action_low=(-1000.0,),
+    action_high=(1000.0,),
     episode_source="whole_bag",
     reward_source="success_at_end",
 )
@@ -60,7 +60,7 @@ def recording(camera: Clock = true, state: Clock = true, goal: Clock | None = No
         log = START + k * 50 * MS
         joints = make("sensor_msgs/msg/JointState", state(log), name=["a", "b"])
         joints.position = np.array([k, k], float)
-        found = {"/rgb": image(np.full((8, 8, 3), k, np.uint8), camera(log)), "/joints": joints}
+        found = {"/rgb": image(np.full((8, 8, 3), k % 250, np.uint8), camera(log)), "/joints": joints}
         if k % 2 == 0:
             found["/goal"] = _goal(k, log, goal)
         sent += [Sent(topic, "", message.__msgtype__, message, log) for topic, message in found.items()]
@@ -82,12 +82,12 @@ def read(folder: Path, messages: list[Sent], topics: TopicMap = TOPICS) -> BagRe
     return read_episodes(folder / "bag", LAYOUT, topics)
 
 
-def together(reading: BagReading) -> None:
-    """Check that frame, joints and goal of each step are of the same moment."""
+def together(reading: BagReading, apart: int = 0) -> None:
+    """Check that frame, joints and goal of each step are of the same moment, or `apart` messages from it."""
     for episode in reading.episodes:
         frames = episode.images["front"][:, 0, 0, 0].astype(int)
-        assert np.array_equal(frames, episode.proprio[:, 0])
-        assert np.array_equal(np.round(episode.action[1:, 0] * 100), frames[:-1])
+        assert np.abs(frames - episode.proprio[:, 0] % 250).max() <= apart
+        assert np.abs(frames[:-1] - np.round(episode.action[1:, 0] * 1000) % 250).max() <= apart
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def together(reading: BagReading) -> None:
 def test_stamp_0_is_no_time_and_the_log_has_one(tmp_path: Path, given: dict[str, Clock], names: list[str]) -> None:
     """Whole bags would be lost to a driver that leaves stamps empty, and to trajectories that begin at once."""
     reading = read(tmp_path, recording(**given))
-    assert [len(episode) for episode in reading.episodes] == [39]
+    assert [len(episode) for episode in reading.episodes] == [40]
     together(reading)
     assert [text.split(":")[0] for text in reading.problems] == names
     assert all(
@@ -118,7 +118,7 @@ def test_a_clock_that_is_set_while_recording_cuts_the_bag_and_mixes_nothing(tmp_
         return ns + jump * (ns >= START + 2 * SECOND)
 
     reading = read(tmp_path, recording(clock, clock, clock))
-    assert [len(episode) for episode in reading.episodes] == [19, 19]
+    assert [len(episode) for episode in reading.episodes] == [20, 20]
     assert [int(episode.info["part"]) for episode in reading.episodes] == [0, 1]
     together(reading)
     assert [episode.succeeded for episode in reading.episodes] == [False, True]
@@ -135,7 +135,7 @@ def test_one_far_stamp_costs_one_message(tmp_path: Path, at: int, far: int) -> N
     set_time(states[at].message.header.stamp, far)
     reading = read(tmp_path, messages)
     assert sum(len(episode) for episode in reading.episodes) >= 36
-    together(reading)
+    together(reading, apart=1)
     assert "state: 1 of 80 messages are stamped otherwise than those around them" in reading.problems[0]
 
 
@@ -162,7 +162,7 @@ def test_clocks_that_do_not_fit_are_named_with_their_spans(
     assert "state from " in reading.problems[0]
     assert "set topics.stamp_source to log" in reading.problems[0]
     by_log = read_episodes(tmp_path / "bag", LAYOUT, TopicMap(**{**TOPICS.__dict__, "stamp_source": "log"}))
-    assert sum(len(episode) for episode in by_log.episodes) == 10 * seconds - 1
+    assert sum(len(episode) for episode in by_log.episodes) == 10 * seconds
     together(by_log)
 
 
@@ -183,7 +183,7 @@ def test_a_simulation_of_another_pace_is_no_jump(tmp_path: Path) -> None:
     write_bag(tmp_path / "bag", recording(ten_times, ten_times, ten_times))
     reading = read_episodes(tmp_path / "bag", layout, TOPICS)
     assert reading.problems == []
-    assert [len(episode) for episode in reading.episodes] == [39]
+    assert [len(episode) for episode in reading.episodes] == [40]
 
 
 def test_success_is_not_put_where_the_stamps_jump(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_an_episode_of_ones_own_topic_goes_on_over_a_jump(tmp_path: Path) -> Non
 
 def test_a_bag_that_gives_nothing_always_says_why(tmp_path: Path) -> None:
     """To fix "what is said above", with nothing above, helps nobody."""
-    reading = read(tmp_path, recording(seconds=0.1))
+    reading = read(tmp_path, recording(seconds=0.05))
     assert reading.episodes == []
     assert len(reading.problems) == 2
     assert "share less than a control period" in reading.problems[0]
@@ -260,4 +260,4 @@ def test_a_camera_of_another_clock_is_named_by_the_policy() -> None:
         if sent.topic != "/goal":
             seen.add("camera/front" if sent.topic == "/rgb" else "state", sent.message)
             assert seen.newest() is None
-    assert "camera/front is stamped 30.000 s before state" in str(seen.problems.sentences())
+    assert "camera/front is stamped 29.950 s before state" in str(seen.problems.sentences())
