@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.bags import Sent, blank, image, make, set_time, write_bag
+from support.bags import Recipe, Sent, blank, image, lockstep_episode, make, set_time, write_bag
 
+from moto_ros.data.assembler import EpisodeAssembler
 from moto_ros.data.bag_reader import BagReading, read_episodes
 from moto_ros.data.clocks import segments
 from moto_ros.data.layout import SECOND, Problems, StepLayout, TopicMap
@@ -261,3 +263,17 @@ def test_a_camera_of_another_clock_is_named_by_the_policy() -> None:
             seen.add("camera/front" if sent.topic == "/rgb" else "state", sent.message)
             assert seen.newest() is None
     assert "camera/front is stamped 29.950 s before state" in str(seen.problems.sentences())
+
+
+def test_an_episode_of_the_contract_that_begins_at_stamp_0_is_the_same_live_and_from_its_bag(tmp_path: Path) -> None:
+    """A simulation begins at 0; there stamps name what belongs together, and the log's time has no part in it."""
+    messages = lockstep_episode(Recipe(start=0))
+    layout = StepLayout(cameras=("agent", "wrist"), image_size=16, proprio=("joint_position",))
+    live = EpisodeAssembler(layout, 3)
+    for sent in messages:
+        live.add(sent.role, sent.message)
+    write_bag(tmp_path / "bag", [replace(sent, log_time=START + sent.log_time) for sent in messages])
+    (recorded,) = read_episodes(tmp_path / "bag", layout).episodes
+    seen = live.assemble()
+    assert seen.stamps[0] == 0
+    assert all(np.array_equal(rows, recorded.arrays()[name]) for name, rows in seen.arrays().items())

@@ -47,7 +47,10 @@ MODULE_OF = {
     "franky-sim": "franky_sim",
 }
 BROUGHT_ALONG = {
-    **{"packaging": "pytest", "gymnasium": "gymnasium-robotics", "OpenGL": "mujoco", "google": "tensorboard"},
+    "packaging": "pytest",
+    "gymnasium": "gymnasium-robotics",
+    "OpenGL": "mujoco",
+    "google": "tensorboard",
     "PIL": "matplotlib",
 }
 """Modules that come with a requirement -> which."""
