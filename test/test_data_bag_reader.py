@@ -205,8 +205,10 @@ def test_frame_whose_bytes_do_not_fit_its_size(tmp_path: Path) -> None:
 
 def test_other_frame_size_is_refused_when_asked(tmp_path: Path) -> None:
     reading = read(tmp_path, MESSAGES, image_size=32, image_policy="reject")
-    sentence = "camera agent: image is 16x16 px, expected 32x32; set image_size or image_policy (13 such cases)"
-    assert sentence in reading.problems
+    sentence = (
+        "camera agent: image is 16x16 px, expected 32x32; set image_size or image_policy (/camera/agent/image_raw)"
+    )
+    assert f"{sentence} (13 such cases)" in reading.problems
     assert reading.episodes == []
 
 

@@ -113,7 +113,7 @@ def test_joints_are_taken_by_name(tmp_path: Path) -> None:
     layout = StepLayout(**{**LAYOUT.__dict__, "joint_names": ("a", "b")})
     reading = read(tmp_path, messages, layout=layout)
     assert reading.episodes[0].proprio[5].tolist() == [3.0, 2.0]
-    assert "joint_position has 0 numbers, expected 2" in str(reading.problems)
+    assert "field joint_position has no joint 'a': it names finger, expected a, b" in str(reading.problems)
 
 
 def test_a_pause_of_the_commands_cuts_the_episode_and_is_said(tmp_path: Path) -> None:

@@ -443,3 +443,19 @@ def test_large_weights_pass_to_a_late_joiner(graph: Graph) -> None:
     heard = graph.peer("late").hear(PolicyWeights, names.POLICY_WEIGHTS, qos.latched())
     graph.until(lambda: heard, "the weights")
     assert bytes(heard[0].data) == padding
+
+
+def test_weights_bring_the_order_of_joints_and_another_one_is_refused(graph: Graph) -> None:
+    """The policy would take the wrist for the shoulder."""
+    bench = Bench(graph, joint_names=["b", "a"])
+    bench.trainer(weights(joint_names=["a", "b"]))
+    graph.until(lambda: bench.said("'joint_names' is b, a, but this run has learned with a, b"), "the refusal")
+    bench.give(weights(2, joint_names=["b", "a"]))
+    assert bench.node._observer.joints.known == {"state": ("b", "a")}
+
+
+def test_a_checkpoint_brings_the_order_of_joints(graph: Graph, tmp_path: Path) -> None:
+    replay = {"joints": {"state": ["c", "a"], "action": ["x"]}}
+    checkpoint = saved_agent(tmp_path, {"conductor": {"published": 5}, "replay": replay})
+    bench = Bench(graph, checkpoint=str(checkpoint))
+    graph.until(lambda: bench.node._observer.joints.known == {"state": ("c", "a")}, "the order")

@@ -47,7 +47,13 @@ MODULE_OF = {
     "franky-control": "franky",
     "franky-sim": "franky_sim",
 }
-BROUGHT_ALONG = {"packaging": "pytest", "gymnasium": "gymnasium-robotics", "OpenGL": "mujoco", "google": "tensorboard"}
+BROUGHT_ALONG = {
+    "packaging": "pytest",
+    "gymnasium": "gymnasium-robotics",
+    "OpenGL": "mujoco",
+    "google": "tensorboard",
+    "PIL": "matplotlib",
+}
 """Modules that come with a requirement -> which."""
 
 

@@ -20,6 +20,7 @@ from moto_ros.cli.console import console
 from moto_ros.config import build
 from moto_ros.data.bag_files import find_bags
 from moto_ros.data.bag_info import BagFacts, EpisodeRow, TopicRow, bag_facts
+from moto_ros.data.joints import JointOrder
 from moto_ros.data.layout import StepLayout, TopicMap
 from moto_ros.data.reading_progress import ReadingProgress
 from moto_ros.errors import MotoError
@@ -51,10 +52,11 @@ def run(options: argparse.Namespace) -> int:
     layout, topics = _mapping(given) if given else (None, None)
     bags, missing = _bags(options.bags)
     progress = ReadingProgress(partial(print, file=sys.stderr, flush=True), len(bags))
+    joints = None if layout is None else JointOrder()  # one for all, as a run has
     found = []
     for bag in bags:
         progress.begin(bag)
-        found.append(bag_facts(bag, layout, topics, progress))
+        found.append(bag_facts(bag, layout, topics, joints, progress))
     if options.json:
         print(json.dumps([facts.as_json() for facts in found], indent=1))
     else:

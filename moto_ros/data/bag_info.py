@@ -16,6 +16,7 @@ from moto_ros.data.bag_reader import MISFITS, BagReading, TopicFacts, read_episo
 from moto_ros.data.definitions import decoded
 from moto_ros.data.episode import Episode
 from moto_ros.data.incidents import Incident
+from moto_ros.data.joints import JointOrder
 from moto_ros.data.layout import SECOND, Problems, StepLayout, TopicMap
 from moto_ros.data.mcap_stream import Topic
 from moto_ros.data.reading_progress import ReadingProgress
@@ -84,13 +85,14 @@ def bag_facts(
     bag: Path,
     layout: StepLayout | None = None,
     topics: TopicMap | None = None,
+    joints: JointOrder | None = None,
     progress: ReadingProgress | None = None,
 ) -> BagFacts:
     """Return the facts of a bag; without a layout, that of the contract is taken from what the bag holds.
 
-    Raises MotoError only for a bag that does not exist.
+    `joints` is the order of joints that the bags before gave. Raises MotoError only for a bag that does not exist.
     """
-    reading = read_episodes(bag, layout or guess_layout(bag), topics, progress)
+    reading = read_episodes(bag, layout or guess_layout(bag), topics, joints, progress)
     files = _files(bag)
     spans = [(min(entry.times), max(entry.times)) for entry in reading.topics]
     length = max(last for _, last in spans) - min(first for first, _ in spans) if spans else 0

@@ -24,6 +24,7 @@ from moto_ros.data.definitions import decoded, definition_note
 from moto_ros.data.episode import Episode
 from moto_ros.data.fields import message_stamp
 from moto_ros.data.incidents import Incident
+from moto_ros.data.joints import JointOrder
 from moto_ros.data.layout import Problems, StepLayout, TopicMap
 from moto_ros.data.mcap_stream import Stored, Topic
 from moto_ros.data.pool import MessagePool
@@ -93,15 +94,20 @@ class BagReading:
 
 
 def read_episodes(
-    bag: Path, layout: StepLayout, topics: TopicMap | None = None, progress: ReadingProgress | None = None
+    bag: Path,
+    layout: StepLayout,
+    topics: TopicMap | None = None,
+    joints: JointOrder | None = None,
+    progress: ReadingProgress | None = None,
 ) -> BagReading:
     """Read a bag, folder or storage file, by the same assembler that live topics go through.
 
-    Whatever is wrong with the bag is said in `problems`, and the rest of it is used. Raises MotoError only for a bag
-    that does not exist or settings that contradict each other.
+    `joints` is the order of joints of a run; the bag adds to it what it says first. Whatever is wrong with the bag is
+    said in `problems`, and the rest of it is used. Raises MotoError only for a bag that does not exist or settings that
+    contradict each other.
     """
     topics = topics or TopicMap()
-    feed = _Feed(bag, MessagePool(layout, topics), RoleFinder(topics, layout), progress)
+    feed = _Feed(bag, MessagePool(layout, topics, joints), RoleFinder(topics, layout), progress)
     with ThreadPoolExecutor(THREADS) as workers:
         feed.run(workers)
     feed.note_absent()
@@ -115,7 +121,7 @@ class _Feed:
         self.bag, self.pool, self.finder, self.progress = bag, pool, finder, progress
         self.problems = Problems()
         self.facts: dict[str, TopicFacts] = {}
-        self.waiting: deque[tuple[str, int | None, Future[np.ndarray]]] = deque()
+        self.waiting: deque[tuple[str, str, int | None, int, Future[np.ndarray]]] = deque()
 
     def run(self, workers: ThreadPoolExecutor) -> None:
         """Read the bag from end to end."""
@@ -151,7 +157,7 @@ class _Feed:
         role, (topic, time, data) = facts.role, stored
         try:
             message = decoded(topic.type_name, topic.definition, data)
-            facts.stamps.append(min(message_stamp(message, time) or 0, 2**63 - 1))
+            facts.stamps.append(min(message_stamp(message, time) or time, 2**63 - 1))
             if role.startswith("camera/"):
                 self._submit(role, topic, message, time, workers)
             else:
@@ -165,22 +171,21 @@ class _Feed:
     def _submit(self, role: str, topic: Topic, message: Any, time: int, workers: ThreadPoolExecutor) -> None:
         if topic.type_name not in IMAGE_TYPES:
             raise MotoError(f"has type {topic.type_name}, expected {' or '.join(IMAGE_TYPES)}; set camera_topics")
-        stamp = message_stamp(message, time)
-        self.waiting.append((role, stamp, workers.submit(decode_image, message, self.pool.layout)))
+        stamp, frame = message_stamp(message, time), workers.submit(decode_image, message, self.pool.layout)
+        self.waiting.append((role, topic.name, stamp, time, frame))
         if len(self.waiting) >= IN_FLIGHT:
             self._collect()
 
     def _collect(self) -> None:
-        role, stamp, future = self.waiting.popleft()
-        camera = role.split("/", 1)[1]
+        role, topic, stamp, time, future = self.waiting.popleft()
+        frame: np.ndarray | MotoError
         try:
-            self.pool.add_frame(camera, stamp, future.result())
+            frame = future.result()
         except MotoError as error:
-            self.pool.add_frame(camera, stamp, error)
+            frame = MotoError(f"{error} ({topic})")
         except MISFITS as error:
-            self.pool.add_frame(
-                camera, stamp, MotoError(f"a frame cannot be decoded ({_brief(error)}); it is left out")
-            )
+            frame = MotoError(f"a frame cannot be decoded ({_brief(error)}); it is left out ({topic})")
+        self.pool.add_frame(role.split("/", 1)[1], stamp, frame, time)
 
     def note_absent(self) -> None:
         """Say which of the expected topics the bag does not have, with the closest it has."""
@@ -209,7 +214,8 @@ def _assembled(feed: _Feed, topics: TopicMap) -> BagReading:
         episodes, counts = _from_steps(feed, topics, problems)
     problems += pool.problems.sentences()
     if not episodes and feed.facts:
-        problems.append(f"{feed.bag.name}: gives no step; mend what is said above, or map its topics")
+        hint = "fix what is said above, or map its topics" if problems else "map its topics"
+        problems.append(f"{feed.bag.name}: gives no step; {hint}")
     report, facts = AssemblyReport(dict(counts), problems), list(feed.facts.values())
     passing = bool(PASSING & set(feed.problems.first))
     return BagReading(feed.bag, episodes, problems, report, facts, pool.incidents.found(), passing)

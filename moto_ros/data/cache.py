@@ -18,6 +18,7 @@ from moto_ros.data.bag_files import content_files
 from moto_ros.data.bag_metadata import sync_folder
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.episode import Episode
+from moto_ros.data.joints import JointOrder
 from moto_ros.data.layout import StepLayout, TopicMap, layout_values
 from moto_ros.data.reading_progress import ReadingProgress
 from moto_ros.data.records import NOBODY, SOURCES
@@ -30,8 +31,7 @@ KEY = re.compile("[0-9a-f]{32}")
 """What `content_key` returns."""
 
 FORMAT = 1
-"""Raised when decoding or assembling changes, so that old caches are not taken for new ones."""
-
+"""Part of every episode's key; raised when its rows change their meaning, after which old runs do not resume."""
 
 SMALL = 2**16
 """Bytes of an array's file below which it is read, not mapped."""
@@ -105,29 +105,44 @@ class DecodedCache:
         return (_remarked(rows, facts), facts) if set(ROWS) - {"image"} <= set(rows) else None
 
     def read(
-        self, bag: Path, layout: StepLayout, topics: TopicMap, progress: ReadingProgress | None = None
+        self,
+        bag: Path,
+        layout: StepLayout,
+        topics: TopicMap,
+        joints: JointOrder | None = None,
+        progress: ReadingProgress | None = None,
     ) -> tuple[list[Episode], list[str]]:
         """Return a bag's episodes and problems, from the cache when bag and settings are those it was made of.
 
-        A bag that may not be read is not kept: it may be read next time.
+        `joints` is the order of joints of the run, to which the bag may add. A bag that may not be read is not kept: it
+        may be read next time.
         """
+        joints = JointOrder() if joints is None else joints
         try:
-            listing = self.folder / "bags" / f"{_bag_key(bag, layout, topics)}.json"
+            listing = self.folder / "bags" / f"{_bag_key(bag, layout, topics, joints)}.json"
         except OSError:  # the reading says why
-            reading = read_episodes(bag, layout, topics, progress)
+            reading = read_episodes(bag, layout, topics, joints, progress)
             return reading.episodes, reading.problems
         known = _read_listing(listing)
         if known is not None:
             loaded = [self.load(key) for key in known["episodes"]]
             found = [episode_of(*entry) for entry in loaded if entry is not None]
             if len(found) == len(loaded):
+                for place, names in known["joints"].items():
+                    joints.settle(place, tuple(names))
                 return found, [str(text) for text in known["problems"]]
-        return self._read_anew(bag, layout, topics, listing, progress)
+        return self._read_anew(bag, layout, topics, joints, listing, progress)
 
     def _read_anew(
-        self, bag: Path, layout: StepLayout, topics: TopicMap, listing: Path, progress: ReadingProgress | None
+        self,
+        bag: Path,
+        layout: StepLayout,
+        topics: TopicMap,
+        joints: JointOrder,
+        listing: Path,
+        progress: ReadingProgress | None,
     ) -> tuple[list[Episode], list[str]]:
-        reading = read_episodes(bag, layout, topics, progress)
+        reading = read_episodes(bag, layout, topics, joints, progress)
         if reading.passing:
             return reading.episodes, reading.problems
         keys = []
@@ -137,7 +152,8 @@ class DecodedCache:
             self.save(keys[-1], rows, facts_of(episode), durable=False)
         listing.parent.mkdir(parents=True, exist_ok=True)
         temporary = listing.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps({"episodes": keys, "problems": reading.problems}), encoding="utf-8")
+        known = {"episodes": keys, "problems": reading.problems, "joints": joints.state()}
+        temporary.write_text(json.dumps(known), encoding="utf-8")
         temporary.replace(listing)
         return reading.episodes, reading.problems
 
@@ -168,14 +184,14 @@ def _mapped(path: Path) -> np.ndarray:
 def _read_listing(path: Path) -> dict[str, Any] | None:
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-        return known if {"episodes", "problems"} <= set(known) else None
+        return known if {"episodes", "problems", "joints"} <= set(known) else None
     except (OSError, ValueError, TypeError):
         return None
 
 
-def _bag_key(bag: Path, layout: StepLayout, topics: TopicMap) -> str:
+def _bag_key(bag: Path, layout: StepLayout, topics: TopicMap, joints: JointOrder) -> str:
     """Return a digest of a bag's storage files and of the settings it is read with."""
-    settings = [FORMAT, READING, layout_values(layout), flatten(topics)]
+    settings = [FORMAT, READING, layout_values(layout), flatten(topics), joints.state()]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in content_files(bag):
         digest.update(path.name.encode())

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -14,17 +17,52 @@ from moto_ros.errors import MotoError
 MAX_PIXELS = 64_000_000
 """Frames that claim to be larger are refused before anything is allocated for them."""
 
-CHANNELS = {"rgb8": 3, "bgr8": 3, "8UC3": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, "8UC1": 1}
-"""Raw encodings that are understood, with their channels; 8UC3 is OpenCV's BGR."""
 
-TO_RGB = {
-    "bgr8": cv2.COLOR_BGR2RGB,
-    "8UC3": cv2.COLOR_BGR2RGB,
-    "rgba8": cv2.COLOR_RGBA2RGB,
-    "bgra8": cv2.COLOR_BGRA2RGB,
-    "mono8": cv2.COLOR_GRAY2RGB,
-    "8UC1": cv2.COLOR_GRAY2RGB,
-}
+@dataclass(frozen=True)
+class Form:
+    """How a raw encoding lies in memory, and OpenCV's conversion to RGB (None: it is RGB); 16 bit become 8 before."""
+
+    channels: int
+    to_rgb: int | None
+    bits: int = 8
+
+
+def _forms() -> Iterator[tuple[str, Form]]:
+    for bits in (8, 16):
+        yield f"rgb{bits}", Form(3, None, bits)
+        yield f"bgr{bits}", Form(3, cv2.COLOR_BGR2RGB, bits)
+        yield f"rgba{bits}", Form(4, cv2.COLOR_RGBA2RGB, bits)
+        yield f"bgra{bits}", Form(4, cv2.COLOR_BGRA2RGB, bits)
+        yield f"mono{bits}", Form(1, cv2.COLOR_GRAY2RGB, bits)
+        yield f"bayer_rggb{bits}", Form(1, cv2.COLOR_BayerRGGB2RGB, bits)
+        yield f"bayer_bggr{bits}", Form(1, cv2.COLOR_BayerBGGR2RGB, bits)
+        yield f"bayer_gbrg{bits}", Form(1, cv2.COLOR_BayerGBRG2RGB, bits)
+        yield f"bayer_grbg{bits}", Form(1, cv2.COLOR_BayerGRBG2RGB, bits)
+    yield "8UC1", Form(1, cv2.COLOR_GRAY2RGB)
+    yield "8UC3", Form(3, cv2.COLOR_BGR2RGB)
+    yield "8UC4", Form(4, cv2.COLOR_BGRA2RGB)
+    for name in ("yuv422", "uyvy"):
+        yield name, Form(2, cv2.COLOR_YUV2RGB_UYVY)
+    for name in ("yuv422_yuy2", "yuyv"):
+        yield name, Form(2, cv2.COLOR_YUV2RGB_YUY2)
+
+
+FORMS = dict(_forms())
+"""Raw encodings of sensor_msgs/image_encodings.hpp that are understood; 8UC3 and 8UC4 are OpenCV's BGR and BGRA."""
+
+DEPTH = ("16UC1", "16SC1", "32FC1", "64FC1")
+"""Raw encodings of depth images (REP-118), which are no pictures."""
+
+DARKEST = 4096
+"""A 16-bit picture whose brightest value is below is refused: with 65535 as white it would be black. Cameras of 12 bit
+and depth in mm look so."""
+
+OTHER_FILES = (
+    *((b"RIFF", 0, "WebP"), (b"II*\0", 0, "TIFF"), (b"MM\0*", 0, "TIFF"), (b"GIF8", 0, "GIF"), (b"BM", 0, "BMP")),
+    *((b"ftyp", 4, "AVIF or HEIF"), (b"jP  ", 4, "JPEG 2000"), (b"\xff\x4f\xff\x51", 0, "JPEG 2000")),
+    *((b"\xff\x0a", 0, "JPEG XL"), (b"JXL ", 4, "JPEG XL"), (b"\0\0\0\x01", 0, "H.264 or H.265")),
+)
+"""Signatures, and where they stand, of files that are whole but not read here."""
 
 REDUCED = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
@@ -45,29 +83,67 @@ def decode_image(message: Any, layout: StepLayout) -> np.ndarray:
     sentence on an unknown encoding, data that do not fit the stated size, an undecodable file, or a refused size.
     """
     data = np.frombuffer(memoryview(message.data), np.uint8)
-    if hasattr(message, "format"):
-        return _decode_compressed(data, str(message.format), layout)
-    return _fit(_to_rgb(*_raw_view(message, data)), layout)
+    with _one_sentence():
+        if hasattr(message, "format"):
+            return _decode_compressed(data, str(message.format), layout)
+        return _fit(_raw_rgb(message, data), layout)
 
 
-def _raw_view(message: Any, data: np.ndarray) -> tuple[np.ndarray, str]:
-    """Return the pixels as a view (H, W, channels) on the message's bytes, and their encoding."""
-    height, width, step, encoding = message.height, message.width, message.step, message.encoding
-    channels = CHANNELS.get(encoding)
-    if channels is None:
-        raise MotoError(f"image encoding is '{encoding}', expected one of {', '.join(CHANNELS)}; convert it")
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Turn what OpenCV says of a picture that it cannot convert into a sentence."""
+    try:
+        yield
+    except cv2.error as error:
+        raise MotoError(f"image cannot be converted to RGB (OpenCV: {error.err}); the frame is left out") from error
+
+
+def _raw_rgb(message: Any, data: np.ndarray) -> np.ndarray:
+    """Return the RGB pixels of a raw image, uint8 (H, W, 3); a view on the message's bytes where they are RGB."""
+    encoding = str(message.encoding)
+    form = FORMS.get(encoding)
+    if form is None:
+        raise MotoError(_unknown_encoding(encoding))
+    pixels = _pixels(message, data, form)
+    if form.bits == 16:
+        pixels = _eight_bits(pixels.view(">u2" if message.is_bigendian else "<u2"), f"encoding '{encoding}'")
+    return pixels if form.to_rgb is None else cv2.cvtColor(np.ascontiguousarray(pixels), form.to_rgb)
+
+
+def _unknown_encoding(encoding: str) -> str:
+    if encoding in DEPTH:
+        return f"image encoding is '{encoding}', which holds depths, expected a colour image; choose a colour topic"
+    return (
+        f"image encoding is '{encoding}', which is not supported, expected one of {', '.join(FORMS)}; have its driver "
+        "publish rgb8"
+    )
+
+
+def _pixels(message: Any, data: np.ndarray, form: Form) -> np.ndarray:
+    """Return the bytes of an image's pixels as (H, W, bytes a pixel), without the padding of its rows."""
+    height, width = int(message.height), int(message.width)
     _check_size(height, width)
-    if step < width * channels or len(data) < step * height:
+    row = width * form.channels * form.bits // 8
+    # 0 is no length of a row, though drivers send it; where the size of the data leaves no doubt it is the natural one.
+    step = row if not message.step and len(data) == row * height else int(message.step)
+    if step < row or len(data) < step * height - (step - row):
         raise MotoError(
-            f"image says {width}x{height} with {step} bytes a row and holds {len(data)} bytes, expected at least "
-            f"{max(step, width * channels) * height}; the frame is damaged"
+            f"image says {width}x{height} with {step} bytes a row and holds {len(data)} bytes, "
+            f"expected at least {max(step, row) * height}; the frame is damaged"
         )
-    rows = data[: step * height].reshape(height, step)[:, : width * channels]
-    return rows.reshape(height, width, channels), encoding
+    rows = np.lib.stride_tricks.as_strided(data, (height, row), (step, 1), writeable=False)
+    return rows.reshape(height, width, row // width)
 
 
-def _to_rgb(pixels: np.ndarray, encoding: str) -> np.ndarray:
-    return cv2.cvtColor(np.ascontiguousarray(pixels), TO_RGB[encoding]) if encoding in TO_RGB else pixels
+def _eight_bits(pixels: np.ndarray, what: str) -> np.ndarray:
+    """Return 16-bit brightness as 8 bit, 65535 as 255, as cv_bridge does."""
+    brightest = int(pixels.max())
+    if brightest < DARKEST:
+        raise MotoError(
+            f"image of 16 bit ({what}) has values up to {brightest}, expected 65535 for white, so it would be black: "
+            "it holds depths, or is a camera's of fewer bits; choose a colour topic, or have its driver publish 8 bit"
+        )
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _check_size(height: int, width: int) -> None:
@@ -78,55 +154,91 @@ def _check_size(height: int, width: int) -> None:
 def decode_rgb(message: Any) -> np.ndarray:
     """Return a camera's whole frame as RGB uint8 (H, W, 3) of its own; raises MotoError as `decode_image` does."""
     data = np.frombuffer(memoryview(message.data), np.uint8)
-    if not hasattr(message, "format"):
-        return np.array(_to_rgb(*_raw_view(message, data)))
-    _encoded_image_size(data, str(message.format))
-    return _to_rgb(_decoded(data, str(message.format), cv2.IMREAD_COLOR), "bgr8")
+    with _one_sentence():
+        if not hasattr(message, "format"):
+            return np.array(_raw_rgb(message, data))
+        form = str(message.format)
+        return _decoded(data, form, _encoded(data, form), cv2.IMREAD_COLOR)
 
 
 def _decode_compressed(data: np.ndarray, form: str, layout: StepLayout) -> np.ndarray:
-    height, width = _encoded_image_size(data, form)
+    found = _encoded(data, form)
     if layout.image_policy == "reject":
-        _refuse_other_size(height, width, layout.image_size)
-    scale = next(scale for scale in REDUCED if scale == 1 or min(height, width) // scale >= layout.image_size)
-    return _to_rgb(_resize(_decoded(data, form, REDUCED[scale]), layout.image_size), "bgr8")
+        _refuse_other_size(found.height, found.width, layout.image_size)
+    shortest = min(found.height, found.width)
+    scale = next(scale for scale in REDUCED if scale == 1 or shortest // scale >= layout.image_size)
+    return np.ascontiguousarray(_resize(_decoded(data, form, found, REDUCED[scale]), layout.image_size))
 
 
-def _encoded_image_size(data: np.ndarray, form: str) -> tuple[int, int]:
+@dataclass(frozen=True)
+class Encoded:
+    """What a JPEG or PNG file states of its picture: its size in pixels, and bits a channel."""
+
+    height: int
+    width: int
+    bits: int = 8
+    grey: bool = False
+    jpeg: bool = False
+
+
+def _encoded(data: np.ndarray, form: str) -> Encoded:
     if "compressedDepth" in form:
         raise MotoError(f"compressed image has format '{form}', expected a colour JPEG or PNG; choose a colour topic")
-    height, width = encoded_size(data, form)
-    _check_size(height, width)
-    return height, width
+    original = form.split(";")[0].strip()
+    if original in DEPTH:
+        raise MotoError(f"compressed image has format '{form}', which holds depths; choose a colour topic")
+    found = encoded(data, form)
+    _check_size(found.height, found.width)
+    if found.bits == 16 and found.grey and original != "mono16":
+        raise MotoError(
+            f"compressed image ({form}) is a grey PNG of 16 bit, of depths or of brightness, expected 8 bit or format "
+            "mono16; choose a colour topic"
+        )
+    return found
 
 
-def _decoded(data: np.ndarray, form: str, flags: int) -> np.ndarray:
+def _decoded(data: np.ndarray, form: str, found: Encoded, flags: int) -> np.ndarray:
+    """Return the RGB pixels of a file, uint8 (H, W, 3); alpha is dropped, a palette looked up, one channel repeated."""
+    if found.bits == 16:
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     pixels = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None and found.jpeg and found.bits != 8:
+        raise MotoError(f"compressed image ({form}) is a JPEG of {found.bits} bit, which is not supported; send 8 bit")
     if pixels is None:
         raise MotoError(f"compressed image ({form}, {len(data)} bytes) cannot be decoded; the frame is damaged")
-    return pixels
+    if pixels.dtype == np.uint16:
+        pixels = _eight_bits(pixels, f"format '{form}'")
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
-def encoded_size(data: np.ndarray, form: str) -> tuple[int, int]:
-    """Return (height, width) that a JPEG or PNG file states, without decoding it; MotoError where it states none."""
+def encoded(data: np.ndarray, form: str) -> Encoded:
+    """Return what a JPEG or PNG file states, without decoding it; MotoError where it is neither."""
     raw = data.data
-    if bytes(raw[:8]) == b"\x89PNG\r\n\x1a\n" and len(raw) >= 24:
-        width, height = struct.unpack(">II", raw[16:24])
-        return height, width
-    size = _jpeg_size(raw) if bytes(raw[:2]) == b"\xff\xd8" else None
-    if size is None:
-        raise MotoError(f"compressed image ({form}, {len(data)} bytes) is neither JPEG nor PNG; the frame is damaged")
-    return size
+    if bytes(raw[:8]) == b"\x89PNG\r\n\x1a\n" and len(raw) >= 26:
+        width, height, bits, colour = struct.unpack(">IIBB", raw[16:26])
+        return Encoded(height, width, 16 if bits == 16 else 8, colour in (0, 4))
+    found = _jpeg_size(raw) if bytes(raw[:2]) == b"\xff\xd8" else None
+    if found is None:
+        raise MotoError(_other_file(bytes(raw[:12]), f"compressed image ({form}, {len(data)} bytes)"))
+    return found
 
 
-def _jpeg_size(raw: bytes | memoryview) -> tuple[int, int] | None:
+def _other_file(head: bytes, what: str) -> str:
+    """Return what is wrong with a file that is neither JPEG nor PNG: another format is not damage."""
+    kind = next((kind for mark, place, kind in OTHER_FILES if head[place : place + len(mark)] == mark), "")
+    if kind:
+        return f"{what} is {kind}, which is not supported, expected JPEG or PNG; have its publisher send these"
+    return f"{what} is neither JPEG nor PNG; the frame is damaged"
+
+
+def _jpeg_size(raw: bytes | memoryview) -> Encoded | None:
     """Walk the markers of a JPEG file up to its frame header."""
     place = 2
     while place + 9 <= len(raw) and raw[place] == 0xFF:
         marker = raw[place + 1]
         if marker in FRAME_HEADERS:
-            height, width = struct.unpack(">HH", raw[place + 5 : place + 9])
-            return height, width
+            bits, height, width = struct.unpack(">BHH", raw[place + 4 : place + 9])
+            return Encoded(height, width, bits, jpeg=True)
         place += _marker_length(marker, raw[place + 2 : place + 4])
     return None
 

@@ -43,7 +43,9 @@ class StepLayout:
     )
     proprio: tuple[str, ...] = parameter((), "Fields of the robot state that are observed, in order")
     joint_count: int = parameter(7, "Joints in the robot state", low=0, high=64)
-    joint_names: tuple[str, ...] = parameter((), "Joints to take from a state that names them; empty takes all")
+    joint_names: tuple[str, ...] = parameter(
+        (), "Joints to take from a state that names them, in order; a|b: either name; empty: as the first state does"
+    )
     action_size: int = parameter(4, "Length of the action vector", low=1, high=64)
     control_rate: float = parameter(10.0, "Rate of control steps", unit="Hz", low=0.1, high=1000.0)
     pairing_tolerance: float = parameter(
@@ -103,6 +105,14 @@ class TopicMap:
     episode_topic: str = parameter(names.EPISODE_STATE, "Topic that tells episodes apart")
     action_fields: tuple[str, ...] = parameter(
         (), "Fields of a foreign action message, e.g. twist.linear or points.0.positions; empty guesses by type"
+    )
+    action_names: tuple[str, ...] = parameter(
+        (), "Joints of a foreign action that names them, in order; a|b: either name; empty: as the first action does"
+    )
+    stamp_source: str = parameter(
+        "header",
+        "Time of foreign messages: their header's stamp (log time for those without one), or the bag's log time",
+        choices=("header", "log"),
     )
     action_low: tuple[float, ...] = parameter((), "Command that is action -1: one number, or one for each entry")
     action_high: tuple[float, ...] = parameter((), "Command that is action +1: one number, or one for each entry")

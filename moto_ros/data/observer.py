@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from moto_ros.data.decode import decode_image
+from moto_ros.data.joints import JointOrder
+from moto_ros.data.layout import StepLayout
 from moto_ros.data.pairing import Paired, Pairing
 from moto_ros.data.proprio import vector
 from moto_ros.errors import MotoError
@@ -30,8 +32,13 @@ class Observation:
 class Observer(Pairing):
     """Decodes what belongs together; a message is decoded only if it becomes an observation.
 
-    `counts` also has bad: images or states that cannot be used.
+    `counts` also has bad: images or states that cannot be used. `joints` is the order that the agent has learned with.
     """
+
+    def __init__(self, layout: StepLayout, joints: JointOrder | None = None) -> None:
+        """Observe as `layout` says."""
+        super().__init__(layout)
+        self.joints = JointOrder() if joints is None else joints
 
     def newest(self, after_ns: int = 0, now_ns: int | None = None) -> Observation | None:
         """Return the newest complete observation that was not given before, all of it stamped at or after `after_ns`.
@@ -44,7 +51,7 @@ class Observer(Pairing):
     def _decoded(self, chosen: Paired) -> Observation | None:
         try:
             frames = [decode_image(chosen[topic][1], self.layout) for topic in self.topics[:-1]]
-            proprio = vector(chosen["state"][1], self.layout)
+            proprio = vector(chosen["state"][1], self.layout, self.joints)
         except MotoError as error:
             self.counts["bad"] += 1
             self.problems.add("observation", str(error))

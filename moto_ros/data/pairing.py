@@ -21,9 +21,9 @@ class Pairing:
     """Pairs cameras and robot state within the tolerance of the layout, and never gives the same frame twice as new.
 
     A camera's message may be its image, or its calibration, which has the same stamp. `counts`: received; repeated:
-    with the stamp of the message before; late: older than the message before; clock_jump: stamped more than a second
-    before it, so that all is forgotten; stale: asked for, but older than `max_age`; unpaired: newest messages that lie
-    further apart than the tolerance. `problems` describes them.
+    with the stamp of the message before; unstamped: with stamp 0; late: older than the message before; clock_jump:
+    stamped more than a second before it, so that all is forgotten; stale: asked for, but older than `max_age`;
+    unpaired: newest messages that lie further apart than the tolerance. `problems` describes them.
     """
 
     def __init__(self, layout: StepLayout) -> None:
@@ -44,6 +44,11 @@ class Pairing:
             self.counts["ignored"] += 1
             return
         self.counts["received"] += 1
+        if kept and not stamp:  # the first may be the first moment of a simulation
+            self.counts["unstamped"] += 1
+            text = f"{role}: stamps are 0, which is no time, so what belongs together is unknown"
+            self.problems.add(f"stamp/{role}", f"{text}; have its driver stamp them, or relay it by the camera node")
+            return
         if kept and stamp < kept[-1][0] - SECOND:
             self._clock_jumped(role, kept[-1][0] - stamp)
         newest = kept[-1][0] if kept else -1
@@ -91,7 +96,18 @@ class Pairing:
         if chosen is None and slowest != self._unpaired_at:
             self._unpaired_at = slowest
             self.counts["unpaired"] += 1
+            self._note_unpaired()
         return chosen
+
+    def _note_unpaired(self) -> None:
+        """Say which topics are too far apart, where their newest messages are: one of them is of another clock."""
+        newest = {topic: kept[-1][0] for topic, kept in self._kept.items()}
+        first, last = min(newest, key=lambda topic: newest[topic]), max(newest, key=lambda topic: newest[topic])
+        behind = newest[last] - newest[first]
+        if behind > SECOND:
+            text = f"{first} is stamped {behind / SECOND:.3f} s before {last}, expected at most"
+            hint = "s, the pairing_tolerance; set their clocks alike"
+            self.problems.state("apart", f"{text} {self.layout.pairing_tolerance:g} {hint}")
 
     def _within(self, until: int) -> Paired | None:
         """Return the newest messages up to `until` whose stamps lie within the tolerance, or older ones that do."""

@@ -7,10 +7,11 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from moto_ros.data.commands import check_limits, command, mark, scalar
+from moto_ros.data.commands import check_limits, command, mark, point_ahead, scalar
 from moto_ros.data.decode import decode_image
 from moto_ros.data.fields import message_stamp, state_fields
 from moto_ros.data.incidents import Incidents
+from moto_ros.data.joints import JointOrder
 from moto_ros.data.layout import Problems, StepLayout, TopicMap
 from moto_ros.data.proprio import join
 from moto_ros.data.records import Action, Phase, Reward, read_action, read_phase, read_reward
@@ -37,10 +38,11 @@ class MessagePool:
     `counts` has `received`, `duplicate`, `bad`...; `problems` a sentence for each kind of bad message.
     """
 
-    def __init__(self, layout: StepLayout, topics: TopicMap | None = None) -> None:
-        """Keep what `layout` asks for; `topics` says how messages of other programs are read."""
+    def __init__(self, layout: StepLayout, topics: TopicMap | None = None, joints: JointOrder | None = None) -> None:
+        """Keep what `layout` asks for; `topics` says how others' messages are read, `joints` the order of joints."""
         self.layout = layout
         self.topics = topics or TopicMap()
+        self.joints = JointOrder() if joints is None else joints
         check_limits(self.topics, layout)
         self.frames = {camera: Track() for camera in layout.cameras}
         self.states = Track()
@@ -60,7 +62,7 @@ class MessagePool:
         """
         kind, _, name = role.partition("/")
         if kind == "camera":
-            self.add_frame(name, message_stamp(message, received_ns), self._decoded(message))
+            self.add_frame(name, message_stamp(message, received_ns), self._decoded(message), received_ns)
         elif kind in ("state", "action", "reward", "episode"):
             self.counts["received"] += 1
             getattr(self, f"_add_{kind}")(message, received_ns)
@@ -76,7 +78,9 @@ class MessagePool:
         except MotoError as error:
             return error
 
-    def add_frame(self, camera: str, stamp: int | None, frame: np.ndarray | MotoError) -> None:
+    def add_frame(
+        self, camera: str, stamp: int | None, frame: np.ndarray | MotoError, received_ns: int | None = None
+    ) -> None:
         """Take a decoded frame, or the reason why it could not be decoded; cameras not asked for are ignored."""
         if camera not in self.frames:
             self.counts["ignored"] += 1
@@ -84,12 +88,12 @@ class MessagePool:
         self.counts["received"] += 1
         if isinstance(frame, MotoError) or stamp is None:
             self._bad(f"camera/{camera}", f"camera {camera}: {frame if stamp is not None else 'a frame has no stamp'}")
-        elif not self.frames[camera].add(stamp, frame):
+        elif not self.frames[camera].receive(stamp, frame, received_ns):
             self.counts["duplicate"] += 1
 
     def _add_state(self, message: Any, received_ns: int | None) -> None:
         self.incidents.robot(message_stamp(message, received_ns) or 0, message)
-        found, sentence = state_fields(message, self.layout)
+        found, sentence = state_fields(message, self.layout, self.joints)
         values = join(found, self.layout)
         if sentence or (self.layout.proprio and not found):
             self._bad("state", f"robot state: {sentence or 'has none of the fields of proprio'}; it is left out")
@@ -103,7 +107,7 @@ class MessagePool:
         stamp = message_stamp(message, received_ns)
         if stamp is None:
             self._bad("stamp", f"{type(message).__name__}: has no stamp and no time of receipt; it is left out")
-        elif not track.add(stamp, sample):
+        elif not track.receive(stamp, sample, received_ns):
             self.counts["duplicate"] += 1
 
     def _add_action(self, message: Any, received_ns: int | None) -> None:
@@ -114,7 +118,7 @@ class MessagePool:
         where = f"action of episode {action.episode}, step {action.step}"
         if len(action.values) != self.layout.action_size:
             found, expected = len(action.values), self.layout.action_size
-            self._bad("action size", f"{where}: has {found} values, expected {expected}; set action_size, or mend it")
+            self._bad("action size", f"{where}: has {found} values, expected {expected}; set action_size, or fix it")
         elif not np.isfinite(action.values).all():
             self._bad("action value", f"{where}: holds NaN or infinity, expected numbers in [-1, 1]; it is left out")
         else:
@@ -142,8 +146,18 @@ class MessagePool:
 
     def _foreign_sample(self, kind: str, message: Any) -> np.ndarray:
         if kind == "action":
-            return command(message, self.topics, self.layout)
+            self._note_points(message)
+            return command(message, self.topics, self.layout, self.joints)
         return np.array(scalar(message) if kind == "reward" else mark(message))
+
+    def _note_points(self, message: Any) -> None:
+        points = getattr(message, "points", None)
+        if points is not None and len(points) > 1 and not self.topics.action_fields:
+            text = (
+                f"action: a trajectory has {len(points)} points, of which number {point_ahead(message)} (from 0), the"
+            )
+            hint = "first that lies ahead, is the command; set action_fields, e.g. points.-1.positions, for another"
+            self.problems.add("points", f"{text} {hint}")
 
     def _add_reward(self, message: Any, received_ns: int | None) -> None:
         if not hasattr(message, "terminal"):

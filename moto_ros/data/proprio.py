@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from moto_ros.data.fields import state_fields
+from moto_ros.data.joints import JointOrder
 from moto_ros.data.layout import StepLayout
 from moto_ros.errors import MotoError
 
@@ -19,9 +20,9 @@ def join(found: Mapping[str, np.ndarray], layout: StepLayout) -> np.ndarray | No
     return np.concatenate([np.zeros(0, np.float32), *(found[name] for name in layout.proprio)])
 
 
-def vector(message: Any, layout: StepLayout) -> np.ndarray:
+def vector(message: Any, layout: StepLayout, joints: JointOrder | None = None) -> np.ndarray:
     """Return the proprioception of one state message, float32 (P,); MotoError when it does not bring every field."""
-    found, sentence = state_fields(message, layout)
+    found, sentence = state_fields(message, layout, joints)
     values = join(found, layout)
     if values is None:
         lacking = [name for name in layout.proprio if name not in found]

@@ -13,7 +13,8 @@ import numpy as np
 
 from moto_ros.data.cache import DecodedCache, content_key, episode_of, facts_of, rows_of
 from moto_ros.data.episode import Episode
-from moto_ros.data.layout import Problems, StepLayout, TopicMap
+from moto_ros.data.joints import STATE, JointOrder
+from moto_ros.data.layout import FIELD_SIZES, Problems, StepLayout, TopicMap
 from moto_ros.data.prior import RULES
 from moto_ros.data.windows import Span, WindowTable
 from moto_ros.errors import MotoError
@@ -21,6 +22,8 @@ from moto_ros.errors import MotoError
 SAMPLED = ("image", "proprio", "action", "reward", "is_terminal")
 SOURCES = ("all", "successful", "offline", "online")
 STATE_VERSION = 1
+JOINTS = "joints"
+"""Entry of the index: the order of joints by place; runs of older versions have none."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,16 @@ class ReplayStore:
         memory_limit: int = 2**31,
         prior_rule: str = "success_at_end",
         capacity: int = 2_000_000,
+        joints: JointOrder | None = None,
     ) -> None:
-        """Use `cache_folder` for decoded episodes; `prior_rule` says what "successful" means (prior.RULES)."""
+        """Use `cache_folder` for decoded episodes; `prior_rule` says what "successful" means (prior.RULES).
+
+        `joints` is the order of joints in what the episodes hold; it is saved and restored with the index.
+        """
         if prior_rule not in RULES:
             raise MotoError(f"prior_rule is '{prior_rule}', expected one of {', '.join(RULES)}; set it")
         self.cache = DecodedCache(cache_folder)
+        self.joints = JointOrder() if joints is None else joints
         self.memory_limit, self.capacity = memory_limit, capacity
         self.problems = Problems()
         self.prior_rule, self._rule = prior_rule, RULES[prior_rule]
@@ -293,7 +301,7 @@ class ReplayStore:
         with self._lock:
             priorities = {source: self._window_table(source)[1].packed() for source in self._windows}
         rows = [self._row(entry) for entry in self._entries]
-        more = {"priorities": priorities, "dropped": list(self._dropped)}
+        more = {"priorities": priorities, "dropped": list(self._dropped), JOINTS: self.joints.state()}
         return {"version": STATE_VERSION, "episodes": rows} | {name: value for name, value in more.items() if value}
 
     def _row(self, entry: Entry) -> dict[str, Any]:
@@ -303,10 +311,14 @@ class ReplayStore:
     def restore(self, state: Mapping[str, Any], layout: StepLayout, topics: TopicMap | None = None) -> None:
         """Take in the episodes of a saved index, in its order, from the cache or else from their bags.
 
-        Raises MotoError, naming the bag, when an episode is lost or its bag now gives another one.
+        Raises MotoError, naming the bag, when an episode is lost or its bag now gives another one, and when the joints
+        are now configured in another order.
         """
         if state.get("version") != STATE_VERSION:
             raise MotoError(f"replay index has version {state.get('version')}, expected {STATE_VERSION}; start anew")
+        for place, names in state.get(JOINTS, {}).items():
+            self.joints.settle(place, tuple(names))
+            self.joints.expected(place, layout.joint_names if place == STATE else (topics or TopicMap()).action_names)
         for row in state["episodes"]:
             bag = None if row["bag"] is None else self._bag(row)
             found = self.cache.load(row["key"])
@@ -316,6 +328,9 @@ class ReplayStore:
         self._dropped = [dict(row) for row in state.get("dropped", [])]
         for source, priorities in state.get("priorities", {}).items():
             self._window_table(source)[1].unpack(priorities)
+        if JOINTS not in state and any(FIELD_SIZES[name] == 0 for name in layout.proprio):
+            for bag in [bag for bag in self.bags() if bag.exists()][:1]:  # its order is that of an older version's run
+                self.cache.read(bag, layout, topics or TopicMap(), self.joints)
 
     def _from_bag(
         self, key: str, bag: Path | None, layout: StepLayout, topics: TopicMap
@@ -324,7 +339,7 @@ class ReplayStore:
             raise MotoError(
                 f"{bag or self.cache.folder / key}: an episode learned from is gone; put it back, or start anew"
             )
-        for episode in self.cache.read(bag, layout, topics)[0]:
+        for episode in self.cache.read(bag, layout, topics, self.joints)[0]:
             rows = rows_of(episode)
             if content_key(rows) == key:
                 return rows, facts_of(episode)

@@ -8,6 +8,7 @@ from itertools import groupby, pairwise
 import numpy as np
 
 from moto_ros.data.assembler import MAX_STEPS
+from moto_ros.data.clocks import apart, retime, segments, when
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import SECOND, Problems
 from moto_ros.data.pool import MessagePool
@@ -24,57 +25,111 @@ class Span:
     stop: int
 
 
+@dataclass(frozen=True)
+class Moment:
+    """Samples between two jumps of the stamps: of what is observed, of commands, rewards and episode marks."""
+
+    seen: dict[str, Track]
+    commands: Track
+    rewards: Track
+    marks: Track
+
+    @property
+    def logged(self) -> int:
+        """Return the time for which observations and commands were logged (ns)."""
+        times = [entry.logged for track in (*self.seen.values(), self.commands) for entry in track.received]
+        return max(times) - min(times) if times else 0
+
+
 class TickAssembler:
     """Cuts time into ticks of the control period, from the first complete observation on.
 
     Observation k has the newest sample of every topic that is not newer than tick k and at most the pairing tolerance
     older. Action k is the newest command stamped in [tick k, tick k + 1): one stamped like the observation was
-    computed from it. A tick that lacks either cuts the episode into parts.
+    computed from it. A tick that lacks either cuts the episode into parts, and so does a jump of the stamps. A stamp of
+    0 is none: the time of logging is taken.
     """
 
     def __init__(self, pool: MessagePool) -> None:
         self.pool, self.layout, self.problems = pool, pool.layout, Problems()
         self.used: Usage = set()
+        self._mark, self._number = "", -1
 
     def parts(self) -> list[Episode]:
         """Return one Episode for each run of steps without a gap; what is left out goes to `problems`."""
-        return [episode for span in self._spans() for episode in self._span_parts(span)]
+        found: dict[int, list[Episode]] = {}
+        whole: dict[int, bool] = {}
+        for moment in self._moments():
+            for span in self._spans(moment):
+                made = self._span_parts(moment, span)
+                found.setdefault(span.number, []).extend(made)
+                whole[span.number] = bool(made)
+        for number, episodes in found.items():
+            for part, episode in enumerate(episodes):
+                episode.info["part"] = part
+            if episodes and self.pool.topics.reward_source == "success_at_end":
+                self._succeed(number, episodes[-1], whole[number])
+        return [episode for episodes in found.values() for episode in episodes]
 
-    def _sources(self) -> dict[str, Track]:
-        states = {"state": self.pool.states} if len(self.pool.states) or not self.layout.proprio else self._fields()
-        return {f"camera/{camera}": track for camera, track in self.pool.frames.items()} | states
+    def _succeed(self, number: int, last: Episode, whole: bool) -> None:
+        if whole:
+            last.reward[-1], last.success[-1] = 1.0, True
+        else:
+            text = f"episode {number}: what follows the last jump of its stamps gives no step"
+            self.problems.add("end", f"{text}, so that it ends without success")
+
+    def _moments(self) -> list[Moment]:
+        """Return what was recorded, cut where stamps jump, without what is too short for a step."""
+        pool, by_log = self.pool, self.pool.topics.stamp_source == "log"
+        states = {"state": pool.states} if len(pool.states) or not self.layout.proprio else self._fields()
+        seen = {f"camera/{camera}": track for camera, track in pool.frames.items()} | states
+        others = {"action": pool.commands, "reward": pool.payments, "episode": pool.marks}
+        for name, track in (seen | others).items():
+            retime(name, track, by_log, self.problems)
+        found = [
+            Moment({name: segment[name] for name in seen}, *(segment[name] for name in others))
+            for segment in segments(seen | others, self.problems)
+        ]
+        return [moment for moment in found if moment.logged >= self.layout.period_ns] or found[:1]
 
     def _fields(self) -> dict[str, Track]:
         return {name: self.pool.fields[name] for name in self.layout.proprio}
 
-    def _spans(self) -> list[Span]:
-        marks, whole = self.pool.marks, [Span(0, 0, 2**63 - 1)]
+    def _spans(self, moment: Moment) -> list[Span]:
+        whole = [Span(0, 0, 2**63 - 1)]
         if self.pool.topics.episode_source == "whole_bag":
             return whole
-        if not len(marks):
+        if not len(self.pool.marks):
             text = "episodes: no message tells them apart, so the whole bag is one; set episode_topic or episode_source"
             self.problems.add("episode", text)
             return whole
-        runs = [(name, list(run)) for name, run in groupby(marks.stamps, key=lambda stamp: str(marks[stamp]))]
-        stops = [run[0] for _, run in runs[1:]] + [2**63 - 1]
-        named = [(run[0], stop) for (name, run), stop in zip(runs, stops, strict=True) if name]
-        return [Span(number, start, stop) for number, (start, stop) in enumerate(named)]
+        carried = [(0, self._mark)] if self._mark else []
+        marks = carried + [(stamp, str(moment.marks[stamp])) for stamp in moment.marks.stamps]
+        runs = [(name, next(run)[0]) for name, run in groupby(marks, key=lambda mark: mark[1])]
+        stops = [start for _, start in runs[1:]] + [2**63 - 1]
+        spans = []
+        for (name, start), stop in zip(runs, stops, strict=True):
+            self._number += bool(name) and not (carried and start == 0)
+            self._mark = name
+            if name:
+                spans.append(Span(self._number, start, stop))
+        return spans
 
-    def _span_parts(self, span: Span) -> list[Episode]:
-        ticks = self._ticks(span)
-        steps = [k for k in range(len(ticks) - 1) if self._links(ticks, k)]
+    def _span_parts(self, moment: Moment, span: Span) -> list[Episode]:
+        ticks = self._ticks(moment, span)
+        steps = [k for k in range(len(ticks) - 1) if self._links(moment, ticks, k)]
         runs = [[k for _, k in run] for _, run in groupby(enumerate(steps), key=lambda place: place[1] - place[0])]
-        self._note_gaps(span, ticks, steps)
-        episodes = [self._build(span, ticks[run[0] : run[-1] + 2], part) for part, run in enumerate(runs)]
-        if episodes and self.pool.topics.reward_source == "success_at_end":
-            episodes[-1].reward[-1], episodes[-1].success[-1] = 1.0, True
-        return episodes
+        self._note_gaps(moment, span, ticks, steps)
+        return [self._build(moment, span, ticks[run[0] : run[-1] + 2]) for run in runs]
 
-    def _ticks(self, span: Span) -> list[int]:
+    def _ticks(self, moment: Moment, span: Span) -> list[int]:
         """Return the ticks of an episode: from the first complete observation to the last sample of the slowest."""
-        stamps = {name: track.between(span.start, span.stop) for name, track in self._sources().items()}
-        commands = self.pool.commands.between(span.start, span.stop)
+        stamps = {name: track.between(span.start, span.stop) for name, track in moment.seen.items()}
+        commands = moment.commands.between(span.start, span.stop)
         absent = [name for name, found in (stamps | {"action": commands}).items() if not found]
+        tracks = moment.seen | {"action": moment.commands}
+        if apart(tracks | ({"episode": moment.marks} if absent else {}), self.problems):
+            return []
         if absent:
             text = f"episode {span.number}: has no usable message for {', '.join(absent)}; map its topic, see bag info"
             self.problems.add("absent", text)
@@ -82,71 +137,85 @@ class TickAssembler:
         first, last = max(found[0] for found in stamps.values()), min(found[-1] for found in stamps.values())
         last = min(last + self.layout.tolerance_ns, span.stop - 1, commands[-1] + self.layout.period_ns)
         count = 1 + int(max(0, last - first) * self.layout.control_rate / SECOND)
+        if count < 2:
+            spans = ", ".join(f"{n} from {when(t.stamps[0])} to {when(t.stamps[-1])}" for n, t in tracks.items())
+            text = f"episode {span.number}: its topics share less than a control period"
+            self.problems.add("short", f"{text} ({spans}); record them at the same time")
+        if count > MAX_STEPS:
+            text = f"episode {span.number}: has {count - 1} steps, of which the first {MAX_STEPS - 1} are used"
+            self.problems.add("long", f"{text}; set episode_topic to tell episodes apart, or lower control_rate")
         return [first + round(k * SECOND / self.layout.control_rate) for k in range(min(count, MAX_STEPS))]
 
-    def _links(self, ticks: list[int], k: int) -> bool:
-        seen = all(
-            self._observed(track, ticks[at]) is not None for track in self._sources().values() for at in (k, k + 1)
-        )
-        return seen and bool(self.pool.commands.between(ticks[k], ticks[k + 1]))
+    def _links(self, moment: Moment, ticks: list[int], k: int) -> bool:
+        seen = all(self._observed(track, ticks[at]) is not None for track in moment.seen.values() for at in (k, k + 1))
+        return seen and bool(moment.commands.between(ticks[k], ticks[k + 1]))
 
     def _observed(self, track: Track, tick: int) -> int | None:
         return track.newest(tick, self.layout.tolerance_ns)
 
-    def _note_gaps(self, span: Span, ticks: list[int], steps: list[int]) -> None:
+    def _note_gaps(self, moment: Moment, span: Span, ticks: list[int], steps: list[int]) -> None:
         lost = max(0, len(ticks) - 1) - len(steps)
         if not lost:
             return
-        counts = {name: self._unseen(track, ticks) for name, track in self._sources().items()}
-        commands = self.pool.commands
-        counts["action"] = sum(not commands.between(a, b) for a, b in pairwise(ticks))
+        counts = {name: len(self._unseen(track, ticks)) for name, track in moment.seen.items()}
+        counts["action"] = sum(not moment.commands.between(a, b) for a, b in pairwise(ticks))
         worst = max(counts, key=lambda name: counts[name])
-        hint = "lower control_rate" if worst == "action" else "raise pairing_tolerance or lower control_rate"
         text = f"episode {span.number}: {lost} of {len(ticks) - 1} steps are left out"
+        hint = self._hint(moment, worst, ticks)
         self.problems.add("gap", f"{text}, at {counts[worst]} of them {worst} has no sample in time; {hint}")
 
-    def _unseen(self, track: Track, ticks: list[int]) -> int:
-        return sum(self._observed(track, tick) is None for tick in ticks)
+    def _unseen(self, track: Track, ticks: list[int]) -> list[int]:
+        return [tick for tick in ticks if self._observed(track, tick) is None]
 
-    def _build(self, span: Span, ticks: list[int], part: int) -> Episode:
-        self._note_repeats(ticks)
-        self._use(ticks)
-        reward = self._reward(ticks)
+    def _hint(self, moment: Moment, worst: str, ticks: list[int]) -> str:
+        """Return what helps: a setting, unless the topic pauses for longer than one could bridge."""
+        track = moment.commands if worst == "action" else moment.seen[worst]
+        pause = max((b - a for a, b in pairwise([*track.stamps, ticks[-1]])), default=0)
+        if pause > SECOND:
+            return f"it pauses for up to {pause / SECOND:.1f} s"
+        if worst == "action":
+            return "lower control_rate"
+        return f"raise pairing_tolerance (up to {pause / SECOND:.3f} s between its messages) or lower control_rate"
+
+    def _build(self, moment: Moment, span: Span, ticks: list[int]) -> Episode:
+        self._note_repeats(moment, ticks)
+        self._use(moment, ticks)
+        reward = self._reward(moment, ticks)
         return Episode(
-            images={camera: self._rows(track, ticks) for camera, track in self.pool.frames.items()},
-            proprio=self._proprio(ticks),
-            action=self._action(ticks),
+            images={camera: self._rows(moment.seen[f"camera/{camera}"], ticks) for camera in self.pool.frames},
+            proprio=self._proprio(moment, ticks),
+            action=self._action(moment, ticks),
             reward=reward,
             success=reward > 0,
             is_terminal=np.zeros(len(ticks), bool),
             stamps=np.array(ticks, np.int64),
-            info={"id": span.number, "part": part, "purpose": "demonstration", "outcome": "none", "source": "foreign"},
+            info={"id": span.number, "part": 0, "purpose": "demonstration", "outcome": "none", "source": "foreign"},
         )
 
-    def _use(self, ticks: list[int]) -> None:
-        for name, track in self._sources().items():
+    def _use(self, moment: Moment, ticks: list[int]) -> None:
+        for name, track in moment.seen.items():
             topic = name if name.startswith("camera/") else "state"
             self.used |= {(topic, stamp) for tick in ticks if (stamp := self._observed(track, tick)) is not None}
 
     def _rows(self, track: Track, ticks: list[int]) -> np.ndarray:
         return np.stack([track[stamp] for tick in ticks if (stamp := self._observed(track, tick)) is not None])
 
-    def _proprio(self, ticks: list[int]) -> np.ndarray:
+    def _proprio(self, moment: Moment, ticks: list[int]) -> np.ndarray:
         if not self.layout.proprio:
             return np.zeros((len(ticks), 0), np.float32)
-        states = [track for name, track in self._sources().items() if not name.startswith("camera/")]
+        states = [track for name, track in moment.seen.items() if not name.startswith("camera/")]
         return np.concatenate([self._rows(track, ticks) for track in states], axis=1)
 
-    def _action(self, ticks: list[int]) -> np.ndarray:
-        commands = self.pool.commands
+    def _action(self, moment: Moment, ticks: list[int]) -> np.ndarray:
+        commands = moment.commands
         newest = [commands.between(a, b)[-1] for a, b in pairwise(ticks)]
         return np.stack([np.zeros(self.layout.action_size, np.float32), *(commands[stamp] for stamp in newest)])
 
-    def _reward(self, ticks: list[int]) -> np.ndarray:
-        rewards, paid = np.zeros(len(ticks), np.float32), self.pool.payments
+    def _reward(self, moment: Moment, ticks: list[int]) -> np.ndarray:
+        rewards, paid = np.zeros(len(ticks), np.float32), moment.rewards
         if self.pool.topics.reward_source != "topic":
             return rewards
-        if not len(paid):
+        if not len(self.pool.payments):
             self.problems.add(
                 "reward", "reward: no message is there, so zeros are taken; set reward_source to say what holds"
             )
@@ -155,9 +224,9 @@ class TickAssembler:
             rewards[k] = paid[found[-1]] if found else 0.0
         return rewards
 
-    def _note_repeats(self, ticks: list[int]) -> None:
-        for camera, track in self.pool.frames.items():
-            stamps = [self._observed(track, tick) for tick in ticks]
+    def _note_repeats(self, moment: Moment, ticks: list[int]) -> None:
+        for camera in self.pool.frames:
+            stamps = [self._observed(moment.seen[f"camera/{camera}"], tick) for tick in ticks]
             repeats = sum(a == b for a, b in pairwise(stamps))
             if repeats:
                 text = f"camera {camera}: {repeats} of {len(ticks)} observations repeat the frame before"

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from typing import NamedTuple
 
 import numpy as np
 
 
+class Received(NamedTuple):
+    """A sample as it lies in a bag: its own stamp (0: it has none) and when it was logged, in ns."""
+
+    logged: int
+    stamp: int
+    sample: np.ndarray
+
+    @property
+    def time(self) -> int:
+        """Return the stamp, or the log time of a sample without one."""
+        return self.stamp or self.logged
+
+
 class Track:
-    """Samples by stamp (ns), whatever order they came in; a stamp holds one sample."""
+    """Samples by stamp (ns), whatever order they came in; a stamp holds one sample.
+
+    `received` are those of which the time of receipt is known, in the order they came.
+    """
 
     def __init__(self) -> None:
         self.samples: dict[int, np.ndarray] = {}
         self.stamps: list[int] = []
+        self.received: list[Received] = []
 
     def __contains__(self, stamp: int) -> bool:
         return stamp in self.samples
@@ -34,6 +52,12 @@ class Track:
             return True
         self.samples[stamp] = min(self.samples[stamp], sample, key=_order)
         return False
+
+    def receive(self, stamp: int, sample: np.ndarray, received_ns: int | None) -> bool:
+        """Keep a sample as `add` does, and when it was received, if that is known; then stamp 0 is no stamp."""
+        if received_ns is not None:
+            self.received.append(Received(received_ns, stamp, sample))
+        return self.add(stamp, sample) or (stamp == 0 and received_ns is not None)
 
     def newest(self, until: int, tolerance: int) -> int | None:
         """Return the newest stamp not after `until` and at most `tolerance` ns before it; None if there is none."""

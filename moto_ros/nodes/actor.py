@@ -40,13 +40,15 @@ class Choice:
 class Weights:
     """Verified weights by tensor name; `published` is when, in nanoseconds of the steady clock.
 
-    `quantiles` are evenly spaced quantiles, 0 to 100 %, of the uncertainty on recorded data; empty where unknown.
+    `quantiles` are evenly spaced quantiles, 0 to 100 %, of the uncertainty on recorded data, `joint_names` the joints
+    in the order that was learned with; empty where unknown.
     """
 
     version: int
     published: int
     tensors: Mapping[str, Tensor]
     quantiles: tuple[float, ...] = ()
+    joint_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Parcel:
     sha256: str
     data: bytes
     quantiles: tuple[float, ...] = ()
+    joint_names: tuple[str, ...] = ()
 
     def opened(self, agent: str, digest: str) -> Weights:
         """Return the weights; MotoError when they are of another agent or preset, or damaged. May run in any thread."""
@@ -70,7 +73,7 @@ class Parcel:
                     "give trainer and policy the same agent and preset"
                 )
         tensors = unpack(self.data, self.sha256, f"weights {self.version}")
-        return Weights(self.version, self.published, tensors, self.quantiles)
+        return Weights(self.version, self.published, tensors, self.quantiles, self.joint_names)
 
 
 class Actor:

@@ -11,6 +11,7 @@ from moto_ros.data.bag_files import find_bags
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.cache import content_key, rows_of
 from moto_ros.data.episode import Episode
+from moto_ros.data.joints import JointOrder
 from moto_ros.data.layout import StepLayout, TopicMap
 from moto_ros.data.reading_progress import ReadingProgress
 from moto_ros.data.replay import ReplayStore
@@ -39,10 +40,20 @@ USABLE = ("success", "time_limit", "failure")
 
 
 class BagLibrary:
-    """Reads bags with one layout; `problems` of the last reading are sentences for a person."""
+    """Reads bags with one layout and order of joints; `problems` of the last reading are sentences for a person."""
 
-    def __init__(self, bags: Path, layout: StepLayout, say: Callable[[str], None] = print) -> None:
-        """Use the folder `bags`, with its sub-folders `offline`, `online`...; `say` hears how far a long reading is."""
+    def __init__(
+        self,
+        bags: Path,
+        layout: StepLayout,
+        joints: JointOrder | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        """Use the folder `bags`, with its sub-folders `offline`, `online`...; `say` hears how far a long reading is.
+
+        `joints` is the order of joints of the run, to which its bags may add.
+        """
+        self.joints = JointOrder() if joints is None else joints
         self.bags, self._layout, self._say = bags, layout, say
         self.problems: list[str] = []
         self.left_out: list[str] = []
@@ -57,7 +68,7 @@ class BagLibrary:
             progress.begin(bag)
             if bag.resolve() in known:
                 continue
-            episodes, self.problems = store.cache.read(bag, self._layout, topics, progress)
+            episodes, self.problems = store.cache.read(bag, self._layout, topics, self.joints, progress)
             self.left_out += [] if episodes else [f"{bag}: {problem}" for problem in self.problems]
             for episode in episodes:
                 yield bag, episode
@@ -78,7 +89,7 @@ class BagLibrary:
             if own and _changed_at(bag) < since:
                 present |= own
                 continue
-            episodes, self.problems = store.cache.read(bag, self._layout, topics)
+            episodes, self.problems = store.cache.read(bag, self._layout, topics, self.joints)
             keys = {content_key(rows_of(episode)) for episode in episodes}
             if own - keys or keys - learned:
                 (found.changed if own else found.added).append(bag)
@@ -107,7 +118,7 @@ class BagLibrary:
     def whole(self, bag: Path, episode: int) -> Episode | None:
         """Return the episode of a bag if it is there from first to last step and was not aborted or discarded."""
         try:
-            reading = read_episodes(bag, self._layout)
+            reading = read_episodes(bag, self._layout, joints=self.joints)
         except MotoError as error:
             self.problems = [str(error)]
             return None

@@ -8,6 +8,8 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from moto_ros.agents.interface import Agent
+from moto_ros.data.joints import STATE as STATE_JOINTS
+from moto_ros.data.replay import JOINTS
 from moto_ros.errors import MotoError
 from moto_ros.nodes.actor import Weights
 from moto_ros.training.checkpoint import AGENT, MANIFEST, STATE, CheckpointFolder, Identity, check_manifest, damage
@@ -28,7 +30,9 @@ def load_policy(path: Path, agent: Agent, digest: str) -> Weights:
     state = read_json(folder / STATE)
     age = max(0, time.time_ns() - (folder / MANIFEST).stat().st_mtime_ns)
     quantiles = tuple(state.get(QUANTILES, ()))
-    return Weights(max(1, int(state["conductor"]["published"])), time.monotonic_ns() - age, agent.weights(), quantiles)
+    joint_names = tuple(state.get("replay", {}).get(JOINTS, {}).get(STATE_JOINTS, ()))
+    version = max(1, int(state["conductor"]["published"]))
+    return Weights(version, time.monotonic_ns() - age, agent.weights(), quantiles, joint_names)
 
 
 def find_checkpoint(path: Path, identity: Identity) -> Path:

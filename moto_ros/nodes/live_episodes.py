@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from moto_ros.data.assembler import EpisodeAssembler
+from moto_ros.data.joints import JointOrder
 from moto_ros.data.layout import StepLayout
+from moto_ros.data.pool import MessagePool
 
 AFTERMATH = 200
 """Messages taken after an episode's end, for its last observation; then its assembler takes no more."""
@@ -44,8 +46,9 @@ class LiveEpisode:
 class LiveEpisodes:
     """Assembles the running episode and keeps the one before until it is fetched; filled and fetched by two threads."""
 
-    def __init__(self, layout: StepLayout) -> None:
-        """Start with no episode."""
+    def __init__(self, layout: StepLayout, joints: JointOrder | None = None) -> None:
+        """Start with no episode; joints are taken in the order of `joints`."""
+        self._joints = JointOrder() if joints is None else joints
         self._layout, self._lock = layout, threading.Lock()
         self._episodes: dict[int, LiveEpisode] = {}
         self._running: int | None = None
@@ -54,7 +57,8 @@ class LiveEpisodes:
         """Take what comes from now on as part of `episode`."""
         with self._lock:
             kept = {number: live for number, live in self._episodes.items() if number == self._running}
-            self._episodes = kept | {episode: LiveEpisode(EpisodeAssembler(self._layout, episode))}
+            pool = MessagePool(self._layout, joints=self._joints)
+            self._episodes = kept | {episode: LiveEpisode(EpisodeAssembler(self._layout, episode, pool))}
             self._running = episode
 
     def add(self, role: str, message: Any) -> None:

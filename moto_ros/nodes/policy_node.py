@@ -17,6 +17,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from moto_msgs.msg import Action, EpisodeState, PolicyVersion, PolicyWeights
 from moto_ros.agents.interface import Agent
 from moto_ros.agents.registry import make_agent
+from moto_ros.data.joints import STATE, JointOrder
 from moto_ros.data.observer import Observation, Observer
 from moto_ros.errors import MotoError
 from moto_ros.nodes.acting import Acting
@@ -196,7 +197,9 @@ class PolicyNode(MotoNode[PolicySettings]):
     def _weights_came(self, message: PolicyWeights) -> None:
         published, data = self._steady(to_nanoseconds(message.header.stamp)), bytes(message.data)
         quantiles = tuple(message.uncertainty_quantiles)
-        parcel = Parcel(message.version, published, message.agent, message.digest, message.sha256, data, quantiles)
+        joints = tuple(message.joint_names)
+        facts = (message.version, published, message.agent, message.digest, message.sha256)
+        parcel = Parcel(*facts, data, quantiles, joints)
         self._worker.do(partial(self._open, parcel), self._opened)
 
     def _steady(self, stamp: int) -> int:
@@ -228,8 +231,11 @@ class PolicyNode(MotoNode[PolicySettings]):
 
     def _load(self, weights: Weights) -> str:
         """Take weights; return why not, or nothing."""
+        joints = JointOrder({STATE: weights.joint_names} if weights.joint_names else {})
         try:
+            joints.expected(STATE, self.settings.joint_names)
             self._actor.take(weights)
+            self._observer.joints = joints if weights.joint_names else self._observer.joints
         except MotoError as error:
             return str(error)
         return ""

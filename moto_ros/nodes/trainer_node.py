@@ -28,6 +28,7 @@ from moto_msgs.msg import (
 )
 from moto_msgs.srv import StartEpisode
 from moto_ros.data.bag_files import check_bags
+from moto_ros.data.joints import STATE, JointOrder
 from moto_ros.data.layout import StepLayout
 from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError
@@ -76,8 +77,9 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         settings = self.settings
         self._run = RunFolder(Path(settings.run).expanduser())
         self._layout = part(settings, StepLayout)
-        self._live = LiveEpisodes(self._layout)
-        self._library = BagLibrary(self._run.bags, self._layout, self.tell)
+        self._joints = JointOrder()
+        self._live = LiveEpisodes(self._layout, self._joints)
+        self._library = BagLibrary(self._run.bags, self._layout, self._joints, self.tell)
         timeouts = Timeouts(
             settings.start_timeout, settings.episode_timeout, settings.bag_timeout, settings.policy_timeout
         )
@@ -141,6 +143,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         message = PolicyWeights(version=version, agent=self.settings.agent_name, sha256=sha256, data=to_bytes(data))
         if self._session is not None:
             message.digest, message.uncertainty_quantiles = self._session.digest, self._session.quantiles
+        message.joint_names = list(self._joints.known.get(STATE, ()))
         message.header.stamp = self.get_clock().now().to_msg()
         self.mailbox.post(partial(self._weights.publish, message))
 
@@ -223,7 +226,10 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         if session.resumed_from is not None:
             self.tell(f"resumes {self._run.path} at {session.resumed_from.path.name}")
         elif settings.checkpoint:
-            load_policy(Path(settings.checkpoint).expanduser(), session.agent, session.digest)
+            weights = load_policy(Path(settings.checkpoint).expanduser(), session.agent, session.digest)
+            if weights.joint_names:
+                self._joints.settle(STATE, weights.joint_names)
+                self._joints.expected(STATE, self._layout.joint_names)
             session.conductor.offline_ended()
             self.tell(f"starts from {settings.checkpoint}; the offline phase is left out")
         return session
@@ -231,7 +237,11 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
     def _make_store(self, state: Mapping[str, Any] | None) -> ReplayStore:
         settings = self.settings
         store = self._store = ReplayStore(
-            self._run.cache, settings.memory * MEBIBYTE, prior_rule=settings.prior_rule, capacity=settings.capacity
+            self._run.cache,
+            settings.memory * MEBIBYTE,
+            prior_rule=settings.prior_rule,
+            capacity=settings.capacity,
+            joints=self._joints,
         )
         if state is not None:
             store.restore(state, self._layout, settings.topics)

@@ -34,22 +34,22 @@ class Sent:
         return bytes(contract_types().serialize_cdr(self.message, self.type_name))
 
 
-def blank(type_name: str) -> Any:
-    """Return a message with every field zero or empty."""
-    store = contract_types()
-    return store.types[type_name](**{name: _blank(desc) for name, desc in store.fielddefs[type_name][1]})
+def blank(type_name: str, store: Any = None) -> Any:
+    """Return a message with every field zero or empty; `store` knows types that are not of the contract."""
+    store = store or contract_types()
+    return store.types[type_name](**{name: _blank(desc, store) for name, desc in store.fielddefs[type_name][1]})
 
 
-def _blank(desc: Any) -> Any:
+def _blank(desc: Any, store: Any) -> Any:
     kind, detail = desc
     if kind == Nodetype.NAME:
-        return blank(detail)
+        return blank(detail, store)
     if kind == Nodetype.BASE:
         return "" if detail[0] == "string" else False if detail[0] == "bool" else 0
     element, length = detail
     if element[0] == Nodetype.BASE and element[1][0] != "string":
         return np.zeros(length if kind == Nodetype.ARRAY else 0, element[1][0])
-    return [_blank(element) for _ in range(length)] if kind == Nodetype.ARRAY else []
+    return [_blank(element, store) for _ in range(length)] if kind == Nodetype.ARRAY else []
 
 
 def set_time(stamp: Any, nanoseconds: int) -> Any:
