@@ -8,7 +8,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PACKAGE = "moto_ros"
-NODES = ("policy", "trainer", "recorder", "episode", "franka", "camera", "reward", "operator")
+NODES = ("policy", "trainer", "recorder", "episode", "robot", "camera", "reward", "operator")
 CONFIG = ("agents", "cameras", "nodes", "robots", "suites", "tasks")
 EXTRAS = ("dev", "franka", "ray", "realsense")
 HERE = Path(__file__).resolve().parent
@@ -32,7 +32,7 @@ setup(
         (f"share/{PACKAGE}/config/transport", glob("config/transport/*.xml")),
         ("bin", ["tools/moto"]),
     ],
-    package_data={PACKAGE: ["py.typed", "training/*.html.j2"]},
+    package_data={PACKAGE: ["py.typed", "report/*.html.j2"]},
     python_requires=">=3.10",
     install_requires=requirements("run"),
     # `colcon test` runs pytest where the extra `test` names it.
@@ -46,7 +46,8 @@ setup(
         "console_scripts": [
             "moto = moto_ros.cli.main:main",
             *(f"{node}_node = moto_ros.ros.start:{node}_node" for node in NODES),
-            # The name that users of RealSense cameras look for.
+            # Names that users of a Franka arm and of RealSense cameras look for.
+            "franka_node = moto_ros.ros.start:robot_node",
             "realsense_node = moto_ros.ros.start:camera_node",
         ]
     },

@@ -24,9 +24,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "sim")]
 from moto_sim.benchmark import cell as cell_module  # noqa: E402
 
 from moto_ros.agents.moto.agent import MotoAgent  # noqa: E402
-from moto_ros.benchmark.place import Place  # noqa: E402
-from moto_ros.benchmark.suite import cells, read_suite  # noqa: E402
 from moto_ros.data.replay import ReplayStore  # noqa: E402
+from moto_ros.experiments.place import Place  # noqa: E402
+from moto_ros.experiments.suite import cells, read_suite  # noqa: E402
 from moto_ros.training import session as session_module  # noqa: E402
 
 LIMIT = 5.0

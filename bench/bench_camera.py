@@ -30,13 +30,14 @@ from sensor_msgs.msg import Image
 from moto_msgs.msg import CameraHealth, EpisodeBag, EpisodeState, RobotState
 from moto_ros.camera.pattern import read_number
 from moto_ros.config import write_parameters
+from moto_ros.contract import topics
 from moto_ros.data.bag_files import read_messages
 from moto_ros.data.decode import decode_rgb
 from moto_ros.data.definitions import embedded_type
 from moto_ros.data.layout import Problems
-from moto_ros.ros import names, qos
+from moto_ros.ros import qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
-from moto_ros.ros.transport import environment
+from moto_ros.systems.transport import environment
 
 CAMERAS = ("wrist", "front")
 RATE = 30.0
@@ -56,12 +57,12 @@ class Watcher(Node):
         self.health: dict[str, CameraHealth] = {}
         self.bags: list[EpisodeBag] = []
         for camera in CAMERAS:
-            self.create_subscription(CameraHealth, names.camera_health(camera), self._said, qos.latched())
+            self.create_subscription(CameraHealth, topics.camera_health(camera), self._said, qos.latched())
             if images:
-                self.create_subscription(Image, names.camera_image(camera), self._saw(camera), qos.every())
-        self.create_subscription(EpisodeBag, names.EPISODE_BAG, self.bags.append, qos.latched())
-        self.states = self.create_publisher(RobotState, names.ROBOT_STATE, qos.stream_out())
-        self.episode = self.create_publisher(EpisodeState, names.EPISODE_STATE, qos.latched())
+                self.create_subscription(Image, topics.camera_image(camera), self._saw(camera), qos.every())
+        self.create_subscription(EpisodeBag, topics.EPISODE_BAG, self.bags.append, qos.latched())
+        self.states = self.create_publisher(RobotState, topics.ROBOT_STATE, qos.stream_out())
+        self.episode = self.create_publisher(EpisodeState, topics.EPISODE_STATE, qos.latched())
         self.states_sent = 0
 
     def _said(self, message: CameraHealth) -> None:
@@ -217,7 +218,7 @@ def on_disk(bag: Path) -> dict[str, float]:
     numbers: dict[str, list[int]] = {}
     states = 0
     for topic, _, data in read_messages(bag, Problems()):
-        states += topic.name.endswith(names.ROBOT_STATE)
+        states += topic.name.endswith(topics.ROBOT_STATE)
         if topic.type_name == "sensor_msgs/msg/Image":
             message = embedded_type(topic.type_name, topic.definition).deserialize_cdr(data, topic.type_name)
             numbers.setdefault(topic.name, []).append(read_number(decode_rgb(message)))

@@ -29,10 +29,11 @@ from rich.console import Console
 from rich.table import Table
 
 from moto_msgs.msg import Action, RobotState
-from moto_ros.bringup import resolve
-from moto_ros.ros import names, qos
+from moto_ros.contract import topics
+from moto_ros.ros import qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
-from moto_ros.ros.transport import environment
+from moto_ros.systems.bringup import resolve
+from moto_ros.systems.transport import environment
 
 NODES = ("franka_server", "franka", "camera", "reward", "recorder", "episode", "policy")
 RATES = (10.0, 20.0)
@@ -57,9 +58,9 @@ class Arbiter(Node):
         self.sent: list[tuple[int, int, int]] = []  # episode, stamp of the proposal, oldest camera stamp
         self.begun: list[int] = []  # stamps of the actions that begin to move the arm
         self.seen: list[tuple[int, np.ndarray]] = []
-        self._actions = self.create_publisher(Action, names.ACTION, qos.event())
-        self.create_subscription(Action, names.PROPOSAL, self._proposed, qos.event())
-        self.create_subscription(RobotState, names.ROBOT_STATE, self._state, qos.every())
+        self._actions = self.create_publisher(Action, topics.ACTION, qos.event())
+        self.create_subscription(Action, topics.PROPOSAL, self._proposed, qos.event())
+        self.create_subscription(RobotState, topics.ROBOT_STATE, self._state, qos.every())
 
     def _state(self, state: RobotState) -> None:
         point: Any = state.ee_pose.position

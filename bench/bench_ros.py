@@ -28,14 +28,15 @@ from sensor_msgs.msg import Image
 
 from moto_msgs.msg import Action, EpisodeState, PolicyWeights, Reward, RobotState
 from moto_ros.agents.registry import make_agent
-from moto_ros.bringup import resolve
 from moto_ros.config import build
-from moto_ros.nodes.latency import Latency
+from moto_ros.contract import topics
 from moto_ros.nodes.learning_settings import agent_part, policy_settings, spaces_of
-from moto_ros.ros import names, qos
+from moto_ros.policy.latency import Latency
+from moto_ros.ros import qos
 from moto_ros.ros.convert import to_bytes, to_nanoseconds
 from moto_ros.ros.ready import Ready
-from moto_ros.ros.transport import environment
+from moto_ros.systems.bringup import resolve
+from moto_ros.systems.transport import environment
 from moto_ros.training.settings import agent_digest
 from moto_ros.training.weights import pack
 
@@ -54,9 +55,9 @@ class Clock(Node):
         self.last: dict[int, tuple[float, int]] = {}
         self.done: set[int] = set()
         self.figures: dict[str, float] = {}
-        self.create_subscription(Reward, names.REWARD, self._reward, qos.event())
-        self.create_subscription(EpisodeState, names.EPISODE_STATE, self._state, qos.latched(10))
-        self.create_subscription(DiagnosticArray, names.DIAGNOSTICS, self._diagnosed, qos.event())
+        self.create_subscription(Reward, topics.REWARD, self._reward, qos.event())
+        self.create_subscription(EpisodeState, topics.EPISODE_STATE, self._state, qos.latched(10))
+        self.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self._diagnosed, qos.event())
 
     def _reward(self, message: Reward) -> None:
         here = (time.monotonic(), message.step)
@@ -88,9 +89,9 @@ class ConstantPolicy(Clock):
         self.latency = Latency()
         self._images, self._states = Seen(), Seen()
         self._episode, self._sent, self._answered = EpisodeState(), 0, -1
-        self._actions = self.create_publisher(Action, names.ACTION, qos.event())
-        self.create_subscription(Image, names.camera_image("agent"), self._images.take, qos.every())
-        self.create_subscription(RobotState, names.ROBOT_STATE, self._states.take, qos.every())
+        self._actions = self.create_publisher(Action, topics.ACTION, qos.event())
+        self.create_subscription(Image, topics.camera_image("agent"), self._images.take, qos.every())
+        self.create_subscription(RobotState, topics.ROBOT_STATE, self._states.take, qos.every())
         self._images.then = self._states.then = self._act
         self._ready = Ready(self, wait_for)
 
@@ -138,7 +139,7 @@ class Trainer(Clock):
         settings = build(policy_settings({}), parameters, "bench")
         agent = make_agent("moto", spaces_of(settings), agent_part(settings), 0)
         data, sha256 = pack(agent)
-        self._weights = self.create_publisher(PolicyWeights, names.POLICY_WEIGHTS, qos.latched())
+        self._weights = self.create_publisher(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched())
         message = PolicyWeights(version=1, agent="moto", digest=agent_digest(agent_part(settings)), sha256=sha256)
         message.data = to_bytes(data)
         self._weights.publish(message)

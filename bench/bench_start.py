@@ -29,7 +29,7 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
 from moto_ros.ros.ready import Ready
-from moto_ros.ros.transport import MODE, PROFILE_FILE, environment
+from moto_ros.systems.transport import MODE, PROFILE_FILE, environment
 
 NODES = ("sim", "recorder", "policy", "episode", "trainer")
 TOPICS = 5

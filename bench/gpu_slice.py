@@ -57,10 +57,10 @@ def measure(name: str, command: Sequence[str], out: Path, left: float) -> bool:
 
 def run_suite(options: argparse.Namespace, out: Path, left: float) -> int:
     """Run cells of the suite for the time that is left; return the exit status."""
-    from moto_ros.benchmark.campaign import Campaign
-    from moto_ros.benchmark.place import Place
-    from moto_ros.benchmark.suite import cells, chosen, read_suite
     from moto_ros.cli.main import main as moto
+    from moto_ros.experiments.campaign import Campaign
+    from moto_ros.experiments.place import Place
+    from moto_ros.experiments.suite import cells, chosen, read_suite
 
     place, given = out / options.suite, [f"device:={options.device}", f"agent.precision:={options.precision}"]
     given += [f"agent.{name}:=true" for name in options.switch]

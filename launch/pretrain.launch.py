@@ -2,9 +2,9 @@
 
 from launch import LaunchDescription
 
-from moto_ros.ros.launching import launch_system
+from moto_ros.systems.launching import launch_system
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Describe the system 'pretrain' of moto_ros/bringup.py."""
+    """Describe the system 'pretrain' of moto_ros/systems/bringup.py."""
     return launch_system("pretrain")

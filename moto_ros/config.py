@@ -316,3 +316,9 @@ def shipped(kind: str, name: str) -> Path:
         known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
         raise MotoError(f"{kind} '{name}': no file {path}, expected one of {known} or a path ending in .yaml")
     return path
+
+
+def part(settings: Any, kind: type[T]) -> T:
+    """Return the `kind` that `settings`, of a class derived from it, contains."""
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    return kind(**{field.name: getattr(settings, field.name) for field in fields})

@@ -8,8 +8,8 @@ import torch
 from agents_data import RandomData
 from torch import Tensor
 
-from moto_ros.agents.averaging import averaged
 from moto_ros.agents.bc.agent import BcAgent, BcSettings
+from moto_ros.agents.common.averaging import averaged
 from moto_ros.agents.interface import Spaces
 
 SPACES = Spaces(None, 4, 3)

@@ -17,7 +17,7 @@ from moto_ros.agents.interface import Spaces
 from moto_ros.agents.registry import agent_settings, make_agent
 from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError
-from moto_ros.nodes.checkpoint_policy import load_policy
+from moto_ros.policy.checkpoint_policy import load_policy
 from moto_ros.training.checkpoint import CheckpointFolder, Identity
 from moto_ros.training.learner import Learner
 from moto_ros.training.metrics import Metrics

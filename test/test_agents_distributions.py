@@ -9,7 +9,7 @@ from scipy.integrate import trapezoid
 from torch import Tensor
 from torch.distributions import Categorical, Independent, Normal, kl_divergence
 
-from moto_ros.agents.distributions import EDGE, CategoricalSpace, GaussianSpace, TruncatedNormal, sigmoid2
+from moto_ros.agents.common.distributions import EDGE, CategoricalSpace, GaussianSpace, TruncatedNormal, sigmoid2
 
 CASES = [(0.0, 1.1), (0.7, 0.3), (-0.999, 0.1), (0.95, 2.1)]
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moto_ros.agents.augment import cut, gathered, random_shift, shift_chunks
-from moto_ros.agents.blocks import Bound, HeadEnsemble, elu, mish, tanh
-from moto_ros.agents.encoder import Encoder, EncoderSettings
+from moto_ros.agents.common.augment import cut, gathered, random_shift, shift_chunks
+from moto_ros.agents.common.blocks import Bound, HeadEnsemble, elu, mish, tanh
+from moto_ros.agents.common.encoder import Encoder, EncoderSettings
 from moto_ros.agents.interface import Batch, Spaces
 
 SIZES = {"latent_size": 16, "conv_channels": 4, "state_units": 8}

@@ -11,7 +11,7 @@ import torch
 from agents_data import RandomData, train
 from torch import Tensor
 
-from moto_ros.agents.base import NetworkAgent
+from moto_ros.agents.common.base import NetworkAgent
 from moto_ros.agents.fowm.agent import FowmAgent
 from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.interface import Batch, Budget, Prioritised, Spaces

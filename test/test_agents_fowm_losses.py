@@ -9,11 +9,11 @@ from agents_data import RandomData
 from fowm_numpy import NumpyFowm
 from torch import Tensor
 
-from moto_ros.agents import two_hot
+from moto_ros.agents.common import two_hot
+from moto_ros.agents.common.in_sample import advantage_weight, expectile, td_target
 from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.fowm.losses import ModelLoss, Windows, model_loss, policy_loss
 from moto_ros.agents.fowm.model import FowmModel
-from moto_ros.agents.in_sample import advantage_weight, expectile, td_target
 from moto_ros.agents.interface import Batch, Prioritised, Spaces
 
 SPACES = Spaces((40, 40, 3), 4, 3)

@@ -8,7 +8,7 @@ import torch
 from agents_data import SPACES, RandomData, make_tiny, tiny, train
 from torch import Tensor
 
-from moto_ros.agents.augment import shift_chunks
+from moto_ros.agents.common.augment import shift_chunks
 from moto_ros.agents.interface import Batch, Spaces
 from moto_ros.agents.moto.agent import MotoAgent
 from moto_ros.agents.moto.config import MotoSettings

@@ -7,7 +7,7 @@ import pytest
 import torch
 from agents_data import SPACES, RandomData, make_tiny, tiny
 
-from moto_ros.agents.distributions import GaussianSpace
+from moto_ros.agents.common.distributions import GaussianSpace
 from moto_ros.agents.interface import Batch, Spaces
 from moto_ros.agents.moto.actor import cloning_loss
 from moto_ros.agents.moto.rssm import Latent

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from moto_ros.agents.networks import BatchedMLP, ConvDecoder, ConvEncoder
-from moto_ros.agents.normaliser import Normaliser
+from moto_ros.agents.common.networks import BatchedMLP, ConvDecoder, ConvEncoder
+from moto_ros.agents.common.normaliser import Normaliser
 from moto_ros.errors import MotoError
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from moto_ros.agents.networks import BatchedMLP, ConvDecoder, ConvEncoder
-from moto_ros.agents.optimizer import Optimizer, laid_out
+from moto_ros.agents.common.networks import BatchedMLP, ConvDecoder, ConvEncoder
+from moto_ros.agents.common.optimizer import Optimizer, laid_out
 
 STEPS = 5
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from moto_ros.agents.repeated import RepeatedLinear
+from moto_ros.agents.common.repeated import RepeatedLinear
 
 
 def unrolled(layer: nn.Linear | RepeatedLinear, start: Tensor, steps: int) -> Tensor:

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moto_ros.benchmark.aggregate import aggregate, interquartile_mean
-from moto_ros.benchmark.comparison import comparison
-from moto_ros.benchmark.page import write_page
-from moto_ros.benchmark.place import Place
-from moto_ros.benchmark.results import read_rows, write_rows
-from moto_ros.benchmark.suite import cells, read_suite
-from moto_ros.benchmark.table import Results
 from moto_ros.cli.main import main
 from moto_ros.errors import MotoError
+from moto_ros.experiments.aggregate import aggregate, interquartile_mean
+from moto_ros.experiments.comparison import comparison
+from moto_ros.experiments.page import write_page
+from moto_ros.experiments.place import Place
+from moto_ros.experiments.results import read_rows, write_rows
+from moto_ros.experiments.suite import cells, read_suite
+from moto_ros.experiments.table import Results
 from moto_ros.training.statistics import wilson
 
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from moto_ros.benchmark.campaign import Campaign
-from moto_ros.benchmark.engine import LocalEngine, make_engine, slots, start
-from moto_ros.benchmark.place import Place
-from moto_ros.benchmark.progress import read_stand
-from moto_ros.benchmark.suite import cells, read_suite
 from moto_ros.cli.main import main
 from moto_ros.errors import MotoError
+from moto_ros.experiments.campaign import Campaign
+from moto_ros.experiments.engine import LocalEngine, make_engine, slots, start
+from moto_ros.experiments.place import Place
+from moto_ros.experiments.progress import read_stand
+from moto_ros.experiments.suite import cells, read_suite
 from moto_ros.training.metrics import read_metrics
 
 pytestmark = [pytest.mark.sim, pytest.mark.slow]

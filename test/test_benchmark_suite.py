@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from moto_ros.benchmark.place import Place, read_cell
-from moto_ros.benchmark.suite import cells, chosen, read_row, read_suite
 from moto_ros.config import config_folder
 from moto_ros.errors import MotoError
+from moto_ros.experiments.place import Place, read_cell
+from moto_ros.experiments.suite import cells, chosen, read_row, read_suite
 
 MINIMAL = """/**:
   ros__parameters:

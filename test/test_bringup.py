@@ -16,9 +16,9 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 pytest.importorskip("moto_msgs", reason="moto_msgs is not built")
 
-from moto_ros.bringup import NODES, SYSTEMS, resolve
 from moto_ros.config import config_folder, read_parameters
 from moto_ros.errors import MotoError
+from moto_ros.systems.bringup import NODES, SYSTEMS, resolve
 
 pytestmark = pytest.mark.sim
 ROOT = Path(__file__).parents[1]

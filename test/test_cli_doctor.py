@@ -16,7 +16,7 @@ from rich.console import Console
 from moto_ros.cli.checks import machine, python, ros
 from moto_ros.cli.checks.finding import Level, good, note
 from moto_ros.cli.doctor import _table
-from moto_ros.ros.transport import PROFILE_FILE
+from moto_ros.systems.transport import PROFILE_FILE
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCTOR = [sys.executable, "-m", "moto_ros.cli.main", "doctor"]

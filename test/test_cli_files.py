@@ -16,8 +16,8 @@ from support.weak import bound_by_permissions, moto, run, run_weak
 
 from moto_ros.config import write_parameters
 from moto_ros.errors import MotoError, require_writable, sentence
+from moto_ros.files import canonical, write_durably
 from moto_ros.training.checkpoint import CheckpointFolder, Identity
-from moto_ros.training.files import canonical, write_durably
 from moto_ros.training.metrics import MetricsLog
 from moto_ros.training.run_folder import RunFolder
 
@@ -29,7 +29,7 @@ import sys
 from pathlib import Path
 from moto_ros.data.layout import StepLayout, TopicMap
 from moto_ros.data.replay import ReplayStore
-from moto_ros.nodes.bag_library import BagLibrary
+from moto_ros.data.bag_library import BagLibrary
 bags, work = Path(sys.argv[1]), Path(sys.argv[2])
 layout = StepLayout(cameras=("agent", "wrist"), image_size=16)
 library = BagLibrary(bags, layout)

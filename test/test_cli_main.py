@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from moto_ros.bringup import ARGUMENTS, SYSTEMS
 from moto_ros.cli.arguments import add_arguments, given_arguments
 from moto_ros.cli.main import COMMANDS, main, parser
+from moto_ros.systems.bringup import ARGUMENTS, SYSTEMS
 
 MOTO = [sys.executable, "-m", "moto_ros.cli.main"]
 WITH_SYSTEM = ("record", "pretrain", "finetune", "evaluate")

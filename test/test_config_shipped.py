@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from moto_ros.bringup import BACKENDS, BY_BACKEND, NODES, SYSTEMS, resolve
 from moto_ros.config import check, config_folder, read_parameters
+from moto_ros.systems.bringup import BACKENDS, BY_BACKEND, NODES, SYSTEMS, resolve
 
 CONFIG = config_folder()
 

@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 
-from moto_ros.benchmark.engine import Job
-from moto_ros.bringup import resolve
 from moto_ros.cpu_threads import OPENMP_WAITING, openmp_environment
+from moto_ros.experiments.engine import Job
+from moto_ros.systems.bringup import resolve
 
 pytestmark = pytest.mark.sim
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from support.bags import Recipe, lockstep_episode, write_bag
 
-from moto_ros.bringup import resolve
 from moto_ros.cli.main import main
 from moto_ros.data.bag_files import check_bags, find_bags, read_messages, storage_files
+from moto_ros.data.bag_library import BagLibrary
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.layout import Problems, StepLayout, TopicMap
 from moto_ros.data.reading_progress import ReadingProgress
 from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError
-from moto_ros.nodes.bag_library import BagLibrary
+from moto_ros.systems.bringup import resolve
 
 LAYOUT = StepLayout(cameras=("agent",), image_size=16, proprio=("ee_position",))
 

@@ -18,11 +18,11 @@ from moto_ros.data.commands import KNOWN_COMMANDS, command
 from moto_ros.data.fields import select
 from moto_ros.data.joints import STATE, JointOrder, positions
 from moto_ros.data.layout import SECOND, StepLayout, TopicMap
+from moto_ros.data.live_episodes import LiveEpisodes
 from moto_ros.data.observer import Observer
 from moto_ros.data.pool import MessagePool
 from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError
-from moto_ros.nodes.live_episodes import LiveEpisodes
 
 MS = SECOND // 1000
 NAMES = ("a", "b", "c")

@@ -29,7 +29,7 @@ from moto_ros.config import read_parameters
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import StepLayout
-from moto_ros.ros.transport import environment
+from moto_ros.systems.transport import environment
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 

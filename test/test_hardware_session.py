@@ -23,10 +23,11 @@ from support.process import processes
 from moto_msgs.msg import Action, EpisodeState, OperatorEvent, RobotState
 from moto_msgs.srv import ResetRobot
 from moto_ros.config import read_parameters, shipped
+from moto_ros.contract import topics
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.cache import content_key, rows_of
 from moto_ros.data.layout import StepLayout
-from moto_ros.ros import names, qos
+from moto_ros.ros import qos
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -44,11 +45,11 @@ class Arm:
         self.graph, self.peer = graph, graph.peer("somebody")
         self.start: Any = None
         self.given: dict[str, Any] = {}
-        self.states: list[RobotState] = self.peer.hear(RobotState, names.ROBOT_STATE, qos.every())
-        self.act = self.peer.node.create_publisher(Action, names.ACTION, qos.event())
-        self.say = self.peer.node.create_publisher(EpisodeState, names.EPISODE_STATE, qos.latched())
-        self.press = self.peer.node.create_publisher(OperatorEvent, names.OPERATOR_EVENT, qos.event())
-        self.resetter = self.peer.node.create_client(ResetRobot, names.ROBOT_RESET)
+        self.states: list[RobotState] = self.peer.hear(RobotState, topics.ROBOT_STATE, qos.every())
+        self.act = self.peer.node.create_publisher(Action, topics.ACTION, qos.event())
+        self.say = self.peer.node.create_publisher(EpisodeState, topics.EPISODE_STATE, qos.latched())
+        self.press = self.peer.node.create_publisher(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
+        self.resetter = self.peer.node.create_client(ResetRobot, topics.ROBOT_RESET)
 
     @property
     def state(self) -> RobotState:
@@ -84,7 +85,7 @@ def arm(tmp_path: Path) -> Iterator[Arm]:
 
     with franky_server() as server, processes(tmp_path) as start, ros_graph() as graph:
         given = read_parameters(shipped("robots", "franky_sim"), "franka") | {"host": server.address}
-        driver = start("moto_ros.nodes.franka_node", given | {"session": OURS})
+        driver = start("moto_ros.nodes.robot_node", given | {"session": OURS})
         made = Arm(graph)
         made.start, made.given = start, given
         graph.until(lambda: made.states, driver.output())
@@ -128,7 +129,7 @@ def test_anybody_stops_the_arm(arm: Arm) -> None:
 
 def test_a_second_driver_in_a_namespace_ends_before_it_touches_the_arm(arm: Arm) -> None:
     """Breaks arms: to connect may clear a fault and home the gripper, of an arm that another system holds."""
-    second = arm.start("moto_ros.nodes.franka_node", arm.given | {"session": THEIRS})
+    second = arm.start("moto_ros.nodes.robot_node", arm.given | {"session": THEIRS})
     end = time.monotonic() + 60.0
     while second.running:
         assert time.monotonic() < end, second.output()

@@ -21,7 +21,7 @@ from launch import LaunchContext, LaunchDescription
 from launch.actions import IncludeLaunchDescription, SetEnvironmentVariable
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
-from moto_ros.bringup import ARGUMENTS, SYSTEMS
+from moto_ros.systems.bringup import ARGUMENTS, SYSTEMS
 
 LAUNCH = Path(__file__).parents[1] / "launch"
 pytestmark = [pytest.mark.ros, pytest.mark.sim]

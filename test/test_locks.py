@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from moto_ros import locks
-from moto_ros.bringup import resolve
+from moto_ros.data.bag_folder import BagFolder
 from moto_ros.errors import MotoError
-from moto_ros.nodes.bag_folder import BagFolder
+from moto_ros.systems.bringup import resolve
 from moto_ros.training.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]

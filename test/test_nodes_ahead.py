@@ -18,13 +18,13 @@ from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.interface import Agent, Decision, Spaces
 from moto_ros.agents.registry import agent_plans, make_agent
 from moto_ros.config import build
+from moto_ros.contract.episodes import Purpose
 from moto_ros.data.observer import Observation
 from moto_ros.errors import MotoError
-from moto_ros.nodes.actor import Actor
-from moto_ros.nodes.ahead import Ahead, Place
-from moto_ros.nodes.episode_facts import Purpose
 from moto_ros.nodes.learning_settings import policy_settings
-from moto_ros.nodes.plan_tally import PlanTally
+from moto_ros.policy.actor import Actor
+from moto_ros.policy.ahead import Ahead, Place
+from moto_ros.policy.plan_tally import PlanTally
 
 PERIOD, SECOND = 0.1, 1_000_000_000
 SMALL = {"latent_size": 8, "state_units": 8, "hidden": 8, "heads": 2, "plan_iterations": 1, "plan_horizon": 2}

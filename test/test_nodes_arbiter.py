@@ -13,12 +13,12 @@ from hypothesis.extra.numpy import arrays
 
 from moto_ros.config import build
 from moto_ros.errors import MotoError
-from moto_ros.nodes.arbiter import Arbiter, BlendRules, Source
-from moto_ros.nodes.buttons import ButtonNumbers, Buttons
-from moto_ros.nodes.decider import Decider
-from moto_ros.nodes.human import Human, shaped
-from moto_ros.nodes.operator_settings import OperatorSettings
-from moto_ros.nodes.uncertainty_guard import UncertaintyGuard, UncertaintyRules, Verdict
+from moto_ros.teleop.arbiter import Arbiter, BlendRules, Source
+from moto_ros.teleop.buttons import ButtonNumbers, Buttons
+from moto_ros.teleop.decider import Decider
+from moto_ros.teleop.human import Human, shaped
+from moto_ros.teleop.operator_settings import OperatorSettings
+from moto_ros.teleop.uncertainty_guard import UncertaintyGuard, UncertaintyRules, Verdict
 
 SIZE, GRIP = 4, 3
 POLICY, HUMAN = Source.POLICY, Source.HUMAN

@@ -23,11 +23,12 @@ from support.process import NodeProcess, processes
 from moto_msgs.msg import CameraHealth
 from moto_ros.camera.pattern import Pattern, read_number
 from moto_ros.config import config_folder, read_parameters
+from moto_ros.contract import topics
 from moto_ros.errors import MotoError
 from moto_ros.nodes.camera_node import CameraNode
-from moto_ros.ros import names, qos
+from moto_ros.ros import qos
 from moto_ros.ros.convert import image_message, to_nanoseconds, to_time
-from moto_ros.ros.transport import environment
+from moto_ros.systems.transport import environment
 
 pytestmark = pytest.mark.ros
 
@@ -51,11 +52,11 @@ class Watcher:
     def __init__(self, graph: Graph, camera: str = "wrist", compressed: bool = False) -> None:
         self.graph, self.peer, self.camera = graph, graph.peer(f"watcher_of_{camera}"), camera
         kind = CompressedImage if compressed else Image
-        self.images: list[Any] = self.peer.hear(kind, names.camera_image(camera, compressed), qos.every())
-        self.infos: list[CameraInfo] = self.peer.hear(CameraInfo, names.camera_info(camera), qos.every())
+        self.images: list[Any] = self.peer.hear(kind, topics.camera_image(camera, compressed), qos.every())
+        self.infos: list[CameraInfo] = self.peer.hear(CameraInfo, topics.camera_info(camera), qos.every())
         self.health: list[CameraHealth] = []
         self.when: list[float] = []
-        self.peer.node.create_subscription(CameraHealth, names.camera_health(camera), self._said, qos.latched(10))
+        self.peer.node.create_subscription(CameraHealth, topics.camera_health(camera), self._said, qos.latched(10))
 
     def _said(self, message: CameraHealth) -> None:
         self.health.append(message)
@@ -68,7 +69,7 @@ class Watcher:
 
     def disturbs(self) -> Any:
         """Return the function that makes trouble at the camera."""
-        say = self.peer.speak(String, names.camera_disturb(self.camera), qos.event())
+        say = self.peer.speak(String, topics.camera_disturb(self.camera), qos.event())
         return lambda text: say(String(data=text))
 
     def until_healthy(self) -> None:
@@ -86,7 +87,7 @@ def test_two_vga_cameras_keep_the_contract_types_frames_calibration_rates_and_st
     cameras = {"wrist": "synthetic-1", "front": "synthetic-2"}
     given = {"cameras": [*cameras], "devices": [*cameras.values()], "depth": [True, False], **QUICK}
     watchers = {camera: Watcher(graph, camera) for camera in cameras}
-    depths: list[Image] = watchers["wrist"].peer.hear(Image, names.camera_depth("wrist"), qos.every())
+    depths: list[Image] = watchers["wrist"].peer.hear(Image, topics.camera_depth("wrist"), qos.every())
     graph.add(CameraNode(given))
     for watcher in watchers.values():
         watcher.until_healthy()
@@ -201,7 +202,7 @@ def test_an_unplugged_camera_comes_back_by_itself(graph: Graph) -> None:
 def test_the_node_is_not_ready_before_the_measured_rate_is_the_asked_one_and_says_why(graph: Graph) -> None:
     """A policy that learned at 30 Hz would be run on a camera that only gives 15."""
     peer = graph.peer()
-    ready: list[String] = peer.hear(String, names.READY, qos.latched(10))
+    ready: list[String] = peer.hear(String, topics.READY, qos.latched(10))
     watcher = Watcher(graph)
     node = graph.add(CameraNode(ONE))
     node._channels[0].camera.disturb("rate 15")

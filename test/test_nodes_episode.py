@@ -13,9 +13,10 @@ pytest.importorskip("moto_msgs", reason="moto_msgs is not built")
 
 from moto_msgs.msg import CameraHealth, EpisodeBag, EpisodeState, OperatorEvent, Reward, RobotState
 from moto_msgs.srv import EndEpisode, ResetRobot, StartEpisode
+from moto_ros.contract import topics
 from moto_ros.errors import MotoError
 from moto_ros.nodes.episode_node import EpisodeNode
-from moto_ros.ros import life, names, qos
+from moto_ros.ros import life, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 
 pytestmark = pytest.mark.ros
@@ -31,14 +32,14 @@ class Robot:
         self.peer = graph.peer("robot")
         self.resets, self.records = resets, records
         self.requests: list[Any] = []
-        self.states = self.peer.hear(EpisodeState, names.EPISODE_STATE, qos.latched(10))
-        self.peer.node.create_subscription(EpisodeState, names.EPISODE_STATE, self._episode, qos.latched(10))
-        self.peer.node.create_service(ResetRobot, names.ROBOT_RESET, self._reset)
-        self.reward = self.peer.speak(Reward, names.REWARD, qos.event(), readers=0)
-        self.state = self.peer.speak(RobotState, names.ROBOT_STATE, qos.stream_out(), readers=0)
-        self.say = self.peer.speak(OperatorEvent, names.OPERATOR_EVENT, qos.event(), readers=0)
-        self.camera = self.peer.speak(CameraHealth, names.camera_health("wrist"), qos.latched(), readers=0)
-        self._bag = self.peer.speak(EpisodeBag, names.EPISODE_BAG, qos.latched(), readers=0)
+        self.states = self.peer.hear(EpisodeState, topics.EPISODE_STATE, qos.latched(10))
+        self.peer.node.create_subscription(EpisodeState, topics.EPISODE_STATE, self._episode, qos.latched(10))
+        self.peer.node.create_service(ResetRobot, topics.ROBOT_RESET, self._reset)
+        self.reward = self.peer.speak(Reward, topics.REWARD, qos.event(), readers=0)
+        self.state = self.peer.speak(RobotState, topics.ROBOT_STATE, qos.stream_out(), readers=0)
+        self.say = self.peer.speak(OperatorEvent, topics.OPERATOR_EVENT, qos.event(), readers=0)
+        self.camera = self.peer.speak(CameraHealth, topics.camera_health("wrist"), qos.latched(), readers=0)
+        self._bag = self.peer.speak(EpisodeBag, topics.EPISODE_BAG, qos.latched(), readers=0)
 
     def _reset(self, request: Any, response: Any) -> Any:
         self.requests.append(request)
@@ -64,7 +65,7 @@ def graph() -> Iterator[Graph]:
 
 
 def ask(peer: Peer, episode: int = 4, purpose: int = EpisodeState.PURPOSE_TRAINING) -> Any:
-    return peer.call(StartEpisode, names.EPISODE_START, episode=episode, purpose=purpose, seed=9, max_steps=0)
+    return peer.call(StartEpisode, topics.EPISODE_START, episode=episode, purpose=purpose, seed=9, max_steps=0)
 
 
 def begin(robot: Robot) -> None:
@@ -93,7 +94,7 @@ def test_a_late_joiner_still_learns_where_the_episode_stands(graph: Graph) -> No
     graph.add(EpisodeNode(FAST))
     begin(robot)
     graph.until(ended(robot), "the episode to end")
-    late = graph.peer("late").hear(EpisodeState, names.EPISODE_STATE, qos.latched())
+    late = graph.peer("late").hear(EpisodeState, topics.EPISODE_STATE, qos.latched())
     graph.until(lambda: late, "the latched state")
     assert late[0].phase == EpisodeState.PHASE_ENDED
 
@@ -110,7 +111,7 @@ def test_a_failed_reset_aborts_with_the_robots_own_words(graph: Graph) -> None:
 def test_an_absent_robot_cannot_make_the_node_wait_for_ever(graph: Graph) -> None:
     graph.add(EpisodeNode({**FAST, "reset_timeout": 0.3}))
     peer = graph.peer()
-    states = peer.hear(EpisodeState, names.EPISODE_STATE, qos.latched(10))
+    states = peer.hear(EpisodeState, topics.EPISODE_STATE, qos.latched(10))
     assert ask(peer).accepted is False  # robot/reset is not there yet: not ready
     graph.spin(0.5)
     assert [state.phase for state in states] == [EpisodeState.PHASE_IDLE]
@@ -122,10 +123,10 @@ def test_an_operator_ends_the_episode_and_the_outcome_is_kept(graph: Graph) -> N
     begin(robot)
     graph.until(lambda: EpisodeState.PHASE_RUNNING in robot.phases(), "the episode to run")
     discarded = EpisodeState.OUTCOME_DISCARDED
-    assert robot.peer.call(EndEpisode, names.EPISODE_END, outcome=discarded, reason="bumped the table").success
+    assert robot.peer.call(EndEpisode, topics.EPISODE_END, outcome=discarded, reason="bumped the table").success
     graph.until(ended(robot), "the episode to end")
     assert (robot.states[-1].outcome, robot.states[-1].reason) == (discarded, "bumped the table")
-    assert not robot.peer.call(EndEpisode, names.EPISODE_END, outcome=discarded, reason="").success
+    assert not robot.peer.call(EndEpisode, topics.EPISODE_END, outcome=discarded, reason="").success
 
 
 def test_a_robot_fault_aborts_the_running_episode_with_its_sentence(graph: Graph) -> None:

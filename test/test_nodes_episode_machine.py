@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moto_ros.contract.episodes import Facts, Outcome, Phase, Purpose, Request
+from moto_ros.episode.episode_machine import RESET_IDS, ROBOT, EpisodeMachine, EpisodeRules
+from moto_ros.episode.series import Series, SeriesSettings, start_seed
 from moto_ros.errors import MotoError
-from moto_ros.nodes.episode_facts import Facts, Outcome, Phase, Purpose, Request
-from moto_ros.nodes.episode_machine import RESET_IDS, ROBOT, EpisodeMachine, EpisodeRules
-from moto_ros.nodes.series import Series, SeriesSettings, start_seed
 
 
 class Notes:

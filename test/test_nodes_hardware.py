@@ -17,18 +17,19 @@ from support.realtime_arm import RealtimeArm
 
 from moto_msgs.msg import Action, EpisodeState, OperatorEvent, RobotState
 from moto_ros.config import read_parameters, shipped
+from moto_ros.contract import topics
 from moto_ros.data.bag_info import bag_facts
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.cache import content_key, rows_of
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import StepLayout
+from moto_ros.files import read_json
 from moto_ros.nodes.episode_node import EpisodeNode
 from moto_ros.nodes.policy_node import PolicyNode
 from moto_ros.nodes.recorder_node import RecorderNode
 from moto_ros.nodes.reward_node import RewardNode
 from moto_ros.nodes.trainer_node import TrainerNode
-from moto_ros.ros import life, names, qos
-from moto_ros.training.files import read_json
+from moto_ros.ros import life, qos
 from moto_ros.training.metrics import read_metrics
 
 pytestmark = pytest.mark.ros
@@ -56,7 +57,7 @@ class System:
         write_bag(run / "bags" / "offline" / f"episode_{recipe.episode}", lockstep_episode(recipe))
         self.arm = graph.add(RealtimeArm(NODES))
         self.peer: Peer = graph.peer()
-        self.states = self.peer.hear(EpisodeState, names.EPISODE_STATE, qos.latched(50))
+        self.states = self.peer.hear(EpisodeState, topics.EPISODE_STATE, qos.latched(50))
         graph.add(RewardNode({**rewards, **peers, "control_rate": 10.0, "reward_lag": 1}))
         limits = {"max_steps": STEPS, "step_timeout": 20.0, "cameras": ["agent"]}
         graph.add(EpisodeNode({**limits, **peers, **episode}))
@@ -98,7 +99,7 @@ class System:
 
     def say(self, event: int) -> None:
         """Press a button."""
-        self.peer.speak(OperatorEvent, names.OPERATOR_EVENT, qos.event(), readers=3)(OperatorEvent(event=event))
+        self.peer.speak(OperatorEvent, topics.OPERATOR_EVENT, qos.event(), readers=3)(OperatorEvent(event=event))
 
 
 def test_an_episode_whose_rewards_come_a_step_late_is_whole_and_live_equals_the_bag_to_the_bit(
@@ -172,8 +173,8 @@ class ResetPolicy:
 
     def __init__(self, peer: Peer, arm: RealtimeArm) -> None:
         self._arm, self._episode = arm, EpisodeState()
-        self._act = peer.speak(Action, names.ACTION, qos.event(), readers=0)
-        peer.node.create_subscription(EpisodeState, names.EPISODE_STATE, self._heard, qos.latched(10))
+        self._act = peer.speak(Action, topics.ACTION, qos.event(), readers=0)
+        peer.node.create_subscription(EpisodeState, topics.EPISODE_STATE, self._heard, qos.latched(10))
         peer.node.create_timer(0.1, self._tick)
 
     def _heard(self, state: EpisodeState) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from support.bags import Recipe, Sent, lockstep_episode, robot_state, write_bag
 
+from moto_ros.data.bag_library import BagLibrary
 from moto_ros.data.layout import SECOND, StepLayout, TopicMap
+from moto_ros.data.live_episodes import AFTERMATH, LiveEpisodes
 from moto_ros.data.replay import ReplayStore
-from moto_ros.nodes.bag_library import BagLibrary
-from moto_ros.nodes.live_episodes import AFTERMATH, LiveEpisodes
 
 LAYOUT = StepLayout(cameras=("agent",), image_size=16, proprio=("ee_position",))
 

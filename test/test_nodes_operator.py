@@ -22,10 +22,11 @@ from support.robot_side import PERIOD, RobotSide
 from moto_msgs.msg import Action, EpisodeState, OperatorEvent, PolicyWeights
 from moto_ros.agents.registry import make_agent
 from moto_ros.config import build, read_parameters, shipped
+from moto_ros.contract import topics
 from moto_ros.nodes.learning_settings import agent_part, policy_settings, spaces_of
 from moto_ros.nodes.operator_node import OperatorNode
 from moto_ros.nodes.policy_node import PolicyNode
-from moto_ros.ros import names, qos
+from moto_ros.ros import qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.training.settings import agent_digest
 from moto_ros.training.weights import pack
@@ -55,7 +56,7 @@ class Desk:
         self.graph, self.person = graph, Person(graph)
         self.robot = RobotSide(graph)
         self.node = graph.add(OperatorNode({**GIVEN, **given}))
-        self.said: list[OperatorEvent] = self.robot.peer.hear(OperatorEvent, names.OPERATOR_EVENT, qos.event())
+        self.said: list[OperatorEvent] = self.robot.peer.hear(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
         self.robot.connected("operator")
         self.step = 0
 
@@ -69,7 +70,7 @@ class Desk:
 
     def policy(self) -> None:
         """Become the policy."""
-        self.send = self.robot.peer.speak(Action, names.PROPOSAL, qos.event())
+        self.send = self.robot.peer.speak(Action, topics.PROPOSAL, qos.event())
 
     def propose(self, values: list[float] | None = None, step: int | None = None, **fields: Any) -> Action:
         """Propose an action for the next step, and return what is executed."""
@@ -214,7 +215,7 @@ def test_every_word_can_be_said_by_a_service_and_senseless_ones_are_refused_with
     desk = Desk(graph)
 
     def say(word: str) -> tuple[bool, str]:
-        found = desk.robot.peer.call(Trigger, names.operator_service(word))
+        found = desk.robot.peer.call(Trigger, topics.operator_service(word))
         return found.success, found.message
 
     assert say("success") == (False, "success: no episode runs; start one first")
@@ -234,12 +235,12 @@ def test_taking_over_by_service_stops_the_robot_until_letting_go_or_the_end(grap
     desk.policy()
     desk.begin()
     desk.propose()
-    desk.robot.peer.call(Trigger, names.operator_service("take_over"))
+    desk.robot.peer.call(Trigger, topics.operator_service("take_over"))
     found = desk.propose()
     assert (found.source, list(found.values)) == (HUMAN, [0.0, 0.0, 0.0, 1.0])
-    desk.robot.peer.call(Trigger, names.operator_service("let_go"))
+    desk.robot.peer.call(Trigger, topics.operator_service("let_go"))
     assert desk.propose().source == POLICY
-    desk.robot.peer.call(Trigger, names.operator_service("take_over"))
+    desk.robot.peer.call(Trigger, topics.operator_service("take_over"))
     desk.robot.episode(ENDED, 1, step=3)
     desk.until_in_control("")
 
@@ -247,7 +248,7 @@ def test_taking_over_by_service_stops_the_robot_until_letting_go_or_the_end(grap
 def test_a_person_in_control_of_a_policy_that_is_silent_is_told_why_nothing_moves(graph: Graph) -> None:
     desk = Desk(graph)
     desk.begin()
-    desk.robot.peer.call(Trigger, names.operator_service("take_over"))
+    desk.robot.peer.call(Trigger, topics.operator_service("take_over"))
     graph.until(lambda: "has proposed nothing" in desk.node.report().warning, "the sentence")
 
 
@@ -260,7 +261,7 @@ def test_an_unsure_policy_is_held_until_a_person_lets_it_go_on(graph: Graph) -> 
     assert [action.guard for action in found] == [none, none, asked, asked]
     assert list(found[-1].values) == [0.0, 0.0, 0.0, 1.0]
     assert "waits for a person" in desk.node.report().warning
-    desk.robot.peer.call(Trigger, names.operator_service("let_go"))
+    desk.robot.peer.call(Trigger, topics.operator_service("let_go"))
     assert list(desk.propose(uncertainty_rank=0.1).values) == PROPOSED
 
 
@@ -270,7 +271,7 @@ class Recording(Desk):
     def __init__(self, graph: Graph, **given: Any) -> None:
         timing = {"clock": "realtime", "control_rate": 10.0, "reward_lag": 1, "pairing_tolerance": 0.05}
         super().__init__(graph, proposals="none", **timing, **given)
-        self.calibration = self.robot.peer.speak(CameraInfo, names.camera_info("agent"), qos.stream_out())
+        self.calibration = self.robot.peer.speak(CameraInfo, topics.camera_info("agent"), qos.stream_out())
         self.taken = 0
         self.begin(start=1)
         self.robot.peer.node.create_timer(0.05, self._observe)
@@ -316,8 +317,8 @@ def test_with_the_real_policy_a_person_takes_over_and_the_policy_believes_what_w
     """Its model would drift away from the world as soon as somebody helps it."""
     desk = Desk(graph, blend_steps=2, clock="lockstep")
     policy = learned(graph)
-    proposals: list[Action] = desk.robot.peer.hear(Action, names.PROPOSAL, qos.event())
-    pairs = ((policy, names.PROPOSAL), (desk.node, names.ACTION))
+    proposals: list[Action] = desk.robot.peer.hear(Action, topics.PROPOSAL, qos.event())
+    pairs = ((policy, topics.PROPOSAL), (desk.node, topics.ACTION))
     graph.until(lambda: all(readers(node, topic) == 2 for node, topic in pairs), "the two to be connected")
 
     def play(start: int, helped: range, device: str) -> list[Action]:
@@ -364,6 +365,6 @@ def learned(graph: Graph) -> PolicyNode:
         version=1, agent="moto", digest=agent_digest(agent_part(settings)), sha256=sha256, data=data
     )
     node = graph.add(PolicyNode({**tiny, "wait_for": [], "arbitrated": True}))
-    graph.peer("trainer").speak(PolicyWeights, names.POLICY_WEIGHTS, qos.latched())(message)
+    graph.peer("trainer").speak(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched())(message)
     graph.until(lambda: node.report().values["policy_version"] == 1, "the weights")
     return node

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moto_ros.nodes.pace import Pace, PaceSettings
+from moto_ros.episode.pace import Pace, PaceSettings
 
 PERIOD = 0.1
 

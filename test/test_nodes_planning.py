@@ -21,13 +21,14 @@ from moto_msgs.msg import Action, EpisodeState, PolicyVersion, PolicyWeights, Re
 from moto_msgs.srv import ResetRobot
 from moto_ros.agents.interface import Budget, Decision
 from moto_ros.agents.registry import make_agent
-from moto_ros.bringup import resolve
 from moto_ros.config import build, read_parameters, shipped
+from moto_ros.contract import topics
 from moto_ros.errors import MotoError
 from moto_ros.nodes.learning_settings import agent_part, policy_settings, spaces_of
 from moto_ros.nodes.policy_node import PolicyNode
-from moto_ros.ros import names, qos
+from moto_ros.ros import qos
 from moto_ros.ros.convert import to_time
+from moto_ros.systems.bringup import resolve
 from moto_ros.training.settings import agent_digest
 from moto_ros.training.weights import pack
 
@@ -92,12 +93,12 @@ class Listener:
         self, graph: Graph, peer: Peer, senses: dict[str, Any], given: dict[str, Any], agent: str = "fowm"
     ) -> None:
         self.graph, self.peer, self.agent = graph, peer, agent
-        self.diagnostics = peer.hear(DiagnosticArray, names.DIAGNOSTICS, qos.event())
-        self.versions = peer.hear(PolicyVersion, names.POLICY_VERSION, qos.latched(10))
-        self.actions: list[Action] = peer.hear(Action, names.ACTION, qos.event())
+        self.diagnostics = peer.hear(DiagnosticArray, topics.DIAGNOSTICS, qos.event())
+        self.versions = peer.hear(PolicyVersion, topics.POLICY_VERSION, qos.latched(10))
+        self.actions: list[Action] = peer.hear(Action, topics.ACTION, qos.event())
         self.node = graph.add(PolicyNode({**preset(agent, senses), **given}))
         self.watched = Watched(self.node)
-        self.give = peer.speak(PolicyWeights, names.POLICY_WEIGHTS, qos.latched())
+        self.give = peer.speak(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched())
         self.give(weights(agent, senses))
         graph.until(lambda: self.versions, "the weights to be taken")
 
@@ -124,17 +125,17 @@ class Play(Listener):
         peer = graph.peer("studio")
         world = {"world": "metaworld/reach-v3", "action_repeat": 6, "cameras": [""], "clock": clock}
         graph.add(SimNode({**world, "control_rate": RATE}))
-        self.rewards: list[Reward] = peer.hear(Reward, names.REWARD, qos.event())
+        self.rewards: list[Reward] = peer.hear(Reward, topics.REWARD, qos.event())
         timing = TIMING if clock == "realtime" else {"control_rate": RATE}
         super().__init__(graph, peer, TOLD, timing | given)
-        self._state = peer.node.create_publisher(EpisodeState, names.EPISODE_STATE, qos.latched())
+        self._state = peer.node.create_publisher(EpisodeState, topics.EPISODE_STATE, qos.latched())
 
     def reset(self, episode: int) -> Any:
         """Reset the world, which may have to be built first."""
         answers: list[Any] = []
 
         def done() -> bool:
-            answers.append(self.peer.call(ResetRobot, names.ROBOT_RESET, episode=episode, seed=3, timeout=20.0))
+            answers.append(self.peer.call(ResetRobot, topics.ROBOT_RESET, episode=episode, seed=3, timeout=20.0))
             return bool(answers[-1].success)
 
         self.graph.until(done, "the reset", 60.0)
@@ -283,8 +284,8 @@ def test_planning_ahead_keeps_the_beat_of_an_arm_whose_states_come_faster_than_a
 def test_planning_ahead_goes_on_from_the_action_that_a_person_made_of_the_proposal(graph: Graph) -> None:
     """The model would imagine that the arm went where the policy wanted, while a person held it."""
     bench = Bench(graph, plan_ahead=True, arbitrated=True, reward_lag=1, plan_share=1.0)
-    proposals: list[Action] = bench.peer.hear(Action, names.PROPOSAL, qos.event())
-    decide = bench.peer.speak(Action, names.ACTION, qos.event(), readers=2)
+    proposals: list[Action] = bench.peer.hear(Action, topics.PROPOSAL, qos.event())
+    decide = bench.peer.speak(Action, topics.ACTION, qos.event(), readers=2)
     bench.begin()
     bench.observe(0.0)
     graph.until(lambda: proposals, "a proposal")

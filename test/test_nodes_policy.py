@@ -21,9 +21,10 @@ from support.robot_side import PERIOD, RobotSide
 from moto_msgs.msg import Action, EpisodeState, PolicyVersion, PolicyWeights
 from moto_ros.agents.registry import make_agent
 from moto_ros.config import build, read_parameters, shipped
+from moto_ros.contract import topics
 from moto_ros.nodes.learning_settings import agent_part, policy_settings, spaces_of
 from moto_ros.nodes.policy_node import PolicyNode
-from moto_ros.ros import names, qos
+from moto_ros.ros import qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.training.checkpoint import CheckpointFolder, Identity
 from moto_ros.training.settings import agent_digest
@@ -59,10 +60,10 @@ class Bench:
         self.graph = graph
         self.cameras = given.get("cameras", ["agent"])
         self.robot = RobotSide(graph, self.cameras)
-        self.versions = self.robot.peer.hear(PolicyVersion, names.POLICY_VERSION, qos.latched(10))
-        self.diagnostics = self.robot.peer.hear(DiagnosticArray, names.DIAGNOSTICS, qos.event())
+        self.versions = self.robot.peer.hear(PolicyVersion, topics.POLICY_VERSION, qos.latched(10))
+        self.diagnostics = self.robot.peer.hear(DiagnosticArray, topics.DIAGNOSTICS, qos.event())
         self.node = graph.add(PolicyNode({**TINY, "wait_for": ["sim"], **given}))
-        self.trainer = self.robot.peer.speak(PolicyWeights, names.POLICY_WEIGHTS, qos.latched())
+        self.trainer = self.robot.peer.speak(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched())
         self.robot.connected("policy")
 
     def give(self, message: PolicyWeights) -> None:
@@ -240,8 +241,8 @@ def test_nothing_is_commanded_after_the_end(graph: Graph) -> None:
 def test_a_policy_that_starts_in_the_middle_of_an_episode_leaves_it_alone(graph: Graph) -> None:
     robot = RobotSide(graph)
     robot.episode(RUNNING, 5, start=to_time(PERIOD))
-    diagnostics = robot.peer.hear(DiagnosticArray, names.DIAGNOSTICS, qos.event())
-    trainer = robot.peer.speak(PolicyWeights, names.POLICY_WEIGHTS, qos.latched(), readers=0)
+    diagnostics = robot.peer.hear(DiagnosticArray, topics.DIAGNOSTICS, qos.event())
+    trainer = robot.peer.speak(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched(), readers=0)
     trainer(weights())
     graph.add(PolicyNode({**TINY, "wait_for": ["sim"]}))
     robot.connected("policy")
@@ -335,8 +336,8 @@ class Arbitrated(Bench):
 
     def __init__(self, graph: Graph) -> None:
         super().__init__(graph, arbitrated=True)
-        self.proposals: list[Action] = self.robot.peer.hear(Action, names.PROPOSAL, qos.event())
-        self.decide = self.robot.peer.speak(Action, names.ACTION, qos.event(), readers=2)
+        self.proposals: list[Action] = self.robot.peer.hear(Action, topics.PROPOSAL, qos.event())
+        self.decide = self.robot.peer.speak(Action, topics.ACTION, qos.event(), readers=2)
         self.give(weights())
 
     def play(self, number: int, start: int, decisions: list[list[float] | None]) -> list[list[float]]:
@@ -394,7 +395,7 @@ def test_a_policy_leaves_the_episodes_that_bring_the_scene_back_to_the_policy_fo
 ) -> None:
     """Two policies would fight over one robot, and a trainer would wait for the wrong one."""
     robot = RobotSide(graph)
-    versions = robot.peer.hear(PolicyVersion, names.POLICY_VERSION, qos.latched(10))
+    versions = robot.peer.hear(PolicyVersion, topics.POLICY_VERSION, qos.latched(10))
     checkpoint = saved_agent(tmp_path, {"conductor": {"published": 5}, "uncertainty_quantiles": [0.0, 1e9]})
     given = {**TINY, "wait_for": ["sim"], "reset_only": True, "checkpoint": str(checkpoint)}
     graph.add(PolicyNode(given))
@@ -437,10 +438,10 @@ def test_large_weights_pass_to_a_late_joiner(graph: Graph) -> None:
     """Twenty megabytes, latched: a policy that starts later still gets them."""
     peer = graph.peer("trainer")
     padding = np.random.default_rng(0).bytes(20 * 2**20)
-    peer.speak(PolicyWeights, names.POLICY_WEIGHTS, qos.latched(), readers=0)(
+    peer.speak(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched(), readers=0)(
         PolicyWeights(version=3, agent="moto", data=padding)
     )
-    heard = graph.peer("late").hear(PolicyWeights, names.POLICY_WEIGHTS, qos.latched())
+    heard = graph.peer("late").hear(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched())
     graph.until(lambda: heard, "the weights")
     assert bytes(heard[0].data) == padding
 

@@ -20,10 +20,11 @@ from support.process import Start, processes
 from support.robot_side import PERIOD, RobotSide
 
 from moto_msgs.msg import Action, CameraHealth, EpisodeBag, EpisodeState, OperatorEvent
+from moto_ros.contract import topics
 from moto_ros.data.bag_info import bag_facts
 from moto_ros.errors import MotoError
 from moto_ros.nodes.recorder_node import RecorderNode
-from moto_ros.ros import names, qos
+from moto_ros.ros import qos
 from moto_ros.ros.convert import image_message, to_time
 
 pytestmark = pytest.mark.ros
@@ -49,8 +50,8 @@ class Bench:
     def __init__(self, graph: Graph, size: int = 16) -> None:
         self.graph = graph
         self.robot = RobotSide(graph, size=size)
-        self.act = self.robot.peer.speak(Action, names.ACTION, qos.event(), readers=0)
-        self.bags: list[Any] = self.robot.peer.hear(EpisodeBag, names.EPISODE_BAG, qos.latched(10))
+        self.act = self.robot.peer.speak(Action, topics.ACTION, qos.event(), readers=0)
+        self.bags: list[Any] = self.robot.peer.hear(EpisodeBag, topics.EPISODE_BAG, qos.latched(10))
 
     def begin(self, number: int, **fields: Any) -> None:
         """Announce a running episode."""
@@ -198,7 +199,7 @@ def test_kill_9_in_the_middle_loses_no_earlier_episode_and_at_most_a_second_of_t
     bench = Bench(graph)
     bags = tmp_path / "bags"
     parameters = {"bags": bags, "wait_for": ["sim"]}
-    said = bench.robot.peer.hear(String, names.READY, qos.latched(10))
+    said = bench.robot.peer.hear(String, topics.READY, qos.latched(10))
     process = start("moto_ros.nodes.recorder_node", parameters)
     bench.robot.connected("recorder")
     first = Path(bench.whole(0).uri)
@@ -260,7 +261,7 @@ def test_a_camera_that_only_offers_best_effort_is_recorded_and_the_bag_says_so(g
     """Many camera drivers offer no more: a reliable subscription would record nothing of them."""
     bench = Bench(graph)
     node = recorder(graph, tmp_path, cameras=["agent", "wrist"])
-    topic = names.camera_image("wrist")
+    topic = topics.camera_image("wrist")
     camera = bench.robot.peer.node.create_publisher(Image, topic, qos.lossy())
     bench.robot.connected("recorder")
     graph.until(lambda: camera.get_subscription_count() == 1, "the recorder to take the offer")
@@ -287,9 +288,9 @@ def test_a_camera_that_only_offers_best_effort_is_recorded_and_the_bag_says_so(g
 def test_buttons_proposals_and_camera_losses_are_in_the_bag(graph: Graph, tmp_path: Path) -> None:
     bench = Bench(graph)
     recorder(graph, tmp_path, arbitrated=True)
-    say = bench.robot.peer.speak(OperatorEvent, names.OPERATOR_EVENT, qos.event())
-    propose = bench.robot.peer.speak(Action, names.PROPOSAL, qos.event())
-    health = bench.robot.peer.speak(CameraHealth, names.camera_health("agent"), qos.latched())
+    say = bench.robot.peer.speak(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
+    propose = bench.robot.peer.speak(Action, topics.PROPOSAL, qos.event())
+    health = bench.robot.peer.speak(CameraHealth, topics.camera_health("agent"), qos.latched())
     bench.robot.connected("recorder")
     bench.begin(1)
     health(CameraHealth(camera="agent", healthy=False, reason="camera agent: no frame"))

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from support.graph import Graph, ros_graph
 
 from moto_ros.config import build
+from moto_ros.episode.paymaster import Offer, Paymaster, Payment
+from moto_ros.episode.reward_rules import Measured, RuleSettings
 from moto_ros.errors import MotoError
-from moto_ros.nodes.paymaster import Offer, Paymaster, Payment
-from moto_ros.nodes.reward_rules import Measured, RuleSettings
 
 PERIOD = 100
 GOAL = (0.5, 0.0, 0.3)
@@ -210,8 +210,9 @@ pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 pytest.importorskip("moto_msgs", reason="moto_msgs is not built")
 
 from moto_msgs.msg import Action, EpisodeState, OperatorEvent, Reward, RobotState  # noqa: E402
+from moto_ros.contract import topics  # noqa: E402
 from moto_ros.nodes.reward_node import RewardNode  # noqa: E402
-from moto_ros.ros import names, qos  # noqa: E402
+from moto_ros.ros import qos  # noqa: E402
 from moto_ros.ros.convert import to_nanoseconds, to_time  # noqa: E402
 
 TICK = 100_000_000
@@ -229,13 +230,13 @@ class Arm:
     def __init__(self, graph: Graph, **given_: Any) -> None:
         self.graph, self.node = graph, graph.add(RewardNode(given_))
         peer = graph.peer("arm")
-        self.rewards = peer.hear(Reward, names.REWARD, qos.event())
-        self._state = peer.speak(RobotState, names.ROBOT_STATE, qos.stream_out())
-        self._episode = peer.speak(EpisodeState, names.EPISODE_STATE, qos.latched())
-        self.say = peer.speak(OperatorEvent, names.OPERATOR_EVENT, qos.event())
-        self.act = peer.speak(Action, names.ACTION, qos.event())
-        self.offer = peer.speak(Reward, names.EXTERNAL_REWARD, qos.event())
-        graph.until(lambda: peer.node.count_subscribers(names.REWARD) == 1, "the test's subscription")
+        self.rewards = peer.hear(Reward, topics.REWARD, qos.event())
+        self._state = peer.speak(RobotState, topics.ROBOT_STATE, qos.stream_out())
+        self._episode = peer.speak(EpisodeState, topics.EPISODE_STATE, qos.latched())
+        self.say = peer.speak(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
+        self.act = peer.speak(Action, topics.ACTION, qos.event())
+        self.offer = peer.speak(Reward, topics.EXTERNAL_REWARD, qos.event())
+        graph.until(lambda: peer.node.count_subscribers(topics.REWARD) == 1, "the test's subscription")
         graph.spin(0.2)
         self.time = 0
 

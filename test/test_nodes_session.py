@@ -25,16 +25,17 @@ from support.process import Start, processes
 import moto_msgs.msg
 from moto_msgs.msg import Action, EpisodeState, OperatorEvent, Reward, RobotState
 from moto_msgs.srv import EndEpisode, ResetRobot, StartEpisode
-from moto_ros.bringup import NODES, SYSTEMS, resolve
+from moto_ros.contract import topics
+from moto_ros.contract.peers import Peers
+from moto_ros.contract.session import RANDOM_BITS, new_session
 from moto_ros.errors import MotoError
 from moto_ros.nodes.episode_node import EpisodeNode
 from moto_ros.nodes.recorder_node import RecorderNode
-from moto_ros.nodes.settings import Peers
-from moto_ros.ros import duplicates, names, qos
+from moto_ros.ros import duplicates, qos
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.ready import Ready
 from moto_ros.ros.session import carries_session, session_of
-from moto_ros.session import RANDOM_BITS, new_session
+from moto_ros.systems.bringup import NODES, SYSTEMS, resolve
 
 ros = pytest.mark.ros
 
@@ -126,21 +127,21 @@ def test_messages_of_another_system_are_dropped_counted_and_told_once(
     """Breaks runs: a colleague's actions would be executed, and a colleague's rewards be learned from."""
     heard: list[Any] = []
     reader = node(graph, "reader")
-    reader.listen(Action, names.ACTION, heard.append, qos.event(), raw=raw)
-    diagnostics = graph.peer().hear(DiagnosticArray, names.DIAGNOSTICS, qos.event())
-    ours = node(graph, "ours").speak(Action, names.ACTION, qos.event())
+    reader.listen(Action, topics.ACTION, heard.append, qos.event(), raw=raw)
+    diagnostics = graph.peer().hear(DiagnosticArray, topics.DIAGNOSTICS, qos.event())
+    ours = node(graph, "ours").speak(Action, topics.ACTION, qos.event())
     theirs = graph.add(MotoNode("theirs", Plain, {"session": THEIRS, "wait_for": ["ours"]}))
     theirs._duplicates._mine.settled = True  # it stays, as one would that came through another network
     ours_node_stays(graph)
-    stranger = theirs.speak(Action, names.ACTION, qos.event())
-    by_hand = graph.peer("hand").node.create_publisher(Action, names.ACTION, qos.event())
+    stranger = theirs.speak(Action, topics.ACTION, qos.event())
+    by_hand = graph.peer("hand").node.create_publisher(Action, topics.ACTION, qos.event())
     writers = (ours, stranger, by_hand)
     graph.until(lambda: all(w.get_subscription_count() == 1 for w in writers), "the reader")
     graph.spin(1.0)
     for _ in range(3):
         for writer in writers:
             writer.publish(Action(session=OURS if writer is ours else 0))
-    graph.until(lambda: len(heard) >= 3 and reader.health.foreign[names.ACTION] >= 6, "all to come")
+    graph.until(lambda: len(heard) >= 3 and reader.health.foreign[topics.ACTION] >= 6, "all to come")
     graph.spin(0.3)
     assert len(heard) == 3
     sessions = {session_of(message, Action) if raw else message.session for message in heard}
@@ -171,8 +172,8 @@ def test_a_stop_counts_from_anybody_and_nothing_else_that_a_person_of_another_sy
 ) -> None:
     """Breaks people: the one at the other terminal could not stop the arm; or would end a colleague's episode."""
     heard: list[Any] = []
-    node(graph, "reader").listen(OperatorEvent, names.OPERATOR_EVENT, heard.append, qos.event(), raw=raw)
-    say = graph.peer().speak(OperatorEvent, names.OPERATOR_EVENT, qos.event())
+    node(graph, "reader").listen(OperatorEvent, topics.OPERATOR_EVENT, heard.append, qos.event(), raw=raw)
+    say = graph.peer().speak(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
     others = (OperatorEvent.START, OperatorEvent.SUCCESS, OperatorEvent.DISCARD, OperatorEvent.READY)
     for event in (*others, OperatorEvent.STOP):
         say(OperatorEvent(event=event, session=THEIRS))
@@ -188,8 +189,8 @@ def test_a_stop_counts_from_anybody_and_nothing_else_that_a_person_of_another_sy
 def test_a_topic_for_other_peoples_programs_takes_what_has_no_session(graph: Graph) -> None:
     """Breaks `reward/external`: somebody's own reward node knows nothing of sessions."""
     heard: list[Reward] = []
-    node(graph, "reader").listen(Reward, names.EXTERNAL_REWARD, heard.append, qos.event(), outside=True)
-    say = graph.peer().speak(Reward, names.EXTERNAL_REWARD, qos.event())
+    node(graph, "reader").listen(Reward, topics.EXTERNAL_REWARD, heard.append, qos.event(), outside=True)
+    say = graph.peer().speak(Reward, topics.EXTERNAL_REWARD, qos.event())
     for session in (0, THEIRS, OURS):
         say(Reward(session=session))
     graph.until(lambda: len(heard) >= 2, "two")
@@ -201,8 +202,8 @@ def test_a_topic_for_other_peoples_programs_takes_what_has_no_session(graph: Gra
 def test_a_node_that_was_started_by_hand_takes_no_systems_messages(graph: Graph) -> None:
     """Breaks arms: a driver that somebody left running would follow whatever system starts next."""
     heard: list[Action] = []
-    node(graph, "reader", session=0).listen(Action, names.ACTION, heard.append, qos.event())
-    say = graph.peer().speak(Action, names.ACTION, qos.event())
+    node(graph, "reader", session=0).listen(Action, topics.ACTION, heard.append, qos.event())
+    say = graph.peer().speak(Action, topics.ACTION, qos.event())
     say(Action(session=THEIRS))
     say(Action(step=1))
     graph.until(lambda: heard, "its own")
@@ -224,16 +225,16 @@ def test_a_service_that_moves_the_arm_answers_its_own_system_only(graph: Graph) 
         return response
 
     server = node(graph, "franka")
-    server.serve(ResetRobot, names.ROBOT_RESET, reset)
+    server.serve(ResetRobot, topics.ROBOT_RESET, reset)
     ours, theirs = node(graph, "episode"), node(graph, "other", session=THEIRS)
-    clients = [running.client(ResetRobot, names.ROBOT_RESET) for running in (ours, theirs)]
+    clients = [running.client(ResetRobot, topics.ROBOT_RESET) for running in (ours, theirs)]
     graph.until(lambda: all(client.service_is_ready() for client in clients), "the service")
     answer, silence = (client.call_async(ResetRobot.Request(episode=3)) for client in clients)
     graph.until(answer.done, "the answer")
     graph.spin(0.5)
     assert answer.result().success
     assert not silence.done(), "another system asks a service of its own; two answers would be one too many"
-    refused = graph.peer().call(ResetRobot, names.ROBOT_RESET, episode=4)
+    refused = graph.peer().call(ResetRobot, topics.ROBOT_RESET, episode=4)
     assert not refused.success
     assert f"has session 0, expected {OURS}" in refused.message
     assert [request.session for request in asked] == [OURS]
@@ -244,10 +245,10 @@ def test_a_person_ends_an_episode_by_hand_and_starts_one_with_the_session(graph:
     """Breaks people: `ros2 service call` could not end what runs; or would begin motion where it is not meant."""
     graph.add(EpisodeNode({"session": OURS}))
     peer = graph.peer()
-    assert "no episode" in peer.call(EndEpisode, names.EPISODE_END, outcome=4).message
-    by_hand = peer.call(StartEpisode, names.EPISODE_START, episode=1, max_steps=3)
+    assert "no episode" in peer.call(EndEpisode, topics.EPISODE_END, outcome=4).message
+    by_hand = peer.call(StartEpisode, topics.EPISODE_START, episode=1, max_steps=3)
     assert f"expected {OURS}" in by_hand.message
-    meant = peer.call(StartEpisode, names.EPISODE_START, episode=1, max_steps=3, session=OURS)
+    meant = peer.call(StartEpisode, topics.EPISODE_START, episode=1, max_steps=3, session=OURS)
     assert "session" not in meant.message
 
 
@@ -256,7 +257,7 @@ def test_readiness_of_another_systems_nodes_counts_for_nothing(graph: Graph) -> 
     """Breaks starts: an episode would begin before its recorder is connected, since another one is."""
     one, two = node(graph, "one"), node(graph, "two")
     ready, other = Ready(one, ["two"]), graph.peer("three").node
-    say = other.create_publisher(String, names.READY, qos.latched())
+    say = other.create_publisher(String, topics.READY, qos.latched())
     say.publish(String(data=f"two {THEIRS}"))
     Ready(two, [])
     graph.until(lambda: "two" in ready.present(), "the second node")
@@ -289,7 +290,7 @@ def test_a_second_node_of_one_name_is_refused_with_whose_the_first_is_and_what_t
 @ros
 @pytest.mark.parametrize(
     ("kind", "topic"),
-    [(Action, names.ACTION), (RobotState, names.ROBOT_STATE), (EpisodeState, names.EPISODE_STATE)],
+    [(Action, topics.ACTION), (RobotState, topics.ROBOT_STATE), (EpisodeState, topics.EPISODE_STATE)],
 )
 def test_a_second_writer_is_refused_and_names_topic_and_first_writer(graph: Graph, kind: type, topic: str) -> None:
     """Breaks arms: two policies would act on one, in turns."""
@@ -304,10 +305,10 @@ def test_the_first_goes_on_even_where_the_second_computers_clock_is_slow(
 ) -> None:
     """Breaks running systems: whoever starts another one with a slow clock would end them."""
     monkeypatch.setattr(duplicates, "START", 0.5)
-    node(graph, "first", session=THEIRS).speak(Action, names.ACTION, qos.event())
+    node(graph, "first", session=THEIRS).speak(Action, topics.ACTION, qos.event())
     graph.spin(1.5)
     monkeypatch.setattr(duplicates, "START", 15.0)
-    sentence = refused(graph, lambda: node(graph, "second").speak(Action, names.ACTION, qos.event()))
+    sentence = refused(graph, lambda: node(graph, "second").speak(Action, topics.ACTION, qos.event()))
     assert f"(session {THEIRS})" in sentence
 
 
@@ -325,14 +326,14 @@ def test_two_nodes_of_one_system_may_write_one_topic_as_the_policy_and_the_one_f
     for name, session in itertools.product(("policy", "reset_policy"), (OURS, 0)):
         peers = ["policy", "reset_policy"] if session else ["policy_by_hand", "reset_policy_by_hand"]
         made = node(graph, name if session else f"{name}_by_hand", session, wait_for=peers)
-        made.speak(Action, names.ACTION if session else "by_hand/action", qos.event())
+        made.speak(Action, topics.ACTION if session else "by_hand/action", qos.event())
     graph.spin(2.0)
 
 
 @ros
 def test_two_nodes_started_by_hand_that_know_nothing_of_each_other_are_not_let_act_together(graph: Graph) -> None:
-    node(graph, "policy", session=0).speak(Action, names.ACTION, qos.event())
-    sentence = refused(graph, lambda: node(graph, "script", session=0).speak(Action, names.ACTION, qos.event()))
+    node(graph, "policy", session=0).speak(Action, topics.ACTION, qos.event())
+    sentence = refused(graph, lambda: node(graph, "script", session=0).speak(Action, topics.ACTION, qos.event()))
     assert "/policy writes it already, started at " in sentence
     assert "by hand" in sentence
 
@@ -344,7 +345,7 @@ def test_a_killed_node_is_no_obstacle_to_its_restart(start: Start) -> None:
     first = start("moto_ros.nodes.episode_node", given)
     with ros_graph() as graph:
         peer = graph.peer()
-        trigger = peer.node.create_client(StartEpisode, names.EPISODE_START)
+        trigger = peer.node.create_client(StartEpisode, topics.EPISODE_START)
         graph.until(trigger.service_is_ready, "the first")
         graph.spin(1.0)
         first.kill()
@@ -357,7 +358,7 @@ def test_a_killed_node_is_no_obstacle_to_its_restart(start: Start) -> None:
 
 def writers_of(graph: Graph, looker: Any) -> list[str]:
     """Return the nodes that have said who they are."""
-    infos = looker.get_publishers_info_by_topic(f"/{names.SYSTEM_NODE}")
+    infos = looker.get_publishers_info_by_topic(f"/{topics.SYSTEM_NODE}")
     return [f"/{info.node_name}" for info in infos]
 
 
@@ -368,12 +369,12 @@ def test_a_program_that_says_nothing_of_itself_and_stays_is_refused_but_not_if_i
     """Breaks arms: `ros2 topic pub` left running beside a policy; and runs, if a look with a tool could end one."""
     monkeypatch.setattr(duplicates, "LEASE", 2.0)
     monkeypatch.setattr(duplicates, "START", 0.5)
-    node(graph, "early").speak(Action, names.ACTION, qos.event())
+    node(graph, "early").speak(Action, topics.ACTION, qos.event())
     graph.spin(1.5)
     tool = graph.peer("tool").node
-    tool.create_publisher(Action, names.ACTION, qos.event())
+    tool.create_publisher(Action, topics.ACTION, qos.event())
     graph.spin(3.0)
-    sentence = refused(graph, lambda: node(graph, "late", wait_for=["early"]).speak(Action, names.ACTION, qos.event()))
+    sentence = refused(graph, lambda: node(graph, "late", wait_for=["early"]).speak(Action, topics.ACTION, qos.event()))
     assert sentence.startswith("/policy/action: /tool writes it too, and is no node of this system")
 
 
@@ -382,7 +383,7 @@ def test_a_recorder_takes_nothing_of_another_system_into_its_bag(graph: Graph, t
     """Breaks data: two of a colleague's episodes in this run's folder, one of them marked as a success."""
     graph.add(RecorderNode({"bags": str(tmp_path), "session": OURS}))
     peer = graph.peer()
-    state = peer.speak(EpisodeState, names.EPISODE_STATE, qos.latched())
+    state = peer.speak(EpisodeState, topics.EPISODE_STATE, qos.latched())
     for phase in (EpisodeState.PHASE_RESETTING, EpisodeState.PHASE_RUNNING, EpisodeState.PHASE_ENDED):
         state(EpisodeState(episode=1, phase=phase, session=THEIRS))
         graph.spin(0.1)
@@ -394,5 +395,5 @@ def test_a_recorder_takes_nothing_of_another_system_into_its_bag(graph: Graph, t
 def test_services_without_a_session_are_a_persons(graph: Graph) -> None:
     """Breaks people: stop and recover are answered whoever asks."""
     server = node(graph, "franka")
-    server.serve(Trigger, names.ROBOT_STOP, lambda _, response: Trigger.Response(success=True))
-    assert graph.peer().call(Trigger, names.ROBOT_STOP).success
+    server.serve(Trigger, topics.ROBOT_STOP, lambda _, response: Trigger.Response(success=True))
+    assert graph.peer().call(Trigger, topics.ROBOT_STOP).success

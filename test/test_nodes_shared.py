@@ -22,17 +22,19 @@ from support.cameras import CAMERAS
 
 from moto_msgs.msg import EpisodeState
 from moto_ros.config import config_folder, read_parameters, specs
+from moto_ros.contract import topics
+from moto_ros.data.recorder_settings import RecorderSettings
+from moto_ros.episode.settings import EpisodeSettings
 from moto_ros.errors import MotoError
 from moto_ros.nodes.episode_node import EpisodeNode
 from moto_ros.nodes.learning_settings import policy_settings, trainer_settings
 from moto_ros.nodes.recorder_node import RecorderNode
-from moto_ros.nodes.settings import EpisodeSettings, RecorderSettings
-from moto_ros.ros import names, qos
+from moto_ros.ros import qos
 from moto_ros.ros import ready as ready_module
 from moto_ros.ros.convert import to_nanoseconds
 from moto_ros.ros.ready import Ready
-from moto_ros.ros.transport import environment
 from moto_ros.ros.worker import Mailbox, Worker
+from moto_ros.systems.transport import environment
 
 pytestmark = pytest.mark.ros
 
@@ -53,7 +55,7 @@ def test_two_vga_cameras_at_30_hz_reach_another_process_without_a_lost_frame(mon
     paths = {"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])}
     with ros_graph() as graph, subprocess.Popen(command, env={**os.environ, **paths}) as cameras:
         peer = graph.peer()
-        heard = {camera: peer.hear(Image, names.camera_image(camera), qos.every()) for camera in CAMERAS}
+        heard = {camera: peer.hear(Image, topics.camera_image(camera), qos.every()) for camera in CAMERAS}
         graph.until(lambda: all(len(frames) == FRAMES for frames in heard.values()), "every frame", 60)
         cameras.wait(30)
     for frames in heard.values():
@@ -111,8 +113,8 @@ def test_a_node_that_leaves_is_no_longer_counted_as_ready(graph: Graph) -> None:
 def test_incompatible_qos_is_in_the_diagnostics(graph: Graph, tmp_path: Path) -> None:
     graph.add(RecorderNode({"bags": str(tmp_path)}))
     peer = graph.peer()
-    peer.node.create_publisher(EpisodeState, names.EPISODE_STATE, qos.newest())
-    heard = peer.hear(DiagnosticArray, names.DIAGNOSTICS, qos.event())
+    peer.node.create_publisher(EpisodeState, topics.EPISODE_STATE, qos.newest())
+    heard = peer.hear(DiagnosticArray, topics.DIAGNOSTICS, qos.event())
     graph.until(
         lambda: any("QoS is incompatible" in status.message for message in heard for status in message.status),
         "a diagnostic about QoS",

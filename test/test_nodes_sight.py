@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from moto_ros.nodes.sight import Sight
+from moto_ros.robot.camera_watchdog import Sight
 
 
 def test_every_camera_must_see() -> None:

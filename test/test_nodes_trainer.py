@@ -21,6 +21,7 @@ from support.process import Start, processes
 
 from moto_msgs.msg import Action, PolicyWeights, TrainingStatus
 from moto_ros.config import read_parameters, shipped
+from moto_ros.contract import topics
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.cache import content_key, rows_of
 from moto_ros.data.layout import StepLayout
@@ -29,7 +30,7 @@ from moto_ros.nodes.episode_node import EpisodeNode
 from moto_ros.nodes.policy_node import PolicyNode
 from moto_ros.nodes.recorder_node import RecorderNode
 from moto_ros.nodes.trainer_node import TrainerNode
-from moto_ros.ros import life, names, qos
+from moto_ros.ros import life, qos
 
 pytestmark = pytest.mark.ros
 
@@ -105,9 +106,9 @@ def test_a_run_learns_offline_then_online_and_what_it_saw_live_equals_the_bags_t
 ) -> None:
     demonstrate(tmp_path)
     world = robot_side(graph, tmp_path)
-    statuses = graph.peer().hear(TrainingStatus, names.TRAINING_STATUS, qos.latched(50))
-    weights = graph.peer("ear").hear(PolicyWeights, names.POLICY_WEIGHTS, qos.latched(10))
-    actions = graph.peer("eye").hear(Action, names.ACTION, qos.every(1000))
+    statuses = graph.peer().hear(TrainingStatus, topics.TRAINING_STATUS, qos.latched(50))
+    weights = graph.peer("ear").hear(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched(10))
+    actions = graph.peer("eye").hear(Action, topics.ACTION, qos.every(1000))
     graph.add(TrainerNode(trainer(tmp_path)))
     finish(graph)
     assert {len(sent.uncertainty_quantiles) for sent in weights} == {101}
@@ -175,7 +176,7 @@ def test_steps_missed_live_are_taken_from_the_recorders_bag(graph: Graph, tmp_pa
 
     node._live.add = lossy  # type: ignore[method-assign]
     for subscription in node.subscriptions:
-        if subscription.topic_name == "/" + names.REWARD:
+        if subscription.topic_name == "/" + topics.REWARD:
             subscription.callback = lambda message: lossy("reward", message)
     graph.add(node)
     finish(graph)
@@ -214,7 +215,7 @@ def test_recordings_that_leave_nothing_to_imitate_are_told_before_an_hour_is_spe
 def test_pre_training_alone_needs_no_robot_and_fine_tuning_goes_on_from_it(graph: Graph, tmp_path: Path) -> None:
     demonstrate(tmp_path)
     node = graph.add(TrainerNode(trainer(tmp_path, wait_for=[])))
-    answer = graph.peer().call(Trigger, names.TRAINER_SAVE)
+    answer = graph.peer().call(Trigger, topics.TRAINER_SAVE)
     assert answer.message
     finish(graph)
     graph.drop(node)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from moto_ros.bringup import resolve
 from moto_ros.cli.main import main, parser
+from moto_ros.systems.bringup import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/hardware.md", "docs/new_robot.md", "docs/new_agent.md")

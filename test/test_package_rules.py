@@ -6,6 +6,8 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -18,18 +20,58 @@ UNSAFE_CALLS = {"torch.load", "torch.save", "input", "eval", "exec", "yaml.unsaf
 
 ROS = {"rclpy", "moto_msgs"}
 SIMULATOR = {"moto_sim", "mujoco", "metaworld"}
-ABOVE = {"moto_ros.nodes", "moto_ros.cli", "moto_ros.bringup", "moto_ros.layers", "moto_ros.implied"}
-ABOVE |= {"moto_ros.phases", "moto_ros.preflight"}
-ROOMS = {
-    "agents": ROS | SIMULATOR | ABOVE | {"moto_ros.data", "moto_ros.training"},
-    "data": ROS | SIMULATOR | ABOVE | {"torch", "moto_ros.agents", "moto_ros.training"},
-    "training": ROS | SIMULATOR | ABOVE,
-    "robot": ROS | SIMULATOR | ABOVE | {"torch", "moto_ros.agents", "moto_ros.training", "moto_ros.camera"},
-    "camera": ROS | SIMULATOR | ABOVE | {"torch", "moto_ros.agents", "moto_ros.training", "moto_ros.robot"},
-    "benchmark": ROS | SIMULATOR | ABOVE,
-    "nodes": SIMULATOR | (ABOVE - {"moto_ros.nodes"}),
-}
-"""Room -> what it must not import: without these it runs where they are not installed."""
+DOCTOR = "moto_ros.cli.checks.machine"
+"""The module that may look at the simulator: it says whether it is installed."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Folders of moto_ros on one level: they import levels below, and neither each other nor what is above.
+
+    Only the single modules at the bottom import each other.
+    """
+
+    folders: tuple[str, ...]
+    holds: str
+    ros: bool = False
+    torch: bool = False
+
+
+LAYERS = (
+    Layer(
+        ("config", "cpu_threads", "errors", "files", "locks", "screen", "stopping", "terminal"),
+        "typed parameters, the one error class, durable files, locks, stopping, output that may vanish",
+    ),
+    Layer(("contract",), "topic and service names, episodes' purposes and outcomes, sessions: what all share"),
+    Layer(("agents",), "what learns: one folder an algorithm, `common/` for what they share", torch=True),
+    Layer(("data",), "episodes, step assembler, bags, replay store, live and recorded episodes"),
+    Layer(("robot", "camera"), "arm and camera interfaces, drivers, safety, health watch"),
+    Layer(("episode",), "episode state machine, rewards, pacing"),
+    Layer(("teleop",), "human input, buttons, take-over, uncertainty guard"),
+    Layer(("training",), "offline and online phases, conductor, checkpoints, evaluation, statistics", torch=True),
+    Layer(("policy",), "acting: decisions, planning ahead, latency, checkpoints to act by", torch=True),
+    Layer(("report",), "curves, pictures, the page of a run"),
+    Layer(("experiments",), "suites of runs: the `moto benchmark` command", torch=True),
+    Layer(("ros",), "parameters, QoS by meaning, messages to and from our types, the life of a node", ros=True),
+    Layer(("nodes",), "one shell a node: messages in, calls, messages out", ros=True, torch=True),
+    Layer(("systems",), "which processes make which system, their parameters, how they start", ros=True),
+    Layer(("cli",), "the `moto` command, one file a sub-command", ros=True),
+)
+"""From bottom to top. CONTRIBUTING.md's table is made of it: `python test/test_package_rules.py` prints it."""
+
+LEVELS = {folder: level for level, layer in enumerate(LAYERS) for folder in layer.folders}
+
+
+def table() -> str:
+    """Return the table of CONTRIBUTING.md."""
+    lines = ["| in `moto_ros/` | what lives there | ROS | PyTorch |", "|---|---|---|---|"]
+    for layer in LAYERS:
+        folders = ", ".join(
+            f"`{name}/`" if (ROOT / "moto_ros" / name).is_dir() else f"`{name}.py`" for name in layer.folders
+        )
+        lines.append(f"| {folders} | {layer.holds} | {'yes' if layer.ros else '-'} | {'yes' if layer.torch else '-'} |")
+    return "\n".join(lines) + "\n"
+
 
 REQUIREMENTS = (
     *(f"requirements/{name}.txt" for name in ("run", "dev", "build", "franka", "ray", "realsense")),
@@ -111,34 +153,76 @@ def test_no_error_disappears_in_a_bare_except() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_only_what_it_may(room: str) -> None:
-    """Breaks machines that lack ROS, a simulator or torch: a room would pull them in."""
-    found = [
-        f"{path.relative_to(ROOT)}: {module}"
-        for path in sorted((ROOT / "moto_ros" / room).rglob("*.py"))
-        for module in imports(ast.parse(path.read_text()))
-        if any(module == banned or module.startswith(f"{banned}.") for banned in ROOMS[room])
-    ]
-    assert found == []
+def modules() -> dict[str, Path]:
+    """Return the file of every module of moto_ros by its name; of a package its `__init__.py`."""
+    files = sorted((ROOT / "moto_ros").rglob("*.py"))
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
 
 
-STAMPS = {"create_publisher": "speak", "create_subscription": "listen", "create_client": "client"}
-"""What a node must not call, and what it calls in its place: only that stamps and looks at sessions."""
+def imported() -> dict[str, set[str]]:
+    """Return what each module of moto_ros imports, by name as in "module:name" too; of moto_ros the module itself."""
+    known = modules()
+    found = {}
+    for name, path in known.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        named = {text.split(":")[0] for text in strings(tree) if re.fullmatch(r"moto_ros(\.\w+)+(:\w+)?", text)}
+        found[name] = (set(imports(tree)) | (named & set(known))) - {name, "moto_ros"}
+    return found
 
 
-def test_no_node_publishes_hears_or_asks_past_the_session() -> None:
-    """Breaks arms: a node that forgets the session takes another system's actions, or is taken for another system."""
-    found = [
-        f"{name}:{call.lineno}: {call.func.attr}, expected {STAMPS.get(call.func.attr, 'serve')}"
-        for name, tree in parsed()
-        if name.startswith(("moto_ros/nodes/", "sim/")) and not name.endswith("nodes/workspace_watch.py")
-        for call in calls(tree)
-        if isinstance(call.func, ast.Attribute)
-        if call.func.attr in STAMPS
-        or (call.func.attr == "create_service" and not ast.unparse(call.args[0]).endswith("Trigger"))
-    ]
-    assert found == []
+def strings(tree: ast.AST) -> Iterator[str]:
+    """Yield every text constant of a file."""
+    yield from (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+def level_of(module: str) -> int:
+    """Return the level of a module of moto_ros."""
+    return LEVELS[module.split(".")[1]]
+
+
+def test_every_module_of_the_program_is_in_a_layer() -> None:
+    """Breaks the plan: a folder that no rule knows may import anything."""
+    assert {name.split(".")[1] for name in modules() if "." in name} == set(LEVELS)
+
+
+def test_no_module_imports_from_above_or_beside() -> None:
+    """Breaks machines that lack ROS, a simulator or torch, and whoever looks for a module where it should be."""
+    wrong = []
+    for name, found in imported().items():
+        for other in found & set(modules()) if "." in name else set():
+            mine, theirs = name.split(".")[1], other.split(".")[1]
+            if mine != theirs and level_of(other) >= max(level_of(name), 1):
+                wrong.append(f"{name} imports {other}")
+    assert sorted(wrong) == []
+
+
+def test_only_layers_that_say_so_import_ros_torch_or_the_simulator() -> None:
+    """Breaks machines where these are not installed: a robot's computer, a laptop without ROS."""
+    wrong = []
+    for name, found in imported().items():
+        layer = LAYERS[level_of(name)] if "." in name else Layer((), "")
+        banned = (set() if layer.ros else ROS) | (set() if layer.torch else {"torch"})
+        banned |= SIMULATOR if name != DOCTOR else set()
+        wrong += [f"{name} imports {other}" for other in found if other.split(".")[0] in banned]
+    assert sorted(wrong) == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Breaks the start of whichever is imported first."""
+    names = modules()
+    graph = {
+        name: {other for other in found & set(names) if names[other].name != "__init__.py"}
+        for name, found in imported().items()
+    }
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
+
+
+def test_contributing_shows_the_layers_as_they_are() -> None:
+    """Breaks a new developer's first change: the page would send it to the wrong place."""
+    assert table() in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 DRIVERS = {"franky": "moto_ros/robot/franka", "pyrealsense2": "moto_ros/camera/realsense"}
@@ -223,3 +307,7 @@ def is_text(call: ast.Call) -> bool:
     words = [*call.args, *(word.value for word in call.keywords)]
     modes = [one.value for one in words if isinstance(one, ast.Constant) and isinstance(one.value, str)]
     return not (full.split(".")[-1] == "open" and any(re.fullmatch("[rwxa+]*b[rwxa+]*", mode) for mode in modes))
+
+
+if __name__ == "__main__":
+    print(table(), end="")

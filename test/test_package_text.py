@@ -12,7 +12,7 @@ from support.weak import moto, run
 
 from moto_ros.config import read_parameters, write_parameters
 from moto_ros.errors import MotoError, read_text
-from moto_ros.training.files import read_json
+from moto_ros.files import read_json
 from moto_ros.training.metrics import read_metrics
 
 PLAIN = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": None}

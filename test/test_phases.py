@@ -13,14 +13,14 @@ import torch
 pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 pytest.importorskip("moto_msgs", reason="moto_msgs is not built")
 
-from moto_ros import preflight
-from moto_ros.bringup import System, resolve
 from moto_ros.cli.main import main
+from moto_ros.config import part
 from moto_ros.errors import MotoError
-from moto_ros.nodes.settings import part
-from moto_ros.phases import Phase, finetune, phases, unfinished
-from moto_ros.ros.ending import Ending
 from moto_ros.stopping import SAVE_TIME, STOP_TIME
+from moto_ros.systems import preflight
+from moto_ros.systems.bringup import System, resolve
+from moto_ros.systems.ending import Ending
+from moto_ros.systems.phases import Phase, finetune, phases, unfinished
 from moto_ros.training.checkpoint import CheckpointFolder, Identity
 from moto_ros.training.conductor import Conductor, Done, EpisodeResult, Offline, Publish, RunEpisode
 from moto_ros.training.run_folder import RunFolder

@@ -28,7 +28,8 @@ from support.process import NodeProcess, Start, processes
 from moto_msgs.msg import CameraHealth, EpisodeState, OperatorEvent, RobotState
 from moto_msgs.srv import ResetRobot
 from moto_ros.config import read_parameters, shipped
-from moto_ros.ros import names, qos
+from moto_ros.contract import topics
+from moto_ros.ros import qos
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -47,14 +48,14 @@ class Rig:
     def __init__(self, graph: Graph, start: Start, server: FrankyServer) -> None:
         self.graph, self._start, self.server = graph, start, server
         self.peer = graph.peer("peer")
-        self.states: list[RobotState] = self.peer.hear(RobotState, names.ROBOT_STATE, qos.every())
-        self._episodes = self.peer.node.create_publisher(EpisodeState, names.EPISODE_STATE, qos.latched())
+        self.states: list[RobotState] = self.peer.hear(RobotState, topics.ROBOT_STATE, qos.every())
+        self._episodes = self.peer.node.create_publisher(EpisodeState, topics.EPISODE_STATE, qos.latched())
         self.number = 0
 
     def node(self, **parameters: Any) -> NodeProcess:
         """Start the robot node and wait until it says how the arm is."""
         given = read_parameters(shipped("robots", "franky_sim"), "franka") | {"host": self.server.address}
-        process = self._start("moto_ros.nodes.franka_node", given | parameters)
+        process = self._start("moto_ros.nodes.robot_node", given | parameters)
         self.states.clear()
         self.until(lambda: self.states, "the first state", 60.0)
         return process
@@ -102,7 +103,7 @@ class Rig:
 
     def ask(self, seed: int, timeout: float = LONG) -> Any:
         """Ask for a reset and return the future of its answer."""
-        client = self.peer.node.create_client(ResetRobot, names.ROBOT_RESET)
+        client = self.peer.node.create_client(ResetRobot, topics.ROBOT_RESET)
         self.until(client.service_is_ready, "the service")
         return client.call_async(ResetRobot.Request(episode=self.number, seed=seed, timeout=timeout))
 
@@ -189,20 +190,20 @@ def test_a_stop_stops_while_acting_and_lasts_until_recover(rig: Rig) -> None:
     rig.begin()
     rig.act()
     begun = rig.position
-    assert rig.peer.call(Trigger, names.ROBOT_STOP).success
+    assert rig.peer.call(Trigger, topics.ROBOT_STOP).success
     rig.mode(RobotState.MODE_STOPPED)
     rig.come_to_rest()
     assert rig.moved(begun, "robot/stop while a policy goes on acting") < FAR
     assert "recover" in rig.state.fault
     assert "recover" in rig.reset().message
-    assert rig.peer.call(Trigger, names.ROBOT_RECOVER).success
+    assert rig.peer.call(Trigger, topics.ROBOT_RECOVER).success
     rig.mode(RobotState.MODE_IDLE)
     rig.begin()
 
 
 def test_the_operators_stop_interrupts_a_reset(rig: Rig) -> None:
     rig.node(reset_speed=0.05, reset_translation_speed=0.02, home_spread_position=[0.05, 0.05, 0.05])
-    say = rig.peer.speak(OperatorEvent, names.OPERATOR_EVENT, qos.event())
+    say = rig.peer.speak(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
     answer = rig.ask(seed=3)
     rig.until(lambda: rig.state.mode == RobotState.MODE_RESET and rig.speed > 0.01, "motion")
     begun = rig.position
@@ -309,7 +310,7 @@ def test_what_it_cannot_safely_move_out_of_is_a_stop_that_says_what_to_do(rig: R
     assert rig.moved(begun, error) < FAR
     rig.server.clear()
     rig.graph.spin(0.2)
-    assert rig.peer.call(Trigger, names.ROBOT_RECOVER).success
+    assert rig.peer.call(Trigger, topics.ROBOT_RECOVER).success
     rig.begin()
 
 
@@ -322,7 +323,7 @@ def test_an_arm_that_cannot_be_recovered_ends_in_a_stop_that_says_what_to_do(rig
     assert "attempts to recover failed" in rig.state.fault
     assert "robot/recover" in rig.state.fault
     rig.server.clear()
-    rig.until(lambda: rig.peer.call(Trigger, names.ROBOT_RECOVER).success, "recover")
+    rig.until(lambda: rig.peer.call(Trigger, topics.ROBOT_RECOVER).success, "recover")
     rig.begin()
 
 
@@ -360,7 +361,7 @@ def test_an_arm_that_loses_power_is_a_fault_and_is_taken_up_again(rig: Rig) -> N
 
 def test_the_robot_holds_while_a_camera_does_not_see(rig: Rig) -> None:
     rig.node(cameras=["wrist"])
-    say = rig.peer.speak(CameraHealth, names.camera_health("wrist"), qos.latched())
+    say = rig.peer.speak(CameraHealth, topics.camera_health("wrist"), qos.latched())
     timer = rig.peer.node.create_timer(0.5, lambda: say(CameraHealth(camera="wrist", healthy=well[0], reason="dark")))
     well = [True]
     say(CameraHealth(camera="wrist", healthy=True))

@@ -9,14 +9,14 @@ from support.arm import GIVEN, robot_settings
 
 from moto_ros.config import build, read_parameters, shipped
 from moto_ros.errors import MotoError
-from moto_ros.nodes.franka_settings import FrankaSettings
 from moto_ros.robot.limits import check_robot
 from moto_ros.robot.reset import SceneSettings, check_scene
+from moto_ros.robot.settings import RobotNodeSettings
 
 
 @pytest.mark.parametrize("name", ["fr3", "panda", "franky_sim"])
 def test_shipped_robots_fit_together(name: str) -> None:
-    settings = build(FrankaSettings, read_parameters(shipped("robots", name), "franka"), name)
+    settings = build(RobotNodeSettings, read_parameters(shipped("robots", name), "franka"), name)
     check_robot(settings, name)
 
 
@@ -24,7 +24,7 @@ def test_shipped_robots_fit_together(name: str) -> None:
 def test_a_robot_does_not_start_without_what_has_no_safe_default(name: str) -> None:
     """Breaks tables: a workspace box that somebody forgot must not be a large one."""
     with pytest.raises(MotoError, match=f"'{name}'.*missing"):
-        build(FrankaSettings, {key: value for key, value in GIVEN.items() if key != name}, "test")
+        build(RobotNodeSettings, {key: value for key, value in GIVEN.items() if key != name}, "test")
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_an_environment_that_is_well_starts() -> None:
 @pytest.mark.sim
 @pytest.mark.parametrize("namespace", ["1bad", "bad-x", "a__b", "ü", "a//b", "a b", "~a"])
 def test_a_namespace_that_ros_refuses_is_refused_before_a_node_starts(namespace: str) -> None:
-    from moto_ros.bringup import checked_arguments
+    from moto_ros.systems.bringup import checked_arguments
 
     with pytest.raises(MotoError, match="argument namespace is"):
         checked_arguments({"namespace": namespace})
@@ -118,7 +118,7 @@ def test_a_namespace_that_ros_refuses_is_refused_before_a_node_starts(namespace:
 @pytest.mark.sim
 @pytest.mark.parametrize("namespace", ["", "/", "moto", "/lab/arm_2/", "_hidden"])
 def test_a_namespace_that_ros_takes_is_taken(namespace: str) -> None:
-    from moto_ros.bringup import checked_arguments
+    from moto_ros.systems.bringup import checked_arguments
 
     assert checked_arguments({"namespace": namespace})["namespace"] == namespace
 
@@ -150,7 +150,7 @@ def test_the_nodes_of_a_system_log_into_the_run_where_home_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A container with a read-only home: no node started."""
-    from moto_ros.bringup import resolve
+    from moto_ros.systems.bringup import resolve
 
     monkeypatch.setenv("HOME", NOWHERE)
     system = resolve("pretrain", {"run": str(tmp_path)})

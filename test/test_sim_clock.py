@@ -26,10 +26,11 @@ from support.domain import reserved_domain
 from support.graph import ros_graph
 
 from moto_msgs.msg import Action, EpisodeBag, EpisodeState, PolicyWeights, Reward, RobotState, TrainingStatus
-from moto_ros.nodes.episode_facts import Phase
-from moto_ros.ros import names, qos
+from moto_ros.contract import topics
+from moto_ros.contract.episodes import Phase
+from moto_ros.ros import qos
 from moto_ros.ros.convert import to_nanoseconds
-from moto_ros.ros.transport import environment
+from moto_ros.systems.transport import environment
 
 pytestmark = [pytest.mark.ros, pytest.mark.sim, pytest.mark.slow]
 
@@ -39,16 +40,16 @@ LIMIT = 280
 """Seconds that a system may take; on an idle machine each takes less than thirty."""
 
 TOPICS = {
-    names.camera_image("agent"): (Image, qos.every()),
-    names.camera_info("agent"): (CameraInfo, qos.every()),
-    names.ROBOT_STATE: (RobotState, qos.every()),
-    names.REWARD: (Reward, qos.event()),
-    names.ACTION: (Action, qos.event()),
-    names.EPISODE_STATE: (EpisodeState, qos.latched(10)),
-    names.EPISODE_BAG: (EpisodeBag, qos.latched(10)),
-    names.POLICY_WEIGHTS: (PolicyWeights, qos.latched(10)),
-    names.TRAINING_STATUS: (TrainingStatus, qos.latched(10)),
-    names.DIAGNOSTICS: (DiagnosticArray, qos.event()),
+    topics.camera_image("agent"): (Image, qos.every()),
+    topics.camera_info("agent"): (CameraInfo, qos.every()),
+    topics.ROBOT_STATE: (RobotState, qos.every()),
+    topics.REWARD: (Reward, qos.event()),
+    topics.ACTION: (Action, qos.event()),
+    topics.EPISODE_STATE: (EpisodeState, qos.latched(10)),
+    topics.EPISODE_BAG: (EpisodeBag, qos.latched(10)),
+    topics.POLICY_WEIGHTS: (PolicyWeights, qos.latched(10)),
+    topics.TRAINING_STATUS: (TrainingStatus, qos.latched(10)),
+    topics.DIAGNOSTICS: (DiagnosticArray, qos.event()),
 }
 
 
@@ -62,7 +63,7 @@ class Heard:
         output = folder / f"{system}.out"
         with ros_graph(["--ros-args", "-r", "__ns:=/moto"]) as graph, output.open("w") as log:
             node = graph.peer("watcher").node
-            node.create_subscription(Clock, names.CLOCK, lambda m: self.clock.append(to_nanoseconds(m.clock)), 1000)
+            node.create_subscription(Clock, topics.CLOCK, lambda m: self.clock.append(to_nanoseconds(m.clock)), 1000)
             for topic, (kind, profile) in TOPICS.items():
                 heard: list[Any] = self.messages.setdefault(topic, [])
                 node.create_subscription(kind, topic, heard.append, profile)
@@ -122,18 +123,18 @@ def test_every_stamp_is_one_of_the_clocks_and_none_goes_back(heard: Heard, topic
     times = set(heard.clock)
     senders: dict[str, list[int]] = defaultdict(list)
     for message, stamp in zip(heard.messages[topic], stamps, strict=True):
-        senders[message.status[0].name if topic == names.DIAGNOSTICS else ""].append(stamp)
+        senders[message.status[0].name if topic == topics.DIAGNOSTICS else ""].append(stamp)
     for sent in senders.values():
         assert sent == sorted(sent)
         # A node that starts before the simulator has no time yet; ROS says so by 0.
         assert set(sent) - {0} <= times
-    if topic not in (names.DIAGNOSTICS, names.TRAINING_STATUS, names.POLICY_WEIGHTS, names.EPISODE_STATE):
+    if topic not in (topics.DIAGNOSTICS, topics.TRAINING_STATUS, topics.POLICY_WEIGHTS, topics.EPISODE_STATE):
         assert 0 not in stamps
 
 
 def test_all_that_an_action_says_is_of_one_time(heard: Heard) -> None:
     """Breaks latencies and ages, taken between a stamp of the wall and one of the simulation."""
-    actions = heard.messages[names.ACTION]
+    actions = heard.messages[topics.ACTION]
     assert len(actions) >= STEPS
     for action in actions:
         sent, state = to_nanoseconds(action.header.stamp), to_nanoseconds(action.state_stamp)
@@ -143,14 +144,14 @@ def test_all_that_an_action_says_is_of_one_time(heard: Heard) -> None:
 
 def test_episodes_are_stamped_within_themselves(heard: Heard) -> None:
     """Breaks every reader that cuts an episode out by the times of its beginning and its end."""
-    states = heard.messages[names.EPISODE_STATE]
+    states = heard.messages[topics.EPISODE_STATE]
     begun = [state for state in states if state.phase == Phase.RUNNING]
     ended = {state.episode: state for state in states if state.phase == Phase.ENDED}
     assert begun
     for state in begun:
         start, end = to_nanoseconds(state.start), ended[state.episode]
         assert to_nanoseconds(state.header.stamp) >= start
-        taken = [reward for reward in heard.messages[names.REWARD] if reward.episode == state.episode]
+        taken = [reward for reward in heard.messages[topics.REWARD] if reward.episode == state.episode]
         assert to_nanoseconds(end.header.stamp) >= max(
             to_nanoseconds(reward.header.stamp) for reward in taken if reward.step <= end.step
         )
@@ -158,9 +159,9 @@ def test_episodes_are_stamped_within_themselves(heard: Heard) -> None:
 
 def test_messages_pair_by_their_stamps(heard: Heard) -> None:
     """What message_filters' TimeSynchronizer does: image, calibration, state and action of one stamp are one set."""
-    topics = (names.camera_image("agent"), names.camera_info("agent"), names.ROBOT_STATE, names.ACTION)
-    pairs = paired(*(set(heard.stamps(topic)) for topic in topics))
-    assert len(pairs) == len(set(heard.stamps(names.ACTION)))
+    paired_topics = (topics.camera_image("agent"), topics.camera_info("agent"), topics.ROBOT_STATE, topics.ACTION)
+    pairs = paired(*(set(heard.stamps(topic)) for topic in paired_topics))
+    assert len(pairs) == len(set(heard.stamps(topics.ACTION)))
 
 
 def paired(*stamps: set[int]) -> Sequence[int]:
@@ -170,7 +171,7 @@ def paired(*stamps: set[int]) -> Sequence[int]:
 
 def test_a_policys_age_is_of_seconds_that_have_passed(runs: Runs) -> None:
     """Breaks the judgement of a stale policy: simulated time stands still while it is learned, and jumps at resets."""
-    ages = [action.policy_age for action in runs.finetune.messages[names.ACTION]]
+    ages = [action.policy_age for action in runs.finetune.messages[topics.ACTION]]
     assert all(0.0 <= age < LIMIT for age in ages)
     assert max(ages) > 0.0
 

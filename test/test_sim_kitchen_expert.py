@@ -14,10 +14,10 @@ from moto_sim.kitchen import ELEMENTS, THRESHOLD, Kitchen
 from moto_sim.kitchen_expert import MOVES, KitchenExpert, drawn_elements, orders
 from moto_sim.world import World, make_world
 
-from moto_ros.benchmark.suite import TaskSettings
 from moto_ros.config import build
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.prior import reward_prefix
+from moto_ros.experiments.suite import TaskSettings
 
 pytestmark = pytest.mark.sim
 

@@ -21,7 +21,8 @@ from support.graph import Graph, ros_graph
 
 from moto_msgs.msg import Action, EpisodeState, OperatorEvent, Reward, RobotState
 from moto_msgs.srv import ResetRobot
-from moto_ros.ros import names, qos
+from moto_ros.contract import topics
+from moto_ros.ros import qos
 from moto_ros.ros.convert import to_nanoseconds
 
 pytestmark = [pytest.mark.ros, pytest.mark.sim]
@@ -33,14 +34,14 @@ class Operator:
     def __init__(self, graph: Graph, **parameters: Any) -> None:
         self.graph, self.peer = graph, graph.peer()
         self.sim = graph.add(SimNode(parameters))
-        self.images: list[Image] = self.peer.hear(Image, names.camera_image("agent"), qos.every())
-        self.infos: list[CameraInfo] = self.peer.hear(CameraInfo, names.camera_info("agent"), qos.every())
-        self.states: list[RobotState] = self.peer.hear(RobotState, names.ROBOT_STATE, qos.every())
+        self.images: list[Image] = self.peer.hear(Image, topics.camera_image("agent"), qos.every())
+        self.infos: list[CameraInfo] = self.peer.hear(CameraInfo, topics.camera_info("agent"), qos.every())
+        self.states: list[RobotState] = self.peer.hear(RobotState, topics.ROBOT_STATE, qos.every())
         self.suggested: list[Action] = self.peer.hear(Action, EXPERT_ACTION, qos.event())
-        self.rewards: list[Reward] = self.peer.hear(Reward, names.REWARD, qos.event())
-        self.send = self.peer.speak(Action, names.ACTION, qos.event())
-        self.tell_episode = self.peer.speak(EpisodeState, names.EPISODE_STATE, qos.latched())
-        graph.until(lambda: self.sim.count_subscribers(names.REWARD), "the reward's reader")
+        self.rewards: list[Reward] = self.peer.hear(Reward, topics.REWARD, qos.event())
+        self.send = self.peer.speak(Action, topics.ACTION, qos.event())
+        self.tell_episode = self.peer.speak(EpisodeState, topics.EPISODE_STATE, qos.latched())
+        graph.until(lambda: self.sim.count_subscribers(topics.REWARD), "the reward's reader")
 
     def call(self, kind: type, service: str, **request: Any) -> Any:
         """Call a service and return its answer."""
@@ -55,7 +56,7 @@ class Operator:
         answers: list[Any] = []
 
         def done() -> bool:
-            answers.append(self.call(ResetRobot, names.ROBOT_RESET, episode=episode, seed=seed, timeout=10.0))
+            answers.append(self.call(ResetRobot, topics.ROBOT_RESET, episode=episode, seed=seed, timeout=10.0))
             return "being built" not in answers[-1].message
 
         self.graph.until(done, "the world")
@@ -111,7 +112,7 @@ def test_robot_state_says_which_actions_were_executed(graph: Graph) -> None:
 def test_the_operators_stop_button_stops_the_simulator_as_it_stops_an_arm(graph: Graph) -> None:
     operator = Operator(graph)
     operator.reset()
-    press = operator.peer.speak(OperatorEvent, names.OPERATOR_EVENT, qos.event())
+    press = operator.peer.speak(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
     press(OperatorEvent(event=OperatorEvent.STOP, source="joy"))
     graph.until(lambda: operator.states[-1].mode == RobotState.MODE_STOPPED, "the stop in the robot's state")
     assert not operator.reset(1).success
@@ -175,13 +176,13 @@ def test_duplicates_and_actions_of_other_steps_or_episodes_do_not_move_the_robot
 def test_a_stop_stays_until_recover_and_refuses_actions_and_resets(graph: Graph) -> None:
     operator = Operator(graph)
     operator.reset()
-    assert operator.call(Trigger, names.ROBOT_STOP).success
+    assert operator.call(Trigger, topics.ROBOT_STOP).success
     operator.act(0, [0.0] * 4)
     graph.until(lambda: operator.sim.report().values.get("refused_stopped"), "the refusal")
     assert not operator.rewards
     assert not operator.reset(1).success
     assert operator.states[-1].mode == RobotState.MODE_STOPPED
-    assert operator.call(Trigger, names.ROBOT_RECOVER).success
+    assert operator.call(Trigger, topics.ROBOT_RECOVER).success
     assert operator.reset(2).success
 
 

@@ -20,10 +20,11 @@ from support.person import Person
 
 from moto_msgs.msg import Action, EpisodeState, Reward, RobotState
 from moto_msgs.srv import ResetRobot
+from moto_ros.contract import topics
 from moto_ros.data.assembler import EpisodeAssembler
 from moto_ros.data.layout import StepLayout
 from moto_ros.nodes.operator_node import OperatorNode
-from moto_ros.ros import names, qos
+from moto_ros.ros import qos
 
 pytestmark = [pytest.mark.ros, pytest.mark.sim]
 
@@ -51,12 +52,12 @@ class Studio:
             )
         )
         self.messages: list[tuple[str, Any]] = []
-        self.ready = self.peer.hear(String, names.READY, qos.latched(10))
-        self._hear(Image, names.camera_image("agent"), "camera/agent")
-        self._hear(RobotState, names.ROBOT_STATE, "state")
-        self._hear(Action, names.ACTION, "action")
-        self._hear(Reward, names.REWARD, "reward")
-        self.state = self.peer.node.create_publisher(EpisodeState, names.EPISODE_STATE, qos.latched())
+        self.ready = self.peer.hear(String, topics.READY, qos.latched(10))
+        self._hear(Image, topics.camera_image("agent"), "camera/agent")
+        self._hear(RobotState, topics.ROBOT_STATE, "state")
+        self._hear(Action, topics.ACTION, "action")
+        self._hear(Reward, topics.REWARD, "reward")
+        self.state = self.peer.node.create_publisher(EpisodeState, topics.EPISODE_STATE, qos.latched())
         self.peer.node.create_subscription(Action, EXPERT_ACTION, self._follow, qos.event())
         graph.until(lambda: {text.data for text in self.ready} >= set(peers), "both nodes", 60.0)
 
@@ -74,7 +75,7 @@ class Studio:
 
     def record(self, episode: int) -> None:
         """Run one episode of `STEPS` steps."""
-        answer = self.peer.call(ResetRobot, names.ROBOT_RESET, episode=episode, seed=3, timeout=20.0)
+        answer = self.peer.call(ResetRobot, topics.ROBOT_RESET, episode=episode, seed=3, timeout=20.0)
         assert answer.success, answer.message
         self.announce(EpisodeState(phase=EpisodeState.PHASE_RESETTING, episode=episode))
         self.announce(EpisodeState(phase=EpisodeState.PHASE_RUNNING, episode=episode, start=answer.stamp))

@@ -14,7 +14,8 @@ from moto_sim.topics import EXPERT_ACTION
 from support.graph import Graph, ros_graph
 
 from moto_msgs.msg import Action, EpisodeState
-from moto_ros.ros import names, qos
+from moto_ros.contract import topics
+from moto_ros.ros import qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 
 pytestmark = [pytest.mark.ros, pytest.mark.sim]
@@ -30,10 +31,12 @@ def test_an_action_that_a_robot_took_too_late_is_said_again_and_not_counted_on(g
     """Breaks `moto record` in real time: one late action would shift the numbers of all later ones, for good."""
     peer = graph.peer()
     node = graph.add(ScriptNode({"expert_noise": 0.5}))
-    heard: list[Action] = peer.hear(Action, names.ACTION, qos.event())
+    heard: list[Action] = peer.hear(Action, topics.ACTION, qos.event())
     suggest = peer.speak(Action, EXPERT_ACTION, qos.event())
-    tell = peer.speak(EpisodeState, names.EPISODE_STATE, qos.latched())
-    graph.until(lambda: node.count_publishers(EXPERT_ACTION) and peer.node.count_publishers(names.ACTION), "the topics")
+    tell = peer.speak(EpisodeState, topics.EPISODE_STATE, qos.latched())
+    graph.until(
+        lambda: node.count_publishers(EXPERT_ACTION) and peer.node.count_publishers(topics.ACTION), "the topics"
+    )
     for phase in (EpisodeState.PHASE_RESETTING, EpisodeState.PHASE_RUNNING):
         tell(EpisodeState(episode=3, phase=phase))
 

@@ -15,12 +15,12 @@ from moto_sim.benchmark.demonstrations import Recipe, demonstrations
 from moto_sim.snapshot import proprio
 from moto_sim.world import make_world
 
-from moto_ros.benchmark.suite import TaskSettings
 from moto_ros.config import build, read_parameters, shipped, specs
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import TopicMap
 from moto_ros.errors import MotoError
+from moto_ros.experiments.suite import TaskSettings
 from moto_ros.training.conductor import episode_seed
 
 pytestmark = [pytest.mark.sim, pytest.mark.filterwarnings("ignore:Constant")]

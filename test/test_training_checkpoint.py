@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from moto_ros.errors import MotoError
+from moto_ros.files import sha256_of
 from moto_ros.training.checkpoint import CheckpointFolder, Identity, restore_global_rng
-from moto_ros.training.files import sha256_of
 
 WHO = Identity("clone", "0123")
 ROOT = Path(__file__).resolve().parents[1]

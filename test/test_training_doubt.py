@@ -18,12 +18,12 @@ from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.interface import Batch, Budget, Decision, State
 from moto_ros.data.episode import Episode
 from moto_ros.data.records import HUMAN
+from moto_ros.files import read_json
+from moto_ros.report.history import History
+from moto_ros.report.report import write_report
 from moto_ros.training.conductor import RunEpisode
 from moto_ros.training.direct import carry_out, pretrain
 from moto_ros.training.doubt import offline_quantiles
-from moto_ros.training.files import read_json
-from moto_ros.training.history import History
-from moto_ros.training.report import write_report
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.session import Session
 from moto_ros.training.settings import TrainerSettings

@@ -16,10 +16,10 @@ from moto_ros.agents.interface import Spaces
 from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.config import write_parameters
 from moto_ros.errors import MotoError
+from moto_ros.files import canonical, read_json
+from moto_ros.report.report import write_report
 from moto_ros.training.direct import carry_out
-from moto_ros.training.files import canonical, read_json
 from moto_ros.training.metrics import MetricsLog, read_metrics
-from moto_ros.training.report import write_report
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.session import Session
 from moto_ros.training.settings import TrainerSettings

@@ -19,10 +19,10 @@ from moto_ros.agents import registry
 from moto_ros.data.episode import Episode
 from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError
+from moto_ros.files import sha256_of
 from moto_ros.training.checkpoint import AGENT
 from moto_ros.training.conductor import Offline, RunEpisode
 from moto_ros.training.direct import carry_out, pretrain
-from moto_ros.training.files import sha256_of
 from moto_ros.training.metrics import read_metrics
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.session import Session

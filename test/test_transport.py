@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from moto_ros.ros.transport import MODE, PROFILE_FILE, environment
+from moto_ros.systems.transport import MODE, PROFILE_FILE, environment
 
 pytestmark = pytest.mark.ros
 

@@ -6,7 +6,7 @@ import argparse
 import shlex
 from collections.abc import Container
 
-from moto_ros.bringup import ARGUMENTS, Argument
+from moto_ros.systems.bringup import ARGUMENTS, Argument
 
 OVERRIDES = "parameters"
 """The argument that collects parameter overrides; on the command line it is -p, as often as needed."""

@@ -14,10 +14,9 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from moto_ros.bringup import resolve
 from moto_ros.cli.arguments import add_arguments, given_arguments
 from moto_ros.cli.console import console
-from moto_ros.config import build
+from moto_ros.config import build, part
 from moto_ros.data.bag_files import find_bags
 from moto_ros.data.bag_info import BagFacts, EpisodeRow, TopicRow, bag_facts
 from moto_ros.data.joints import JointOrder
@@ -25,7 +24,7 @@ from moto_ros.data.layout import StepLayout, TopicMap
 from moto_ros.data.reading_progress import ReadingProgress
 from moto_ros.errors import MotoError
 from moto_ros.nodes.learning_settings import trainer_settings
-from moto_ros.nodes.settings import part
+from moto_ros.systems.bringup import resolve
 
 MAPPING = ("task", "parameters", "preset", "agent")
 """Arguments that say how messages become steps."""

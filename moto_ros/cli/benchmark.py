@@ -10,17 +10,17 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from moto_ros.benchmark.campaign import Campaign, Outcome
-from moto_ros.benchmark.comparison import comparison
-from moto_ros.benchmark.engine import ENGINES, make_engine
-from moto_ros.benchmark.page import write_page
-from moto_ros.benchmark.place import Place
-from moto_ros.benchmark.suite import Suite, cells, chosen, read_suite
-from moto_ros.benchmark.table import Results
 from moto_ros.cli.console import console
 from moto_ros.errors import MotoError
+from moto_ros.experiments.campaign import Campaign, Outcome
+from moto_ros.experiments.comparison import comparison
+from moto_ros.experiments.engine import ENGINES, make_engine
+from moto_ros.experiments.page import write_page
+from moto_ros.experiments.place import Place
+from moto_ros.experiments.suite import Suite, cells, chosen, read_suite
+from moto_ros.experiments.table import Results
+from moto_ros.report import page
 from moto_ros.stopping import StopFlag, signals_handled_by
-from moto_ros.training import page
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from moto_ros.bringup import run_folder
 from moto_ros.cli.arguments import add_arguments, given_arguments
 from moto_ros.cli.report import report_on
 from moto_ros.cli.systems import run_phases
-from moto_ros.phases import finetune
+from moto_ros.systems.bringup import run_folder
+from moto_ros.systems.phases import finetune
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -10,9 +10,9 @@ from rich import box
 from rich.table import Table
 
 from moto_ros.cli.console import console
-from moto_ros.training.comparison import run_rows
-from moto_ros.training.history import History
-from moto_ros.training.report import write_report
+from moto_ros.report.comparison import run_rows
+from moto_ros.report.history import History
+from moto_ros.report.report import write_report
 
 COLUMNS = ("run", "seed", "success offline, %", "success online, %", "online episodes", "wall time, s")
 

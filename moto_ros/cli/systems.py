@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Iterable
 
 from moto_ros.cli.arguments import add_arguments, given_arguments
-from moto_ros.cli.processes import run_system
-from moto_ros.phases import Phase, alone
+from moto_ros.systems.phases import Phase, alone
+from moto_ros.systems.processes import run_system
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from moto_ros.bringup import SYSTEMS
 from moto_ros.cli.arguments import add_arguments, given_arguments
 from moto_ros.cli.systems import run_phases
-from moto_ros.phases import alone
+from moto_ros.systems.bringup import SYSTEMS
+from moto_ros.systems.phases import alone
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

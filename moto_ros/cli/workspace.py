@@ -12,15 +12,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from moto_ros.bringup import checked_arguments, resolve
 from moto_ros.cli.arguments import OVERRIDES, add_arguments, given_arguments
-from moto_ros.cli.processes import Child, stop_children, watched_by_guardian
 from moto_ros.config import shipped
 from moto_ros.errors import MotoError, require_writable
-from moto_ros.preflight import check_arm
 from moto_ros.robot.workspace import HIGH, LOW, GuidedBox, write_box
 from moto_ros.ros.startup import check_start, faults, refuse
 from moto_ros.stopping import StopFlag, signals_handled_by
+from moto_ros.systems.bringup import checked_arguments, resolve
+from moto_ros.systems.preflight import check_arm
+from moto_ros.systems.processes import Child, stop_children, watched_by_guardian
 
 ROBOT_SIDE = ("franka_server", "franka")
 """The nodes that measure the arm, of those of a backend."""

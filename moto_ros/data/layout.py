@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from moto_ros.config import parameter, unknown_parameter
+from moto_ros.contract import topics
 from moto_ros.errors import MotoError
-from moto_ros.ros import names
 
 SECOND = 1_000_000_000
 """Nanoseconds in a second."""
@@ -99,10 +99,10 @@ class TopicMap:
     namespace: str = parameter("", "Namespace that relative topic names are looked up in, e.g. left_arm")
     compressed: bool = parameter(False, "Whether cameras publish JPEG or PNG (sensor_msgs/CompressedImage)")
     camera_topics: tuple[str, ...] = parameter((), "Image topics in the order of `cameras`; empty takes the contract's")
-    state_topics: tuple[str, ...] = parameter((names.ROBOT_STATE,), "Topics that bring the fields of `proprio`")
-    action_topic: str = parameter(names.ACTION, "Topic of commanded actions")
-    reward_topic: str = parameter(names.REWARD, "Topic of rewards")
-    episode_topic: str = parameter(names.EPISODE_STATE, "Topic that tells episodes apart")
+    state_topics: tuple[str, ...] = parameter((topics.ROBOT_STATE,), "Topics that bring the fields of `proprio`")
+    action_topic: str = parameter(topics.ACTION, "Topic of commanded actions")
+    reward_topic: str = parameter(topics.REWARD, "Topic of rewards")
+    episode_topic: str = parameter(topics.EPISODE_STATE, "Topic that tells episodes apart")
     action_fields: tuple[str, ...] = parameter(
         (), "Fields of a foreign action message, e.g. twist.linear or points.0.positions; empty guesses by type"
     )
@@ -144,7 +144,7 @@ class TopicMap:
         """Return the roles of the contract's camera topics in the form (raw or compressed) that is not configured."""
         if self.camera_topics:
             return {}
-        return {names.camera_image(camera, not self.compressed): f"camera/{camera}" for camera in layout.cameras}
+        return {topics.camera_image(camera, not self.compressed): f"camera/{camera}" for camera in layout.cameras}
 
     def _camera_roles(self, layout: StepLayout) -> list[tuple[str, str]]:
         if self.camera_topics and len(self.camera_topics) != len(layout.cameras):
@@ -152,9 +152,9 @@ class TopicMap:
                 f"parameter 'camera_topics' has {len(self.camera_topics)} entries, expected {len(layout.cameras)}, "
                 f"one for each of cameras {list(layout.cameras)}; set both lists alike"
             )
-        contract = [names.camera_image(camera, self.compressed) for camera in layout.cameras]
-        topics = self.camera_topics or contract
-        return [(topic, f"camera/{camera}") for topic, camera in zip(topics, layout.cameras, strict=True)]
+        contract = [topics.camera_image(camera, self.compressed) for camera in layout.cameras]
+        names_given = self.camera_topics or contract
+        return [(topic, f"camera/{camera}") for topic, camera in zip(names_given, layout.cameras, strict=True)]
 
 
 @dataclass

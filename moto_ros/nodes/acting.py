@@ -11,11 +11,12 @@ from rclpy.clock import Clock, ClockType
 from rclpy.timer import Timer
 
 from moto_msgs.msg import Action, EpisodeState, Reward, RobotState
+from moto_ros.contract import topics
+from moto_ros.contract.episodes import Phase
 from moto_ros.data.layout import SECOND
 from moto_ros.data.pairing import Pairing
-from moto_ros.nodes.episode_facts import Phase
-from moto_ros.nodes.pace import Pace, PaceSettings
-from moto_ros.ros import names, qos
+from moto_ros.episode.pace import Pace, PaceSettings
+from moto_ros.ros import qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.node import MotoNode
 
@@ -56,12 +57,12 @@ class Acting:
         profile = qos.action(settings.lockstep, settings.control_rate, settings.action_lifespan)
         self._actions = node.speak(Action, topic, profile)
         # Deeper than one: to miss the reset of an episode for its start would be to sit it out.
-        node.listen(EpisodeState, names.EPISODE_STATE, self._state_changed, qos.latched(10))
-        node.listen(RobotState, names.ROBOT_STATE, self._felt, self.frames)
+        node.listen(EpisodeState, topics.EPISODE_STATE, self._state_changed, qos.latched(10))
+        node.listen(RobotState, topics.ROBOT_STATE, self._felt, self.frames)
         self._beat = None if settings.lockstep else self._make_beat()
 
     def _make_beat(self) -> Timer:
-        self._node.listen(Reward, names.REWARD, self._rewarded, qos.event())
+        self._node.listen(Reward, topics.REWARD, self._rewarded, qos.event())
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         return self._node.create_timer(1.0 / self._settings.control_rate, self._tick, clock=steady)
 

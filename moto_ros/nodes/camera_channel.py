@@ -11,13 +11,14 @@ from std_msgs.msg import String
 from moto_msgs.msg import CameraHealth
 from moto_ros.camera.interface import Camera, Frame, Intrinsics
 from moto_ros.camera.newest import Newest
+from moto_ros.camera.node_settings import CameraNodeSettings
 from moto_ros.camera.settings import Setup
 from moto_ros.camera.sources import make_camera
 from moto_ros.camera.stream import Stream
 from moto_ros.camera.topic import TopicCamera, info_topic
+from moto_ros.contract import topics
 from moto_ros.errors import MotoError
-from moto_ros.nodes.camera_settings import CameraNodeSettings
-from moto_ros.ros import names, qos
+from moto_ros.ros import qos
 from moto_ros.ros.convert import camera_info, depth_message, image_message, jpeg_message, optical_frame, to_time
 from moto_ros.ros.node import MotoNode
 
@@ -49,10 +50,10 @@ class Channel:
         self._frame_id = optical_frame(setup.name)
         self._shots: Newest[Shot] = Newest(WAITING)
         kind = CompressedImage if self._settings.compressed else Image
-        self._image = node.speak(kind, names.camera_image(setup.name, self._settings.compressed), qos.stream_out())
-        self._info = node.speak(CameraInfo, names.camera_info(setup.name), qos.stream_out())
-        self._depth = node.speak(Image, names.camera_depth(setup.name), qos.stream_out()) if setup.depth else None
-        self._health = node.speak(CameraHealth, names.camera_health(setup.name), qos.latched())
+        self._image = node.speak(kind, topics.camera_image(setup.name, self._settings.compressed), qos.stream_out())
+        self._info = node.speak(CameraInfo, topics.camera_info(setup.name), qos.stream_out())
+        self._depth = node.speak(Image, topics.camera_depth(setup.name), qos.stream_out()) if setup.depth else None
+        self._health = node.speak(CameraHealth, topics.camera_health(setup.name), qos.latched())
         self.camera = make_camera(setup)
         self._connect(self.camera)
         self._told = ""
@@ -62,7 +63,7 @@ class Channel:
         """Give a camera that is another node's topic its messages, and a synthetic one its troubles."""
         disturb = getattr(camera, "disturb", None)
         if disturb is not None:
-            self._node.listen(String, names.camera_disturb(self.setup.name), self._disturbed, qos.event())
+            self._node.listen(String, topics.camera_disturb(self.setup.name), self._disturbed, qos.event())
         if isinstance(camera, TopicCamera):
             self._relay(camera)
 

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from moto_ros.camera.node_settings import CameraNodeSettings
 from moto_ros.nodes.camera_channel import Channel
-from moto_ros.nodes.camera_settings import CameraNodeSettings
 from moto_ros.ros import life
 from moto_ros.ros.diagnostics import Report
 from moto_ros.ros.node import MotoNode

@@ -11,12 +11,13 @@ from rclpy.task import Future
 
 from moto_msgs.msg import Action, CameraHealth, EpisodeBag, EpisodeState, OperatorEvent, Reward, RobotState
 from moto_msgs.srv import EndEpisode, ResetRobot, StartEpisode
+from moto_ros.contract import topics
+from moto_ros.contract.episodes import Facts, Outcome, Purpose, Request
+from moto_ros.episode.episode_machine import ROBOT, EpisodeMachine
+from moto_ros.episode.series import Series
+from moto_ros.episode.settings import EpisodeSettings
 from moto_ros.errors import MotoError
-from moto_ros.nodes.episode_facts import Facts, Outcome, Purpose, Request
-from moto_ros.nodes.episode_machine import ROBOT, EpisodeMachine
-from moto_ros.nodes.series import Series
-from moto_ros.nodes.settings import EpisodeSettings
-from moto_ros.ros import life, names, qos
+from moto_ros.ros import life, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import Report
 from moto_ros.ros.node import MotoNode
@@ -39,23 +40,23 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         self._return, self._solved, self._paid_at = 0.0, False, 0
         self._waits, self._failed_resets = "", 0
         self._pending: Future | None = None
-        self._state = self.speak(EpisodeState, names.EPISODE_STATE, qos.latched())
-        self._reset = self.client(ResetRobot, names.ROBOT_RESET)
+        self._state = self.speak(EpisodeState, topics.EPISODE_STATE, qos.latched())
+        self._reset = self.client(ResetRobot, topics.ROBOT_RESET)
         self._listen()
-        self.serve(StartEpisode, names.EPISODE_START, self._start)
-        self.serve(EndEpisode, names.EPISODE_END, self._end, by_hand=True)
+        self.serve(StartEpisode, topics.EPISODE_START, self._start)
+        self.serve(EndEpisode, topics.EPISODE_END, self._end, by_hand=True)
         self.create_timer(TICK, self._tick)
         self.announce(self._machine.facts)
         self._ready = Ready(self, self.settings.wait_for)
 
     def _listen(self) -> None:
-        self.listen(Reward, names.REWARD, self._reward, qos.event())
-        self.listen(Action, names.ACTION, self._action, qos.event())
-        self.listen(RobotState, names.ROBOT_STATE, self._robot, qos.newest())
-        self.listen(EpisodeBag, names.EPISODE_BAG, self._bag, qos.latched())
-        self.listen(OperatorEvent, names.OPERATOR_EVENT, self._said, qos.event())
+        self.listen(Reward, topics.REWARD, self._reward, qos.event())
+        self.listen(Action, topics.ACTION, self._action, qos.event())
+        self.listen(RobotState, topics.ROBOT_STATE, self._robot, qos.newest())
+        self.listen(EpisodeBag, topics.EPISODE_BAG, self._bag, qos.latched())
+        self.listen(OperatorEvent, topics.OPERATOR_EVENT, self._said, qos.event())
         for camera in self.settings.cameras:
-            self.listen(CameraHealth, names.camera_health(camera), self._camera, qos.latched(10))
+            self.listen(CameraHealth, topics.camera_health(camera), self._camera, qos.latched(10))
 
     # Topics and services in.
 

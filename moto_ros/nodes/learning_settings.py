@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 from moto_ros.agents.interface import Spaces
 from moto_ros.agents.registry import agent_plans, agent_settings
 from moto_ros.config import REQUIRED, Value, flatten, group, parameter
+from moto_ros.contract.peers import Peers
 from moto_ros.data.layout import StepLayout, TopicMap
 from moto_ros.data.prior import RULES
+from moto_ros.episode.pace import PaceSettings
 from moto_ros.errors import MotoError
-from moto_ros.nodes.pace import PaceSettings
-from moto_ros.nodes.settings import Peers
 from moto_ros.training.settings import TrainerSettings
 
 T = TypeVar("T")

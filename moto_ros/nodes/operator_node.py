@@ -15,19 +15,20 @@ from sensor_msgs.msg import CameraInfo, Joy
 from std_srvs.srv import Trigger
 
 from moto_msgs.msg import Action, EpisodeState, OperatorEvent, RobotState
+from moto_ros.contract import topics
+from moto_ros.contract.episodes import Phase, Purpose
 from moto_ros.data.pairing import Pairing
 from moto_ros.nodes.acting import Acting
-from moto_ros.nodes.buttons import EVENTS
-from moto_ros.nodes.decider import Decided, Decider
-from moto_ros.nodes.episode_facts import Phase, Purpose
-from moto_ros.nodes.human import Human
-from moto_ros.nodes.operator_settings import OperatorSettings
-from moto_ros.nodes.uncertainty_guard import Verdict
-from moto_ros.ros import life, names, qos
+from moto_ros.ros import life, qos
 from moto_ros.ros.convert import to_nanoseconds
 from moto_ros.ros.diagnostics import Report
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.ready import Ready
+from moto_ros.teleop.buttons import EVENTS
+from moto_ros.teleop.decider import Decided, Decider
+from moto_ros.teleop.human import Human
+from moto_ros.teleop.operator_settings import OperatorSettings
+from moto_ros.teleop.uncertainty_guard import Verdict
 
 SILENCE = 2.0
 """Seconds without a proposal after which a person in control is told why nothing moves."""
@@ -61,32 +62,32 @@ class OperatorNode(MotoNode[OperatorSettings]):
         self._answered: Action | None = None
         self._verdict = Verdict.NONE
         self._heard = time.monotonic()
-        self._events = self.speak(OperatorEvent, names.OPERATOR_EVENT, qos.event())
+        self._events = self.speak(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
         self._make_topics()
         for event in EVENTS:
-            self.create_service(Trigger, names.operator_service(event), partial(self._asked, event))
+            self.create_service(Trigger, topics.operator_service(event), partial(self._asked, event))
         self._ready = Ready(self, self.settings.wait_for)
 
     def _make_topics(self) -> None:
         settings = self.settings
         self.listen(Joy, settings.joy.topic, self._joy, qos.human())
         self.listen(TwistStamped, settings.twist.topic, self._twist, qos.human())
-        self.listen(EpisodeState, names.EPISODE_STATE, self._state_changed, qos.latched(10))
-        self.listen(RobotState, names.ROBOT_STATE, self._robot, qos.newest())
+        self.listen(EpisodeState, topics.EPISODE_STATE, self._state_changed, qos.latched(10))
+        self.listen(RobotState, topics.ROBOT_STATE, self._robot, qos.newest())
         if settings.proposals == "policy":
             profile = qos.action(settings.lockstep, settings.control_rate, settings.action_lifespan)
-            self._actions = self.speak(Action, names.ACTION, profile)
-            self.listen(Action, names.PROPOSAL, self._proposal, qos.event())
+            self._actions = self.speak(Action, topics.ACTION, profile)
+            self.listen(Action, topics.PROPOSAL, self._proposal, qos.event())
         else:
             self._make_recording()
 
     def _make_recording(self) -> None:
         self._pairing = Pairing(self.settings)
-        self._acting = Acting(self, self.settings, self._pairing, self, names.ACTION)
+        self._acting = Acting(self, self.settings, self._pairing, self, topics.ACTION)
         for camera in self.settings.cameras:
             # It has the stamp of its image, and none of its size.
             seen = partial(self._acting.saw, f"camera/{camera}")
-            self.listen(CameraInfo, names.camera_info(camera), seen, self._acting.frames)
+            self.listen(CameraInfo, topics.camera_info(camera), seen, self._acting.frames)
 
     # The person's devices.
 

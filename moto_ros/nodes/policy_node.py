@@ -17,18 +17,19 @@ from sensor_msgs.msg import CompressedImage, Image
 from moto_msgs.msg import Action, EpisodeState, PolicyVersion, PolicyWeights
 from moto_ros.agents.interface import Agent
 from moto_ros.agents.registry import make_agent
+from moto_ros.contract import topics
+from moto_ros.contract.episodes import Purpose
 from moto_ros.data.joints import STATE, JointOrder
 from moto_ros.data.observer import Observation, Observer
 from moto_ros.errors import MotoError
 from moto_ros.nodes.acting import Acting
-from moto_ros.nodes.actor import Actor, Choice, Parcel, Weights
-from moto_ros.nodes.ahead import Ahead, Place
-from moto_ros.nodes.checkpoint_policy import load_policy
-from moto_ros.nodes.episode_facts import Purpose
-from moto_ros.nodes.latency import Latency
 from moto_ros.nodes.learning_settings import PolicySettings, agent_part, policy_settings, spaces_of
-from moto_ros.nodes.plan_tally import PlanTally
-from moto_ros.ros import life, names, qos
+from moto_ros.policy.actor import Actor, Choice, Parcel, Weights
+from moto_ros.policy.ahead import Ahead, Place
+from moto_ros.policy.checkpoint_policy import load_policy
+from moto_ros.policy.latency import Latency
+from moto_ros.policy.plan_tally import PlanTally
+from moto_ros.ros import life, qos
 from moto_ros.ros.convert import to_nanoseconds
 from moto_ros.ros.diagnostics import Report
 from moto_ros.ros.node import MotoNode
@@ -90,17 +91,17 @@ class PolicyNode(MotoNode[PolicySettings]):
 
     def _make_topics(self) -> None:
         settings = self.settings
-        topic = names.PROPOSAL if settings.arbitrated else names.ACTION
+        topic = topics.PROPOSAL if settings.arbitrated else topics.ACTION
         self._acting = Acting(self, settings, self._observer, self, topic)
         if settings.arbitrated:
-            self.listen(Action, names.ACTION, self._executed, qos.event())
+            self.listen(Action, topics.ACTION, self._executed, qos.event())
         # A policy that brings the scene back is no trainer's: neither must hear of the other.
-        self._version = None if settings.reset_only else self.speak(PolicyVersion, names.POLICY_VERSION, qos.latched())
+        self._version = None if settings.reset_only else self.speak(PolicyVersion, topics.POLICY_VERSION, qos.latched())
         if not settings.reset_only:
-            self.listen(PolicyWeights, names.POLICY_WEIGHTS, self._weights_came, qos.latched())
+            self.listen(PolicyWeights, topics.POLICY_WEIGHTS, self._weights_came, qos.latched())
         kind = CompressedImage if settings.compressed else Image
         for camera in settings.cameras:
-            topic = names.camera_image(camera, settings.compressed)
+            topic = topics.camera_image(camera, settings.compressed)
             self.listen(kind, topic, partial(self._acting.saw, f"camera/{camera}"), self._acting.frames)
 
     # Acting.

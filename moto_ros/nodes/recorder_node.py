@@ -17,14 +17,15 @@ from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from moto_msgs.msg import Action, CameraHealth, EpisodeBag, EpisodeState, OperatorEvent, Reward, RobotState
+from moto_ros.contract import topics
+from moto_ros.contract.episodes import Outcome, Phase, Purpose
+from moto_ros.data.bag_folder import BagFolder
 from moto_ros.data.bag_metadata import Qos
+from moto_ros.data.recorder_settings import RecorderSettings
+from moto_ros.data.recording import Backlog, PreRoll, Recording, Sample, Saved, Topic
 from moto_ros.data.recover import recover_all
 from moto_ros.errors import MotoError
-from moto_ros.nodes.bag_folder import BagFolder
-from moto_ros.nodes.episode_facts import Outcome, Phase, Purpose
-from moto_ros.nodes.recording import Backlog, PreRoll, Recording, Sample, Saved, Topic
-from moto_ros.nodes.settings import RecorderSettings
-from moto_ros.ros import life, names, qos
+from moto_ros.ros import life, qos
 from moto_ros.ros.diagnostics import Report
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.offered import OfferedQos
@@ -51,7 +52,7 @@ class RecorderNode(MotoNode[RecorderSettings]):
         self._state = EpisodeState()
         self._settling: Timer | None = None
         self._bags, self._problem = 0, ""
-        self._bag = self.speak(EpisodeBag, names.EPISODE_BAG, qos.latched())
+        self._bag = self.speak(EpisodeBag, topics.EPISODE_BAG, qos.latched())
         self._topics: list[Topic] = []
         self._offered = OfferedQos(self, self._offer_changed)
         self._subscribe()
@@ -66,21 +67,21 @@ class RecorderNode(MotoNode[RecorderSettings]):
 
     def _subscribe(self) -> None:
         # The episode state first: of messages that wait together it is taken first, and opens the bag.
-        self._record(EpisodeState, names.EPISODE_STATE, qos.latched(10), self._heard_state)
-        self._record(RobotState, names.ROBOT_STATE, qos.every(DEPTH))
-        self._record(Action, names.ACTION, qos.event())
-        self._record(Reward, names.REWARD, qos.event())
-        self._record(OperatorEvent, names.OPERATOR_EVENT, qos.event())
+        self._record(EpisodeState, topics.EPISODE_STATE, qos.latched(10), self._heard_state)
+        self._record(RobotState, topics.ROBOT_STATE, qos.every(DEPTH))
+        self._record(Action, topics.ACTION, qos.event())
+        self._record(Reward, topics.REWARD, qos.event())
+        self._record(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
         if self.settings.arbitrated:
-            self._record(Action, names.PROPOSAL, qos.event())
+            self._record(Action, topics.PROPOSAL, qos.event())
         self._subscribe_to_sensors()
 
     def _subscribe_to_sensors(self) -> None:
         image = CompressedImage if self.settings.compressed else Image
         for camera in self.settings.cameras:
-            self._record_as_offered(image, names.camera_image(camera, self.settings.compressed))
-            self._record_as_offered(CameraInfo, names.camera_info(camera))
-            self._record(CameraHealth, names.camera_health(camera), qos.latched(10))
+            self._record_as_offered(image, topics.camera_image(camera, self.settings.compressed))
+            self._record_as_offered(CameraInfo, topics.camera_info(camera))
+            self._record(CameraHealth, topics.camera_health(camera), qos.latched(10))
         for entry in self.settings.extra_topics:
             self._record_as_offered(*_topic_of(entry))
 

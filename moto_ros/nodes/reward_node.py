@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from moto_msgs.msg import Action, EpisodeState, OperatorEvent, Reward, RobotState
-from moto_ros.config import group, parameter
-from moto_ros.nodes.episode_facts import Phase, Purpose
-from moto_ros.nodes.paymaster import Offer, Paymaster, Payment
-from moto_ros.nodes.reward_rules import Measured, RuleSettings
-from moto_ros.nodes.settings import Peers, part
-from moto_ros.ros import life, names, qos
+from moto_ros.config import group, parameter, part
+from moto_ros.contract import topics
+from moto_ros.contract.episodes import Phase, Purpose
+from moto_ros.contract.peers import Peers
+from moto_ros.episode.paymaster import Offer, Paymaster, Payment
+from moto_ros.episode.reward_rules import Measured, RuleSettings
+from moto_ros.ros import life, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import Report
 from moto_ros.ros.node import MotoNode
@@ -45,12 +46,12 @@ class RewardNode(MotoNode[RewardSettings]):
         self._rules = {True: self.settings.reset, False: part(self.settings, RuleSettings)}
         self._payer = Paymaster(round(SECOND / self.settings.control_rate), self.settings.reward_lag)
         self._resetting: int | None = None
-        self._rewards = self.speak(Reward, names.REWARD, qos.event())
-        self.listen(EpisodeState, names.EPISODE_STATE, self._episode, qos.latched(10))
-        self.listen(RobotState, names.ROBOT_STATE, self._state, qos.every())
-        self.listen(Action, names.ACTION, self._action, qos.event())
-        self.listen(OperatorEvent, names.OPERATOR_EVENT, self._said, qos.event())
-        self.listen(Reward, names.EXTERNAL_REWARD, self._external, qos.event(), outside=True)
+        self._rewards = self.speak(Reward, topics.REWARD, qos.event())
+        self.listen(EpisodeState, topics.EPISODE_STATE, self._episode, qos.latched(10))
+        self.listen(RobotState, topics.ROBOT_STATE, self._state, qos.every())
+        self.listen(Action, topics.ACTION, self._action, qos.event())
+        self.listen(OperatorEvent, topics.OPERATOR_EVENT, self._said, qos.event())
+        self.listen(Reward, topics.EXTERNAL_REWARD, self._external, qos.event(), outside=True)
         self._ready = Ready(self, self.settings.wait_for)
 
     def _episode(self, state: EpisodeState) -> None:

@@ -27,15 +27,16 @@ from moto_msgs.msg import (
     TrainingStatus,
 )
 from moto_msgs.srv import StartEpisode
+from moto_ros.config import part
+from moto_ros.contract import topics
+from moto_ros.contract.episodes import Facts, Outcome, Phase, Purpose, Request
 from moto_ros.data.bag_files import check_bags
+from moto_ros.data.bag_library import BagLibrary
 from moto_ros.data.joints import STATE, JointOrder
 from moto_ros.data.layout import StepLayout
+from moto_ros.data.live_episodes import LiveEpisodes
 from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError
-from moto_ros.nodes.bag_library import BagLibrary
-from moto_ros.nodes.checkpoint_policy import load_policy
-from moto_ros.nodes.episode_facts import Facts, Outcome, Phase, Purpose, Request
-from moto_ros.nodes.fine_tuning import FineTuning, Status
 from moto_ros.nodes.learning_settings import (
     TrainerNodeSettings,
     agent_part,
@@ -43,16 +44,16 @@ from moto_ros.nodes.learning_settings import (
     spaces_of,
     trainer_settings,
 )
-from moto_ros.nodes.live_episodes import LiveEpisodes
-from moto_ros.nodes.robot_link import ClosedBag, RobotLink, Stopped, Timeouts
-from moto_ros.nodes.settings import part
-from moto_ros.ros import life, names, qos
+from moto_ros.policy.checkpoint_policy import load_policy
+from moto_ros.ros import life, qos
 from moto_ros.ros.convert import to_bytes, to_nanoseconds
 from moto_ros.ros.diagnostics import Report
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.offered import OfferedQos
 from moto_ros.ros.ready import Ready
 from moto_ros.stopping import SAVE_TIME
+from moto_ros.training.fine_tuning import FineTuning, Status
+from moto_ros.training.robot_link import ClosedBag, RobotLink, Stopped, Timeouts
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.session import Session
 from moto_ros.training.settings import TrainerSettings
@@ -94,27 +95,27 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         self._thread.start()
 
     def _make_topics(self) -> None:
-        self._weights = self.speak(PolicyWeights, names.POLICY_WEIGHTS, qos.latched())
-        self._statuses = self.speak(TrainingStatus, names.TRAINING_STATUS, qos.latched())
-        self.create_service(Trigger, names.TRAINER_SAVE, self._save)
+        self._weights = self.speak(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched())
+        self._statuses = self.speak(TrainingStatus, topics.TRAINING_STATUS, qos.latched())
+        self.create_service(Trigger, topics.TRAINER_SAVE, self._save)
         if not self.settings.wait_for:
             return  # alone, to pre-train from bags: there is nobody to listen to
-        self._starter = self.client(StartEpisode, names.EPISODE_START)
-        self.listen(EpisodeState, names.EPISODE_STATE, self._heard_state, qos.latched(10))
-        self.listen(EpisodeBag, names.EPISODE_BAG, self._heard_bag, qos.latched(10))
-        self.listen(PolicyVersion, names.POLICY_VERSION, lambda m: self._link.heard_version(m.version), qos.latched())
+        self._starter = self.client(StartEpisode, topics.EPISODE_START)
+        self.listen(EpisodeState, topics.EPISODE_STATE, self._heard_state, qos.latched(10))
+        self.listen(EpisodeBag, topics.EPISODE_BAG, self._heard_bag, qos.latched(10))
+        self.listen(PolicyVersion, topics.POLICY_VERSION, lambda m: self._link.heard_version(m.version), qos.latched())
         self._listen_to_steps()
 
     def _listen_to_steps(self) -> None:
         kind = CompressedImage if self.settings.compressed else Image
         images = OfferedQos(self)
         for camera in self.settings.cameras:
-            topic = names.camera_image(camera, self.settings.compressed)
+            topic = topics.camera_image(camera, self.settings.compressed)
             images.listen(kind, topic, partial(self._live.add, f"camera/{camera}"))
-            self.listen(CameraHealth, names.camera_health(camera), partial(self._live.add, "health"), qos.latched(10))
-        self.listen(RobotState, names.ROBOT_STATE, partial(self._live.add, "state"), qos.every())
-        self.listen(Action, names.ACTION, partial(self._live.add, "action"), qos.event())
-        self.listen(Reward, names.REWARD, partial(self._live.add, "reward"), qos.event())
+            self.listen(CameraHealth, topics.camera_health(camera), partial(self._live.add, "health"), qos.latched(10))
+        self.listen(RobotState, topics.ROBOT_STATE, partial(self._live.add, "state"), qos.every())
+        self.listen(Action, topics.ACTION, partial(self._live.add, "action"), qos.event())
+        self.listen(Reward, topics.REWARD, partial(self._live.add, "reward"), qos.event())
 
     # Messages in.
 

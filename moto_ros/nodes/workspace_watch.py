@@ -5,9 +5,10 @@ from __future__ import annotations
 from rclpy.node import Node
 
 from moto_msgs.msg import RobotState
+from moto_ros.contract import topics
 from moto_ros.errors import MotoError
 from moto_ros.robot.workspace import GuidedBox
-from moto_ros.ros import names, qos
+from moto_ros.ros import qos
 
 
 class WorkspaceWatch(Node):
@@ -17,14 +18,14 @@ class WorkspaceWatch(Node):
         """Subscribe to the states of the system `session`; None: of the first that is heard of."""
         super().__init__("workspace")
         self._box, self._session = box, session
-        self.create_subscription(RobotState, names.ROBOT_STATE, self._seen, qos.every())
+        self.create_subscription(RobotState, topics.ROBOT_STATE, self._seen, qos.every())
 
     def _seen(self, state: RobotState) -> None:
         if self._session is None:
             self._session = state.session
         if state.session != self._session:
             raise MotoError(
-                f"{names.ROBOT_STATE}: two systems say where an arm is (sessions {self._session} and {state.session}), "
+                f"{topics.ROBOT_STATE}: two systems say where an arm is (sessions {self._session}, {state.session}), "
                 "expected one; end one of them, or give it another namespace or ROS domain"
             )
         point = state.ee_pose.position

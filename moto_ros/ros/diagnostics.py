@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
-from moto_ros.ros import names, qos
+from moto_ros.contract import topics
+from moto_ros.ros import qos
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Diagnostics:
     def __init__(self, node: Node, collect: Callable[[], Report], period: float = 1.0) -> None:
         """Create publisher and timer on `node`."""
         self._node, self._collect = node, collect
-        self._publisher = node.create_publisher(DiagnosticArray, names.DIAGNOSTICS, qos.event())
+        self._publisher = node.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.event())
         self._timer = node.create_timer(period, self.publish)
 
     def publish(self) -> None:

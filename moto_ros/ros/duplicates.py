@@ -22,10 +22,11 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from moto_msgs.msg import SystemNode
+from moto_ros.contract import topics
+from moto_ros.contract.session import started
 from moto_ros.errors import MotoError
-from moto_ros.ros import names, qos
+from moto_ros.ros import qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
-from moto_ros.session import started
 
 PERIOD = 0.2
 """Seconds between two looks at the graph."""
@@ -39,7 +40,7 @@ START = 15.0
 LEASE = 30.0
 """Seconds after which a middleware has forgotten a process that was killed."""
 
-COMMON = ("/rosout", "/parameter_events", names.DIAGNOSTICS)
+COMMON = ("/rosout", "/parameter_events", topics.DIAGNOSTICS)
 """Topics that every node writes."""
 
 WHAT_TO_DO = "end the other one, or start this one in another namespace or ROS domain"
@@ -60,8 +61,8 @@ class Duplicates:
         self._others: dict[int, SystemNode] = {}
         self._strangers: dict[tuple[str, str], float] = {}
         self._began: float | None = None
-        self._subscription = node.create_subscription(SystemNode, names.SYSTEM_NODE, self._heard, qos.latched(100))
-        self._publisher = node.create_publisher(SystemNode, names.SYSTEM_NODE, qos.latched())
+        self._subscription = node.create_subscription(SystemNode, topics.SYSTEM_NODE, self._heard, qos.latched(100))
+        self._publisher = node.create_publisher(SystemNode, topics.SYSTEM_NODE, qos.latched())
         self._timer = node.create_timer(PERIOD, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @property
@@ -95,7 +96,7 @@ class Duplicates:
         return f"{both[0]}: {other.node} writes it already, {_system(other)}" if both else ""
 
     def _topics(self) -> set[str]:
-        own = (*COMMON, self._publisher.topic_name, self._node.resolve_topic_name(names.READY))
+        own = (*COMMON, self._publisher.topic_name, self._node.resolve_topic_name(topics.READY))
         return {publisher.topic_name for publisher in self._node.publishers} - set(own)
 
     # Time.

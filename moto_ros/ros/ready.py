@@ -12,7 +12,8 @@ from typing import Any
 from rclpy.node import Node
 from std_msgs.msg import String
 
-from moto_ros.ros import names, qos
+from moto_ros.contract import topics
+from moto_ros.ros import qos
 
 PERIOD = 0.1
 """Seconds between two looks at the graph."""
@@ -41,8 +42,8 @@ class Ready:
         self._steady = self._looks = 0
         self._told: set[str] = set()
         self.waits_for = ""
-        self._subscription = node.create_subscription(String, names.READY, self._heard, qos.latched(depth=50))
-        self._publisher = node.create_publisher(String, names.READY, qos.latched())
+        self._subscription = node.create_subscription(String, topics.READY, self._heard, qos.latched(depth=50))
+        self._publisher = node.create_publisher(String, topics.READY, qos.latched())
         self._timer = node.create_timer(PERIOD, self._look)
 
     @property

@@ -15,7 +15,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from moto_ros.errors import MotoError
-from moto_ros.ros.transport import PROFILE_FILE
+
+PROFILE_FILE = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+"""Variables that name a profile file: Fast DDS 2 (Humble, Jazzy) reads the first, Fast DDS 3 the second."""
 
 Environment = Mapping[str, str]
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from moto_ros.errors import MotoError, remedy, require_readable
-from moto_ros.training.files import canonical, read_json, sha256_of, sync_file, sync_folder
+from moto_ros.files import canonical, read_json, sha256_of, sync_file, sync_folder
 
 SCHEMA = 1
 """Number of the format; raised when an older reader would misread it."""

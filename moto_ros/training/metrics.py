@@ -14,7 +14,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from moto_ros.errors import MotoError, read_text, unwritable
-from moto_ros.training.files import sync_file
+from moto_ros.files import sync_file
 from moto_ros.training.run_folder import RunFolder
 
 Row = dict[str, Any]

@@ -19,7 +19,7 @@ import torch
 from moto_ros import __version__, locks
 from moto_ros.config import Value
 from moto_ros.errors import MotoError
-from moto_ros.training.files import canonical, read_json, set_aside, write_durably
+from moto_ros.files import canonical, read_json, set_aside, write_durably
 
 SCHEMA = 1
 STARTED = "%Y-%m-%dT%H:%M:%S%z"

@@ -17,12 +17,12 @@ from moto_ros.agents.interface import Agent, Spaces
 from moto_ros.agents.registry import make_agent
 from moto_ros.config import Value
 from moto_ros.data.episode import Episode
+from moto_ros.files import set_aside
 from moto_ros.training.artifacts import save_prediction, save_rollout
 from moto_ros.training.checkpoint import Checkpoint, CheckpointFolder, Identity, restore_global_rng
 from moto_ros.training.conductor import Conductor, EpisodeResult, Evaluation, Offline, RunEpisode, Update
 from moto_ros.training.doubt import offline_quantiles
 from moto_ros.training.evaluation import conduct_of, finite_mean, result_of, summary
-from moto_ros.training.files import set_aside
 from moto_ros.training.learner import Learner, Progress, Store, never
 from moto_ros.training.metrics import Metrics
 from moto_ros.training.run_folder import RunFolder

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from rosbags.interfaces import Nodetype
 
+from moto_ros.contract import topics
 from moto_ros.data.bag_metadata import Qos
 from moto_ros.data.bag_writer import BagWriter
 from moto_ros.data.definitions import contract_types
 from moto_ros.data.layout import SECOND
-from moto_ros.ros import names
 from moto_sim.snapshot import Snapshot
 
 FIRST_STAMP = SECOND
@@ -55,7 +55,7 @@ def write_episode(folder: Path, played: Played, number: int, meta: Mapping[str, 
     """Write an episode as the bag `folder`, durably; `number` is unique in a run."""
     writer = BagWriter(folder, {"episode": str(number)} | dict(meta or {}), flush_period=60.0)
     for topic, kind, message, received in messages(played, number):
-        writer.add_topic(topic, kind, qos=Qos(latched=topic.endswith(names.EPISODE_STATE)))
+        writer.add_topic(topic, kind, qos=Qos(latched=topic.endswith(topics.EPISODE_STATE)))
         writer.write(topic, bytes(contract_types().serialize_cdr(message, kind)), received)
     writer.close()
 
@@ -76,9 +76,9 @@ def messages(played: Played, number: int) -> Iterator[Message]:
 def _observation(played: Played, step: int) -> Iterator[Message]:
     stamp = played.stamp(step)
     for camera, frames in played.frames.items():
-        yield f"/{names.camera_image(camera)}", "sensor_msgs/msg/Image", _image(frames[step], stamp), stamp
+        yield f"/{topics.camera_image(camera)}", "sensor_msgs/msg/Image", _image(frames[step], stamp), stamp
     state = _robot_state(played.snapshots[step], played.joint_names, stamp)
-    yield f"/{names.ROBOT_STATE}", "moto_msgs/msg/RobotState", state, stamp
+    yield f"/{topics.ROBOT_STATE}", "moto_msgs/msg/RobotState", state, stamp
 
 
 def _phase(played: Played, number: int, step: int, phase: int, outcome: int) -> Message:
@@ -86,14 +86,14 @@ def _phase(played: Played, number: int, step: int, phase: int, outcome: int) -> 
     fields = {"episode": number, "step": step, "phase": phase, "outcome": outcome}
     message = make("moto_msgs/msg/EpisodeState", stamp, **fields)
     _set_time(message.start, FIRST_STAMP)
-    return f"/{names.EPISODE_STATE}", "moto_msgs/msg/EpisodeState", message, stamp
+    return f"/{topics.EPISODE_STATE}", "moto_msgs/msg/EpisodeState", message, stamp
 
 
 def _reward(played: Played, number: int, step: int) -> Message:
     snapshot, stamp = played.snapshots[step], played.stamp(step)
     fields = {"episode": number, "step": step, "value": float(snapshot.reward), "success": bool(snapshot.success)}
     message = make("moto_msgs/msg/Reward", stamp, source="task", **fields)
-    return f"/{names.REWARD}", "moto_msgs/msg/Reward", message, stamp
+    return f"/{topics.REWARD}", "moto_msgs/msg/Reward", message, stamp
 
 
 def _action(played: Played, number: int, step: int) -> Message:
@@ -103,7 +103,7 @@ def _action(played: Played, number: int, step: int) -> Message:
     message.camera_stamps = [_set_time(blank("builtin_interfaces/msg/Time"), stamp) for _ in cameras]
     message.uncertainty = message.uncertainty_rank = float("nan")
     _set_time(message.state_stamp, stamp)
-    return f"/{names.ACTION}", "moto_msgs/msg/Action", message, stamp
+    return f"/{topics.ACTION}", "moto_msgs/msg/Action", message, stamp
 
 
 def _image(pixels: np.ndarray, stamp: int) -> Any:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from moto_msgs.msg import Action, EpisodeState
-from moto_ros.ros import life, names, qos
+from moto_ros.contract import topics
+from moto_ros.ros import life, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import Report
 from moto_ros.ros.node import MotoNode
@@ -28,8 +29,8 @@ class ScriptNode(MotoNode[ScriptSettings]):
         self._episode, self._suggestion = EpisodeState(), Action()
         self._noise = np.random.default_rng(0)
         self._sent, self._answered, self._last = 0, -1, Action()
-        self._actions = self.speak(Action, names.ACTION, qos.event())
-        self.listen(EpisodeState, names.EPISODE_STATE, self._state_changed, qos.latched(10))
+        self._actions = self.speak(Action, topics.ACTION, qos.event())
+        self.listen(EpisodeState, topics.EPISODE_STATE, self._state_changed, qos.latched(10))
         self.listen(Action, EXPERT_ACTION, self._suggested, qos.event())
         self._ready = Ready(self, self.settings.wait_for)
 

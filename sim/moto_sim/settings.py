@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from moto_ros.benchmark.world_options import WorldOptions
 from moto_ros.config import parameter
-from moto_ros.nodes.settings import Peers
+from moto_ros.contract.peers import Peers
+from moto_ros.experiments.world_options import WorldOptions
 
 CLOCKS = ("lockstep", "realtime")
 

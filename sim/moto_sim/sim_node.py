@@ -16,9 +16,10 @@ from std_srvs.srv import Trigger
 
 from moto_msgs.msg import Action, EpisodeState, OperatorEvent, Reward, RobotState
 from moto_msgs.srv import ResetRobot
+from moto_ros.contract import topics
 from moto_ros.robot.gate import Gate
 from moto_ros.robot.standstill import Standstill
-from moto_ros.ros import life, names, qos
+from moto_ros.ros import life, qos
 from moto_ros.ros.convert import image_message, jpeg_message, optical_frame, to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import Report
 from moto_ros.ros.node import MotoNode
@@ -62,23 +63,23 @@ class SimNode(MotoNode[SimSettings]):
     def _make_topics(self) -> None:
         settings = self.settings
         kind = CompressedImage if settings.compressed else Image
-        topics = {camera: names.camera_image(camera, settings.compressed) for camera in settings.cameras}
-        self._images = {camera: self.speak(kind, topic, qos.stream_out()) for camera, topic in topics.items()}
-        self._calibrations = {c: self.speak(CameraInfo, names.camera_info(c), qos.stream_out()) for c in topics}
-        self._states = self.speak(RobotState, names.ROBOT_STATE, qos.stream_out())
-        self._rewards = self.speak(Reward, names.REWARD, qos.event())
+        image_topics = {camera: topics.camera_image(camera, settings.compressed) for camera in settings.cameras}
+        self._images = {camera: self.speak(kind, topic, qos.stream_out()) for camera, topic in image_topics.items()}
+        self._calibrations = {c: self.speak(CameraInfo, topics.camera_info(c), qos.stream_out()) for c in image_topics}
+        self._states = self.speak(RobotState, topics.ROBOT_STATE, qos.stream_out())
+        self._rewards = self.speak(Reward, topics.REWARD, qos.event())
         self._experts = self.speak(Action, EXPERT_ACTION, qos.event()) if settings.expert else None
-        self.listen(Action, names.ACTION, self._acted, qos.event())
-        self.listen(EpisodeState, names.EPISODE_STATE, self._episode_changed, qos.latched())
-        self.listen(OperatorEvent, names.OPERATOR_EVENT, self._operator_said, qos.event())
+        self.listen(Action, topics.ACTION, self._acted, qos.event())
+        self.listen(EpisodeState, topics.EPISODE_STATE, self._episode_changed, qos.latched())
+        self.listen(OperatorEvent, topics.OPERATOR_EVENT, self._operator_said, qos.event())
         if self._lockstep:
-            self._clock_topic = self.speak(Clock, names.CLOCK, qos.stream_out(1))
+            self._clock_topic = self.speak(Clock, topics.CLOCK, qos.stream_out(1))
             self.create_timer(CLOCK_PERIOD, self._say_time)
         # A group of its own: while a reset waits for the world, everything else must still be heard.
         alone = MutuallyExclusiveCallbackGroup()
-        self.serve(ResetRobot, names.ROBOT_RESET, self._reset, callback_group=alone)
-        self.create_service(Trigger, names.ROBOT_STOP, self._stop)
-        self.create_service(Trigger, names.ROBOT_RECOVER, self._recover)
+        self.serve(ResetRobot, topics.ROBOT_RESET, self._reset, callback_group=alone)
+        self.create_service(Trigger, topics.ROBOT_STOP, self._stop)
+        self.create_service(Trigger, topics.ROBOT_RECOVER, self._recover)
 
     # The world, on its own thread.
 

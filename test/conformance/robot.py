@@ -19,9 +19,10 @@ from support.graph import PATIENCE, Graph, ros_graph
 from conformance.world import World
 from moto_msgs.msg import Action, EpisodeState, Reward, RobotState
 from moto_msgs.srv import ResetRobot
-from moto_ros.bringup import resolve
-from moto_ros.ros import names, qos
+from moto_ros.contract import topics
+from moto_ros.ros import qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
+from moto_ros.systems.bringup import resolve
 
 NAMESPACE = "conformance"
 SETTLED = 0.002
@@ -41,13 +42,13 @@ class Robot:
         self.world, self.graph = world, graph
         self.peer = graph.peer("policy")
         kind = CompressedImage if world.compressed else Image
-        self.states: list[RobotState] = self.peer.hear(RobotState, names.ROBOT_STATE, qos.every())
-        self.rewards: list[Reward] = self.peer.hear(Reward, names.REWARD, qos.event())
-        topics = {camera: names.camera_image(camera, world.compressed) for camera in world.cameras}
-        self.images = {camera: self.peer.hear(kind, topic, qos.every()) for camera, topic in topics.items()}
-        self.infos = {c: self.peer.hear(CameraInfo, names.camera_info(c), qos.every()) for c in world.cameras}
-        self._actions = self.peer.node.create_publisher(Action, names.ACTION, qos.event())
-        self._episodes = self.peer.node.create_publisher(EpisodeState, names.EPISODE_STATE, qos.latched())
+        self.states: list[RobotState] = self.peer.hear(RobotState, topics.ROBOT_STATE, qos.every())
+        self.rewards: list[Reward] = self.peer.hear(Reward, topics.REWARD, qos.event())
+        image_topics = {camera: topics.camera_image(camera, world.compressed) for camera in world.cameras}
+        self.images = {camera: self.peer.hear(kind, topic, qos.every()) for camera, topic in image_topics.items()}
+        self.infos = {c: self.peer.hear(CameraInfo, topics.camera_info(c), qos.every()) for c in world.cameras}
+        self._actions = self.peer.node.create_publisher(Action, topics.ACTION, qos.event())
+        self._episodes = self.peer.node.create_publisher(EpisodeState, topics.EPISODE_STATE, qos.latched())
         self.number, self.step = 0, 0
 
     # What it hears.
@@ -80,7 +81,7 @@ class Robot:
     def reset(self, number: int | None = None, timeout: float = 20.0) -> ResetRobot.Response:
         """Ask for a reset and return the answer."""
         fields = {"episode": self.number if number is None else number, "seed": 1, "timeout": timeout}
-        return self.peer.call(ResetRobot, names.ROBOT_RESET, **fields)
+        return self.peer.call(ResetRobot, topics.ROBOT_RESET, **fields)
 
     def begin(self) -> None:
         """Reset, ending a stop that a failed test has left, and say that the next episode runs.
@@ -90,10 +91,10 @@ class Robot:
         """
         self.number, self.step = self.number + 1, 0
         if self.states and self.state.mode == RobotState.MODE_STOPPED:
-            self.call(names.ROBOT_RECOVER)
+            self.call(topics.ROBOT_RECOVER)
         answer = self.reset()
         if not answer.success and self.state.mode == RobotState.MODE_FAULT:
-            self.until(lambda: self.call(names.ROBOT_RECOVER).success, "the recovery")
+            self.until(lambda: self.call(topics.ROBOT_RECOVER).success, "the recovery")
             answer = self.reset()
         assert answer.success, answer.message
         self._say_episode(EpisodeState.PHASE_RUNNING, start=answer.stamp)

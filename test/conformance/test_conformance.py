@@ -20,7 +20,7 @@ pytest.importorskip("moto_msgs", reason="moto_msgs is not built")
 from conformance.robot import Robot, position_of, robot_side, stamp, velocity_of
 from conformance.world import WORLDS, World
 from moto_msgs.msg import RobotState
-from moto_ros.ros import names
+from moto_ros.contract import topics
 from moto_ros.ros.convert import to_nanoseconds
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
@@ -61,16 +61,16 @@ def test_every_topic_and_service_of_the_contract_is_there_with_its_type(robot: R
     """Breaks every other node: they subscribe by these names and types."""
     world, node = robot.world, robot.peer.node
     image = "sensor_msgs/msg/CompressedImage" if world.compressed else "sensor_msgs/msg/Image"
-    expected = {names.ROBOT_STATE: "moto_msgs/msg/RobotState", names.REWARD: "moto_msgs/msg/Reward"}
+    expected = {topics.ROBOT_STATE: "moto_msgs/msg/RobotState", topics.REWARD: "moto_msgs/msg/Reward"}
     for camera in world.cameras:
-        expected |= {names.camera_image(camera, world.compressed): image}
-        expected |= {names.camera_info(camera): "sensor_msgs/msg/CameraInfo"}
-        expected |= {names.camera_health(camera): "moto_msgs/msg/CameraHealth"} if world.health else {}
+        expected |= {topics.camera_image(camera, world.compressed): image}
+        expected |= {topics.camera_info(camera): "sensor_msgs/msg/CameraInfo"}
+        expected |= {topics.camera_health(camera): "moto_msgs/msg/CameraHealth"} if world.health else {}
     found = {t: {i.topic_type for i in node.get_publishers_info_by_topic(_full(robot, t))} for t in expected}
     assert found == {topic: {kind} for topic, kind in expected.items()}
     services = dict(node.get_service_names_and_types())
-    triggers = {names.ROBOT_STOP, names.ROBOT_RECOVER}
-    assert services[_full(robot, names.ROBOT_RESET)] == ["moto_msgs/srv/ResetRobot"]
+    triggers = {topics.ROBOT_STOP, topics.ROBOT_RECOVER}
+    assert services[_full(robot, topics.ROBOT_RESET)] == ["moto_msgs/srv/ResetRobot"]
     assert [services[_full(robot, name)] for name in triggers] == [["std_srvs/srv/Trigger"]] * 2
 
 
@@ -368,7 +368,7 @@ def test_a_stop_stops_and_stays_until_recover(robot: Robot) -> None:
     robot.begin()
     robot.drive(robot.along(2, -1.0), 4)
     before = robot.position()
-    assert robot.call(names.ROBOT_STOP).success
+    assert robot.call(topics.ROBOT_STOP).success
     robot.until(lambda: robot.state.mode == RobotState.MODE_STOPPED, "mode stopped", timeout=5.0)
     assert robot.state.fault
     for _ in range(4):
@@ -381,15 +381,15 @@ def test_a_stop_stops_and_stays_until_recover(robot: Robot) -> None:
     assert not refused.success
     assert "recover" in refused.message
     assert robot.fresh().mode == RobotState.MODE_STOPPED
-    assert robot.call(names.ROBOT_RECOVER).success
+    assert robot.call(topics.ROBOT_RECOVER).success
     robot.until(lambda: robot.state.mode != RobotState.MODE_STOPPED, "the end of the stop", timeout=10.0)
 
 
 def test_after_recover_nothing_moves_before_the_next_episode(robot: Robot) -> None:
     robot.begin()
     robot.drive(robot.still(), 2)
-    robot.call(names.ROBOT_STOP)
-    robot.call(names.ROBOT_RECOVER)
+    robot.call(topics.ROBOT_STOP)
+    robot.call(topics.ROBOT_RECOVER)
     before = robot.position()
     robot.send(robot.along(2, -1.0))
     robot.graph.spin(3 * robot.world.period)

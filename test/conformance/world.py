@@ -12,7 +12,7 @@ class World:
     """A robot side. Every figure is what its configuration promises; the suite measures whether it is kept."""
 
     name: str
-    arguments: dict[str, str]  # of the system `evaluate` in moto_ros/bringup.py
+    arguments: dict[str, str]  # of the system `evaluate` in moto_ros/systems/bringup.py
     nodes: tuple[str, ...]  # those of its nodes that stand for robot, cameras and reward
     needs: tuple[str, ...]  # Python packages without which it cannot run here
     cameras: tuple[str, ...]

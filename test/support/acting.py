@@ -7,7 +7,8 @@ import time
 from rclpy.node import Node
 
 from moto_msgs.msg import Action, RobotState
-from moto_ros.ros import life, names, qos
+from moto_ros.contract import topics
+from moto_ros.ros import life, qos
 
 PERIOD = 0.1
 
@@ -19,8 +20,8 @@ class ActingNode(Node):
         super().__init__("policy")
         self._state: RobotState | None = None
         self._sent = 0.0
-        self._actions = self.create_publisher(Action, names.ACTION, qos.event())
-        self.create_subscription(RobotState, names.ROBOT_STATE, self._heard, qos.newest())
+        self._actions = self.create_publisher(Action, topics.ACTION, qos.event())
+        self.create_subscription(RobotState, topics.ROBOT_STATE, self._heard, qos.newest())
         self.create_timer(0.01, self._act)
 
     def _heard(self, state: RobotState) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import rclpy
 from sensor_msgs.msg import Image
 
-from moto_ros.ros import names, qos
+from moto_ros.contract import topics
+from moto_ros.ros import qos
 from moto_ros.ros.convert import image_message, to_time
 
 CAMERAS = ("left", "right")
@@ -21,7 +22,7 @@ def main() -> None:
     frames, height, width = map(int, sys.argv[1:4])
     rclpy.init()
     node = rclpy.create_node("cameras")
-    publishers = [node.create_publisher(Image, names.camera_image(camera), qos.stream_out()) for camera in CAMERAS]
+    publishers = [node.create_publisher(Image, topics.camera_image(camera), qos.stream_out()) for camera in CAMERAS]
     while not all(publisher.get_subscription_count() for publisher in publishers):
         time.sleep(0.05)
     time.sleep(0.5)

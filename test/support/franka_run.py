@@ -8,7 +8,8 @@ import numpy as np
 from geometry_msgs.msg import TwistStamped
 
 from moto_msgs.msg import RobotState
-from moto_ros.ros import names, qos
+from moto_ros.contract import topics
+from moto_ros.ros import qos
 from support.franky_server import free_address
 from support.graph import Graph
 
@@ -24,8 +25,8 @@ class Demonstrator:
         node = graph.peer("human").node
         self._goal, self._speed, self._place = np.array(goal), speed, None
         self._node = node
-        self._twists = node.create_publisher(TwistStamped, names.OPERATOR_TWIST, qos.stream_out())
-        node.create_subscription(RobotState, names.ROBOT_STATE, self._seen, qos.newest())
+        self._twists = node.create_publisher(TwistStamped, topics.OPERATOR_TWIST, qos.stream_out())
+        node.create_subscription(RobotState, topics.ROBOT_STATE, self._seen, qos.newest())
         node.create_timer(0.05, self._command)
 
     def _seen(self, state: RobotState) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 from geometry_msgs.msg import TwistStamped
 from sensor_msgs.msg import Joy
 
-from moto_ros.ros import names, qos
+from moto_ros.contract import topics
+from moto_ros.ros import qos
 from support.graph import Graph
 
 RATE = 50.0
@@ -20,8 +21,8 @@ class Person:
 
     def __init__(self, graph: Graph) -> None:
         self.node = graph.peer("person").node
-        self._joy_out = self.node.create_publisher(Joy, names.OPERATOR_JOY, qos.event())
-        self._twist_out = self.node.create_publisher(TwistStamped, names.OPERATOR_TWIST, qos.event())
+        self._joy_out = self.node.create_publisher(Joy, topics.OPERATOR_JOY, qos.event())
+        self._twist_out = self.node.create_publisher(TwistStamped, topics.OPERATOR_TWIST, qos.event())
         self._joy: Joy | None = None
         self._twist: TwistStamped | None = None
         self.age = 0.0

@@ -11,7 +11,8 @@ from sensor_msgs.msg import Image
 
 from moto_msgs.msg import Action, EpisodeState, Reward, RobotState
 from moto_msgs.srv import ResetRobot
-from moto_ros.ros import names, qos
+from moto_ros.contract import topics
+from moto_ros.ros import qos
 from moto_ros.ros.convert import image_message, to_time
 from moto_ros.ros.ready import Ready
 
@@ -34,12 +35,12 @@ class PointWorld(Node):
         self._slot = 0
         self._position = np.zeros(2)
         self.moved: list[Mapping[str, Any]] = []
-        self._image = self.create_publisher(Image, names.camera_image("agent"), qos.stream_out())
-        self._state = self.create_publisher(RobotState, names.ROBOT_STATE, qos.stream_out())
-        self._reward = self.create_publisher(Reward, names.REWARD, qos.event())
-        self.create_subscription(Action, names.ACTION, self._act, qos.event())
-        self.create_subscription(EpisodeState, names.EPISODE_STATE, self._heard, qos.latched())
-        self.create_service(ResetRobot, names.ROBOT_RESET, self._reset)
+        self._image = self.create_publisher(Image, topics.camera_image("agent"), qos.stream_out())
+        self._state = self.create_publisher(RobotState, topics.ROBOT_STATE, qos.stream_out())
+        self._reward = self.create_publisher(Reward, topics.REWARD, qos.event())
+        self.create_subscription(Action, topics.ACTION, self._act, qos.event())
+        self.create_subscription(EpisodeState, topics.EPISODE_STATE, self._heard, qos.latched())
+        self.create_service(ResetRobot, topics.ROBOT_RESET, self._reset)
         self._running = False
         self.deaf_to: set[int] = set()
         self._ready = Ready(self, peers)

@@ -8,7 +8,8 @@ from sensor_msgs.msg import Image
 
 from moto_msgs.msg import Action, CameraHealth, EpisodeState, RobotState
 from moto_msgs.srv import ResetRobot
-from moto_ros.ros import names, qos
+from moto_ros.contract import topics
+from moto_ros.ros import qos
 from moto_ros.ros.convert import image_message
 from moto_ros.ros.ready import Ready
 
@@ -29,12 +30,12 @@ class RealtimeArm(Node):
         self._position = HOME.copy()
         self.mode, self.fault = RobotState.MODE_IDLE, ""
         self.stamps: dict[tuple[int, int], float] = {}
-        self._image = self.create_publisher(Image, names.camera_image(camera), qos.stream_out())
-        self._state = self.create_publisher(RobotState, names.ROBOT_STATE, qos.stream_out())
-        self._health = self.create_publisher(CameraHealth, names.camera_health(camera), qos.latched())
-        self.create_subscription(Action, names.ACTION, self._act, qos.event())
-        self.create_subscription(EpisodeState, names.EPISODE_STATE, self._heard, qos.latched(10))
-        self.create_service(ResetRobot, names.ROBOT_RESET, self._reset)
+        self._image = self.create_publisher(Image, topics.camera_image(camera), qos.stream_out())
+        self._state = self.create_publisher(RobotState, topics.ROBOT_STATE, qos.stream_out())
+        self._health = self.create_publisher(CameraHealth, topics.camera_health(camera), qos.latched())
+        self.create_subscription(Action, topics.ACTION, self._act, qos.event())
+        self.create_subscription(EpisodeState, topics.EPISODE_STATE, self._heard, qos.latched(10))
+        self.create_service(ResetRobot, topics.ROBOT_RESET, self._reset)
         self.create_timer(1 / 50, self.publish_state)
         self._frames = self.create_timer(1 / 30, self._publish_image)
         self._ready = Ready(self, peers)

@@ -10,7 +10,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from moto_msgs.msg import Action, EpisodeState, Reward, RobotState
-from moto_ros.ros import names, qos
+from moto_ros.contract import topics
+from moto_ros.ros import qos
 from moto_ros.ros.convert import image_message, to_time
 from moto_ros.ros.ready import Ready
 from support.graph import Graph
@@ -26,16 +27,16 @@ class RobotSide:
         self.graph, self.cameras = graph, tuple(cameras)
         self.peer = graph.peer(name)
         node = self.peer.node
-        self._images = {c: node.create_publisher(Image, names.camera_image(c), qos.stream_out()) for c in cameras}
-        self._state = node.create_publisher(RobotState, names.ROBOT_STATE, qos.stream_out())
-        self._reward = node.create_publisher(Reward, names.REWARD, qos.event())
-        self._episode = node.create_publisher(EpisodeState, names.EPISODE_STATE, qos.latched())
-        self.actions: list[Any] = self.peer.hear(Action, names.ACTION, qos.event())
+        self._images = {c: node.create_publisher(Image, topics.camera_image(c), qos.stream_out()) for c in cameras}
+        self._state = node.create_publisher(RobotState, topics.ROBOT_STATE, qos.stream_out())
+        self._reward = node.create_publisher(Reward, topics.REWARD, qos.event())
+        self._episode = node.create_publisher(EpisodeState, topics.EPISODE_STATE, qos.latched())
+        self.actions: list[Any] = self.peer.hear(Action, topics.ACTION, qos.event())
         self._size = size
 
     def connected(self, *nodes: str) -> None:
         """Wait until each of `nodes`, started with `wait_for: [sim]`, has said that it is connected."""
-        said = self.peer.hear(String, names.READY, qos.latched(10))
+        said = self.peer.hear(String, topics.READY, qos.latched(10))
         ready = Ready(self.peer.node, nodes)
         self.graph.until(lambda: ready.said and {text.data for text in said} >= set(nodes), f"{nodes} to be ready")
 

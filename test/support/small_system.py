@@ -6,11 +6,12 @@ import os
 import sys
 from pathlib import Path
 
-from moto_ros.bringup import NodeKind, Process, System
 from moto_ros.cli import main as cli
-from moto_ros.cli import processes, systems
-from moto_ros.phases import Phase
+from moto_ros.cli import systems
 from moto_ros.stopping import as_parent
+from moto_ros.systems import processes
+from moto_ros.systems.bringup import NodeKind, Process, System
+from moto_ros.systems.phases import Phase
 from support import small_node
 
 KIND = NodeKind("test", "small_node", "support.small_node", "support.small_node:Settings")

@@ -8,13 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from moto_ros.agents.augment import random_shift
-from moto_ros.agents.averaging import AveragingSettings
-from moto_ros.agents.base import NetworkAgent, observation, to_numbers
-from moto_ros.agents.blocks import HeadEnsemble, orthogonal
-from moto_ros.agents.encoder import Encoder, EncoderSettings
+from moto_ros.agents.common.augment import random_shift
+from moto_ros.agents.common.averaging import AveragingSettings
+from moto_ros.agents.common.base import NetworkAgent, observation, to_numbers
+from moto_ros.agents.common.blocks import HeadEnsemble, orthogonal
+from moto_ros.agents.common.encoder import Encoder, EncoderSettings
+from moto_ros.agents.common.optimizer import Optimizer
 from moto_ros.agents.interface import Batch, Budget, Data, Decision, Metrics, State
-from moto_ros.agents.optimizer import Optimizer
 from moto_ros.config import parameter
 
 

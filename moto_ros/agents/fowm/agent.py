@@ -8,15 +8,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from moto_ros.agents.augment import random_shift
-from moto_ros.agents.base import NetworkAgent, Terms, to_numbers
+from moto_ros.agents.common.augment import random_shift
+from moto_ros.agents.common.base import NetworkAgent, Terms, to_numbers
+from moto_ros.agents.common.optimizer import Optimizer
 from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.fowm.losses import Windows, model_loss, policy_loss
 from moto_ros.agents.fowm.model import FowmModel, doubt, noisy
 from moto_ros.agents.fowm.pace import Pace, Stopwatch
 from moto_ros.agents.fowm.planner import Plan, Planner, shifted
 from moto_ros.agents.interface import Batch, Budget, Data, Decision, Metrics, Prioritised, State
-from moto_ros.agents.optimizer import Optimizer
 
 ADAM_EPSILON = 1e-8
 LEARNED_JOINTLY = ("encoder", "dynamics", "reward_head", "q", "v")

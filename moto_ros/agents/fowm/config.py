@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from moto_ros.agents.averaging import AveragingSettings
-from moto_ros.agents.encoder import EncoderSettings
+from moto_ros.agents.common.averaging import AveragingSettings
+from moto_ros.agents.common.encoder import EncoderSettings
 from moto_ros.config import parameter
 from moto_ros.errors import MotoError
 

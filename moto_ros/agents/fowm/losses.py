@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moto_ros.agents.base import Terms
+from moto_ros.agents.common.base import Terms
+from moto_ros.agents.common.in_sample import advantage_weight, cloning, expectile, pair, td_target
 from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.fowm.model import FowmModel, noisy
-from moto_ros.agents.in_sample import advantage_weight, cloning, expectile, pair, td_target
 from moto_ros.agents.interface import Batch
 
 LARGEST_PRIORITY = 1e4

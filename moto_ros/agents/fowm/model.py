@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from moto_ros.agents.blocks import Bound, HeadEnsemble, NormedMLP, orthogonal
-from moto_ros.agents.distributions import EDGE
-from moto_ros.agents.encoder import Encoder
+from moto_ros.agents.common.blocks import Bound, HeadEnsemble, NormedMLP, orthogonal
+from moto_ros.agents.common.distributions import EDGE
+from moto_ros.agents.common.encoder import Encoder
+from moto_ros.agents.common.in_sample import follow
+from moto_ros.agents.common.two_hot import BINS, cross_entropy, decode
 from moto_ros.agents.fowm.config import ModelSettings
-from moto_ros.agents.in_sample import follow
 from moto_ros.agents.interface import Spaces
-from moto_ros.agents.two_hot import BINS, cross_entropy, decode
 
 NOISE_LIMIT = 0.3
 """The policy's noise is cut here."""

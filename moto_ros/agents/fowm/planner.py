@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moto_ros.agents.compiled import Compiled
+from moto_ros.agents.common.compiled import Compiled
+from moto_ros.agents.common.in_sample import pair
 from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.fowm.model import FowmModel
 from moto_ros.agents.fowm.pace import Stopwatch
 from moto_ros.agents.fowm.score import Imagined, Scorer, elite_scores, full_scores
-from moto_ros.agents.in_sample import pair
 
 Noise = torch.Generator | None
 

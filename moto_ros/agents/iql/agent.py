@@ -7,13 +7,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from moto_ros.agents.augment import random_shift
-from moto_ros.agents.base import NetworkAgent, Terms, observation, to_numbers
-from moto_ros.agents.in_sample import advantage_weight, cloning, expectile, td_target
+from moto_ros.agents.common.augment import random_shift
+from moto_ros.agents.common.base import NetworkAgent, Terms, observation, to_numbers
+from moto_ros.agents.common.in_sample import advantage_weight, cloning, expectile, td_target
+from moto_ros.agents.common.optimizer import Optimizer
 from moto_ros.agents.interface import Batch, Budget, Data, Decision, Metrics, State
 from moto_ros.agents.iql.config import IqlSettings
 from moto_ros.agents.iql.network import IqlNetwork
-from moto_ros.agents.optimizer import Optimizer
 
 LEARNED_JOINTLY = ("encoder", "q", "v")
 

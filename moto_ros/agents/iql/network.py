@@ -7,9 +7,9 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from moto_ros.agents.blocks import HeadEnsemble, NormedMLP, orthogonal
-from moto_ros.agents.encoder import Encoder
-from moto_ros.agents.in_sample import follow
+from moto_ros.agents.common.blocks import HeadEnsemble, NormedMLP, orthogonal
+from moto_ros.agents.common.encoder import Encoder
+from moto_ros.agents.common.in_sample import follow
 from moto_ros.agents.interface import Spaces
 from moto_ros.agents.iql.config import IqlSettings
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from moto_ros.agents.compiled import Compiled
-from moto_ros.agents.distributions import TruncatedNormal, sigmoid2
+from moto_ros.agents.common.compiled import Compiled
+from moto_ros.agents.common.distributions import TruncatedNormal, sigmoid2
+from moto_ros.agents.common.networks import MLP
 from moto_ros.agents.interface import Batch
 from moto_ros.agents.moto.config import MotoSettings
-from moto_ros.agents.networks import MLP
 
 
 class Actor(nn.Module):

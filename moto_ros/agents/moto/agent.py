@@ -8,19 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moto_ros.agents.augment import shift_chunks
-from moto_ros.agents.averaging import averaged
-from moto_ros.agents.base import copy_into, to_numbers
-from moto_ros.agents.distributions import TruncatedNormal
+from moto_ros.agents.common.augment import shift_chunks
+from moto_ros.agents.common.averaging import averaged
+from moto_ros.agents.common.base import copy_into, to_numbers
+from moto_ros.agents.common.distributions import TruncatedNormal
+from moto_ros.agents.common.networks import initialise
+from moto_ros.agents.common.optimizer import Optimizer
+from moto_ros.agents.common.tensors import on_cpu, prefixed, require_fit, trainable
 from moto_ros.agents.interface import Agent, Batch, Budget, Data, Decision, Metrics, Spaces, State
 from moto_ros.agents.moto.behaviour import Behaviour
 from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.agents.moto.frame_memory import FrameMemory
 from moto_ros.agents.moto.rssm import Latent
 from moto_ros.agents.moto.world_model import ACTING_PARTS, Terms, WorldModel
-from moto_ros.agents.networks import initialise
-from moto_ros.agents.optimizer import Optimizer
-from moto_ros.agents.tensors import on_cpu, prefixed, require_fit, trainable
 from moto_ros.errors import MotoError
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from moto_ros.agents.common.returns import discount_weights, lambda_return
 from moto_ros.agents.interface import Batch, Spaces
 from moto_ros.agents.moto.actor import Actor, cloning_loss
 from moto_ros.agents.moto.config import MotoSettings
@@ -14,7 +15,6 @@ from moto_ros.agents.moto.critics import Critics, expanded_target, imagined_loss
 from moto_ros.agents.moto.imagination import Rollout, imagine
 from moto_ros.agents.moto.rssm import Latent
 from moto_ros.agents.moto.world_model import Terms, WorldModel
-from moto_ros.agents.returns import discount_weights, lambda_return
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from moto_ros.agents.averaging import AveragingSettings
+from moto_ros.agents.common.averaging import AveragingSettings
 from moto_ros.config import parameter
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from moto_ros.agents.common.networks import BatchedMLP
+from moto_ros.agents.common.returns import discount_weights
 from moto_ros.agents.moto.config import MotoSettings
-from moto_ros.agents.networks import BatchedMLP
-from moto_ros.agents.returns import discount_weights
 
 
 class Critics(nn.Module):

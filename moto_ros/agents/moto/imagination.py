@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moto_ros.agents.distributions import TruncatedNormal, uniform
+from moto_ros.agents.common.distributions import TruncatedNormal, uniform
 from moto_ros.agents.moto.actor import Actor
 from moto_ros.agents.moto.rssm import Latent
 from moto_ros.agents.moto.world_model import WorldModel

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from moto_ros.agents.compiled import Compiled
-from moto_ros.agents.distributions import CategoricalSpace, GaussianSpace, LatentSpace
+from moto_ros.agents.common.compiled import Compiled
+from moto_ros.agents.common.distributions import CategoricalSpace, GaussianSpace, LatentSpace
+from moto_ros.agents.common.networks import BatchedMLP
+from moto_ros.agents.common.repeated import RepeatedLinear
 from moto_ros.agents.moto.config import MotoSettings
-from moto_ros.agents.networks import BatchedMLP
-from moto_ros.agents.repeated import RepeatedLinear
 
 
 class Latent(NamedTuple):

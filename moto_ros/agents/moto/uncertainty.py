@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from moto_ros.agents.networks import BatchedMLP
+from moto_ros.agents.common.networks import BatchedMLP
 
 SMALLEST_VARIANCE = 1e-14
 """Below it a spread counts as zero: the square root has no gradient there."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from moto_ros.agents.distributions import LatentSpace
+from moto_ros.agents.common.distributions import LatentSpace
+from moto_ros.agents.common.networks import MLP, ConvDecoder, ConvEncoder
+from moto_ros.agents.common.normaliser import Normaliser
 from moto_ros.agents.interface import Batch, Spaces
 from moto_ros.agents.moto.actor import Actor, cloning_loss
 from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.agents.moto.frame_memory import FrameMemory
 from moto_ros.agents.moto.rssm import RSSM, Latent, Posterior
 from moto_ros.agents.moto.uncertainty import SideEnsemble, disagreement
-from moto_ros.agents.networks import MLP, ConvDecoder, ConvEncoder
-from moto_ros.agents.normaliser import Normaliser
 from moto_ros.errors import MotoError
 
 Terms = dict[str, Tensor]

@@ -15,7 +15,7 @@ from pathlib import Path
 from moto_ros.cli.checks.finding import Finding, Level, good, missing, note
 from moto_ros.errors import MotoError
 from moto_ros.ros.startup import MIDDLEWARE, faults, log_problem, probe, usable_folders
-from moto_ros.ros.transport import MODE, PROFILE_FILE, profile
+from moto_ros.systems.transport import MODE, PROFILE_FILE, profile
 
 NUMPY_CLASH = ("_ARRAY_API", "numpy.core.multiarray", "NumPy 1.x")
 """Texts of the error that a message module compiled against another NumPy gives."""

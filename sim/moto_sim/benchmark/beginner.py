@@ -13,9 +13,9 @@ import torch
 from moto_ros.agents.fowm.agent import FowmAgent
 from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.interface import Spaces
-from moto_ros.benchmark.suite import TaskSettings
 from moto_ros.data.episode import Episode
 from moto_ros.data.replay import ReplayStore
+from moto_ros.experiments.suite import TaskSettings
 from moto_ros.training.evaluation import Player
 from moto_ros.training.learner import StoreData
 from moto_sim.contract_bag import Played

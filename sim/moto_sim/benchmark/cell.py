@@ -10,17 +10,17 @@ from typing import Any
 
 from moto_ros.agents.interface import Spaces
 from moto_ros.agents.registry import agent_settings
-from moto_ros.benchmark.engine import GRACE
-from moto_ros.benchmark.foresight import Watched, discounted
-from moto_ros.benchmark.place import Place, read_cell
-from moto_ros.benchmark.progress import Report
-from moto_ros.benchmark.results import PROBE, results_of, write_rows
-from moto_ros.benchmark.suite import Cell, TaskSettings
 from moto_ros.config import build, write_parameters
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import TopicMap
 from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError, sentence
+from moto_ros.experiments.engine import GRACE
+from moto_ros.experiments.foresight import Watched, discounted
+from moto_ros.experiments.place import Place, read_cell
+from moto_ros.experiments.progress import Report
+from moto_ros.experiments.results import PROBE, results_of, write_rows
+from moto_ros.experiments.suite import Cell, TaskSettings
 from moto_ros.stopping import watch_parent
 from moto_ros.terminal import replace_unknown_letters
 from moto_ros.training.conductor import RunEpisode

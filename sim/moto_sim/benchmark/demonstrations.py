@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from moto_ros.benchmark.suite import TaskSettings
 from moto_ros.data.bag_files import METADATA
 from moto_ros.data.recover import remove_bag
 from moto_ros.errors import MotoError
+from moto_ros.experiments.suite import TaskSettings
 from moto_ros.training.conductor import DEMONSTRATION_IDS, episode_seed
 from moto_sim.benchmark.beginner import Beginner
 from moto_sim.contract_bag import POLICY, SCRIPT, Played, write_episode

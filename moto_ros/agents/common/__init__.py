@@ -1,0 +1,1 @@
+"""What several agents are built from: networks, encoders, losses, optimiser. Pure PyTorch."""

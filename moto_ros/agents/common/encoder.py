@@ -1,0 +1,115 @@
+"""The encoder of FOWM: images, proprioception or both to one bounded latent; shared by all its baselines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from moto_ros.agents.common.blocks import Bound
+from moto_ros.agents.common.normaliser import Normaliser
+from moto_ros.agents.interface import Batch, Spaces
+from moto_ros.config import parameter
+from moto_ros.errors import MotoError
+
+KERNELS = (7, 5, 3, 3)
+"""Kernels of the four stride-2 convolutions: 84 px go 84-39-18-8-3."""
+
+SMALLEST = 39
+"""Side of the smallest image that leaves one pixel."""
+
+BLOCK = 64
+"""Images that a CPU maps at a time, so that what one convolution writes is still in its cache for the next."""
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """Sizes of the encoder; the defaults are FOWM's."""
+
+    latent_size: int = parameter(50, "entries of the latent", low=1, high=4096)
+    latent: str = parameter("sigmoid", "how the latent is bounded", choices=("sigmoid", "simnorm"))
+    conv_channels: int = parameter(32, "channels of every convolution", low=1, high=512)
+    state_units: int = parameter(256, "units of the proprioception encoder", low=1, high=4096)
+    fusion: str = parameter(
+        "mean", "how the latents of image and proprioception become one", choices=("mean", "project")
+    )
+    normalise: bool = parameter(False, "bring proprioception to zero mean and unit variance first")
+    shift: bool = parameter(True, "updates see images shifted at random, each by up to a 21st of its side")
+
+
+class ImageEncoder(nn.Module):
+    """Four stride-2 convolutions with ReLU, a dense layer and the bound."""
+
+    def __init__(self, image: tuple[int, int, int], settings: EncoderSettings) -> None:
+        """Refuse images too small for four convolutions with MotoError."""
+        super().__init__()
+        height, width, inputs = image
+        if min(height, width) < SMALLEST:
+            raise MotoError(
+                f"image size is {height}x{width}, the encoder takes {SMALLEST}x{SMALLEST} or more; set image_size"
+            )
+        for kernel in KERNELS:
+            height, width = (height - kernel) // 2 + 1, (width - kernel) // 2 + 1
+        channels = (inputs, *(settings.conv_channels for _ in KERNELS))
+        self.layers = nn.ModuleList(
+            nn.Conv2d(channels[at], channels[at + 1], kernel, stride=2) for at, kernel in enumerate(KERNELS)
+        )
+        self.dense = nn.Linear(channels[-1] * height * width, settings.latent_size)
+        self.bound = Bound(settings.latent_size, settings.latent)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (rows, H, W, C), uint8 or already float but still 0..255, to latents (rows, latent)."""
+        blocks = images.split(BLOCK) if images.device.type == "cpu" else (images,)
+        # To scale a few weights is cheaper than to scale every pixel.
+        weight = cast(nn.Conv2d, self.layers[0]).weight / 255
+        return self.bound(self.dense(torch.cat([self._features(block, weight) for block in blocks])))
+
+    def _features(self, images: Tensor, weight: Tensor) -> Tensor:
+        """Return what the last convolution finds (rows, features), the first convolving by `weight`."""
+        first, *others = cast("list[nn.Conv2d]", list(self.layers))
+        value = images.to(weight.dtype).permute(0, 3, 1, 2)
+        value = functional.relu_(functional.conv2d(value, weight, first.bias, first.stride))
+        for layer in others:
+            value = functional.relu_(layer(value))
+        return value.flatten(1)
+
+
+class Encoder(nn.Module):
+    """Observations to latents: each part that is there by its own network, then fused."""
+
+    def __init__(self, spaces: Spaces, settings: EncoderSettings) -> None:
+        """Build the networks for the parts that `spaces` has."""
+        super().__init__()
+        size = settings.latent_size
+        self.image = None if spaces.image is None else ImageEncoder(spaces.image, settings)
+        self.state = _state_encoder(spaces.proprio, settings) if spaces.proprio else None
+        self.normaliser = Normaliser(spaces.proprio) if spaces.proprio and settings.normalise else None
+        both = self.image is not None and self.state is not None
+        project = both and settings.fusion == "project"
+        self.join = nn.Sequential(nn.Linear(2 * size, size), Bound(size, settings.latent)) if project else None
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Map image (..., H, W, C) and proprio (..., P) to latents (..., latent)."""
+        parts = []
+        if self.image is not None:
+            image = batch["image"]
+            parts.append(self.image(image.flatten(0, -4)).unflatten(0, image.shape[:-3]))
+        if self.state is not None:
+            proprio = batch["proprio"]
+            parts.append(self.state(proprio if self.normaliser is None else self.normaliser(proprio)))
+        if self.join is not None:
+            return self.join(torch.cat(parts, -1))
+        return torch.stack(parts).mean(0) if len(parts) > 1 else parts[0]
+
+    def learn(self, batch: Batch) -> None:
+        """Let the normaliser, if there is one, see a batch."""
+        if self.normaliser is not None:
+            self.normaliser.learn(batch["proprio"])
+
+
+def _state_encoder(inputs: int, settings: EncoderSettings) -> nn.Sequential:
+    dense = nn.Linear(inputs, settings.state_units), nn.ELU(), nn.Linear(settings.state_units, settings.latent_size)
+    return nn.Sequential(*dense, Bound(settings.latent_size, settings.latent))

@@ -1,0 +1,1 @@
+"""One episode: its state machine, rewards and pacing. No ROS."""

@@ -1,0 +1,73 @@
+"""A row of episodes that one node asks of itself, to record or to evaluate without a trainer. No ROS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from moto_ros.config import parameter
+from moto_ros.contract.episodes import Facts, Outcome, Purpose, Request
+from moto_ros.errors import MotoError
+
+
+@dataclass(frozen=True)
+class SeriesSettings:
+    """Which episodes to run without being asked."""
+
+    automatic_episodes: int = parameter(0, "run this many episodes, then exit with 0; 0 serves requests", low=0)
+    first_episode: int = parameter(0, "number of the first automatic episode", low=0, high=2**32 - 1)
+    purpose: str = parameter(
+        "demonstration", "what automatic episodes are for", choices=("demonstration", "training", "evaluation")
+    )
+    seed: int = parameter(0, "draws the start state of each automatic episode", low=0, high=2**62)
+    max_failures: int = parameter(3, "give up after this many aborted or unsaved episodes in a row", low=1)
+
+
+class Series:
+    """Hands out requests until the wanted number of episodes is on disk; an aborted one is replaced by another."""
+
+    def __init__(self, settings: SeriesSettings) -> None:
+        """Start with none done."""
+        self._settings = settings
+        self._asked = 0
+        self._failures = 0
+        self.done = 0
+        self.successes = 0
+
+    @property
+    def wanted(self) -> bool:
+        """Whether this node runs episodes by itself at all."""
+        return self._settings.automatic_episodes > 0
+
+    @property
+    def over(self) -> bool:
+        """Whether all wanted episodes are on disk."""
+        return self.done >= self._settings.automatic_episodes
+
+    def next(self) -> Request:
+        """Return the next episode to run."""
+        episode = self._settings.first_episode + self._asked
+        self._asked += 1
+        purpose = Purpose[self._settings.purpose.upper()]
+        return Request(episode, purpose, start_seed(self._settings.seed, purpose, episode))
+
+    def finished(self, facts: Facts, problem: str, success: bool) -> None:
+        """Count an episode. Raises MotoError after too many failures in a row."""
+        if facts.outcome is Outcome.ABORTED or problem:
+            self._failures += 1
+            self._check(facts, problem)
+            return
+        self._failures = 0
+        self.done += facts.outcome is not Outcome.DISCARDED
+        self.successes += success and facts.outcome is not Outcome.DISCARDED
+
+    def _check(self, facts: Facts, problem: str) -> None:
+        if self._failures >= self._settings.max_failures:
+            why = facts.reason or problem
+            raise MotoError(f"{self._failures} episodes in a row failed, the last ({facts.episode}) because: {why}")
+
+
+def start_seed(seed: int, purpose: Purpose, episode: int) -> int:
+    """Return the seed of an episode's start state: a function of run seed, purpose and number alone."""
+    return int(np.random.SeedSequence([seed, int(purpose), episode]).generate_state(1, np.uint32)[0])

@@ -1,0 +1,80 @@
+"""The rows of a suite beside each other, task by task: success with intervals, offline and after online episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from moto_ros.experiments.table import Results, Run
+from moto_ros.report.comparison import MISSING, percent
+from moto_ros.report.page import Table
+from moto_ros.training.metrics import Row
+from moto_ros.training.statistics import Interval, wilson
+
+HEADER = ("task, row", "offline, %", "online, %", "online, each seed", "online episodes", "seeds x episodes")
+SHARES = ("best share offline, %", "best share online, %")
+
+NOTE = (
+    "Success without drawn actions, [Wilson's 95 % interval] over all evaluation episodes of all seeds: it says how "
+    "well these policies are known, not how much another seed may differ; for that see each seed. "
+    "Online: the newest evaluation."
+)
+SHARES_NOTE = "Best share: elements complete at an episode's best moment, interquartile mean over seeds."
+
+
+def comparison(results: Results) -> Table:
+    """Return a line for each task, number of demonstrations and row; a run that is missing is said."""
+    shares = scored(results)
+    lines = [
+        line(results, task, row, count, shares=shares)
+        for task in results.tasks
+        for count in results.demonstrations
+        for row in results.rows
+        if results.of(row=row, task=task, demonstrations=count) or count == results.usual
+    ]
+    header = HEADER + (SHARES if shares else ())
+    return Table("Every task", header, lines, note=f"{NOTE} {SHARES_NOTE}" if shares else NOTE)
+
+
+def scored(results: Results) -> bool:
+    """Return whether figures show another score than the rate of success."""
+    return any(one["score"] != one["success_rate"] for run in results.runs for one in run.evaluations)
+
+
+def line(results: Results, task: str, row: str, count: int, *, shares: bool) -> tuple[str, ...]:
+    """Return one line of the table."""
+    runs = results.of(row=row, task=task, demonstrations=count)
+    before = [one for run in runs if (one := run.at(0)) is not None]
+    after = [run.last for run in runs if run.last["after"] > 0]
+    name = f"{task}, {count} demonstrations, {row}" if len(results.demonstrations) > 1 else f"{task}, {row}"
+    cells = (
+        name,
+        percent(pooled(before)),
+        percent(pooled(after)),
+        " ".join(f"{100 * one['success_rate']:.0f}" for one in after),
+        span([one["after"] for one in after]),
+        size(runs, before, after),
+    )
+    if not shares:
+        return cells
+    scores = results.success(row, 0, task, count), results.final(row, task, count)
+    return (*cells, *map(percent, scores))
+
+
+def pooled(rows: Sequence[Row]) -> Interval | None:
+    """Return the success rate over the episodes of several evaluations, with Wilson's interval; None without any."""
+    return wilson(sum(row["successes"] for row in rows), sum(row["n"] for row in rows)) if rows else None
+
+
+def span(counts: Sequence[int]) -> str:
+    """Return counts as one number, or as their ends where they differ."""
+    if not counts:
+        return MISSING
+    return str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
+
+
+def size(runs: Sequence[Run], before: Sequence[Row], after: Sequence[Row]) -> str:
+    """Return how many seeds and episodes are behind a line, for both stages where they differ."""
+    stages = {f"{len(rows)} x {span([row['n'] for row in rows])}" for rows in (before, after) if rows}
+    if len(stages) > 1:
+        return f"{len(before)} and {len(after)} x {span([row['n'] for row in (*before, *after)])}"
+    return stages.pop() if runs and stages else "0"

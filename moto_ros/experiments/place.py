@@ -1,0 +1,107 @@
+"""Where a suite keeps everything, and which of its runs are finished."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path, PurePath
+from typing import Any
+
+from moto_ros.errors import MotoError
+from moto_ros.experiments.suite import Cell
+from moto_ros.files import canonical, read_json, write_durably
+from moto_ros.training.run_folder import differences
+from moto_ros.training.settings import OPERATIONAL
+
+MEANS = frozenset({"threads", "device", "precision", "compile_steps"})
+"""What says how a run is computed, and not what."""
+
+
+class Place:
+    """The names in a suite's folder; making one does not touch the disk."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.results_file = self.path / "results.jsonl"
+        self.figures = self.path / "figures"
+        self.page_file = self.path / "report.html"
+
+    def run(self, cell: Cell) -> Path:
+        """Return the run folder of a cell."""
+        return self.path / "cells" / cell.id
+
+    def description(self, cell: Cell) -> Path:
+        """Return the file that describes a cell to its process."""
+        return self.run(cell) / "cell.json"
+
+    def results(self, cell: Cell) -> Path:
+        """Return the rows of a cell."""
+        return self.run(cell) / "results.jsonl"
+
+    def progress(self, cell: Cell) -> Path:
+        """Return the file in which a cell's process says how far it is."""
+        return self.run(cell) / "progress.json"
+
+    def log(self, cell: Cell) -> Path:
+        """Return what a cell's process printed."""
+        return self.run(cell) / "cell.log"
+
+    def _finished(self, cell: Cell) -> Path:
+        return self.run(cell) / "finished.json"
+
+    def data(self, cell: Cell) -> Path:
+        """Return the demonstrations of a cell: the same folder for every cell that learns from the same."""
+        what = [cell.task_values, cell.data, cell.data_seed, cell.only_successful]
+        # A learner is watched to the end of its set; a longer one is made anew, so its sets are kept apart.
+        what += [cell.demonstrations] if cell.data == "medium_replay" else []
+        key = hashlib.sha256(canonical({"data": what}).encode()).hexdigest()[:8]
+        return self.path / "data" / f"{cell.task}-s{cell.data_seed}-{key}"
+
+    def describe(self, cell: Cell) -> Path:
+        """Write what a cell's process needs; MotoError when its folder holds a run of other data or settings."""
+        path = self.description(cell)
+        if path.exists() and _shape(found := read_cell(path)) != _shape(cell):
+            wrong = "; ".join(differences(_shape(found), _shape(cell)))
+            raise MotoError(f"{path.parent} holds another run: {wrong}; choose another --output, or remove that folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, canonical(asdict(cell)))
+        return path
+
+    def finish(self, cell: Cell) -> None:
+        """Note that a cell is complete as it is described."""
+        write_durably(self._finished(cell), canonical(asdict(cell)))
+
+    def is_finished(self, cell: Cell) -> bool:
+        """Return whether a cell ran to its end with these very settings; one that now asks for more is not."""
+        path = self._finished(cell)
+        return path.exists() and _task_of(read_json(path)) == _task_of(asdict(cell))
+
+
+def _task_of(cell: dict[str, Any]) -> dict[str, Any]:
+    """Return what a finished run has done: its description, less how its processes ran."""
+    values: dict[str, Any] = json.loads(canonical(cell))
+    for group in ("agent_values", "trainer_values"):
+        values[group] = {name: value for name, value in values[group].items() if name not in MEANS}
+    return values
+
+
+def _shape(cell: Cell) -> dict[str, Any]:
+    """Return what a run must share with what its folder holds to go on: not how it runs, nor how long."""
+    values = json.loads(canonical(asdict(cell)))
+    groups = {name: values.pop(f"{name}_values") for name in ("task", "agent", "trainer")}
+    flat = {f"{group}.{name}": value for group, items in groups.items() for name, value in items.items()}
+    return values | {name: value for name, value in flat.items() if name.split(".")[-1] not in OPERATIONAL}
+
+
+def read_cell(path: Path) -> Cell:
+    """Read what `Place.describe` wrote."""
+    values = read_json(path)
+    try:
+        cell = Cell(**values)
+    except TypeError as error:
+        raise MotoError(f"{path}: not the description of a run ({error}); start it by `moto benchmark`") from error
+    for name in (cell.id, cell.task):  # they become names of folders
+        if not isinstance(name, str) or PurePath(name).name != name:
+            raise MotoError(f"{path}: names '{name}', expected a name without '/'; start it by `moto benchmark`")
+    return cell

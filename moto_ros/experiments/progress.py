@@ -1,0 +1,54 @@
+"""How far a run is, said by its process in a small file and read by whoever shows it."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from moto_ros.errors import MotoError
+from moto_ros.files import read_json
+from moto_ros.training.settings import Budget
+
+PERIOD = 1.0
+"""Least time between two writes, s."""
+
+
+@dataclass(frozen=True)
+class Stand:
+    """What a run does, and how much of its updates is done."""
+
+    phase: str = "waiting"
+    done: int = 0
+    total: int = 1
+
+
+class Report:
+    """Written by the process of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._last, self._total = path, -PERIOD, 1
+
+    def expect(self, budget: Budget) -> None:
+        """Take in how many updates there will be."""
+        self._total = max(1, sum(budget.offline.values()) + budget.online_episodes * sum(budget.online.values()))
+
+    def say(self, phase: str, updates: int) -> None:
+        """Say where the run stands, at most once a `PERIOD`."""
+        now = time.monotonic()
+        if now - self._last < PERIOD:
+            return
+        self._last = now
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._path.with_suffix(".part")
+        temporary.write_text(json.dumps(asdict(Stand(phase, updates, self._total))), encoding="utf-8")
+        temporary.replace(self._path)
+
+
+def read_stand(path: Path) -> Stand:
+    """Return where a run stands; nothing yet where nobody said."""
+    try:
+        return Stand(**read_json(path))
+    except (MotoError, TypeError):
+        return Stand()

@@ -1,0 +1,180 @@
+"""Acts with an agent and takes its new weights between two steps. No ROS."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moto_ros.agents.interface import Agent, Batch, Budget, Decision, State
+from moto_ros.contract.episodes import Purpose
+from moto_ros.data.layout import SECOND
+from moto_ros.data.observer import Observation
+from moto_ros.errors import MotoError
+from moto_ros.training.weights import unpack
+
+REHEARSALS = 20
+"""Decisions after which the times of the first, slow ones no longer weigh in a planner's estimates."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One action: float32 (A,) in [-1, 1], the model's uncertainty, and the version of the weights that chose it.
+
+    `rank` is the share of the uncertainties on recorded data that lie below; NaN where unknown. `figures` are the
+    agent's, `Decision.figures`.
+    """
+
+    values: np.ndarray
+    uncertainty: float
+    version: int
+    rank: float = math.nan
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Verified weights by tensor name; `published` is when, in nanoseconds of the steady clock.
+
+    `quantiles` are evenly spaced quantiles, 0 to 100 %, of the uncertainty on recorded data, `joint_names` the joints
+    in the order that was learned with; empty where unknown.
+    """
+
+    version: int
+    published: int
+    tensors: Mapping[str, Tensor]
+    quantiles: tuple[float, ...] = ()
+    joint_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """Weights as they were sent, moto_msgs/PolicyWeights without ROS."""
+
+    version: int
+    published: int
+    agent: str
+    digest: str
+    sha256: str
+    data: bytes
+    quantiles: tuple[float, ...] = ()
+    joint_names: tuple[str, ...] = ()
+
+    def opened(self, agent: str, digest: str) -> Weights:
+        """Return the weights; MotoError when they are of another agent or preset, or damaged. May run in any thread."""
+        for what, found, expected in (("agent", self.agent, agent), ("settings digest", self.digest, digest)):
+            if found != expected:
+                raise MotoError(
+                    f"weights {self.version}: {what} is '{found}', expected '{expected}'; "
+                    "give trainer and policy the same agent and preset"
+                )
+        tensors = unpack(self.data, self.sha256, f"weights {self.version}")
+        return Weights(self.version, self.published, tensors, self.quantiles, self.joint_names)
+
+
+class Actor:
+    """An agent at work: one filter state an episode, one generator an episode, weights changed only between steps.
+
+    The actions of an episode are a function of seed, episode number, weights and observations; of a planner also of
+    time, where that is limited.
+    """
+
+    def __init__(self, agent: Agent, action_size: int, seed: int, device: torch.device, period: float = 0.0) -> None:
+        """Hold `agent`, whose weights count as version 0: none yet.
+
+        `period` (s) counts the control steps between two observations by their stamps; 0: each is one step.
+        """
+        self._agent, self._size, self._seed, self._device = agent, action_size, seed, device
+        self._period = round(period * SECOND)
+        self._quantiles: tuple[float, ...] = ()
+        self._sample = False
+        self.version = 0
+        self.published = 0
+        self.begin(0, Purpose.TRAINING, sample=False)
+
+    def begin(self, episode: int, purpose: Purpose, *, sample: bool) -> None:
+        """Forget the last episode; `sample` draws from the policy instead of taking its mode."""
+        entropy = np.random.SeedSequence([self._seed, int(purpose), episode])
+        seed = int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1))
+        self._generator = torch.Generator(self._device).manual_seed(seed)
+        self._sample = sample
+        self._state: State = self._agent.start(1)
+        self._last = torch.zeros(1, self._size, device=self._device)
+        self._decided_for: int | None = None
+
+    def rehearse(self, blank: Observation, deadline: float) -> None:
+        """Decide on a blank observation, for nothing: what is slow only at first is over when an episode begins."""
+        for _ in range(REHEARSALS):
+            self.act(blank, deadline)
+        self.begin(0, Purpose.TRAINING, sample=False)
+
+    def take(self, weights: Weights) -> None:
+        """Apply verified weights, between two steps. MotoError, and the old ones kept, when a tensor does not fit."""
+        try:
+            self._agent.load_weights(dict(weights.tensors))
+        except MotoError as error:
+            raise MotoError(f"weights {weights.version} refused: {error}") from error
+        self.version, self.published, self._quantiles = weights.version, weights.published, weights.quantiles
+
+    def act(self, observation: Observation, deadline: float | None = None, pending: np.ndarray | None = None) -> Choice:
+        """Filter one observation and choose, within `deadline` seconds, the action that leaves it.
+
+        With `pending`, float32 (A,), that is what leaves it, and the action after it is chosen.
+        """
+        decision = self._decision(observation, deadline, pending)
+        self._state, self._decided_for = decision.state, self._time_of(observation, pending)
+        self._last = decision.action if pending is None else self._row(pending)
+        return self._choice(decision)
+
+    def unplanned(self, observation: Observation, pending: np.ndarray | None = None) -> Choice:
+        """Choose as `act`, but at once, without planning; nothing is filtered on from it."""
+        return self._choice(self._decision(observation, 0.0, pending))
+
+    def _decision(self, observation: Observation, deadline: float | None, pending: np.ndarray | None) -> Decision:
+        elapsed = self._elapsed(self._time_of(observation, pending))
+        budget = Budget(deadline, elapsed, None if pending is None else self._row(pending)[:, None])
+        seen, sample, stream = self._batch(observation), self._sample, self._generator
+        with torch.inference_mode():
+            return self._agent.act(seen, self._state, sample=sample, generator=stream, budget=budget)
+
+    def _choice(self, decision: Decision) -> Choice:
+        values = decision.action[0].cpu().numpy().astype(np.float32)
+        uncertainty = float(decision.uncertainty[0])
+        return Choice(values, uncertainty, self.version, rank(uncertainty, self._quantiles), decision.figures)
+
+    def _time_of(self, observation: Observation, pending: np.ndarray | None) -> int:
+        """Return the time (ns) that the action is for: of the observation, or a control period later."""
+        return observation.state_stamp + (0 if pending is None else self._period)
+
+    def _elapsed(self, time: int) -> int:
+        """Return the control steps from the time (ns) that the last action was for, to `time`."""
+        if not self._period or self._decided_for is None:
+            return 1
+        return max(1, round((time - self._decided_for) / self._period))
+
+    def executed(self, values: np.ndarray) -> None:
+        """Filter on from the action that was executed, float32 (A,), in place of the one that was chosen."""
+        self._last = self._row(values)
+
+    def _row(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values.astype(np.float32))[None].to(self._device)
+
+    def _batch(self, observation: Observation) -> Batch:
+        batch: Batch = {"proprio": torch.from_numpy(observation.proprio)[None].to(self._device), "action": self._last}
+        if observation.image is not None:
+            batch["image"] = torch.from_numpy(observation.image)[None].to(self._device)
+        return batch
+
+
+def rank(uncertainty: float, quantiles: Sequence[float]) -> float:
+    """Return the share (0 to 1) of a distribution, given by evenly spaced quantiles, that lies below `uncertainty`.
+
+    NaN where either is unknown.
+    """
+    if not quantiles:
+        return math.nan
+    return float(np.interp(uncertainty, quantiles, np.linspace(0.0, 1.0, len(quantiles))))

@@ -1,0 +1,1 @@
+"""What a run did, as figures and one self-contained page. No ROS."""

@@ -1,0 +1,1 @@
+"""Which processes make which system, their parameters, and how they start: launch files and the command line."""

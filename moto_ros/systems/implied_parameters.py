@@ -1,0 +1,129 @@
+"""What a system implies for its nodes' parameters: run folder, seed, clock, purpose, who decides the actions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from moto_ros.contract.session import new_session
+from moto_ros.data.bag_files import check_bags
+from moto_ros.errors import MotoError
+from moto_ros.training.conductor import DEMONSTRATION_IDS
+
+CHECK_IDS = 3_000_000
+"""Numbers of the episodes of `evaluate`: apart from those of a run's own evaluations, which a resumed run looks for."""
+
+REAL_TIMING = {"reward_lag": 1, "pairing_tolerance": 0.04, "max_age": 0.25}
+"""Where the world does not wait (steps, s, s), unless a file says otherwise: rewards come a step late, and stamps of a
+camera at 30 Hz and of the robot's state are never equal."""
+
+Parameters = dict[str, Any]
+
+ARGUMENT_OF = {
+    "agent_name": "agent",
+    "arbitrated": "operator",
+    "automatic_episodes": "episodes",
+    "bags": "bags",
+    "checkpoint": "checkpoint",
+    "clock": "clock",
+    "device": "device",
+    "expert": "operator",
+    "online_episodes": "episodes",
+    "proposals": "operator",
+    "run": "run",
+    "scene_reset": "reset_checkpoint",
+    "seed": "seed",
+}
+"""Parameter that a system sets -> the argument that decides it for all of its nodes."""
+
+
+def left_open(system: str, arguments: Mapping[str, str]) -> set[str]:
+    """Return the parameters that a system sets and that a user may still set otherwise: nothing else relies on them."""
+    names = {"overlap"}
+    if arguments["device"] == "auto":
+        names.add("device")
+    if not arguments["checkpoint"]:
+        names.add("checkpoint")
+    if system in ("record", "evaluate") and not arguments["episodes"]:
+        names.add("automatic_episodes")
+    return names
+
+
+def contradiction(system: str, node: str, name: str, implied: object, found: object) -> str:
+    """Return the sentence for a parameter that a user sets otherwise than the system does."""
+    sentence = f"parameters: '{name}' of the {node} node is {found!r}, but {system} sets it to {implied!r}"
+    if (system, name) == ("finetune", "automatic_episodes"):
+        advice = "leave it out, for the trainer asks for the episodes: argument episodes says how many, and for "
+        return f"{sentence}; {advice}demonstrations `moto record` or automatic_episodes in the task's file"
+    argument = ARGUMENT_OF.get(name, "")
+    return f"{sentence}; leave it out" + (f", or give argument {argument}" if argument else "")
+
+
+def shared(arguments: Mapping[str, str], run: Path, nodes: Collection[str]) -> Parameters:
+    """Return the parameters that mean the same in every node that has them."""
+    return {
+        "session": new_session(),
+        "seed": whole(arguments, "seed"),
+        "clock": arguments["clock"],
+        "agent_name": arguments["agent"],
+        "wait_for": tuple(nodes) if len(nodes) > 1 else (),
+        "run": str(run),
+        "arbitrated": "operator" in nodes and "policy" in nodes,
+    } | ({"scene_reset": "policy"} if "reset_policy" in nodes else {})
+
+
+def implied(system: str, node: str, arguments: Mapping[str, str], run: Path) -> Parameters:
+    """Return the parameters of one node that follow from what its system is for."""
+    of_node = {"recorder": {"bags": str(run / "bags")}, "reset_policy": _reset_policy(arguments)}
+    of_system = {"record": _record, "pretrain": _pretrain, "finetune": _finetune, "evaluate": _evaluate}[system]
+    return of_node.get(node, {}) | of_system(arguments, run).get(node, {})
+
+
+def _record(arguments: Mapping[str, str], run: Path) -> dict[str, Parameters]:
+    numbers = {"purpose": "demonstration", "first_episode": DEMONSTRATION_IDS}
+    episode = numbers | _episodes(arguments, "automatic_episodes")
+    return {"sim": {"expert": arguments["operator"] == "off"}, "operator": {"proposals": "none"}, "episode": episode}
+
+
+def _pretrain(arguments: Mapping[str, str], run: Path) -> dict[str, Parameters]:
+    bags = Path(arguments["bags"]).expanduser().resolve() if arguments["bags"] else run / "bags" / "offline"
+    if arguments["bags"]:
+        check_bags(bags)
+    return {
+        "trainer": {"bags": str(bags), "checkpoint": arguments["checkpoint"], "device": arguments["device"]},
+    }
+
+
+def _finetune(arguments: Mapping[str, str], run: Path) -> dict[str, Parameters]:
+    online = {"overlap": arguments["clock"] == "realtime"} | _episodes(arguments, "online_episodes")
+    return {
+        "trainer": _pretrain(arguments, run)["trainer"] | online,
+        "episode": {"automatic_episodes": 0},
+        "operator": {"proposals": "policy"},
+    }
+
+
+def _evaluate(arguments: Mapping[str, str], run: Path) -> dict[str, Parameters]:
+    numbers = {"purpose": "evaluation", "first_episode": CHECK_IDS, "automatic_episodes": 20}
+    return {
+        "policy": {"checkpoint": arguments["checkpoint"] or str(run)},
+        "episode": numbers | _episodes(arguments, "automatic_episodes"),
+        "operator": {"proposals": "policy"},
+    }
+
+
+def _reset_policy(arguments: Mapping[str, str]) -> Parameters:
+    return {"checkpoint": arguments["reset_checkpoint"], "reset_only": True}
+
+
+def _episodes(arguments: Mapping[str, str], name: str) -> Parameters:
+    """Return how many episodes the user asked for as parameter `name`, nothing where the configuration decides."""
+    return {name: whole(arguments, "episodes")} if arguments["episodes"] else {}
+
+
+def whole(arguments: Mapping[str, str], name: str) -> int:
+    """Return an argument as a whole number; MotoError where it is none."""
+    if not arguments[name].isdecimal():
+        raise MotoError(f"argument {name} is '{arguments[name]}', expected a whole number of 0 or more")
+    return int(arguments[name])

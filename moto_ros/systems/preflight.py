@@ -1,0 +1,149 @@
+"""What is looked at before any node starts: bags, checkpoints, the run folder, the arm. What cannot work is refused."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from moto_ros.config import part
+from moto_ros.data.bag_files import find_bags
+from moto_ros.errors import MotoError
+from moto_ros.nodes.learning_settings import data_part
+from moto_ros.policy.checkpoint_policy import find_checkpoint
+from moto_ros.systems.bringup import System
+from moto_ros.training.checkpoint import Identity
+from moto_ros.training.run_folder import RunFolder
+from moto_ros.training.settings import TrainerSettings, agent_digest, configuration
+
+ARM_PORT = 1337
+"""The TCP port on which a Franka arm serves its driver while FCI is active."""
+
+REALTIME = Path("/sys/kernel/realtime")
+
+ARM_TIMEOUT = 5.0
+"""Seconds in which an arm must accept a connection."""
+
+
+def check(system: System, *, records: bool = False, fresh: bool = False) -> None:
+    """Raise MotoError where `system` cannot do its work: its parameters, or the files and the arm that they name.
+
+    `records` tells that demonstrations are recorded before, `fresh` that the run folder is set aside before.
+    """
+    system.check()
+    settings = system.settings()
+    trainer = settings.get("trainer")
+    if trainer is not None:
+        _check_run(trainer, records=records, fresh=fresh)
+    for node in ("policy", "reset_policy"):
+        if node in settings and settings[node].checkpoint:
+            _check_checkpoint(settings[node])
+    _check_scene(settings)
+    check_arm(settings)
+
+
+def _check_run(trainer: Any, *, records: bool, fresh: bool) -> None:
+    """Look at what the trainer starts from: nothing but its own folder once that holds a checkpoint."""
+    run = RunFolder(Path(trainer.run).expanduser())
+    if not fresh:
+        shaping = configuration(part(trainer, TrainerSettings), trainer.agent_name, trainer.agent)
+        run.check_configuration(shaping, data_part(trainer))
+        if has_checkpoint(run):
+            return
+    if trainer.checkpoint:
+        _check_checkpoint(trainer)
+    if not records:
+        _check_bags(Path(trainer.bags).expanduser() if trainer.bags else run.bag_folder("offline"))
+
+
+def has_checkpoint(run: RunFolder) -> bool:
+    """Tell whether a run has one: then it resumes."""
+    return run.checkpoints.is_dir() and any(run.checkpoints.glob("checkpoint_*"))
+
+
+def _check_bags(folder: Path) -> None:
+    """Raise MotoError where a folder holds no bag to learn from."""
+    try:
+        find_bags(folder)
+    except MotoError as error:
+        raise MotoError(f"{error}; record demonstrations (moto record), or name a folder of bags (bags)") from error
+
+
+def _check_checkpoint(settings: Any) -> None:
+    """Raise MotoError where a node's checkpoint is not there, is damaged or is of another agent."""
+    identity = Identity(settings.agent_name, agent_digest(settings.agent))
+    find_checkpoint(Path(settings.checkpoint).expanduser(), identity)
+
+
+def _check_scene(settings: Mapping[str, Any]) -> None:
+    """Raise MotoError where resets wait for a second policy that nobody starts."""
+    if "episode" in settings and settings["episode"].scene_reset == "policy" and "reset_policy" not in settings:
+        raise MotoError(
+            "episode node: parameter 'scene_reset' is 'policy', but there is no policy that resets the scene; name its "
+            "checkpoint (argument reset_checkpoint)"
+        )
+
+
+def has_realtime_kernel() -> bool:
+    """Tell whether the kernel is real-time, without which the driver of a Franka arm refuses by default."""
+    told = REALTIME.is_file() and REALTIME.read_text(encoding="utf-8").strip() == "1"
+    return told or "PREEMPT_RT" in os.uname().version
+
+
+def check_arm(settings: Mapping[str, Any]) -> None:
+    """Raise MotoError where the settings by node name a Franka arm that cannot be connected to."""
+    if "franka" not in settings or "franka_server" in settings or settings["franka"].arm != "franka":
+        return
+    host = settings["franka"].host
+    if settings["franka"].realtime and not has_realtime_kernel():
+        raise MotoError(
+            f"franka node: parameter 'realtime' is true, but this computer's kernel ({os.uname().release}) is not "
+            "real-time; install a real-time kernel, or set realtime to false"
+        )
+    try:
+        socket.create_connection((host, ARM_PORT), timeout=ARM_TIMEOUT).close()
+    except socket.gaierror as error:
+        raise MotoError(
+            f"franka node: parameter 'host' is '{host}', which is no known address ({error.strerror}), expected the "
+            "arm's; correct it in the robot file, or -p franka.host:=..."
+        ) from error
+    except OSError as error:
+        raise MotoError(
+            f"franka node: no arm answers at {host}:{ARM_PORT} ({error.strerror or error}), expected a Franka arm with "
+            f"FCI active; check power, cable and address, then `moto doctor --host {host}`"
+        ) from error
+
+
+UNUSED: dict[str, dict[str, str]] = {
+    "record": {
+        "bags": "demonstrations are recorded into bags/offline of the run folder: give run",
+        "checkpoint": "no policy acts here",
+        "reset_checkpoint": "no policy acts here",
+    },
+    "pretrain": {
+        "episodes": "no episode is run here",
+        "checkpoint": "it takes the place of the offline phase, which is all that pretrain does: give it to finetune",
+        "reset_checkpoint": "no episode is run here",
+    },
+    "evaluate": {
+        "bags": "nothing is learned here",
+        "device": "nothing is learned here: for acting, give parameter policy.device",
+    },
+}
+"""System -> argument that means nothing to it -> why, and what to give instead."""
+
+
+def refuse_unused(name: str, given: Mapping[str, str], defaults: Mapping[str, str]) -> None:
+    """Raise MotoError for an argument that would be ignored."""
+    for argument, why in UNUSED.get(name, {}).items():
+        if given.get(argument, defaults[argument]) != defaults[argument]:
+            raise MotoError(f"argument {argument} is '{given[argument]}', which {name} has no use for: {why}")
+    if name in ("record", "evaluate") and given.get("episodes") and not given["episodes"].strip("0"):
+        raise MotoError(f"argument episodes is '{given['episodes']}', but {name} runs episodes, expected 1 or more")
+
+
+def closed_bags(folder: Path, known: Collection[Path] = ()) -> set[Path]:
+    """Return the closed bags of a folder besides those `known`."""
+    return {path.parent for path in folder.glob("*/metadata.yaml")} - set(known)

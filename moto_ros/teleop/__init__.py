@@ -1,0 +1,1 @@
+"""A person at the robot: input, buttons, take-over, and the guard that asks for a person. No ROS."""

@@ -1,0 +1,229 @@
+"""The trainer's work, from the first update to the last evaluation: does what the conductor says. No ROS.
+
+Runs in a thread of its own; the robot side is reached through `RobotSide`, whose methods may wait.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from moto_ros.agents.interface import Metrics
+from moto_ros.contract.episodes import Outcome
+from moto_ros.data.bag_library import BagLibrary
+from moto_ros.data.episode import Episode
+from moto_ros.training.conductor import Done, Offline, Publish, RunEpisode, Update
+from moto_ros.training.learner import Progress
+from moto_ros.training.session import Session
+
+REPORT_PERIOD = 2.0
+"""Seconds between two reports of progress while learning."""
+
+RECENT = 20
+"""Online episodes that the reported success rate is taken over."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An episode that has ended; `episode` is None when nothing usable came of it, as `note` then says."""
+
+    id: int
+    outcome: Outcome
+    episode: Episode | None
+    bag: Path | None
+    uncertainty: list[float] = field(default_factory=list)
+    ranks: list[float] = field(default_factory=list)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the trainer does now, for moto_msgs/TrainingStatus."""
+
+    phase: str
+    message: str
+    progress: float = 0.0
+    rate: float = 0.0
+    losses: Metrics | None = None
+    success_rate: float = float("nan")
+
+
+class RobotSide(Protocol):
+    """What fine-tuning asks of the processes at the robot. Each method waits no longer than its time-out."""
+
+    def publish(self, version: int, data: bytes, sha256: str) -> None:
+        """Send weights, and wait until the policy has them. MotoError when it does not take them."""
+
+    def start(self, action: RunEpisode) -> None:
+        """Wait until the episode is accepted. MotoError when it is not."""
+
+    def wait(self, episode: int) -> Recorded:
+        """Wait until the episode has ended and its bag is closed. MotoError when it does not end."""
+
+    def report(self, status: Status) -> None:
+        """Let everybody know."""
+
+
+class FineTuning:
+    """Carries out one session. Whatever kills it, running it again goes on: bags and checkpoints hold everything."""
+
+    def __init__(
+        self,
+        session: Session,
+        robot: RobotSide,
+        library: BagLibrary,
+        tell: Callable[[str], None],
+        stop: Callable[[], bool],
+        offline_only: bool = False,
+    ) -> None:
+        """Work on `session`; `tell` prints a line, `stop` says to end early, `offline_only` to run no episode."""
+        self._session, self._robot, self._library = session, robot, library
+        self._tell, self._stop, self._offline_only = tell, stop, offline_only
+        self._recent: deque[bool] = deque(maxlen=RECENT)
+        self._reported = 0.0
+        self._save_wanted = False
+
+    def request_save(self) -> None:
+        """Have a checkpoint written after the present update. May be called by any thread."""
+        self._save_wanted = True
+
+    def run(self) -> bool:
+        """Work until the run is done (True) or `stop` ended it early (False); either way all is saved."""
+        # An episode that ran when this was killed is asked for again: taken from its bag, joined, or run anew.
+        self._session.conductor.position.running = None
+        self._publish_again()
+        while not self._stop() and not self._over():
+            self._carry_out(self._session.conductor.next())
+            self._save_if_wanted()
+        self._session.save()
+        done = self._over()
+        self._report("done" if done else "waiting", "the run is done" if done else "stopped; the same command goes on")
+        return done
+
+    def _over(self) -> bool:
+        """Whether nothing is left to do, or nothing that needs no robot."""
+        return isinstance(self._session.conductor.next(), (Done, RunEpisode) if self._offline_only else Done)
+
+    def _carry_out(self, action: object) -> None:
+        if isinstance(action, (Offline, Update)):
+            self._learn(action)
+        elif isinstance(action, Publish):
+            self._publish(action.version)
+        elif isinstance(action, RunEpisode):
+            self._run_episode(action)
+        else:
+            self._collect()
+
+    # Weights.
+
+    def _publish_again(self) -> None:
+        """Give a robot side that was started anew the weights it had."""
+        version = self._session.conductor.position.published
+        if version:
+            self._send(version)
+
+    def _publish(self, version: int) -> None:
+        self._send(version)
+        self._session.conductor.published(version)
+
+    def _send(self, version: int) -> None:
+        data, sha256 = self._session.weights()
+        self._robot.publish(version, data, sha256)
+
+    # Learning.
+
+    def _learn(self, action: Offline | Update) -> None:
+        if isinstance(action, Offline):
+            self._report("offline", "learns from the recorded episodes")
+        self._session.learn(action, on_update=self._progress, stop=self._stop)
+
+    def _progress(self, progress: Progress) -> None:
+        self._save_if_wanted()
+        last = progress.done == progress.total
+        if not last and time.monotonic() - self._reported < REPORT_PERIOD:
+            return
+        left = (progress.total - progress.done) / progress.rate if progress.rate > 0 else float("nan")
+        text = f"{progress.round} {progress.phase}: {progress.done}/{progress.total} updates, {progress.rate:.1f}/s"
+        phase = "offline" if progress.round == "offline" else "online"
+        message = text if last else f"{text}, {_duration(left)} left"
+        self._report(phase, message, progress.done / max(1, progress.total), progress.rate, progress.scalars)
+
+    def _save_if_wanted(self) -> None:
+        if self._save_wanted:
+            self._save_wanted = False
+            self._tell(f"checkpoint {self._session.save()}")
+
+    # Episodes.
+
+    def _run_episode(self, action: RunEpisode) -> None:
+        left_over = self._left_over(action)
+        if left_over is None:
+            self._robot.start(action)
+            self._session.conductor.episode_started(action)
+        else:
+            self._session.conductor.episode_started(action)
+            self._tell(f"episode {action.id} was recorded before the restart: taken from {left_over.bag}")
+            self._take(left_over)
+
+    def _left_over(self, action: RunEpisode) -> Recorded | None:
+        """Return a recording of this very episode that a killed trainer left; not an evaluation of other weights."""
+        found = self._library.recorded(action.id)
+        if found is None:
+            return None
+        bag, episode = found
+        published = self._session.conductor.position.published
+        if action.purpose == "evaluation" and episode.info["policy_version"] != published:
+            return None
+        return Recorded(action.id, Outcome.TIME_LIMIT, episode, bag)
+
+    def _collect(self) -> None:
+        running = self._session.conductor.position.running
+        if running is not None:
+            self._take(self._robot.wait(running.id))
+
+    def _take(self, recorded: Recorded) -> None:
+        running = self._session.conductor.position.running
+        if running is None or running.id != recorded.id:
+            self._tell(f"episode {recorded.id} was not asked for: left out")
+            return
+        if recorded.episode is None:
+            self._tell(f"episode {recorded.id} gave nothing: {recorded.note}")
+            self._session.conductor.episode_lost(recorded.id, recorded.note)
+            return
+        if recorded.note:
+            self._tell(f"episode {recorded.id}: {recorded.note}")
+        version = float(recorded.episode.info["policy_version"])
+        result = self._session.take(
+            running, recorded.episode, recorded.bag, recorded.uncertainty, recorded.ranks, policy_version=version
+        )
+        self._report_episode(running.purpose, result.success)
+
+    def _report_episode(self, purpose: str, success: bool) -> None:
+        position, wanted = self._session.conductor.position, self._session.conductor.budget.online_episodes
+        if purpose == "training":
+            self._recent.append(success)
+            text = f"{len(position.steps)} of {wanted} online episodes"
+            self._report("online", text, len(position.steps) / max(1, wanted))
+            return
+        results, asked = position.evaluations[-1].results, self._session.settings.evaluation_episodes
+        solved = sum(result.success for result in results)
+        text = f"evaluation after {position.evaluations[-1].after} online episodes: {solved} of {len(results)} solved"
+        self._report("evaluating", f"{text}, {asked - len(results)} to go", len(results) / max(1, asked))
+
+    def _report(
+        self, phase: str, message: str, progress: float = 0.0, rate: float = 0.0, losses: Metrics | None = None
+    ) -> None:
+        self._reported = time.monotonic()
+        success = sum(self._recent) / len(self._recent) if self._recent else float("nan")
+        self._robot.report(Status(phase, message, progress, rate, losses, success))
+        self._tell(message)
+
+
+def _duration(seconds: float) -> str:
+    if seconds != seconds:
+        return "some time"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,232 @@
+"""The trainer's thread talks to the robot side: waits on facts that the node's executor brings. No ROS."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from moto_ros.contract.episodes import Facts, Outcome, Phase, Purpose, Request
+from moto_ros.data.bag_library import BagLibrary
+from moto_ros.data.episode import Episode
+from moto_ros.data.live_episodes import LiveEpisode, LiveEpisodes
+from moto_ros.errors import MotoError
+from moto_ros.training.conductor import RunEpisode
+from moto_ros.training.fine_tuning import Recorded, Status
+
+RETRY = 0.2
+"""Seconds between two requests for an episode."""
+
+LOST = (Outcome.ABORTED, Outcome.DISCARDED)
+
+
+class Stopped(Exception):  # noqa: N818 - not an error
+    """Raised in the waiting thread when the node is told to end."""
+
+
+@dataclass(frozen=True)
+class ClosedBag:
+    """What the recorder said of an episode."""
+
+    uri: str
+    complete: bool
+    message: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The episode node's answer to a request."""
+
+    accepted: bool
+    message: str
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """How long anything may take, in seconds."""
+
+    start: float
+    episode: float
+    bag: float
+    policy: float
+
+
+class Wire(Protocol):
+    """What the node does for the link; called from the trainer's thread, returns at once."""
+
+    def send_weights(self, version: int, data: bytes, sha256: str) -> None:
+        """Publish weights."""
+
+    def ask(self, request: Request) -> None:
+        """Call episode/start; `RobotLink.answered` follows."""
+
+    def send_status(self, status: Status) -> None:
+        """Publish the trainer's status."""
+
+    def tell(self, sentence: str) -> None:
+        """Print a line for the person who watches."""
+
+
+@dataclass
+class _Known:
+    """Facts brought by the executor."""
+
+    facts: Facts = field(default_factory=Facts)
+    version: int = 0
+    answer: Answer | None = None
+    ended: dict[int, Facts] = field(default_factory=dict)
+    bags: dict[int, ClosedBag] = field(default_factory=dict)
+
+
+class RobotLink:
+    """`RobotSide` over a `Wire`. The executor brings facts with the `heard_` methods; the trainer's thread waits."""
+
+    def __init__(
+        self, wire: Wire, live: LiveEpisodes, library: BagLibrary, timeouts: Timeouts, *, has_policy: bool
+    ) -> None:
+        """Without a policy (`has_policy` False) nobody has to confirm weights."""
+        self._wire, self._live, self._library = wire, live, library
+        self._timeouts, self._has_policy = timeouts, has_policy
+        self._known, self._changed = _Known(), threading.Condition()
+        self._stopping = False
+
+    # The executor's side.
+
+    def heard_state(self, facts: Facts) -> None:
+        """Take where the episode stands; one that brings the scene back is nothing to learn from."""
+        if facts.purpose is Purpose.RESET:
+            self._live.rest()
+            return
+        if facts.phase is Phase.RESETTING:
+            self._live.begin(facts.episode)
+        with self._changed:
+            self._known.facts = facts
+            if facts.phase is Phase.RESETTING:
+                self._known.ended.pop(facts.episode, None)
+                self._known.bags.pop(facts.episode, None)
+            elif facts.phase is Phase.ENDED:
+                self._known.ended[facts.episode] = facts
+            self._changed.notify_all()
+
+    def heard_bag(self, episode: int, bag: ClosedBag) -> None:
+        """Take what the recorder says."""
+        with self._changed:
+            self._known.bags[episode] = bag
+            self._changed.notify_all()
+
+    def heard_version(self, version: int) -> None:
+        """Take which weights the policy has."""
+        with self._changed:
+            self._known.version = version
+            self._changed.notify_all()
+
+    def answered(self, accepted: bool, message: str) -> None:
+        """Take the answer to `ask`."""
+        with self._changed:
+            self._known.answer = Answer(accepted, message)
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Let the waiting thread end."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the node is to end."""
+        return self._stopping
+
+    # The trainer's side.
+
+    def publish(self, version: int, data: bytes, sha256: str) -> None:
+        """Send weights, and wait until the policy has them."""
+        self._wire.send_weights(version, data, sha256)
+        if self._has_policy and not self._until(lambda: self._known.version == version, self._timeouts.policy):
+            raise MotoError(
+                f"the policy did not take weights {version} within {self._timeouts.policy:g} s, it has version "
+                f"{self._known.version}; see the policy node's diagnostics"
+            )
+
+    def start(self, action: RunEpisode) -> None:
+        """Ask until the episode is accepted; one that runs already, asked for before a restart, is joined."""
+        end, refusal = time.monotonic() + self._timeouts.start, ""
+        request = Request(action.id, Purpose[action.purpose.upper()], action.seed)
+        while time.monotonic() < end:
+            if self._runs(action.id):
+                return
+            answer = self._ask(request, end - time.monotonic())
+            if answer is not None and answer.accepted:
+                return
+            refusal = self._say_why(answer.message if answer is not None else "no answer", refusal)
+            self._until(lambda: self._runs(action.id), RETRY)
+        raise MotoError(f"episode {action.id} was not accepted within {self._timeouts.start:g} s: {refusal}")
+
+    def _say_why(self, reason: str, known: str) -> str:
+        """Tell the reason for waiting when it is a new one; return it."""
+        if reason != known:
+            self._wire.tell(f"waits for the episode node: {reason}")
+            self._wire.send_status(Status("waiting", reason))
+        return reason
+
+    def _runs(self, episode: int) -> bool:
+        facts = self._known.facts
+        return facts.episode == episode and facts.phase in (Phase.RESETTING, Phase.RUNNING)
+
+    def _ask(self, request: Request, timeout: float) -> Answer | None:
+        self._known.answer = None
+        self._wire.ask(request)
+        self._until(lambda: self._known.answer is not None, min(timeout, 5.0))
+        return self._known.answer
+
+    def wait(self, episode: int) -> Recorded:
+        """Wait until the episode has ended and its bag is closed, and return it complete or not at all."""
+        if not self._until(lambda: episode in self._known.ended, self._timeouts.episode):
+            raise MotoError(
+                f"episode {episode} has not ended within {self._timeouts.episode:g} s; see the episode node"
+            )
+        self._until(lambda: episode in self._known.bags, self._timeouts.bag)
+        with self._changed:
+            facts, bag = self._known.ended.pop(episode), self._known.bags.pop(episode, None)
+        return self._recorded(facts, bag, self._live.fetch(episode))
+
+    def _recorded(self, facts: Facts, bag: ClosedBag | None, live: LiveEpisode | None) -> Recorded:
+        path = self._library.inside(bag.uri) if bag is not None and bag.complete else None
+        if facts.outcome in LOST or facts.step == 0:
+            return Recorded(facts.episode, facts.outcome, None, path, note=facts.reason or facts.outcome.name.lower())
+        uncertainty, ranks = (live.uncertainties(facts.step), live.ranks(facts.step)) if live is not None else ([], [])
+        episode, note = self._episode(facts, path, live)
+        if bag is None:
+            note = f"{note}; the recorder has not closed its bag".strip("; ")
+        elif not bag.complete:
+            note = f"{note}; its bag is not complete: {bag.message}".strip("; ")
+        elif path is None:
+            note = f"{note}; {bag.uri[:200]!r} is no folder in {self._library.bags}, so it is not used".strip("; ")
+        return Recorded(facts.episode, facts.outcome, episode, path, uncertainty, ranks, note)
+
+    def _episode(self, facts: Facts, bag: Path | None, live: LiveEpisode | None) -> tuple[Episode | None, str]:
+        """Return the steps heard live, or those of the bag where some were missed."""
+        missing = live.assembler.missing() if live is not None else ["the beginning"]
+        if live is not None and not missing:
+            return live.assembler.assemble(), ""
+        missed = f"missed live: {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+        episode = self._library.whole(bag, facts.episode) if bag is not None else None
+        if episode is not None:
+            return episode, f"{missed}; taken from {bag}"
+        why = "; ".join(self._library.problems[:1]) if bag is not None else "there is no whole bag"
+        return None, f"{missed}; {why}"
+
+    def report(self, status: Status) -> None:
+        """Publish the trainer's status."""
+        self._wire.send_status(status)
+
+    def _until(self, condition: Callable[[], bool], timeout: float) -> bool:
+        """Wait for facts that fulfil `condition`; return whether they came in time. Raises Stopped on `stop`."""
+        with self._changed:
+            found = self._changed.wait_for(lambda: self._stopping or condition(), timeout)
+            if self._stopping:
+                raise Stopped
+            return found
