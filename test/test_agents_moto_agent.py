@@ -11,8 +11,8 @@ from torch import Tensor
 from moto_ros.agents.common.augment import shift_chunks
 from moto_ros.agents.interface import Batch, Spaces
 from moto_ros.agents.moto.agent import MotoAgent
+from moto_ros.agents.moto.behaviour import imagine
 from moto_ros.agents.moto.config import MotoSettings
-from moto_ros.agents.moto.imagination import imagine
 from moto_ros.agents.moto.rssm import Latent
 from moto_ros.agents.moto.world_model import centred
 from moto_ros.agents.registry import agent_settings, make_agent

@@ -11,8 +11,7 @@ from moto_ros.agents.common.distributions import GaussianSpace
 from moto_ros.agents.interface import Batch, Spaces
 from moto_ros.agents.moto.actor import cloning_loss
 from moto_ros.agents.moto.rssm import Latent
-from moto_ros.agents.moto.uncertainty import disagreement
-from moto_ros.agents.moto.world_model import WorldModel, balanced_kl
+from moto_ros.agents.moto.world_model import WorldModel, balanced_kl, disagreement
 from moto_ros.errors import MotoError
 
 

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moto_ros.agents.common.returns import lambda_return
-from moto_ros.agents.moto.behaviour import actor_objective
-from moto_ros.agents.moto.critics import expanded_target, imagined_loss, real_loss
+from moto_ros.agents.moto.behaviour import actor_objective, expanded_target, imagined_loss, real_loss
 
 
 def mixture(reward: np.ndarray, value: np.ndarray, discount: float, mix: float) -> float:

@@ -11,8 +11,7 @@ from moto_ros.agents.bc.agent import BcAgent, BcSettings
 from moto_ros.agents.fowm.agent import FowmAgent
 from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.interface import Agent, Spaces
-from moto_ros.agents.iql.agent import IqlAgent
-from moto_ros.agents.iql.config import IqlSettings
+from moto_ros.agents.iql.agent import IqlAgent, IqlSettings
 from moto_ros.agents.moto.agent import MotoAgent
 from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.errors import MotoError

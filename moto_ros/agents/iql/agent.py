@@ -2,18 +2,72 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from moto_ros.agents.common.augment import random_shift
+from moto_ros.agents.common.averaging import AveragingSettings
 from moto_ros.agents.common.base import NetworkAgent, Terms, observation, to_numbers
-from moto_ros.agents.common.in_sample import advantage_weight, cloning, expectile, td_target
+from moto_ros.agents.common.blocks import HeadEnsemble, NormedMLP, orthogonal
+from moto_ros.agents.common.encoder import Encoder, EncoderSettings
+from moto_ros.agents.common.in_sample import advantage_weight, cloning, expectile, follow, td_target
 from moto_ros.agents.common.optimizer import Optimizer
-from moto_ros.agents.interface import Batch, Budget, Data, Decision, Metrics, State
-from moto_ros.agents.iql.config import IqlSettings
-from moto_ros.agents.iql.network import IqlNetwork
+from moto_ros.agents.interface import Batch, Budget, Data, Decision, Metrics, Spaces, State
+from moto_ros.config import parameter
+
+
+@dataclass(frozen=True)
+class IqlSettings(EncoderSettings, AveragingSettings):
+    """Everything that shapes the agent and its updates."""
+
+    hidden: int = parameter(512, "units of policy and values", low=1, high=4096)
+    heads: int = parameter(2, "Q heads; the least counts, their spread is the uncertainty", low=2, high=32)
+    discount: float = parameter(0.9, "gamma", low=0.0, high=1.0)
+    expectile: float = parameter(0.9, "tau of the value function", low=0.0, high=1.0)
+    advantage_scale: float = parameter(3.0, "beta of the advantage-weighted policy", low=0.0)
+    noise: float = parameter(0.05, "standard deviation of the exploring noise", low=0.0, high=1.0)
+    target_rate: float = parameter(0.005, "how far the target heads follow at each update", low=0.0, high=1.0)
+    rate: float = parameter(3e-4, "learning rate", low=0.0, high=1.0)
+    clip: float = parameter(10.0, "global gradient norm above which gradients are scaled down", low=0.0)
+    batch: int = parameter(256, "steps per update", low=1, high=65_536)
+    offline_joint_updates: int = parameter(25_000, "updates before the first online episode", low=0)
+    online_joint_updates: int = parameter(25, "updates after each online episode", low=0)
+    online_episodes: int = parameter(1000, "online episodes of a run", low=0)
+
+
+class IqlNetwork(nn.Module):
+    """Encoder, Q heads with a slow copy, V and policy on latents (B, D)."""
+
+    def __init__(self, settings: IqlSettings, spaces: Spaces) -> None:
+        super().__init__()
+        size, hidden = settings.latent_size, settings.hidden
+        self.encoder = Encoder(spaces, settings)
+        self.q = HeadEnsemble(settings.heads, size + spaces.action, hidden, 1)
+        self.v = HeadEnsemble(1, size, hidden, 1)
+        self.policy_head = NormedMLP(size, hidden, spaces.action)
+        orthogonal(self)
+        self.slow_q = deepcopy(self.q).requires_grad_(False)
+
+    def q_values(self, latent: Tensor, action: Tensor, slow: bool = False) -> Tensor:
+        """Return Q (heads, B)."""
+        return (self.slow_q if slow else self.q)(torch.cat((latent, action), -1)).squeeze(-1)
+
+    def value(self, latent: Tensor) -> Tensor:
+        """Return V (B,)."""
+        return self.v(latent).view(-1)
+
+    def policy(self, latent: Tensor) -> Tensor:
+        """Return the mean action (B, A) in (-1, 1)."""
+        return torch.tanh(self.policy_head(latent))
+
+    def step_target(self, rate: float) -> None:
+        """Let the slow heads follow."""
+        follow(list(self.slow_q.parameters()), list(self.q.parameters()), rate)
+
 
 LEARNED_JOINTLY = ("encoder", "q", "v")
 

@@ -1,4 +1,4 @@
-"""Actor and critics learning in imagination: the objective of the policy phase."""
+"""Actor and critics learning in imagination: critics, imagined trajectories, and the objective of the policy phase."""
 
 from __future__ import annotations
 
@@ -7,14 +7,118 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from moto_ros.agents.common.distributions import TruncatedNormal, uniform
+from moto_ros.agents.common.networks import BatchedMLP
 from moto_ros.agents.common.returns import discount_weights, lambda_return
 from moto_ros.agents.interface import Batch, Spaces
 from moto_ros.agents.moto.actor import Actor, cloning_loss
 from moto_ros.agents.moto.config import MotoSettings
-from moto_ros.agents.moto.critics import Critics, expanded_target, imagined_loss, real_loss
-from moto_ros.agents.moto.imagination import Rollout, imagine
 from moto_ros.agents.moto.rssm import Latent
 from moto_ros.agents.moto.world_model import Terms, WorldModel
+
+
+class Critics(nn.Module):
+    """N functions Q_i(s, a), and a target copy of them."""
+
+    def __init__(self, settings: MotoSettings, feature: int, action: int) -> None:
+        """Build N critics on feature and action; the target starts equal."""
+        super().__init__()
+        hidden = (settings.head_units,) * settings.head_layers
+        self.online = BatchedMLP(settings.critic_count, feature + action, hidden, 1)
+        self.target = BatchedMLP(settings.critic_count, feature + action, hidden, 1).requires_grad_(False)
+        self.copy_to_target()
+
+    def values(self, feature: Tensor, action: Tensor) -> Tensor:
+        """Return Q_i of every online critic: (..., F), (..., A) -> (N, ...)."""
+        joined = torch.cat((feature, action), -1)
+        return self.online(joined.flatten(0, -2)).view(self.online.members, *joined.shape[:-1])
+
+    def target_value(self, feature: Tensor, action: Tensor, member: int) -> Tensor:
+        """Return one target critic's value: (..., F), (..., A) -> (...)."""
+        joined = torch.cat((feature, action), -1)
+        return self.target.single(joined.flatten(0, -2), member).view(joined.shape[:-1])
+
+    def copy_to_target(self) -> None:
+        """Make the target equal to the online critics."""
+        self.target.load_state_dict(self.online.state_dict())
+
+
+def imagined_loss(values: Tensor, returns: Tensor, discount: float) -> Tensor:
+    """Return L_model: values (N, H, rows) against returns (H, rows), weighted by discount^(k+1), k = 0..H-2."""
+    error = values[:, :-1] - returns[:-1]
+    weights = discount * discount_weights(len(returns) - 1, discount, returns)
+    return (weights * 0.5 * error.square()).mean()
+
+
+def expanded_target(
+    reward: Tensor, terminal: Tensor, value: Tensor, returns: Tensor, discount: float, mix: float
+) -> Tensor:
+    """Return y_t of real transitions: the logged reward, then the model's return from the state reached.
+
+    All are (B, T), of the state reached: `value` is Qbar(s', a'), `returns` the lambda-return imagined from s'
+    (model-based value expansion with TD(lambda) mixing).
+    """
+    future = (1 - mix) * value + mix * returns
+    return reward + discount * (~terminal).to(reward.dtype) * future
+
+
+def real_loss(values: Tensor, target: Tensor, is_first: Tensor) -> Tensor:
+    """Return L_real: values (N, B, T) against targets (B, T), leaving out pairs that straddle two episodes."""
+    valid = (~is_first).to(target.dtype)
+    error = 0.5 * (values - target).square() * valid
+    return error.mean(0).sum() / valid.sum().clamp(min=1)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """H states and actions from each of `rows` starts; everything carries gradient to the actor.
+
+    feature (H, rows, F); action (H, rows, A); reward and uncertainty of the H-1 transitions (H-1, rows); policy is
+    the distribution the actions were drawn from.
+    """
+
+    feature: Tensor
+    action: Tensor
+    reward: Tensor
+    uncertainty: Tensor
+    policy: TruncatedNormal
+
+    def penalised(self, alpha: float) -> Tensor:
+        """Return the reward less alpha times the uncertainty (H-1, rows)."""
+        return self.reward - alpha * self.uncertainty
+
+
+def imagine(model: WorldModel, actor: Actor, start: Latent, horizon: int, generator: torch.Generator) -> Rollout:
+    """Roll the policy out from rows (rows, ...), one random transition head a step; policy inputs are detached."""
+    latent, states, actions, policies = start, [start], [], []
+    shape = torch.Size((len(start.deter), model.spaces.action))
+    heads = model.rssm.draw_heads(horizon - 1, generator).tolist()
+    for step in range(horizon):
+        action, *moments = actor.draw(latent.feature.detach(), uniform(shape, start.deter, generator))
+        policies.append(moments)
+        actions.append(action)
+        if step < horizon - 1:
+            latent = model.rssm.imagine(latent, action, heads[step], generator)
+            states.append(latent)
+    return _rollout(model, Latent(*_stacked(states)), torch.stack(actions), policies)
+
+
+def _rollout(model: WorldModel, latent: Latent, action: Tensor, policies: list[list[Tensor]]) -> Rollout:
+    feature = latent.feature
+    before = Latent(*(part[:-1].flatten(0, 1) for part in latent))
+    doubt = model.uncertainty(before, action[:-1].flatten(0, 1), latent.deter[1:].flatten(0, 1))
+    loc, std = _stacked(policies)
+    return Rollout(
+        feature=feature,
+        action=action,
+        reward=model.reward(feature[1:]),
+        uncertainty=doubt.unflatten(0, feature[1:].shape[:2]),
+        policy=TruncatedNormal(loc, std),
+    )
+
+
+def _stacked(rows: list[Latent] | list[list[Tensor]]) -> list[Tensor]:
+    return [torch.stack(column) for column in zip(*rows, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The latent world model: encoders, RSSM, decoders, reward head, and its loss."""
+"""The latent world model: encoders, RSSM, decoders, reward head, its loss, and how unsure it is."""
 
 from __future__ import annotations
 
@@ -6,15 +6,49 @@ import torch
 from torch import Tensor, nn
 
 from moto_ros.agents.common.distributions import LatentSpace
-from moto_ros.agents.common.networks import MLP, ConvDecoder, ConvEncoder
+from moto_ros.agents.common.networks import MLP, BatchedMLP, ConvDecoder, ConvEncoder
 from moto_ros.agents.common.normaliser import Normaliser
 from moto_ros.agents.interface import Batch, Spaces
 from moto_ros.agents.moto.actor import Actor, cloning_loss
 from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.agents.moto.frame_memory import FrameMemory
 from moto_ros.agents.moto.rssm import RSSM, Latent, Posterior
-from moto_ros.agents.moto.uncertainty import SideEnsemble, disagreement
 from moto_ros.errors import MotoError
+
+SMALLEST_VARIANCE = 1e-14
+"""Below it a spread counts as zero: the square root has no gradient there."""
+
+
+def disagreement(centres: Tensor) -> Tensor:
+    """Return u = mean over dimensions of the population std over members: (K, ..., d) -> (...).
+
+    `centres` are each member's predicted means (Gaussian latents) or logits (categorical ones).
+    """
+    # Tensor.std over the leading dimension takes ten times as long.
+    variance = (centres - centres.mean(0)).square().mean(0)
+    return variance.clamp(min=SMALLEST_VARIANCE).sqrt().mean(-1)
+
+
+class SideEnsemble(nn.Module):
+    """K networks beside an ordinary prior that predict the next posterior from feature and action (Plan2Explore)."""
+
+    def __init__(self, members: int, inputs: int, hidden: int, outputs: int) -> None:
+        """Build K stacks of three hidden layers."""
+        super().__init__()
+        self.networks = BatchedMLP(members, inputs, (hidden,) * 3, outputs)
+
+    def forward(self, feature: Tensor, action: Tensor) -> Tensor:
+        """Predict (K, rows, outputs) from rows (rows, F) and (rows, A)."""
+        return self.networks(torch.cat((feature, action), -1))
+
+    def loss(self, feature: Tensor, action: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the mean squared error where each row trains one random member; nothing flows into the inputs."""
+        predicted = self(feature.detach(), action)
+        members, rows = predicted.shape[:2]
+        choice = torch.randint(members, (rows,), generator=generator, device=generator.device)
+        chosen = predicted[choice, torch.arange(rows, device=generator.device)]
+        return 0.5 * (chosen - target.detach()).square().sum(-1).mean()
+
 
 Terms = dict[str, Tensor]
 """Loss terms or figures by name, each a scalar tensor."""
