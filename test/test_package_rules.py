@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -99,10 +100,16 @@ BROUGHT_ALONG = {
 """Modules that come with a requirement -> which."""
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """Return the syntax tree of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def parsed() -> Iterator[tuple[str, ast.Module]]:
     """Yield every Python file of the repository as its name and its syntax tree."""
     for path in SOURCES:
-        yield str(path.relative_to(ROOT)), ast.parse(path.read_text())
+        yield str(path.relative_to(ROOT)), tree_of(path)
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
@@ -159,12 +166,13 @@ def modules() -> dict[str, Path]:
     return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
 
 
+@cache
 def imported() -> dict[str, set[str]]:
     """Return what each module of moto_ros imports, by name as in "module:name" too; of moto_ros the module itself."""
     known = modules()
     found = {}
     for name, path in known.items():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = tree_of(path)
         named = {text.split(":")[0] for text in strings(tree) if re.fullmatch(r"moto_ros(\.\w+)+(:\w+)?", text)}
         found[name] = (set(imports(tree)) | (named & set(known))) - {name, "moto_ros"}
     return found

@@ -1,1 +1,1 @@
-"""ROS shells, one file a node: each turns messages into calls and back. What needs no ROS lies beside them."""
+"""ROS shells, one file a node: messages in, calls, messages out. The logic of node X lives in the folder of its subject."""
