@@ -213,6 +213,7 @@ def in_terminal(system: System, command: list[str]) -> tuple[int, int]:
     (system.folder / "logs").mkdir(parents=True)
     pid, terminal = pty.fork()
     if pid == 0:
+        hangup_as_usual()
         os.execvpe(command[0], command, system.environment)
     return pid, terminal
 
