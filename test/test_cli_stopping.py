@@ -55,7 +55,12 @@ class System:
         """Start `moto` in a session of its own; `before`: the command that runs it."""
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         process = subprocess.Popen(
-            [*before, *self.command], stdout=stdout, stderr=stdout, env=self.environment, start_new_session=True
+            [*before, *self.command],
+            stdout=stdout,
+            stderr=stdout,
+            env=self.environment,
+            start_new_session=True,
+            preexec_fn=hangup_as_usual,
         )
         self._started.append(process)
         return process
@@ -106,6 +111,11 @@ Make = Callable[..., System]
 def gone(pids: list[int]) -> bool:
     """Tell whether none of the processes runs."""
     return not any(map(alive, pids))
+
+
+def hangup_as_usual() -> None:
+    """Undo the `nohup` under which the tests themselves may run."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("number", STATUS)
@@ -203,6 +213,7 @@ def in_terminal(system: System, command: list[str]) -> tuple[int, int]:
     (system.folder / "logs").mkdir(parents=True)
     pid, terminal = pty.fork()
     if pid == 0:
+        hangup_as_usual()
         os.execvpe(command[0], command, system.environment)
     return pid, terminal
 

@@ -33,7 +33,7 @@ from moto_ros.config import (
     write_parameters,
 )
 from moto_ros.cpu_threads import openmp_environment
-from moto_ros.errors import MotoError
+from moto_ros.errors import MotoError, unwritable
 from moto_ros.ros.startup import check_start, missing_middleware, refuse, usable_folders
 from moto_ros.stopping import as_parent
 from moto_ros.systems.implied_parameters import REAL_TIMING, contradiction, implied, left_open, shared
@@ -306,7 +306,7 @@ class System:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise MotoError(f"{folder}: {error.strerror}, expected a folder to write to; choose another run") from error
+            raise unwritable(folder, error) from error
         locks.keep(folder / ".lock")
         for process in self.processes:
             for parameter, name in (("run", locks.RUN_LOCK), ("bags", locks.RECORDER_LOCK)):
