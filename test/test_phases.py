@@ -241,7 +241,7 @@ def test_bags_of_ones_own_need_no_recording(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_pre_trained_from_bags_elsewhere_records_none(tmp_path: Path) -> None:
-    """Breaks `moto pretrain --bags`, then `moto finetune`: it would record what the run does not learn from any more."""
+    """Breaks `moto pretrain --bags`, then `moto finetune`: it would record what the run does not learn from."""
     trainer = _trainer(resolve("finetune", {"run": str(tmp_path), **SHORT}))
     settings = part(trainer, TrainerSettings)
     _save(trainer, Conductor(settings, budget_of(settings, trainer.agent, ("model", "policy"))))
