@@ -406,6 +406,7 @@ def nodes_of(system: str, arguments: Arguments) -> tuple[str, ...]:
 
 def _refuse_contradictions(system: str, arguments: Arguments) -> None:
     if _is_simulated(arguments):
+        _refuse_hardware(arguments)
         return
     backend, task = arguments["backend"], arguments["task"]
     if arguments["clock"] == "lockstep":
@@ -421,6 +422,16 @@ def _refuse_contradictions(system: str, arguments: Arguments) -> None:
             f"task '{task}' is a simulated world (it names a 'world'), but backend '{backend}' is a robot; give a task "
             "of the robot, such as franka_reach"
         )
+
+
+def _refuse_hardware(arguments: Arguments) -> None:
+    """Raise MotoError for an arm or cameras given to the simulation, which would run without them."""
+    for name in ("robot", "cameras"):
+        if arguments[name]:
+            raise MotoError(
+                f"argument {name} is '{arguments[name]}', but backend 'sim' has robot and cameras of its own; give "
+                f"backend franka or franka_sim, or leave {name} out"
+            )
 
 
 def _is_simulated(arguments: Arguments) -> bool:

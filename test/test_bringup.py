@@ -156,6 +156,15 @@ def test_what_does_not_fit_an_arm_is_said_before_anything_starts(given: dict[str
         resolve("record", {"backend": "franka", **given}).check()
 
 
+@pytest.mark.parametrize("argument", ["robot", "cameras"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_an_arm_or_cameras_given_to_the_simulation_are_refused(system: str, argument: str) -> None:
+    """Breaks who forgot the backend: the simulation would run, and look as if the arm had been used."""
+    sentence = f"argument {argument} is 'mine.yaml', but backend 'sim' has .*; give backend franka or franka_sim, or"
+    with pytest.raises(MotoError, match=sentence):
+        resolve(system, {argument: "mine.yaml"})
+
+
 def test_a_driver_that_is_not_installed_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     system = resolve("record", {"backend": "franka"})

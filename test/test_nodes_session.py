@@ -18,6 +18,7 @@ pytest.importorskip("moto_msgs", reason="moto_msgs is not built")
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.serialization import serialize_message
+from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from support.process import Start, processes
@@ -296,6 +297,16 @@ def test_a_second_writer_is_refused_and_names_topic_and_first_writer(graph: Grap
     node(graph, "first").speak(kind, topic, qos.event())
     sentence = refused(graph, lambda: node(graph, "second", session=THEIRS).speak(kind, topic, qos.event()))
     assert sentence.startswith(f"/{topic}: /first writes it already, of the system started at ")
+
+
+@ros
+def test_a_second_simulated_clock_is_refused_and_told_to_take_another_domain(graph: Graph) -> None:
+    """Breaks who follows the advice: the clock has no namespace, so another one would be refused just the same."""
+    node(graph, "first").speak(Clock, names.CLOCK, qos.event())
+    sentence = refused(graph, lambda: node(graph, "second", session=THEIRS).speak(Clock, names.CLOCK, qos.event()))
+    assert sentence.startswith("/clock: /first writes it already, of the system started at ")
+    assert "in another ROS domain" in sentence
+    assert "namespace" not in sentence
 
 
 @ros

@@ -43,6 +43,7 @@ COMMON = ("/rosout", "/parameter_events", names.DIAGNOSTICS)
 """Topics that every node writes."""
 
 WHAT_TO_DO = "end the other one, or start this one in another namespace or ROS domain"
+CLOCK_TO_DO = "end the other one, or start this one in another ROS domain, all of which goes by one simulated clock"
 
 
 class Duplicates:
@@ -83,7 +84,8 @@ class Duplicates:
         self._others[other.instance] = other
         taken = self._taken(other)
         if taken and not self._mine.settled and (other.settled or _age(other) < _age(self._mine)):
-            raise MotoError(f"{taken}, expected no other; {WHAT_TO_DO}")
+            advice = CLOCK_TO_DO if taken.startswith(f"{names.CLOCK}:") else WHAT_TO_DO
+            raise MotoError(f"{taken}, expected no other; {advice}")
 
     def _taken(self, other: SystemNode) -> str:
         """Return what the other node has that this one would take, or nothing."""
