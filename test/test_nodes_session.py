@@ -332,6 +332,17 @@ def test_the_first_goes_on_even_where_the_second_computers_clock_is_slow(
 
 
 @ros
+def test_a_node_that_takes_long_to_start_does_not_give_way_once_its_system_runs(graph: Graph) -> None:
+    """Breaks both systems: the first nodes of one would end the other, whose last node would end the one."""
+    node(graph, "recorder", session=THEIRS)
+    ours_node_stays(graph)
+    node(graph, "trainer", session=THEIRS)
+    graph.spin(1.0)
+    sentence = refused(graph, lambda: node(graph, "trainer", session=OURS))
+    assert f"(session {THEIRS})" in sentence
+
+
+@ros
 def test_two_that_start_at_once_are_not_both_refused(graph: Graph) -> None:
     nodes = [node(graph, "policy", session=session) for session in (OURS, THEIRS)]
     with pytest.raises(MotoError, match=rf"session {OURS}\)"):

@@ -4,8 +4,8 @@ Each node says on `/system/node` who it is and what it writes: one topic for the
 namespaces of their own may still be in each other's way, by `/clock`. The topic is latched, so a node that starts hears
 of all that run, and of none that was killed: what a dead process had said goes with it, while the graph shows its
 endpoints until the middleware gives it up (20 s in Fast DDS). Of two nodes that are in each other's way the one whose
-system started later ends. One whose start is over never does: whoever was there first goes on undisturbed, also beside
-a computer whose clock is slow.
+system started later ends. One of a system whose start is over never does: whoever was there first goes on undisturbed,
+also beside a computer whose clock is slow, or one that took a minute to start its nodes.
 
 A writer that says nothing of itself is no node of this package, or a dead one. It is given the time in which the
 middleware would forget a dead one; who is there from the start and still there then is alive, and the node ends.
@@ -87,8 +87,13 @@ class Duplicates:
             return
         self._others[other.instance] = other
         taken = self._taken(other)
-        if taken and not self._mine.settled and (other.settled or _age(other) < _age(self._mine)):
+        if taken and not self._settled(self._mine) and (self._settled(other) or _age(other) < _age(self._mine)):
             raise MotoError(f"{taken}, expected no other; {self._what_to_do}")
+
+    def _settled(self, node: SystemNode) -> bool:
+        """Tell whether the start is over for a node's system: then also for a node of it that took longer."""
+        known = (self._mine, *self._others.values())
+        return node.settled or any(one.settled for one in known if one.session == node.session != 0)
 
     def _taken(self, other: SystemNode) -> str:
         """Return what the other node has that this one would take, or nothing."""
