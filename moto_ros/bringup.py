@@ -385,11 +385,20 @@ def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str,
         for parameter, values in layers.overridden(node, fixed[node]).items()
         if parameter not in left_open(name, arguments)
     )
-    namespace = arguments["namespace"].strip("/")
     variables = _environment(arguments)
     folders, why = usable_folders(os.environ, lambda: run / "logs" / "ros")
     notes = (why,) if why else ()
+    namespace = _namespace(name, arguments, int(common["session"]))
     return System(name, processes, variables | folders, namespace, run, arguments["agent"], contradictions, notes)
+
+
+def _namespace(system: str, arguments: Arguments, session: int) -> str:
+    """Return the namespace of a system's nodes; for `pretrain` one within it that no other system has.
+
+    It has no robot side and talks to nobody: any number may run at once, also beside a system with a robot.
+    """
+    own = f"pretrain_{session % 2**32:08x}" if system == "pretrain" else ""
+    return f"{arguments['namespace'].strip('/')}/{own}".strip("/")
 
 
 def nodes_of(system: str, arguments: Arguments) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -99,6 +100,15 @@ def test_an_arm_brings_its_driver_cameras_rewards_and_a_person() -> None:
     assert _nodes("finetune", backend="franka") == side | {"policy", "recorder", "episode", "trainer"}
     assert _nodes("evaluate", backend="franka_sim") == side | {"franka_server", "policy", "recorder", "episode"}
     assert _nodes("pretrain", backend="franka") == {"trainer"}
+
+
+def test_any_number_of_pre_trainings_may_run_at_once_and_other_systems_have_the_namespace_that_is_given() -> None:
+    """Breaks three seeds on one machine: their nodes' names and topics would be the same, and all but one refused."""
+    spaces = {resolve("pretrain", {"run": f"run{seed}"}).namespace for seed in range(5)}
+    assert len(spaces) == 5
+    assert all(re.fullmatch("moto/pretrain_[0-9a-f]{8}", space) for space in spaces)
+    assert resolve("pretrain", {"run": "run", "namespace": ""}).namespace.startswith("pretrain_")
+    assert {resolve(name, {"run": "run"}).namespace for name in ("record", "finetune", "evaluate")} == {"moto"}
 
 
 def test_on_an_arm_time_is_real_and_rewards_come_a_step_late() -> None:
