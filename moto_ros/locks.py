@@ -93,4 +93,5 @@ def _try(file: TextIO, path: Path, kind: int) -> bool:
 
 def _held(path: Path) -> MotoError:
     owner = path.read_text(encoding="utf-8", errors="replace").strip()[:20] or "unknown"
-    return MotoError(f"{path.parent}: in use by process {owner}; wait for it, stop it, or choose another folder")
+    folder = path.parents[2] if path.match(SYSTEM_LOCKS) else path.parent
+    return MotoError(f"{folder}: in use by process {owner}; wait for it, stop it, or choose another folder")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -101,6 +102,15 @@ def test_an_arm_brings_its_driver_cameras_rewards_and_a_person() -> None:
     assert _nodes("pretrain", backend="franka") == {"trainer"}
 
 
+def test_any_number_of_pre_trainings_may_run_at_once_and_other_systems_have_the_namespace_that_is_given() -> None:
+    """Breaks three seeds on one machine: their nodes' names and topics would be the same, and all but one refused."""
+    spaces = {resolve("pretrain", {"run": f"run{seed}"}).namespace for seed in range(5)}
+    assert len(spaces) == 5
+    assert all(re.fullmatch("moto/pretrain_[0-9a-f]{8}", space) for space in spaces)
+    assert resolve("pretrain", {"run": "run", "namespace": ""}).namespace.startswith("pretrain_")
+    assert {resolve(name, {"run": "run"}).namespace for name in ("record", "finetune", "evaluate")} == {"moto"}
+
+
 def test_on_an_arm_time_is_real_and_rewards_come_a_step_late() -> None:
     policy = _parameters("finetune", "policy", backend="franka")
     assert (policy["clock"], policy["reward_lag"], policy["arbitrated"]) == ("realtime", 1, True)
@@ -154,6 +164,15 @@ def test_a_task_may_look_at_some_of_the_cameras_that_there_are() -> None:
 def test_what_does_not_fit_an_arm_is_said_before_anything_starts(given: dict[str, str], sentence: str) -> None:
     with pytest.raises(MotoError, match=sentence):
         resolve("record", {"backend": "franka", **given}).check()
+
+
+@pytest.mark.parametrize("argument", ["robot", "cameras"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_an_arm_or_cameras_given_to_the_simulation_are_refused(system: str, argument: str) -> None:
+    """Breaks who forgot the backend: the simulation would run, and look as if the arm had been used."""
+    sentence = f"argument {argument} is 'mine.yaml', but backend 'sim' has .*; give backend franka or franka_sim, or"
+    with pytest.raises(MotoError, match=sentence):
+        resolve(system, {argument: "mine.yaml"})
 
 
 def test_a_driver_that_is_not_installed_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:

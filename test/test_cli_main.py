@@ -83,6 +83,26 @@ def test_wrong_arguments_end_with_2_and_say_what_is_possible(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["finetune", "--cloak", "realtime"], "--cloak realtime; did you mean --clock? `moto finetune --help`"),
+        (["record", "--epsiodes=3"], "did you mean --episodes?"),
+        (["doctor", "--zzz"], "unrecognized arguments: --zzz; `moto doctor --help` lists the options"),
+        (["record", "task:=window_open"], "task:=window_open; expected --task window_open"),
+        (["record", "sim.max_steps:=5"], "a parameter is given as -p sim.max_steps:=5"),
+    ],
+)
+def test_a_word_that_no_option_takes_is_answered_with_what_was_meant(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks who types in haste, or as for `ros2 launch`: a list of all options hides the one letter that is wrong."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
         (["record", "--task", "window_opne"], "tasks 'window_opne'"),
         (["finetune", "--seed", "one"], "seed is 'one'"),
         (["pretrain", "-p", "agent.alhpa:=1"], "did you mean agent.alpha"),

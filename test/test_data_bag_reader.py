@@ -19,6 +19,7 @@ from moto_ros.data.bag_reader import BagReading, read_episodes
 from moto_ros.data.bag_writer import BagWriter
 from moto_ros.data.definitions import contract_types
 from moto_ros.data.episode import Episode
+from moto_ros.data.frame_spool import FrameSpool
 from moto_ros.data.layout import SECOND, StepLayout, TopicMap
 from moto_ros.errors import MotoError
 
@@ -247,6 +248,39 @@ def test_discarded_episode_is_left_out_and_said(tmp_path: Path) -> None:
     reading = read(tmp_path, lockstep_episode(replace(RECIPE, outcome="discarded")))
     assert reading.episodes == []
     assert any("episode 3: was discarded by its operator" in text for text in reading.problems)
+
+
+def test_frames_of_a_long_bag_lie_on_disk_and_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hours of one camera would take some gigabytes of memory while they are read."""
+    write_bag(tmp_path / "bag", MESSAGES)
+    usual = read_episodes(tmp_path / "bag", LAYOUT)
+    monkeypatch.setattr("moto_ros.data.bag_reader.FrameSpool", lambda: FrameSpool(in_memory=2000, block=5000))
+    spooled = read_episodes(tmp_path / "bag", LAYOUT)
+    assert usual.problems == spooled.problems == []
+    assert equal(usual.episodes[0], spooled.episodes[0])
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6)), max_size=20), st.integers(0, 200), st.integers(1, 300))
+def test_frames_on_disk_are_those_given_and_outlive_the_reading(
+    sizes: list[tuple[int, int]], in_memory: int, block: int
+) -> None:
+    """A frame would be overwritten by a later one, or be gone when the episode is made."""
+    frames = [np.full((height, width, 3), k, np.uint8) for k, (height, width) in enumerate(sizes)]
+    spool = FrameSpool(in_memory, block)
+    kept = [spool.keep(frame[:, ::-1]) for frame in frames]
+    spool.close()
+    assert all(np.array_equal(a, b) for a, b in zip(frames, kept, strict=True))
+
+
+def test_frames_stay_in_memory_where_the_disk_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing to a map of a full disk ends the process without a word."""
+    frames = [np.full((4, 4, 3), k, np.uint8) for k in range(4)]
+    spool = FrameSpool(0, 100)
+    kept = [spool.keep(frame) for frame in frames[:2]]
+    monkeypatch.setattr("moto_ros.data.frame_spool.KEPT_FREE", 2**62)
+    kept += [spool.keep(frame) for frame in frames[2:]]
+    assert [frame.flags.owndata for frame in kept] == [False, False, True, True]
+    assert all(np.array_equal(a, b) for a, b in zip(frames, kept, strict=True))
 
 
 def test_no_such_bag() -> None:

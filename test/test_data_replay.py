@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.cache import DecodedCache, content_key, episode_of, facts_of, rows_of
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import StepLayout, TopicMap
+from moto_ros.data.mapped_array import mapped_array
 from moto_ros.data.prior import RULES, any_success, element_prefix, reward_prefix, success_at_end, success_prefix
 from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError
@@ -151,6 +155,52 @@ def test_memory_is_bounded_and_does_not_change_what_is_drawn(tmp_path: Path) -> 
     assert small.counts()["disk_bytes"] > 0
     assert large.counts()["disk_bytes"] == 0
     assert same(small.sample("all", 32, 6, rng()), large.sample("all", 32, 6, rng()))
+
+
+def test_episodes_on_disk_hold_no_file_open(tmp_path: Path) -> None:
+    """Thousands of demonstrations beyond `memory` would end at the usual limit of 1,024 open files."""
+    numbers = range(20)
+    large = [episode(number, 200) for number in numbers]  # beyond the size up to which arrays are read
+    stores = ReplayStore(tmp_path / "a", 0), ReplayStore(tmp_path / "b")
+    before = len(os.listdir("/proc/self/fd"))
+    for found in large:
+        for store in stores:
+            store.add(found, None, "offline")
+    assert stores[0].counts()["memory_bytes"] == 0
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert same(stores[0].sample("all", 64, 6, rng()), stores[1].sample("all", 64, 6, rng()))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_map_is_what_numpy_reads_and_outlives_its_file(tmp_path: Path, order: Literal["C", "F"]) -> None:
+    """A batch would hold other numbers than the episode, or the trainer crash when a cache is cleared."""
+    values = np.asarray(rng().normal(size=(70, 60, 8)), order=order)
+    np.save(tmp_path / "a.npy", values)
+    found = mapped_array(tmp_path / "a.npy")
+    (tmp_path / "a.npy").unlink()
+    part = found[3:5]
+    del found
+    gc.collect()
+    assert np.array_equal(part, values[3:5])
+    with pytest.raises(ValueError, match="read-only"):
+        part[0] = 0
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        part.flags.writeable = True
+
+
+def test_a_cut_or_foreign_file_of_the_cache_is_no_episode(tmp_path: Path) -> None:
+    """A map beyond the end of a file kills the process that reads it."""
+    large = episode(1, 200)
+    rows, cache = rows_of(large), DecodedCache(tmp_path)
+    for content in (rows["image"].tobytes()[:70_000], b"\x93NUMPY\x01\x00" + bytes(70_000)):
+        shutil.rmtree(tmp_path)
+        cache.save("0" * 32, rows, facts_of(large), durable=False)
+        assert cache.load("0" * 32) is not None
+        (tmp_path / ("0" * 32) / "image.npy").write_bytes(content)
+        assert cache.load("0" * 32) is None
+    cache.save("1" * 32, rows, facts_of(large), durable=False)
+    os.truncate(tmp_path / ("1" * 32) / "image.npy", 70_000)
+    assert cache.load("1" * 32) is None
 
 
 def test_a_batch_does_not_change_when_more_is_drawn(tmp_path: Path) -> None:

@@ -168,6 +168,10 @@ def test_a_second_recording_in_a_namespace_is_refused_and_the_first_is_what_it_i
         second = record(tmp_path / "second", "--episodes", "2", "--seed", "7")
         started.append(second)
         assert second.wait(120) == 1, (tmp_path / "second.out").read_text()
+        # In lockstep a namespace is not enough, and that must not come out only later.
+        third = record(tmp_path / "third", "--episodes", "2", "--namespace", "lab")
+        started.append(third)
+        assert third.wait(120) == 1, (tmp_path / "third.out").read_text()
         known = output.read_text().count("demonstration episode")
         until(lambda: output.read_text().count("demonstration episode") > known + 2, output)
         assert started[0].poll() is None
@@ -179,8 +183,9 @@ def test_a_second_recording_in_a_namespace_is_refused_and_the_first_is_what_it_i
                 os.killpg(process.pid, signal.SIGKILL)
     said = (tmp_path / "second.out").read_text()
     assert "runs already, of the system started at" in said or "writes it already, of the system started at" in said
-    assert "another namespace or ROS domain" in said
-    assert list((tmp_path / "second").rglob("*.mcap")) == []
+    assert "/clock: /moto/sim writes it already, of the system started at" in (tmp_path / "third.out").read_text()
+    assert "another ROS domain (argument domain)" in said
+    assert [found for name in ("second", "third") for found in (tmp_path / name).rglob("*.mcap")] == []
     alone = record(tmp_path / "alone", "--episodes", "3")
     assert alone.wait(120) == 0, (tmp_path / "alone.out").read_text()
     bags = [f"episode_{2_000_000 + at}" for at in range(3)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -194,3 +196,16 @@ def test_a_key_from_a_file_does_not_lead_out_of_the_cache(tmp_path: Path) -> Non
     assert store.cache.load(row["key"]) is not None
     assert store.cache.load("../../stolen") is None
     assert store.cache.load(str(tmp_path / "stolen")) is None
+
+
+def test_bags_whose_names_are_no_utf8_are_learned_from_and_named(tmp_path: Path) -> None:
+    """A folder copied from an older system would end the run with a traceback."""
+    old, new = (Path(os.fsdecode(os.fsencode(tmp_path) + name)) for name in (b"/old_\xe9", b"/new_\xff"))
+    demonstrate(tmp_path / "bags", 1).rename(tmp_path / "bags" / old.name)
+    library, store = learned(tmp_path / "run", tmp_path / "bags")
+    again = ReplayStore(tmp_path / "run" / "cache")
+    again.restore(json.loads(json.dumps(store.state())), LAYOUT)
+    assert again.bags() == [tmp_path / "bags" / old.name]
+    shutil.rmtree(tmp_path / "bags" / old.name)
+    demonstrate(tmp_path / "bags", 2).rename(tmp_path / "bags" / new.name)
+    assert difference((library, again), tmp_path / "bags") == f"1 new ({new.name}), 1 gone ({old.name})"

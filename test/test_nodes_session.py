@@ -300,6 +300,26 @@ def test_a_second_writer_is_refused_and_names_topic_and_first_writer(graph: Grap
 
 
 @ros
+@pytest.mark.parametrize("simulated", [True, False])
+def test_what_to_do_is_something_that_helps(graph: Graph, simulated: bool) -> None:
+    """Breaks whoever follows the advice: in lockstep another namespace has the same `/clock`."""
+    node(graph, "sim", use_sim_time=simulated)
+    sentence = refused(graph, lambda: node(graph, "sim", session=THEIRS, use_sim_time=simulated))
+    assert ("namespace" in sentence) is not simulated
+    assert "ROS domain" in sentence
+
+
+@ros
+def test_a_system_in_another_namespace_is_not_in_the_way(graph: Graph, start: Start) -> None:
+    """Breaks two arms in one domain, though all that run say so in one topic."""
+    first = start("moto_ros.nodes.episode_node", {"session": OURS}, "lab")
+    episode = graph.add(EpisodeNode({"session": THEIRS}))
+    graph.until(lambda: "/lab/episode" in [other.node for other in episode._duplicates._others.values()], "the first")
+    graph.spin(1.0)
+    assert first.running, first.output()
+
+
+@ros
 def test_the_first_goes_on_even_where_the_second_computers_clock_is_slow(
     graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,6 +329,17 @@ def test_the_first_goes_on_even_where_the_second_computers_clock_is_slow(
     graph.spin(1.5)
     monkeypatch.setattr(duplicates, "START", 15.0)
     sentence = refused(graph, lambda: node(graph, "second").speak(Action, topics.ACTION, qos.event()))
+    assert f"(session {THEIRS})" in sentence
+
+
+@ros
+def test_a_node_that_takes_long_to_start_does_not_give_way_once_its_system_runs(graph: Graph) -> None:
+    """Breaks both systems: the first nodes of one would end the other, whose last node would end the one."""
+    node(graph, "recorder", session=THEIRS)
+    ours_node_stays(graph)
+    node(graph, "trainer", session=THEIRS)
+    graph.spin(1.0)
+    sentence = refused(graph, lambda: node(graph, "trainer", session=OURS))
     assert f"(session {THEIRS})" in sentence
 
 
@@ -358,7 +389,7 @@ def test_a_killed_node_is_no_obstacle_to_its_restart(start: Start) -> None:
 
 def writers_of(graph: Graph, looker: Any) -> list[str]:
     """Return the nodes that have said who they are."""
-    infos = looker.get_publishers_info_by_topic(f"/{topics.SYSTEM_NODE}")
+    infos = looker.get_publishers_info_by_topic(topics.SYSTEM_NODE)
     return [f"/{info.node_name}" for info in infos]
 
 

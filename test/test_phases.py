@@ -240,6 +240,16 @@ def test_bags_of_ones_own_need_no_recording(tmp_path: Path) -> None:
     assert next(found).system.name == "finetune"
 
 
+def test_a_run_that_was_pre_trained_from_bags_elsewhere_records_none(tmp_path: Path) -> None:
+    """Breaks `moto pretrain --bags`, then `moto finetune`: it would record what the run does not learn from."""
+    trainer = _trainer(resolve("finetune", {"run": str(tmp_path), **SHORT}))
+    settings = part(trainer, TrainerSettings)
+    _save(trainer, Conductor(settings, budget_of(settings, trainer.agent, ("model", "policy"))))
+    phase = next(finetune({"run": str(tmp_path), **SHORT}))
+    assert phase.system.name == "finetune"
+    assert phase.title.startswith("go on with the run in ")
+
+
 def test_a_recording_that_ends_early_is_no_success(tmp_path: Path) -> None:
     """Breaks what follows: the system's status was 0 since the process that ended it had nothing to complain of."""
     found = phases("record", {"run": str(tmp_path), "episodes": "2"})

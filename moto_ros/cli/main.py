@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import os
 import signal
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     try:
         os.getcwd()  # a folder that was deleted would end the process within a library
-        options = parser(next((word for word in words if word in COMMANDS), "")).parse_args(words)
+        options = _parsed(parser(next((word for word in words if word in COMMANDS), "")), words)
         status = int(options.function(options))
         sys.stdout.flush()
         return status
@@ -81,6 +82,25 @@ def _run(words: list[str]) -> int:
     except ModuleNotFoundError as error:
         advice = "run `make build`, `. tools/enter.sh`, then `moto doctor`"
         return _problem(f"the module '{error.name}' is not installed; {advice}")
+
+
+def _parsed(made: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
+    """Parse the command line; a word that no option takes ends with status 2 and says what may have been meant."""
+    options, unknown = made.parse_known_args(words)
+    if unknown:
+        made.error(f"unrecognized arguments: {' '.join(unknown)}; {_meant(unknown[0], options)}")
+    return options
+
+
+def _meant(word: str, options: argparse.Namespace) -> str:
+    """Return what to do about a word that no option of the chosen sub-command takes."""
+    name, assigned, value = word.lstrip("-").partition(":=")
+    known = [option for option in vars(options) if option not in ("command", "function")]
+    if assigned:  # as ros2 launch and ros2 run take them
+        return f"expected --{name} {value}" if name in known else f"a parameter is given as -p {word.lstrip('-')}"
+    close = difflib.get_close_matches(name.partition("=")[0], known)
+    meant = f"did you mean {' or '.join(f'--{option}' for option in close)}? " if close else ""
+    return f"{meant}`moto {options.command} --help` lists the options"
 
 
 def _problem(sentence: str) -> int:

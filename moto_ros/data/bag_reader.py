@@ -23,6 +23,7 @@ from moto_ros.data.decode import decode_image
 from moto_ros.data.definitions import decoded, definition_note
 from moto_ros.data.episode import Episode
 from moto_ros.data.fields import message_stamp
+from moto_ros.data.frame_spool import FrameSpool
 from moto_ros.data.incidents import Incident
 from moto_ros.data.joints import JointOrder
 from moto_ros.data.layout import Problems, StepLayout, TopicMap
@@ -122,6 +123,7 @@ class _Feed:
         self.problems = Problems()
         self.facts: dict[str, TopicFacts] = {}
         self.waiting: deque[tuple[str, str, int | None, int, Future[np.ndarray]]] = deque()
+        self.spool = FrameSpool()
 
     def run(self, workers: ThreadPoolExecutor) -> None:
         """Read the bag from end to end."""
@@ -134,6 +136,7 @@ class _Feed:
                 self._take(facts, stored, workers)
         while self.waiting:
             self._collect()
+        self.spool.close()
 
     def _noted(self, topic: Topic, time: int, size: int) -> TopicFacts:
         facts = self.facts.get(topic.name)
@@ -180,7 +183,7 @@ class _Feed:
         role, topic, stamp, time, future = self.waiting.popleft()
         frame: np.ndarray | MotoError
         try:
-            frame = future.result()
+            frame = self.spool.keep(future.result())
         except MotoError as error:
             frame = MotoError(f"{error} ({topic})")
         except MISFITS as error:

@@ -20,6 +20,7 @@ from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.episode import Episode
 from moto_ros.data.joints import JointOrder
 from moto_ros.data.layout import StepLayout, TopicMap, layout_values
+from moto_ros.data.mapped_array import mapped_array
 from moto_ros.data.reading_progress import ReadingProgress
 from moto_ros.data.records import NOBODY, SOURCES
 
@@ -172,13 +173,8 @@ def _remarked(rows: dict[str, np.ndarray], facts: Mapping[str, Any]) -> dict[str
 
 
 def _mapped(path: Path) -> np.ndarray:
-    """Return a file's array as a memory map; small ones are read, since each map holds a file open."""
-    if path.stat().st_size < SMALL:
-        return np.load(path, allow_pickle=False)
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError:
-        return np.load(path, allow_pickle=False)
+    """Return a file's array as a memory map; small ones are read, since the number of maps is limited."""
+    return np.load(path, allow_pickle=False) if path.stat().st_size < SMALL else mapped_array(path)
 
 
 def _read_listing(path: Path) -> dict[str, Any] | None:
@@ -194,7 +190,7 @@ def _bag_key(bag: Path, layout: StepLayout, topics: TopicMap, joints: JointOrder
     settings = [FORMAT, READING, layout_values(layout), flatten(topics), joints.state()]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in content_files(bag):
-        digest.update(path.name.encode())
+        digest.update(os.fsencode(path.name))
         with path.open("rb") as file:
             while block := file.read(2**20):
                 digest.update(block)

@@ -297,7 +297,8 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         raise life.Finished(0)
 
     def _fail(self, error: Exception) -> None:
-        self.send_status(Status("failed", str(error)))
+        text = str(error).encode(errors="replace").decode()  # it may name a file whose name is no UTF-8
+        self.send_status(Status("failed", text))
         self.mailbox.post(partial(self._raise, error))
 
     def _raise(self, error: Exception) -> None:

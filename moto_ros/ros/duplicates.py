@@ -1,10 +1,11 @@
 """Nobody twice: a node that starts where its name or a topic that it writes is taken ends itself with one sentence.
 
-Each node says on `system/node` who it is and what it writes. That topic is latched, so a node that starts hears of all
-that run, and of none that was killed: what a dead process had said goes with it, while the graph shows its endpoints
-until the middleware gives it up (20 s in Fast DDS). Of two nodes that are in each other's way the one whose system
-started later ends. One whose start is over never does: whoever was there first goes on undisturbed, also beside a
-computer whose clock is slow.
+Each node says on `/system/node` who it is and what it writes: one topic for the whole ROS domain, since two systems in
+namespaces of their own may still be in each other's way, by `/clock`. The topic is latched, so a node that starts hears
+of all that run, and of none that was killed: what a dead process had said goes with it, while the graph shows its
+endpoints until the middleware gives it up (20 s in Fast DDS). Of two nodes that are in each other's way the one whose
+system started later ends. One of a system whose start is over never does: whoever was there first goes on undisturbed,
+also beside a computer whose clock is slow, or one that took a minute to start its nodes.
 
 A writer that says nothing of itself is no node of this package, or a dead one. It is given the time in which the
 middleware would forget a dead one; who is there from the start and still there then is alive, and the node ends.
@@ -43,7 +44,10 @@ LEASE = 30.0
 COMMON = ("/rosout", "/parameter_events", topics.DIAGNOSTICS)
 """Topics that every node writes."""
 
-WHAT_TO_DO = "end the other one, or start this one in another namespace or ROS domain"
+WHAT_TO_DO = "end the other one, or start this one in another namespace or ROS domain (arguments namespace, domain)"
+WHAT_TO_DO_SIMULATED = (
+    "end the other one, or start this one in another ROS domain (argument domain): a domain has one /clock"
+)
 
 
 class Duplicates:
@@ -53,9 +57,10 @@ class Duplicates:
     two may write the same topic if one waits for the other as one of its `peers`.
     """
 
-    def __init__(self, node: Node, session: int, peers: Sequence[str]) -> None:
+    def __init__(self, node: Node, session: int, peers: Sequence[str], simulated_time: bool = False) -> None:
         """Begin to look; the announcement follows once the node runs, with the topics that it has by then."""
         self._node, self._peers = node, frozenset(peers)
+        self._what_to_do = WHAT_TO_DO_SIMULATED if simulated_time else WHAT_TO_DO
         self._mine = SystemNode(session=session, node=node.get_fully_qualified_name(), instance=secrets.randbits(62))
         self._mine.header.stamp = to_time(time.time_ns())
         self._others: dict[int, SystemNode] = {}
@@ -83,8 +88,13 @@ class Duplicates:
             return
         self._others[other.instance] = other
         taken = self._taken(other)
-        if taken and not self._mine.settled and (other.settled or _age(other) < _age(self._mine)):
-            raise MotoError(f"{taken}, expected no other; {WHAT_TO_DO}")
+        if taken and not self._settled(self._mine) and (self._settled(other) or _age(other) < _age(self._mine)):
+            raise MotoError(f"{taken}, expected no other; {self._what_to_do}")
+
+    def _settled(self, node: SystemNode) -> bool:
+        """Tell whether the start is over for a node's system: then also for a node of it that took longer."""
+        known = (self._mine, *self._others.values())
+        return node.settled or any(one.settled for one in known if one.session == node.session != 0)
 
     def _taken(self, other: SystemNode) -> str:
         """Return what the other node has that this one would take, or nothing."""
@@ -124,7 +134,7 @@ class Duplicates:
         self._strangers = {who: known.get(who, now) for who in found if starts or who in known}
         for (topic, name), since in self._strangers.items():
             if now - since > LEASE:
-                raise MotoError(f"{topic}: {name} writes it too, and is no node of this system; {WHAT_TO_DO}")
+                raise MotoError(f"{topic}: {name} writes it too, and is no node of this system; {self._what_to_do}")
 
     def _unknown(self, topic: str) -> set[str]:
         """Return the writers of a topic that are neither this node, nor peers, nor have said who they are."""

@@ -48,7 +48,8 @@ class MotoNode(Node, Generic[S]):
         self.mailbox = Mailbox(self)
         self.diagnostics = Diagnostics(self, self.report)
         self.session = int(getattr(self.settings, "session", 0))
-        self._duplicates = Duplicates(self, self.session, getattr(self.settings, "wait_for", ()))
+        peers = getattr(self.settings, "wait_for", ())
+        self._duplicates = Duplicates(self, self.session, peers, self.simulated_time)
         warn = self.get_logger().warning
         self._sessions = Sessions(self.session, self.health, warn, self._duplicates.writers)
 

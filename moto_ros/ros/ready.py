@@ -24,7 +24,7 @@ STEADY = 3
 PATIENCE = 100
 """Looks after which a person is told what is missing: ten seconds, longer than any start that goes well."""
 
-OWN_AFFAIRS = ("/rosout", "/parameter_events")
+OWN_AFFAIRS = ("/rosout", "/parameter_events", topics.SYSTEM_NODE)
 
 
 class Ready:

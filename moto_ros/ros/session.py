@@ -118,7 +118,7 @@ class Sessions:
         by = self._writers(topic, session)
         return (
             f"{topic}: messages of another system ({whose}{', ' if by else ''}{by}) are not taken, expected session "
-            f"{self.number}; end the other one, or give one of the two another namespace or ROS domain"
+            f"{self.number}; end the other one, or give one of the two another ROS domain"
         )
 
     def guard(self, service: Service, kind: Any, by_hand: bool = False) -> Service:

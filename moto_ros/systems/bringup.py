@@ -393,11 +393,20 @@ def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str,
         for parameter, values in layers.overridden(node, fixed[node]).items()
         if parameter not in left_open(name, arguments)
     )
-    namespace = arguments["namespace"].strip("/")
     variables = _environment(arguments)
     folders, why = usable_folders(os.environ, lambda: run / "logs" / "ros")
     notes = (why,) if why else ()
+    namespace = _namespace(name, arguments, int(common["session"]))
     return System(name, processes, variables | folders, namespace, run, arguments["agent"], contradictions, notes)
+
+
+def _namespace(system: str, arguments: Arguments, session: int) -> str:
+    """Return the namespace of a system's nodes; for `pretrain` one within it that no other system has.
+
+    It has no robot side and talks to nobody: any number may run at once, also beside a system with a robot.
+    """
+    own = f"pretrain_{session % 2**32:08x}" if system == "pretrain" else ""
+    return f"{arguments['namespace'].strip('/')}/{own}".strip("/")
 
 
 def nodes_of(system: str, arguments: Arguments) -> tuple[str, ...]:
@@ -414,6 +423,7 @@ def nodes_of(system: str, arguments: Arguments) -> tuple[str, ...]:
 
 def _refuse_contradictions(system: str, arguments: Arguments) -> None:
     if _is_simulated(arguments):
+        _refuse_hardware(arguments)
         return
     backend, task = arguments["backend"], arguments["task"]
     if arguments["clock"] == "lockstep":
@@ -429,6 +439,16 @@ def _refuse_contradictions(system: str, arguments: Arguments) -> None:
             f"task '{task}' is a simulated world (it names a 'world'), but backend '{backend}' is a robot; give a task "
             "of the robot, such as franka_reach"
         )
+
+
+def _refuse_hardware(arguments: Arguments) -> None:
+    """Raise MotoError for an arm or cameras given to the simulation, which would run without them."""
+    for name in ("robot", "cameras"):
+        if arguments[name]:
+            raise MotoError(
+                f"argument {name} is '{arguments[name]}', but backend 'sim' has robot and cameras of its own; give "
+                f"backend franka or franka_sim, or leave {name} out"
+            )
 
 
 def _is_simulated(arguments: Arguments) -> bool:

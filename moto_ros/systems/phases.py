@@ -67,9 +67,10 @@ def finetune(given: Given, *, fresh: bool = False) -> Iterator[Phase]:
 
     `fresh` sets an existing run folder aside, once it is known that the job can work.
     """
-    system, records = resolve("finetune", given), not given.get("bags")
-    check(system, records=records, fresh=fresh)
+    system = resolve("finetune", given)
     run = RunFolder(system.run)
+    records = not given.get("bags") and (fresh or not _learned_from_other_bags(run))
+    check(system, records=records, fresh=fresh)
     if records:
         check(resolve("record", _without_episodes(given)))
         _recorded(given, run)
@@ -80,6 +81,11 @@ def finetune(given: Given, *, fresh: bool = False) -> Iterator[Phase]:
         check(system)
     does = "go on with" if has_checkpoint(run) else "start"
     yield from _done(Phase(f"{does} the run in {run.path}: pre-train, fine-tune, evaluate", system))
+
+
+def _learned_from_other_bags(run: RunFolder) -> bool:
+    """Tell whether a run has begun to learn without demonstrations of its own: it would not learn from new ones."""
+    return has_checkpoint(run) and not closed_bags(run.bag_folder("offline"))
 
 
 def _recording(given: Given, run: RunFolder) -> Iterator[Phase]:

@@ -74,7 +74,7 @@ class SimNode(MotoNode[SimSettings]):
         self.listen(OperatorEvent, topics.OPERATOR_EVENT, self._operator_said, qos.event())
         if self._lockstep:
             self._clock_topic = self.speak(Clock, topics.CLOCK, qos.stream_out(1))
-            self.create_timer(CLOCK_PERIOD, self._say_time)
+            self.create_timer(CLOCK_PERIOD, self._repeat_time)
         # A group of its own: while a reset waits for the world, everything else must still be heard.
         alone = MutuallyExclusiveCallbackGroup()
         self.serve(ResetRobot, topics.ROBOT_RESET, self._reset, callback_group=alone)
@@ -107,6 +107,11 @@ class SimNode(MotoNode[SimSettings]):
             self._time = seen.stamp
             self._say_time()  # before anything that is stamped with it
         then(seen)
+
+    def _repeat_time(self) -> None:
+        # Not before it is known that the domain has no other clock: a running system's time would jump back and forth.
+        if self.alone:
+            self._say_time()
 
     def _say_time(self) -> None:
         self._clock_topic.publish(Clock(clock=to_time(self._time)))

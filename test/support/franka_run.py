@@ -43,10 +43,14 @@ class Demonstrator:
         self._twists.publish(message)
 
 
-def small_run(steps: int) -> list[str]:
-    """Return `-p` options of a run of short episodes with small pictures, on a simulated arm of this process."""
-    address = free_address()
-    settings = [f"franka_server.address:={address}", f"franka.host:={address}", f"max_steps:={steps}", "threads:=1"]
+def small_run(steps: int, served: str = "") -> list[str]:
+    """Return `-p` options of a run of short episodes with small pictures, on a simulated arm of this process.
+
+    `served`: the address of an arm that is there, for the backend `franka`; without it, of one that the system starts.
+    """
+    address = served or free_address()
+    server = [] if served else [f"franka_server.address:={address}"]
+    settings = [*server, f"franka.host:={address}", f"max_steps:={steps}", "threads:=1"]
     cameras = [
         "camera.cameras:=[front]",
         "camera.devices:=[synthetic-1]",
