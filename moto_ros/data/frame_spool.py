@@ -45,7 +45,7 @@ class FrameSpool:
         size = max(self._size, needed)
         if shutil.disk_usage(tempfile.gettempdir()).free < KEPT_FREE + size:
             raise OSError("no room for another block")
-        with tempfile.TemporaryFile(prefix="moto_ros_") as file:
+        with tempfile.TemporaryFile("w+b", prefix="moto_ros_") as file:
             file.truncate(size)
             self._map = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
             self._file, self._place = os.dup(file.fileno()), 0
