@@ -87,7 +87,8 @@ def _bags(path: Path) -> Iterator[Path]:
         yield bag
     if not count:
         state = f"has only {foreign[0].name}, which is not read" if foreign else "holds no bag"
-        raise MotoError(f"{path}: {state}, expected {EXPECTED}; convert it, or check the path")
+        advice = "convert it" if foreign else "check the path"
+        raise MotoError(f"{path}: {state}, expected {EXPECTED}; {advice}")
 
 
 def _in_folder(folder: Path, seen: set[tuple[int, int]], foreign: list[Path]) -> Iterator[Path]:
