@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+"""What switches the colour of a terminal's text."""
 
 
 def replace_unknown_letters() -> None:

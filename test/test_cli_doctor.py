@@ -16,6 +16,7 @@ from rich.console import Console
 from moto_ros.cli.checks import machine, python, ros
 from moto_ros.cli.checks.finding import Level, good, note
 from moto_ros.cli.doctor import _table
+from moto_ros.ros.startup import middleware_of
 from moto_ros.systems.transport import PROFILE_FILE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,6 +79,25 @@ def test_the_table_shows_every_finding_as_it_is(capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr().out
     assert "pip install moto_ros[sim]" in shown
     assert "12 GiB" in shown
+
+
+@pytest.mark.ros
+def test_a_command_to_copy_is_printed_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks whoever pastes it: a table breaks a long path into pieces."""
+    for name in PROFILE_FILE:
+        monkeypatch.delenv(name, raising=False)
+    done = doctor("--quick", COLUMNS="80", FASTDDS_BUILTIN_TRANSPORTS="DEFAULT")
+    transport = findings(doctor("--quick", "--json", FASTDDS_BUILTIN_TRANSPORTS="DEFAULT"))["Transport"]
+    assert f"Transport: {transport['advice']}" in done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("order", ["{log}\n{name}\n", "{name}\n{log}\n"])
+def test_what_the_middleware_logs_is_not_taken_for_its_name(order: str) -> None:
+    """Breaks who looks for a fault: a complaint of Fast DDS, on its standard output, was shown as its name."""
+    log = "\x1b[31;1m[\x1b[37;1mRTPS_PARTICIPANT\x1b[31;1m Error] \x1b[37mWrong value\x1b[m"
+    name, logged = middleware_of(order.format(log=log, name="rmw_fastrtps_cpp"))
+    assert name == "rmw_fastrtps_cpp"
+    assert logged == ["[RTPS_PARTICIPANT Error] Wrong value"]
 
 
 def test_a_wrong_version_is_missing_with_what_is_needed() -> None:

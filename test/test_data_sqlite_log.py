@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.bags import Recipe, Sent, lockstep_episode
+from support.weak import moto, run_weak
 
 from moto_ros.data.bag_files import find_bags, read_messages
 from moto_ros.data.cache import DecodedCache
@@ -100,6 +102,21 @@ def test_all_that_a_killed_recorder_left_is_read_and_nothing_is_changed(recorder
     assert messages == [sent.cdr() for sent in MESSAGES]
     assert problems == []
     assert digests(path.parent) == before
+
+
+def test_a_log_that_may_not_be_read_is_named_and_the_half_before_it_is_not_used(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    """A person would look at the rights of the database, which are good, or get half of an episode as a whole one."""
+    path = killed(recorder, tmp_path / "bag")
+    log = path.with_name(f"{path.name}-wal")
+    log.chmod(0)
+    done = run_weak(moto("bag", "info", "--json", str(path.parent)))
+    log.chmod(0o644)
+    assert done.returncode == 1, done.stderr
+    (facts,) = json.loads(done.stdout)
+    assert facts["messages"] == 0
+    assert f"{log}: cannot be read (Permission denied); change its owner or permissions" in " ".join(facts["problems"])
 
 
 def test_a_bag_that_cannot_be_written_to_is_read_with_its_log(recorder: Recorder, tmp_path: Path) -> None:

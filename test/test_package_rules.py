@@ -314,7 +314,8 @@ def is_text(call: ast.Call) -> bool:
         return False
     words = [*call.args, *(word.value for word in call.keywords)]
     modes = [one.value for one in words if isinstance(one, ast.Constant) and isinstance(one.value, str)]
-    return not (full.split(".")[-1] == "open" and any(re.fullmatch("[rwxa+]*b[rwxa+]*", mode) for mode in modes))
+    opens = full.split(".")[-1] in ("open", "TemporaryFile", "NamedTemporaryFile")
+    return not (opens and any(re.fullmatch("[rwxa+]*b[rwxa+]*", mode) for mode in modes))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ from moto_ros.cli.console import console
 
 SIGNS = {Level.OK: "[green]ok[/]", Level.NOTE: "[yellow]note[/]", Level.MISSING: "[red]missing[/]"}
 
+LONGEST_WORD = 40
+"""Characters of a word that fits into the table's last column."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
@@ -43,7 +46,10 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        console().print(_table(findings))
+        screen = console()
+        screen.print(_table(findings))
+        for finding in filter(_is_long, findings):
+            screen.print(escape(f"{finding.subject}: {finding.advice}"), soft_wrap=True)
     return int(any(finding.level is Level.MISSING for finding in findings))
 
 
@@ -61,5 +67,11 @@ def _table(findings: list[Finding]) -> Table:
     for heading in ("", "what", "found", "what to do"):
         table.add_column(heading, overflow="fold")
     for finding in findings:
-        table.add_row(SIGNS[finding.level], finding.subject, escape(finding.found), escape(finding.advice))
+        advice = "see below" if _is_long(finding) else escape(finding.advice)
+        table.add_row(SIGNS[finding.level], finding.subject, escape(finding.found), advice)
     return table
+
+
+def _is_long(finding: Finding) -> bool:
+    """Tell whether a table would break a path or a command in the advice, which then could not be copied."""
+    return any(len(word) > LONGEST_WORD for word in finding.advice.split())

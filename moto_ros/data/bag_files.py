@@ -21,7 +21,7 @@ from moto_ros.data.layout import Problems
 from moto_ros.data.mcap_stream import Stored, first_metadata, read_mcap
 from moto_ros.data.private_copy import log_files, unpacked, without_log
 from moto_ros.data.sqlite_stream import read_sqlite
-from moto_ros.errors import MotoError, refusal
+from moto_ros.errors import MotoError, refusal, unreadable
 
 Reader = Callable[[Path, Problems, Mapping[str, str]], Iterator[Stored]]
 READERS: dict[str, Reader] = {".mcap": read_mcap, ".db3": read_sqlite}
@@ -87,7 +87,8 @@ def _bags(path: Path) -> Iterator[Path]:
         yield bag
     if not count:
         state = f"has only {foreign[0].name}, which is not read" if foreign else "holds no bag"
-        raise MotoError(f"{path}: {state}, expected {EXPECTED}; convert it, or check the path")
+        advice = "convert it" if foreign else "check the path"
+        raise MotoError(f"{path}: {state}, expected {EXPECTED}; {advice}")
 
 
 def _in_folder(folder: Path, seen: set[tuple[int, int]], foreign: list[Path]) -> Iterator[Path]:
@@ -196,8 +197,8 @@ def _read_file(path: Path, problems: Problems, types: Mapping[str, str]) -> Iter
             if kind == ".db3":
                 readable = stack.enter_context(without_log(readable, problems))
             yield from READERS[kind](readable, problems, types)
-    except OSError as error:
-        problems.add(UNREADABLE, f"{path}: cannot be read ({error.strerror or error}); check who may read it")
+    except OSError as error:  # of the file, a log beside it, or a private copy
+        problems.add(UNREADABLE, str(unreadable(os.fsdecode(error.filename or path), error)))
     except MotoError as error:
         problems.add(UNREADABLE, str(error))
 
@@ -217,7 +218,7 @@ def _files(bag: Path, problems: Problems) -> list[Path]:
         _check_listed(bag, found, problems)
         _check_others(bag, found, problems)
     except OSError as error:
-        problems.add(UNREADABLE, f"{bag}: cannot be read ({error.strerror or error}); check who may read it")
+        problems.add(UNREADABLE, str(unreadable(os.fsdecode(error.filename or bag), error)))
         return []
     return found
 

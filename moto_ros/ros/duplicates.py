@@ -30,7 +30,10 @@ from moto_ros.ros import qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 
 PERIOD = 0.2
-"""Seconds between two looks at the graph."""
+"""Seconds until a node that runs says so, and between two looks at the time."""
+
+GRAPH_PERIOD = 1.0
+"""Seconds between two looks at the graph, which ask for each topic that the node writes."""
 
 QUIET = 1.5
 """Seconds without a word of another system after which a node publishes what carries no session, such as images."""
@@ -66,6 +69,7 @@ class Duplicates:
         self._others: dict[int, SystemNode] = {}
         self._strangers: dict[tuple[str, str], float] = {}
         self._began: float | None = None
+        self._looked = float("-inf")
         self._subscription = node.create_subscription(SystemNode, topics.SYSTEM_NODE, self._heard, qos.latched(100))
         self._publisher = node.create_publisher(SystemNode, topics.SYSTEM_NODE, qos.latched())
         self._timer = node.create_timer(PERIOD, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -117,7 +121,9 @@ class Duplicates:
             self._began = now
             self._announce()
         starts = now - self._began < START
-        self._look_at_strangers(now, starts)
+        if now - self._looked >= GRAPH_PERIOD:
+            self._looked = now
+            self._look_at_strangers(now, starts)
         if not starts and not self._mine.settled:
             self._mine.settled = True
             self._announce()

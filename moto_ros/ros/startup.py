@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from moto_ros.errors import MotoError
+from moto_ros.terminal import COLOURS
 
 PROFILE_FILE = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 """Variables that name a profile file: Fast DDS 2 (Humble, Jazzy) reads the first, Fast DDS 3 the second."""
@@ -191,10 +192,23 @@ def probe(variables: tuple[tuple[str, str], ...], namespace: str = "") -> tuple[
         raise MotoError(
             f"ROS 2: no node starts within {START_TIME} s; end other programs, or look at the network (ip address)"
         ) from error
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    lines = _lines(done.stderr)
     if done.returncode == 0:
-        return done.stdout.strip(), next((line for line in lines if "rror" in line), "")
+        name, logged = middleware_of(done.stdout)
+        return name, next((line for line in (*lines, *logged) if "rror" in line), "")
     raise not_started(lines[-1] if lines else f"its process ended with status {done.returncode}")
+
+
+def middleware_of(output: str) -> tuple[str, list[str]]:
+    """Return the middleware's name in what a started node printed, and the lines of its log, before it or after."""
+    lines = _lines(output)
+    name = next((line for line in lines if line.startswith("rmw_")), "unknown")
+    return name, [line for line in lines if line != name]
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines of a process's output without colours and empty ones."""
+    return [line.strip() for line in COLOURS.sub("", text).splitlines() if line.strip()]
 
 
 def not_started(said: str) -> MotoError:

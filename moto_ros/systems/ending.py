@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import signal
 
+from moto_ros.terminal import COLOURS
+
 ERROR = re.compile(r"\berror: (.+)", re.IGNORECASE)
 """What a node of ours prints last when it cannot go on."""
-
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 TOLD = {-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM}
 """Exit statuses of a process that was told to stop and did."""

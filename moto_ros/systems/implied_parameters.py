@@ -89,10 +89,18 @@ def _record(arguments: Mapping[str, str], run: Path) -> dict[str, Parameters]:
 def _pretrain(arguments: Mapping[str, str], run: Path) -> dict[str, Parameters]:
     bags = Path(arguments["bags"]).expanduser().resolve() if arguments["bags"] else run / "bags" / "offline"
     if arguments["bags"]:
-        check_bags(bags)
+        require_demonstrations(bags)
     return {
         "trainer": {"bags": str(bags), "checkpoint": arguments["checkpoint"], "device": arguments["device"]},
     }
+
+
+def require_demonstrations(folder: Path) -> None:
+    """Raise MotoError where a folder holds no bag to learn from."""
+    try:
+        check_bags(folder)
+    except MotoError as error:
+        raise MotoError(f"{error}; record demonstrations (moto record), or name a folder of bags (bags)") from error
 
 
 def _finetune(arguments: Mapping[str, str], run: Path) -> dict[str, Parameters]:

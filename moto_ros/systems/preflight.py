@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from moto_ros.config import part
-from moto_ros.data.bag_files import find_bags
 from moto_ros.errors import MotoError
 from moto_ros.nodes.learning_settings import data_part
 from moto_ros.policy.checkpoint_policy import find_checkpoint
 from moto_ros.systems.bringup import System
+from moto_ros.systems.implied_parameters import require_demonstrations
 from moto_ros.training.checkpoint import Identity
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.settings import TrainerSettings, agent_digest, configuration
@@ -55,20 +55,12 @@ def _check_run(trainer: Any, *, records: bool, fresh: bool) -> None:
     if trainer.checkpoint:
         _check_checkpoint(trainer)
     if not records:
-        _check_bags(Path(trainer.bags).expanduser() if trainer.bags else run.bag_folder("offline"))
+        require_demonstrations(Path(trainer.bags).expanduser() if trainer.bags else run.bag_folder("offline"))
 
 
 def has_checkpoint(run: RunFolder) -> bool:
     """Tell whether a run has one: then it resumes."""
     return run.checkpoints.is_dir() and any(run.checkpoints.glob("checkpoint_*"))
-
-
-def _check_bags(folder: Path) -> None:
-    """Raise MotoError where a folder holds no bag to learn from."""
-    try:
-        find_bags(folder)
-    except MotoError as error:
-        raise MotoError(f"{error}; record demonstrations (moto record), or name a folder of bags (bags)") from error
 
 
 def _check_checkpoint(settings: Any) -> None:

@@ -110,7 +110,7 @@ class SimNode(MotoNode[SimSettings]):
 
     def _repeat_time(self) -> None:
         # Not before it is known that the domain has no other clock: a running system's time would jump back and forth.
-        if self.alone:
+        if self.alone and time.monotonic() - self._moved > CLOCK_PERIOD:
             self._say_time()
 
     def _say_time(self) -> None:
