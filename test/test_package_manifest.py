@@ -19,6 +19,7 @@ TESTS = {"moto_ros": ("test",), "moto_sim": (), "moto_msgs": ("moto_msgs/test",)
 ROSDEP = {
     "cv2": "python3-opencv",
     "gymnasium_robotics": "python3-gymnasium-robotics-pip",
+    "PIL": "python3-pil",
     "hypothesis": "python3-hypothesis",
     "jinja2": "python3-jinja2",
     "matplotlib": "python3-matplotlib",
@@ -37,7 +38,7 @@ ROSDEP = {
 }
 """Module -> key of ros/rosdistro's rosdep lists. A ROS package's key is its own name."""
 
-WITHOUT_KEY = {"honcho", "lz4", "mcap", "safetensors", "zstandard", "metaworld", "franky", "franky_sim"}
+WITHOUT_KEY = {"lz4", "mcap", "safetensors", "zstandard", "metaworld", "franky", "franky_sim"}
 """Modules that rosdep does not know: requirements/*.txt brings them."""
 
 OPTIONAL = {"pyrealsense2"}
