@@ -70,7 +70,7 @@ def rates(preset: str, threads: int, waiting: Mapping[str, str], seconds: float)
     command = [sys.executable, str(script), "--presets", preset, "--threads", str(threads), "--seconds", str(seconds)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "MKL_"))}
     environment = kept | {"OMP_NUM_THREADS": str(threads)} | dict(waiting)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         sys.exit(f"bench_learning.py {preset} ended with status {done.returncode}: {done.stderr[-500:]}")
     found: dict[str, float] = json.loads(done.stdout)["learning"]["presets"][0]["updates_per_s"]
@@ -128,7 +128,7 @@ def main() -> None:
     text = json.dumps({"threads": [asdict(one) for one in results]})
     print(text)
     if options.json is not None:
-        options.json.write_text(text + "\n")
+        options.json.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
