@@ -1,5 +1,7 @@
 """Who is ready: a node says its name once every topic and service it shares with its peers is connected both ways.
 
+With simulated time it also knows the time by then: what came before would be logged at 0.
+
 A reliable volatile sample reaches only the readers its writer has matched. So the first episode waits until nobody
 can lose a sample to discovery that is still under way.
 """
@@ -89,6 +91,8 @@ class Ready:
         for endpoint, matched, wanted in self._endpoints():
             if matched < wanted:
                 return f"{endpoint}: {matched} of {wanted} peers connected; compare their QoS if this stays"
+        if self._node.get_parameter("use_sim_time").value and not self._node.get_clock().now().nanoseconds:
+            return "waits for /clock; start the simulator, or see why it publishes no time"
         waiting = [client.srv_name for client in self._node.clients if not client.service_is_ready()]
         return f"waits for service {', '.join(waiting)}" if waiting else ""
 
