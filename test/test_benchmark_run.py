@@ -100,8 +100,9 @@ def test_a_run_that_fails_is_named_with_its_reason_and_the_others_are_kept(
 ) -> None:
     """Breaks a night of computing: one bad run would take the others with it, or fail without a word."""
     arguments = ["benchmark", "ci", "--output", str(whole), "--rows", "moto", "moto no uncertainty"]
-    broken = whole / "cells" / "drawer_open--moto_no_uncertainty--d2--s0" / "metrics.jsonl"
-    broken.mkdir(parents=True)
+    broken = whole / "cells" / "drawer_open--moto_no_uncertainty--d2--s0" / "identity.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_text('{"schema": 99}')
     assert main(arguments) == 1
     assert "1 runs failed: drawer_open--moto_no_uncertainty--d2--s0 (" in capsys.readouterr().err
     assert len(results(whole)) == 3
