@@ -25,8 +25,8 @@ from moto_sim.benchmark import cell as cell_module  # noqa: E402
 
 from moto_ros.agents.moto.agent import MotoAgent  # noqa: E402
 from moto_ros.data.replay import ReplayStore  # noqa: E402
-from moto_ros.experiments.place import Place  # noqa: E402
 from moto_ros.experiments.suite import cells, read_suite  # noqa: E402
+from moto_ros.experiments.suite_folder import SuiteFolder  # noqa: E402
 from moto_ros.training import session as session_module  # noqa: E402
 
 LIMIT = 5.0
@@ -78,7 +78,7 @@ def measure(suite: str, overrides: list[str]) -> dict[str, float]:
     """Run the first cell of a suite; return seconds of processor time by what they were spent on."""
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-        place, cell = Place(name), cells(read_suite(suite, overrides))[0]
+        place, cell = SuiteFolder(name), cells(read_suite(suite, overrides))[0]
         place.describe(cell)
         runner = cell_module.Runner(cell, place)
         world = type(runner.world)

@@ -25,9 +25,9 @@ from rich.table import Table
 
 from moto_ros.config import build, read_parameters, shipped, specs
 from moto_ros.robot.franka_arm import FrankaArm
-from moto_ros.robot.guard import Command, Guard, Ladder
 from moto_ros.robot.interface import ArmState, Control, Target
 from moto_ros.robot.limits import RobotSettings
+from moto_ros.robot.safety import Command, SafetySupervisor, SafetyThread
 
 ADDRESS = "127.11.13.37"
 RATE = 10.0
@@ -113,10 +113,10 @@ def latency(arm: FrankaArm, given: RobotSettings, tries: int) -> list[float]:
     return found
 
 
-def event(arm: FrankaArm, given: RobotSettings, happen: Callable[[Guard], None]) -> dict[str, float]:
+def event(arm: FrankaArm, given: RobotSettings, happen: Callable[[SafetyThread], None]) -> dict[str, float]:
     """Drive along y as a policy does, let something happen, and return speed, way and time to rest."""
     begun = home(arm, given)
-    guard = Guard(Ladder(given, arm, begun))
+    guard = SafetyThread(SafetySupervisor(given, arm, begun))
     guard.begin(1)
     start, first = time.monotonic(), arm.state().sequence
     for step in range(12):
@@ -133,7 +133,7 @@ def event(arm: FrankaArm, given: RobotSettings, happen: Callable[[Guard], None])
     return {"speed_m_s": speed, "way_mm": 1e3 * way, "seconds": seconds, "arm_clock": clock}
 
 
-EVENTS: dict[str, Callable[[FrankaArm], Callable[[Guard], None]]] = {
+EVENTS: dict[str, Callable[[FrankaArm], Callable[[SafetyThread], None]]] = {
     "silence": lambda arm: lambda guard: None,
     "stop": lambda arm: lambda guard: guard.stop("bench"),
     "brake of the driver": lambda arm: lambda guard: arm.stop(),

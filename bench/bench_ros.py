@@ -34,7 +34,7 @@ from moto_ros.nodes.learning_settings import agent_part, policy_settings, spaces
 from moto_ros.policy.latency import Latency
 from moto_ros.ros import qos
 from moto_ros.ros.convert import to_bytes, to_nanoseconds
-from moto_ros.ros.ready import Ready
+from moto_ros.ros.discovery import Ready
 from moto_ros.systems.bringup import resolve
 from moto_ros.systems.transport import environment
 from moto_ros.training.settings import agent_digest

@@ -28,7 +28,7 @@ from rich.table import Table
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
-from moto_ros.ros.ready import Ready
+from moto_ros.ros.discovery import Ready
 from moto_ros.systems.transport import MODE, PROFILE_FILE, environment
 
 NODES = ("sim", "recorder", "policy", "episode", "trainer")

@@ -58,9 +58,9 @@ def measure(name: str, command: Sequence[str], out: Path, left: float) -> bool:
 def run_suite(options: argparse.Namespace, out: Path, left: float) -> int:
     """Run cells of the suite for the time that is left; return the exit status."""
     from moto_ros.cli.main import main as moto
-    from moto_ros.experiments.campaign import Campaign
-    from moto_ros.experiments.place import Place
     from moto_ros.experiments.suite import cells, chosen, read_suite
+    from moto_ros.experiments.suite_folder import SuiteFolder
+    from moto_ros.experiments.suite_runner import SuiteRunner
 
     place, given = out / options.suite, [f"device:={options.device}", f"agent.precision:={options.precision}"]
     given += [f"agent.{name}:=true" for name in options.switch]
@@ -70,7 +70,7 @@ def run_suite(options: argparse.Namespace, out: Path, left: float) -> int:
         words += ["-p", text]
     status = moto([*words, *options.more])
     suite = chosen(read_suite(options.suite, given), tasks=options.tasks, rows=[], seeds=[])
-    return status or (UNFINISHED if Campaign(cells(suite), Place(place)).unfinished() else 0)
+    return status or (UNFINISHED if SuiteRunner(cells(suite), SuiteFolder(place)).unfinished() else 0)
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:

@@ -20,7 +20,7 @@ from moto_ros.errors import MotoError
 from moto_ros.policy.checkpoint_policy import load_policy
 from moto_ros.training.checkpoint import CheckpointFolder, Identity
 from moto_ros.training.learner import Learner
-from moto_ros.training.metrics import Metrics
+from moto_ros.training.metrics import MetricsWriter
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.settings import agent_digest
 
@@ -112,19 +112,19 @@ def test_acting_by_a_saved_checkpoint_of_another_agent_or_preset_is_refused_by_n
 
 
 @pytest.fixture
-def metrics(tmp_path: Path) -> Iterator[Metrics]:
-    with Metrics(RunFolder(tmp_path / "run"), tensorboard=False) as opened:
+def metrics(tmp_path: Path) -> Iterator[MetricsWriter]:
+    with MetricsWriter(RunFolder(tmp_path / "run"), tensorboard=False) as opened:
         yield opened
 
 
-def update(agent: Any, store: ReplayStore, metrics: Metrics) -> None:
+def update(agent: Any, store: ReplayStore, metrics: MetricsWriter) -> None:
     """Do one update as the trainer does."""
     Learner(agent, store, metrics, 0).update(agent.phases[0])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_learning_from_an_empty_store_says_so_and_learning_goes_on_once_there_is_something(
-    name: str, tmp_path: Path, metrics: Metrics
+    name: str, tmp_path: Path, metrics: MetricsWriter
 ) -> None:
     agent, store = make(name), ReplayStore(tmp_path / "cache")
     before = agent.state_dict()
@@ -139,7 +139,7 @@ def test_learning_from_an_empty_store_says_so_and_learning_goes_on_once_there_is
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_source_alone_is_enough_to_learn_from(name: str, tmp_path: Path, metrics: Metrics) -> None:
+def test_one_source_alone_is_enough_to_learn_from(name: str, tmp_path: Path, metrics: MetricsWriter) -> None:
     """A run without demonstrations, or before its first online episode, would stop."""
     for origin in ("offline", "online"):
         store, world = ReplayStore(tmp_path / origin), PointWorld()
@@ -153,7 +153,7 @@ LEARNED_FROM.remove(("bc", "reward"))
 
 @pytest.mark.parametrize(("name", "part"), LEARNED_FROM)
 def test_nan_in_the_data_stops_learning_and_the_last_checkpoint_stays_good(
-    name: str, part: str, tmp_path: Path, metrics: Metrics
+    name: str, part: str, tmp_path: Path, metrics: MetricsWriter
 ) -> None:
     """A policy of NaN would be saved over the good one and sent to the robot."""
     agent, identity = make(name), Identity(name, "0123")
@@ -175,7 +175,7 @@ def test_nan_in_the_data_stops_learning_and_the_last_checkpoint_stays_good(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_episode_of_another_robot_is_not_mixed_in(name: str, tmp_path: Path, metrics: Metrics) -> None:
+def test_an_episode_of_another_robot_is_not_mixed_in(name: str, tmp_path: Path, metrics: MetricsWriter) -> None:
     store, world = filled_store(tmp_path), PointWorld()
     episode, held = world.play(world.expert, 5, 5), len(filled_store(tmp_path))
     with pytest.raises(MotoError, match="episode: action has shape") as caught:

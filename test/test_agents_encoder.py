@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from moto_ros.agents.common.augment import cut, gathered, random_shift, shift_chunks
-from moto_ros.agents.common.blocks import Bound, HeadEnsemble, elu, mish, tanh
 from moto_ros.agents.common.encoder import Encoder, EncoderSettings
+from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, LatentBound, elu, mish, tanh
 from moto_ros.agents.interface import Batch, Spaces
 
 SIZES = {"latent_size": 16, "conv_channels": 4, "state_units": 8}
@@ -85,7 +85,7 @@ def test_bytes_and_floats_of_an_image_give_one_latent() -> None:
 
 
 def test_simnorm_groups_of_eight_sum_to_one() -> None:
-    latent = Bound(24, "simnorm")(torch.randn(5, 24))
+    latent = LatentBound(24, "simnorm")(torch.randn(5, 24))
     torch.testing.assert_close(latent.view(5, 3, 8).sum(-1), torch.ones(5, 3))
 
 

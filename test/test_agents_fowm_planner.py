@@ -16,8 +16,8 @@ from torch import Tensor
 
 from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.fowm.model import FowmModel
-from moto_ros.agents.fowm.pace import Pace, Stopwatch
 from moto_ros.agents.fowm.planner import Plan, Planner, shifted, updated
+from moto_ros.agents.fowm.planning_time import PlanningTime, Stopwatch
 from moto_ros.agents.fowm.score import Ending, Imagined, elite_scores, full_scores
 from moto_ros.agents.interface import Spaces
 from moto_ros.errors import MotoError
@@ -38,7 +38,7 @@ def planned(**changes: object) -> FowmSettings:
 
 
 def unhurried() -> Stopwatch:
-    return Stopwatch(Pace(), time.perf_counter(), None)
+    return Stopwatch(PlanningTime(), time.perf_counter(), None)
 
 
 def run(model: FowmModel, s: FowmSettings, *, sample: bool = False, seed: int = 5, robots: int = 1) -> Plan:
@@ -272,7 +272,7 @@ def test_an_update_by_hand() -> None:
 def test_a_deadline_that_is_known_to_be_missed_is_not_begun() -> None:
     """The policy head answers instead; and old measurements fade, so that the planner gets another chance."""
     s = planned()
-    pace = Pace({"iteration": 30.0})
+    pace = PlanningTime({"iteration": 30.0})
     watch = Stopwatch(pace, time.perf_counter(), 1.0)
     with torch.inference_mode():
         plan = Planner(random_model(s, STATE), s).plan(*start(s), sample=False, generator=None, watch=watch)
@@ -284,7 +284,7 @@ def test_a_deadline_that_is_known_to_be_missed_is_not_begun() -> None:
 
 def test_iterations_stop_when_the_next_would_miss_the_deadline() -> None:
     s = planned(plan_iterations=1000)
-    pace = Pace()
+    pace = PlanningTime()
     watch = Stopwatch(pace, time.perf_counter(), 0.5)
     with torch.inference_mode():
         plan = Planner(random_model(s, STATE), s).plan(*start(s), sample=False, generator=None, watch=watch)
@@ -294,7 +294,7 @@ def test_iterations_stop_when_the_next_would_miss_the_deadline() -> None:
 
 
 def test_an_estimate_rises_at_once_and_falls_slowly() -> None:
-    pace = Pace()
+    pace = PlanningTime()
     for seconds in (0.1, 0.5, 0.1):
         pace.learn("iteration", seconds)
     assert 0.1 < pace.of("iteration") < 0.5
@@ -302,7 +302,7 @@ def test_an_estimate_rises_at_once_and_falls_slowly() -> None:
 
 def test_where_plans_never_fit_late_answers_become_rare() -> None:
     """Every trial on a busy machine is an action that comes too late; after a while nearly all must be the policy's."""
-    pace, deadline, late = Pace(), 0.05, []
+    pace, deadline, late = PlanningTime(), 0.05, []
     for tick in range(1000):
         if Stopwatch(pace, time.perf_counter(), deadline).fits("iteration"):
             pace.learn("iteration", 2 * deadline)
@@ -316,7 +316,7 @@ def test_where_plans_never_fit_late_answers_become_rare() -> None:
 
 def test_a_plan_in_time_makes_bold_again() -> None:
     """One slow second must not leave the robot to its policy for the rest of the run."""
-    pace = Pace()
+    pace = PlanningTime()
     for _ in range(10):
         pace.answered(late=True)
     shy = pace.boldness

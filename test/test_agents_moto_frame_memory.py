@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from moto_ros.agents.interface import Batch
-from moto_ros.agents.moto.frame_memory import GROUP, FrameMemory
+from moto_ros.agents.moto.encoding_cache import GROUP, FrameMemory
 from moto_ros.data.episode import Episode
 from moto_ros.data.replay import ReplayStore
 from moto_ros.training.learner import StoreData

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from moto_ros.agents.common.repeated import RepeatedLinear
+from moto_ros.agents.common.batched_recurrent_linear import RepeatedLinear
 
 
 def unrolled(layer: nn.Linear | RepeatedLinear, start: Tensor, steps: int) -> Tensor:

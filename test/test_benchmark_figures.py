@@ -17,9 +17,9 @@ from moto_ros.errors import MotoError
 from moto_ros.experiments.aggregate import aggregate, interquartile_mean
 from moto_ros.experiments.comparison import comparison
 from moto_ros.experiments.page import write_page
-from moto_ros.experiments.place import Place
 from moto_ros.experiments.results import read_rows, write_rows
 from moto_ros.experiments.suite import cells, read_suite
+from moto_ros.experiments.suite_folder import SuiteFolder
 from moto_ros.experiments.table import Results
 from moto_ros.training.statistics import wilson
 
@@ -71,7 +71,7 @@ def suite_rows() -> list[dict[str, Any]]:
 
 def test_the_page_is_one_file_that_names_the_n_of_each_figure(tmp_path: Path) -> None:
     """Breaks reading on a phone: the page would ask for other files; and honesty: a mean without its n."""
-    place = Place(tmp_path)
+    place = SuiteFolder(tmp_path)
     write_rows(place.results_file, suite_rows())
     page = write_page(read_rows(place.results_file), place).read_text()
     assert page.count("data:image/png;base64,") == 7
@@ -122,7 +122,7 @@ def test_where_success_is_rare_the_comparison_has_the_share_that_was_done() -> N
 def test_the_report_prints_the_table_that_is_on_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Breaks the documentation: the table would have to be typed off the page."""
     (cell, *_) = cells(read_suite("ci"))
-    place = Place(tmp_path)
+    place = SuiteFolder(tmp_path)
     place.run(cell).mkdir(parents=True)
     write_rows(place.results(cell), [row("drawer_open", "MOTO", 0, after, 0.5) for after in (0, 2)])
     assert main(["benchmark", "ci", "--output", str(tmp_path), "--report"]) == 0
@@ -134,7 +134,7 @@ def test_runs_that_are_not_there_are_said(tmp_path: Path) -> None:
     """Breaks honesty: a hole in the table would go unnoticed."""
     rows = [one for one in suite_rows() if (one["task"], one["row"]) != ("push", "BC")]
     rows = [one for one in rows if not (one["seed"] == 2 and one["after"] == 10)]
-    page = write_page(rows, Place(tmp_path)).read_text()
+    page = write_page(rows, SuiteFolder(tmp_path)).read_text()
     assert "BC: no run of push." in page
     assert "seed 2: evaluated after 5 of 10 online episodes" in page
 

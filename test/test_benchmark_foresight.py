@@ -11,7 +11,7 @@ from agents_data import make_tiny
 
 from moto_ros.agents.interface import Agent, Spaces
 from moto_ros.agents.registry import agent_settings, make_agent
-from moto_ros.experiments.foresight import Watched, discounted
+from moto_ros.experiments.return_prediction import Watched, discounted
 from moto_ros.training.evaluation import Player
 
 SPACES = Spaces(image=None, proprio=4, action=3)

@@ -15,11 +15,11 @@ import pytest
 
 from moto_ros.cli.main import main
 from moto_ros.errors import MotoError
-from moto_ros.experiments.campaign import Campaign
 from moto_ros.experiments.engine import LocalEngine, make_engine, slots, start
-from moto_ros.experiments.place import Place
-from moto_ros.experiments.progress import read_stand
+from moto_ros.experiments.progress import read_progress
 from moto_ros.experiments.suite import cells, read_suite
+from moto_ros.experiments.suite_folder import SuiteFolder
+from moto_ros.experiments.suite_runner import SuiteRunner
 from moto_ros.training.metrics import read_metrics
 
 pytestmark = [pytest.mark.sim, pytest.mark.slow]
@@ -71,7 +71,7 @@ def test_a_finished_run_is_never_run_again(whole: Path) -> None:
 
 def test_a_killed_run_goes_on_and_gives_the_same_results(whole: Path, tmp_path: Path) -> None:
     """Breaks long runs: a power cut would cost the run, or change its numbers."""
-    campaign = Campaign([cells(read_suite("ci"))[0]], Place(tmp_path))
+    campaign = SuiteRunner([cells(read_suite("ci"))[0]], SuiteFolder(tmp_path))
     cell = next(iter(campaign.cells.values()))
     job = campaign.job(cell)
     process = start(job)
@@ -89,7 +89,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_results(whole: Path, tmp_path: 
 def wait_for_updates(process: subprocess.Popen[bytes], progress: Path, updates: int) -> None:
     """Wait until a run has done so many updates."""
     end = time.monotonic() + 120
-    while read_stand(progress).done < updates:
+    while read_progress(progress).done < updates:
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < end, "the run never said how far it is"
         time.sleep(0.05)
@@ -124,7 +124,7 @@ def test_an_engine_that_is_not_installed_is_said() -> None:
 
 def test_stopping_leaves_no_process_behind(tmp_path: Path) -> None:
     """Breaks the machine: runs would go on in secret after Ctrl-C."""
-    campaign = Campaign([cells(read_suite("ci"))[0]], Place(tmp_path))
+    campaign = SuiteRunner([cells(read_suite("ci"))[0]], SuiteFolder(tmp_path))
     outcome = campaign.run(LocalEngine(1), seconds=3.0)
     assert outcome.stopped == list(campaign.cells)
     assert not running_with(str(tmp_path))
@@ -151,7 +151,7 @@ def test_a_benchmark_that_ends_ends_its_runs(tmp_path: Path, number: signal.Sign
     """Breaks a cluster's job that is cancelled, and `timeout`: its runs would go on, unseen, on machines of others."""
     command = [sys.executable, "-m", "moto_ros.cli.main", "benchmark", "ci", "--output", str(tmp_path), *ONE_ROW]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for_updates(process, Place(tmp_path).progress(cells(read_suite("ci"))[0]), 1)
+    wait_for_updates(process, SuiteFolder(tmp_path).progress(cells(read_suite("ci"))[0]), 1)
     assert running_with(str(tmp_path))
     process.send_signal(number)
     assert process.wait(90) == ENDS[number]

@@ -8,8 +8,8 @@ import pytest
 
 from moto_ros.config import config_folder
 from moto_ros.errors import MotoError
-from moto_ros.experiments.place import Place, read_cell
 from moto_ros.experiments.suite import cells, chosen, read_row, read_suite
+from moto_ros.experiments.suite_folder import SuiteFolder, read_cell
 
 MINIMAL = """/**:
   ros__parameters:
@@ -43,7 +43,7 @@ def test_every_agent_gets_the_same_budget_task_and_data(tmp_path: Path) -> None:
     assert {cell.agent_values["offline_policy_updates"] for cell in found} == {7}
     assert {cell.agent_values["behaviour_prior"] for cell in found} == {True, False}
     assert {cell.task_values["max_steps"] for cell in found} == {33}
-    assert len({Place(tmp_path).data(cell) for cell in found}) == 1
+    assert len({SuiteFolder(tmp_path).data(cell) for cell in found}) == 1
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (config_folder() / "suites").glob("*.yaml")))
@@ -102,7 +102,7 @@ def test_a_row_that_names_no_agent_is_refused(text: str) -> None:
 
 def test_a_folder_with_another_run_is_refused_and_one_that_asks_for_more_goes_on(tmp_path: Path) -> None:
     """Breaks the results: runs of two settings would be mixed in one folder, or a longer run would start anew."""
-    place, first = Place(tmp_path / "out"), cells(read_suite(suite_file(tmp_path)))[0]
+    place, first = SuiteFolder(tmp_path / "out"), cells(read_suite(suite_file(tmp_path)))[0]
     assert read_cell(place.describe(first)) == read_cell(place.describe(first))
     place.finish(first)
     assert place.is_finished(first)

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 
 from moto_ros.cpu_threads import OPENMP_WAITING, openmp_environment
-from moto_ros.experiments.engine import Job
+from moto_ros.experiments.engine import ProcessJob
 from moto_ros.systems.bringup import resolve
 
 pytestmark = pytest.mark.sim
@@ -41,7 +41,7 @@ def test_the_processes_of_systems_and_benchmarks_wait_asleep() -> None:
     wanted = openmp_environment()
     assert wanted["GOMP_SPINCOUNT"] == "1000"
     assert wanted.items() <= resolve("finetune", {"run": "somewhere"}).environment.items()
-    assert wanted.items() <= Job("a", (), threads=2, log=Path("log")).environment().items()
+    assert wanted.items() <= ProcessJob("a", (), threads=2, log=Path("log")).environment().items()
 
 
 def test_a_persons_own_choice_of_waiting_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

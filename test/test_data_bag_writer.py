@@ -17,7 +17,7 @@ from rosbags.rosbag2 import Reader
 from support.bags import Recipe, lockstep_episode, write_bag
 
 from moto_ros.data.bag_files import find_bags, read_messages
-from moto_ros.data.bag_writer import BagWriter, Counts
+from moto_ros.data.bag_writer import BagWriter, MessageCounts
 from moto_ros.data.definitions import definition, type_hash
 from moto_ros.data.layout import Problems
 from moto_ros.data.recover import needs_recovery, recover_all
@@ -74,7 +74,7 @@ def test_counts_in_and_on_disk_are_compared(tmp_path: Path) -> None:
     assert counts.complete
     assert counts.total == len(MESSAGES)
     assert counts.problem() == ""
-    lost = Counts({"/a": 3, "/b": 2}, {"/a": 3, "/b": 1})
+    lost = MessageCounts({"/a": 3, "/b": 2}, {"/a": 3, "/b": 1})
     assert not lost.complete
     assert lost.problem().startswith("/b: 1 of 2 messages are on disk")
 

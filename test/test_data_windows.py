@@ -13,7 +13,7 @@ from test_data_replay import LAYOUT, episode, filled
 
 from moto_ros.data.replay import ReplayStore
 from moto_ros.data.sum_tree import SumTree
-from moto_ros.data.windows import Span, WindowTable
+from moto_ros.data.windows import EpisodeRows, WindowTable
 from moto_ros.errors import MotoError
 
 WEIGHTS = st.lists(st.floats(0, 10), min_size=1, max_size=70).filter(lambda found: sum(found) > 1e-3)
@@ -86,7 +86,7 @@ def test_sources_keep_their_steps_and_priorities_apart(tmp_path: Path) -> None:
 
 
 def test_chances_and_importance_weights_are_those_of_prioritised_replay() -> None:
-    table = WindowTable([Span(0, 3), Span(10, 4)])
+    table = WindowTable([EpisodeRows(0, 3), EpisodeRows(10, 4)])
     numbers = np.array([0, 1, 10, 11, 12])
     priorities = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
     table.prioritise(numbers, priorities)
@@ -100,17 +100,17 @@ def test_chances_and_importance_weights_are_those_of_prioritised_replay() -> Non
 
 
 def test_new_steps_begin_with_the_largest_priority_so_that_they_are_soon_drawn() -> None:
-    table = WindowTable([Span(0, 3)])
+    table = WindowTable([EpisodeRows(0, 3)])
     table.prioritise(np.array([0, 1]), np.array([0.5, 7.0]))
-    grown = WindowTable([Span(0, 3), Span(3, 4)], table)
+    grown = WindowTable([EpisodeRows(0, 3), EpisodeRows(3, 4)], table)
     assert grown.priorities.tolist() == [0.5, 7.0, 7.0, 7.0, 7.0]
 
 
 def test_dropped_steps_are_passed_over_and_the_others_keep_their_priorities() -> None:
     """The learner hands back priorities of an episode that was dropped for lack of room meanwhile."""
-    table = WindowTable([Span(0, 3), Span(3, 4)])
+    table = WindowTable([EpisodeRows(0, 3), EpisodeRows(3, 4)])
     table.prioritise(np.array([0, 4]), np.array([9.0, 2.0]))
-    left = WindowTable([Span(3, 4)], table)
+    left = WindowTable([EpisodeRows(3, 4)], table)
     left.prioritise(np.array([1, 3]), np.array([5.0, 0.25]))
     assert left.priorities.tolist() == [0.25, 2.0, 1.0]
 

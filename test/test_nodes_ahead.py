@@ -22,8 +22,8 @@ from moto_ros.contract.episodes import Purpose
 from moto_ros.data.observer import Observation
 from moto_ros.errors import MotoError
 from moto_ros.nodes.learning_settings import policy_settings
-from moto_ros.policy.actor import Actor
-from moto_ros.policy.ahead import Ahead, Place
+from moto_ros.policy.episode_policy import EpisodePolicy
+from moto_ros.policy.plan_ahead import EpisodeStep, PlanAhead
 from moto_ros.policy.plan_tally import PlanTally
 
 PERIOD, SECOND = 0.1, 1_000_000_000
@@ -46,7 +46,7 @@ class Spy:
             return decision
 
         self.agent.act = watched  # type: ignore[method-assign]
-        self.actor = Actor(self.agent, 2, 0, torch.device("cpu"), PERIOD)
+        self.actor = EpisodePolicy(self.agent, 2, 0, torch.device("cpu"), PERIOD)
 
 
 def seen(index: int, stamp: float) -> Observation:
@@ -80,7 +80,7 @@ def test_each_episode_counts_its_steps_anew() -> None:
 
 def test_a_world_that_waits_makes_one_step_of_each_observation_whatever_its_stamps() -> None:
     spy = Spy()
-    actor = Actor(spy.agent, 2, 0, torch.device("cpu"))
+    actor = EpisodePolicy(spy.agent, 2, 0, torch.device("cpu"))
     for stamp in (1.0, 1.01, 7.0):
         actor.act(seen(0, stamp))
     assert [(budget.elapsed, budget.deadline) for _, budget, _ in spy.asked] == [(1, None)] * 3
@@ -119,13 +119,13 @@ class Loop:
 
     def __init__(self, allowed: float = 0.06) -> None:
         self.spy, self.thread, self.tally = Spy(), ByHand(), PlanTally()
-        self.ahead = Ahead(self.spy.actor, self.thread, self.tally, PERIOD, allowed, lambda: None)
+        self.ahead = PlanAhead(self.spy.actor, self.thread, self.tally, PERIOD, allowed, lambda: None)
         self.now, self.step, self.sent = time.monotonic() + 1000.0, 0, [(-1, 0.0, np.zeros(2, np.float32))]
 
     def due(self, new: bool = True) -> bool:
         """Let the next step be due, with a new observation or without; return whether an action is sent."""
         observation = seen(self.step, self.now) if new else None
-        found = self.ahead.answer(Place(0, self.step), observation, self.now)
+        found = self.ahead.answer(EpisodeStep(0, self.step), observation, self.now)
         if found is None:
             return False
         assert found[0].proprio[0] == self.step

@@ -69,7 +69,7 @@ class Watcher:
 
     def disturbs(self) -> Any:
         """Return the function that makes trouble at the camera."""
-        say = self.peer.speak(String, topics.camera_disturb(self.camera), qos.event())
+        say = self.peer.advertise(String, topics.camera_disturb(self.camera), qos.event())
         return lambda text: say(String(data=text))
 
     def until_healthy(self) -> None:
@@ -223,8 +223,8 @@ def test_a_best_effort_topic_of_another_driver_is_relayed_with_its_stamps_and_ca
         "height": [0],
     }
     graph.add(CameraNode(QUICK | given))
-    say = driver.speak(Image, "/cam/color/image_raw", qos.newest())
-    calibrate = driver.speak(CameraInfo, "/cam/color/camera_info", qos.newest())
+    say = driver.advertise(Image, "/cam/color/image_raw", qos.newest())
+    calibrate = driver.advertise(CameraInfo, "/cam/color/camera_info", qos.newest())
     info = CameraInfo(width=64, height=48, distortion_model="plumb_bob", d=[0.0] * 5)
     info.k = [51.0, 0.0, 31.0, 0.0, 52.0, 23.0, 0.0, 0.0, 1.0]
     sent: list[int] = []

@@ -16,7 +16,7 @@ from moto_msgs.srv import EndEpisode, ResetRobot, StartEpisode
 from moto_ros.contract import topics
 from moto_ros.errors import MotoError
 from moto_ros.nodes.episode_node import EpisodeNode
-from moto_ros.ros import life, qos
+from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 
 pytestmark = pytest.mark.ros
@@ -35,11 +35,11 @@ class Robot:
         self.states = self.peer.hear(EpisodeState, topics.EPISODE_STATE, qos.latched(10))
         self.peer.node.create_subscription(EpisodeState, topics.EPISODE_STATE, self._episode, qos.latched(10))
         self.peer.node.create_service(ResetRobot, topics.ROBOT_RESET, self._reset)
-        self.reward = self.peer.speak(Reward, topics.REWARD, qos.event(), readers=0)
-        self.state = self.peer.speak(RobotState, topics.ROBOT_STATE, qos.stream_out(), readers=0)
-        self.say = self.peer.speak(OperatorEvent, topics.OPERATOR_EVENT, qos.event(), readers=0)
-        self.camera = self.peer.speak(CameraHealth, topics.camera_health("wrist"), qos.latched(), readers=0)
-        self._bag = self.peer.speak(EpisodeBag, topics.EPISODE_BAG, qos.latched(), readers=0)
+        self.reward = self.peer.advertise(Reward, topics.REWARD, qos.event(), readers=0)
+        self.state = self.peer.advertise(RobotState, topics.ROBOT_STATE, qos.stream_out(), readers=0)
+        self.say = self.peer.advertise(OperatorEvent, topics.OPERATOR_EVENT, qos.event(), readers=0)
+        self.camera = self.peer.advertise(CameraHealth, topics.camera_health("wrist"), qos.latched(), readers=0)
+        self._bag = self.peer.advertise(EpisodeBag, topics.EPISODE_BAG, qos.latched(), readers=0)
 
     def _reset(self, request: Any, response: Any) -> Any:
         self.requests.append(request)
@@ -199,7 +199,7 @@ def test_a_series_has_its_scene_brought_back_before_each_episode_and_counts_only
     robot = Robot(graph)
     given = {**FAST, "automatic_episodes": 2, "first_episode": 20, "scene_reset": "policy", "reset_steps": 2}
     graph.add(EpisodeNode(given))
-    with pytest.raises(life.Finished):
+    with pytest.raises(process.Finished):
         graph.until(lambda: False, "the series to end")
     assert [request.episode for request in robot.requests] == [4_000_020, 20, 4_000_021, 21]
     purposes = [state.purpose for state in robot.states if state.phase == EpisodeState.PHASE_ENDED]
@@ -218,7 +218,7 @@ def test_nodes_that_are_not_up_are_named_in_the_refusal(graph: Graph) -> None:
 def test_automatic_episodes_run_one_after_the_other_and_the_process_ends_with_zero(graph: Graph) -> None:
     robot = Robot(graph)
     graph.add(EpisodeNode({**FAST, "automatic_episodes": 3, "first_episode": 20, "purpose": "demonstration"}))
-    with pytest.raises(life.Finished) as finished:
+    with pytest.raises(process.Finished) as finished:
         graph.until(lambda: False, "the series to end")
     assert finished.value.status == 0
     assert [request.episode for request in robot.requests] == [20, 21, 22]

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moto_ros.contract.episodes import Facts, Outcome, Phase, Purpose, Request
+from moto_ros.contract.episodes import EpisodeStatus, Outcome, Phase, Purpose, Request
 from moto_ros.episode.episode_machine import RESET_IDS, ROBOT, EpisodeMachine, EpisodeRules
-from moto_ros.episode.series import Series, SeriesSettings, start_seed
+from moto_ros.episode.series import EpisodeSeries, SeriesSettings, start_seed
 from moto_ros.errors import MotoError
 
 
@@ -16,17 +16,17 @@ class Notes:
     """A world that only takes notes."""
 
     def __init__(self) -> None:
-        self.states: list[Facts] = []
+        self.states: list[EpisodeStatus] = []
         self.resets: list[Request] = []
-        self.ends: list[tuple[Facts, str]] = []
+        self.ends: list[tuple[EpisodeStatus, str]] = []
 
-    def announce(self, facts: Facts) -> None:
+    def announce(self, facts: EpisodeStatus) -> None:
         self.states.append(facts)
 
     def reset(self, request: Request) -> None:
         self.resets.append(request)
 
-    def finished(self, facts: Facts, problem: str) -> None:
+    def finished(self, facts: EpisodeStatus, problem: str) -> None:
         self.ends.append((facts, problem))
 
     def phases(self) -> list[Phase]:
@@ -361,19 +361,19 @@ def test_whatever_happens_the_machine_comes_to_rest_and_announces_each_state_onc
 
 
 def test_a_series_replaces_aborted_episodes_and_stops_at_the_wanted_number() -> None:
-    series = Series(SeriesSettings(automatic_episodes=2, first_episode=10))
+    series = EpisodeSeries(SeriesSettings(automatic_episodes=2, first_episode=10))
     for outcome in (Outcome.TIME_LIMIT, Outcome.ABORTED, Outcome.TIME_LIMIT):
         asked = series.next()
-        series.finished(Facts(asked.episode, outcome=outcome), "", success=True)
+        series.finished(EpisodeStatus(asked.episode, outcome=outcome), "", success=True)
     assert series.over
     assert (series.done, series.successes, asked.episode) == (2, 2, 12)
 
 
 def test_a_series_that_only_fails_gives_up_with_the_reason() -> None:
-    series = Series(SeriesSettings(automatic_episodes=2, max_failures=2))
-    series.finished(Facts(0, outcome=Outcome.ABORTED, reason="no camera"), "", success=False)
+    series = EpisodeSeries(SeriesSettings(automatic_episodes=2, max_failures=2))
+    series.finished(EpisodeStatus(0, outcome=Outcome.ABORTED, reason="no camera"), "", success=False)
     with pytest.raises(MotoError, match="no camera"):
-        series.finished(Facts(1, outcome=Outcome.ABORTED, reason="no camera"), "", success=False)
+        series.finished(EpisodeStatus(1, outcome=Outcome.ABORTED, reason="no camera"), "", success=False)
 
 
 def test_start_states_differ_between_episodes_and_purposes_but_repeat_with_the_seed() -> None:

@@ -29,7 +29,7 @@ from moto_ros.nodes.policy_node import PolicyNode
 from moto_ros.nodes.recorder_node import RecorderNode
 from moto_ros.nodes.reward_node import RewardNode
 from moto_ros.nodes.trainer_node import TrainerNode
-from moto_ros.ros import life, qos
+from moto_ros.ros import process, qos
 from moto_ros.training.metrics import read_metrics
 
 pytestmark = pytest.mark.ros
@@ -69,7 +69,7 @@ class System:
 
     def finish(self) -> None:
         """Spin until the trainer ends with success."""
-        with pytest.raises(life.Finished) as finished:
+        with pytest.raises(process.Finished) as finished:
             self.graph.until(lambda: False, "the run to end", 90.0)
         assert finished.value.status == 0
 
@@ -99,7 +99,7 @@ class System:
 
     def say(self, event: int) -> None:
         """Press a button."""
-        self.peer.speak(OperatorEvent, topics.OPERATOR_EVENT, qos.event(), readers=3)(OperatorEvent(event=event))
+        self.peer.advertise(OperatorEvent, topics.OPERATOR_EVENT, qos.event(), readers=3)(OperatorEvent(event=event))
 
 
 def test_an_episode_whose_rewards_come_a_step_late_is_whole_and_live_equals_the_bag_to_the_bit(
@@ -173,7 +173,7 @@ class ResetPolicy:
 
     def __init__(self, peer: Peer, arm: RealtimeArm) -> None:
         self._arm, self._episode = arm, EpisodeState()
-        self._act = peer.speak(Action, topics.ACTION, qos.event(), readers=0)
+        self._act = peer.advertise(Action, topics.ACTION, qos.event(), readers=0)
         peer.node.create_subscription(EpisodeState, topics.EPISODE_STATE, self._heard, qos.latched(10))
         peer.node.create_timer(0.1, self._tick)
 

@@ -70,7 +70,7 @@ class Desk:
 
     def policy(self) -> None:
         """Become the policy."""
-        self.send = self.robot.peer.speak(Action, topics.PROPOSAL, qos.event())
+        self.send = self.robot.peer.advertise(Action, topics.PROPOSAL, qos.event())
 
     def propose(self, values: list[float] | None = None, step: int | None = None, **fields: Any) -> Action:
         """Propose an action for the next step, and return what is executed."""
@@ -271,7 +271,7 @@ class Recording(Desk):
     def __init__(self, graph: Graph, **given: Any) -> None:
         timing = {"clock": "realtime", "control_rate": 10.0, "reward_lag": 1, "pairing_tolerance": 0.05}
         super().__init__(graph, proposals="none", **timing, **given)
-        self.calibration = self.robot.peer.speak(CameraInfo, topics.camera_info("agent"), qos.stream_out())
+        self.calibration = self.robot.peer.advertise(CameraInfo, topics.camera_info("agent"), qos.stream_out())
         self.taken = 0
         self.begin(start=1)
         self.robot.peer.node.create_timer(0.05, self._observe)
@@ -365,6 +365,6 @@ def learned(graph: Graph) -> PolicyNode:
         version=1, agent="moto", digest=agent_digest(agent_part(settings)), sha256=sha256, data=data
     )
     node = graph.add(PolicyNode({**tiny, "wait_for": [], "arbitrated": True}))
-    graph.peer("trainer").speak(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched())(message)
+    graph.peer("trainer").advertise(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched())(message)
     graph.until(lambda: node.report().values["policy_version"] == 1, "the weights")
     return node

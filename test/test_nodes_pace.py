@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moto_ros.episode.pace import Pace, PaceSettings
+from moto_ros.episode.control_pace import ControlPace, PaceSettings
 
 PERIOD = 0.1
 
 
-def pace(lag: int = 0, clock: str = "realtime") -> Pace:
-    return Pace(PaceSettings(clock=clock, control_rate=1 / PERIOD, reward_lag=lag, action_lifespan=0.3))
+def pace(lag: int = 0, clock: str = "realtime") -> ControlPace:
+    return ControlPace(PaceSettings(clock=clock, control_rate=1 / PERIOD, reward_lag=lag, action_lifespan=0.3))
 
 
 def test_an_action_the_robot_has_not_taken_is_not_followed_by_another() -> None:

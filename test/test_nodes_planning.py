@@ -98,7 +98,7 @@ class Listener:
         self.actions: list[Action] = peer.hear(Action, topics.ACTION, qos.event())
         self.node = graph.add(PolicyNode({**preset(agent, senses), **given}))
         self.watched = Watched(self.node)
-        self.give = peer.speak(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched())
+        self.give = peer.advertise(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched())
         self.give(weights(agent, senses))
         graph.until(lambda: self.versions, "the weights to be taken")
 
@@ -285,7 +285,7 @@ def test_planning_ahead_goes_on_from_the_action_that_a_person_made_of_the_propos
     """The model would imagine that the arm went where the policy wanted, while a person held it."""
     bench = Bench(graph, plan_ahead=True, arbitrated=True, reward_lag=1, plan_share=1.0)
     proposals: list[Action] = bench.peer.hear(Action, topics.PROPOSAL, qos.event())
-    decide = bench.peer.speak(Action, topics.ACTION, qos.event(), readers=2)
+    decide = bench.peer.advertise(Action, topics.ACTION, qos.event(), readers=2)
     bench.begin()
     bench.observe(0.0)
     graph.until(lambda: proposals, "a proposal")

@@ -63,7 +63,7 @@ class Bench:
         self.versions = self.robot.peer.hear(PolicyVersion, topics.POLICY_VERSION, qos.latched(10))
         self.diagnostics = self.robot.peer.hear(DiagnosticArray, topics.DIAGNOSTICS, qos.event())
         self.node = graph.add(PolicyNode({**TINY, "wait_for": ["sim"], **given}))
-        self.trainer = self.robot.peer.speak(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched())
+        self.trainer = self.robot.peer.advertise(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched())
         self.robot.connected("policy")
 
     def give(self, message: PolicyWeights) -> None:
@@ -242,7 +242,7 @@ def test_a_policy_that_starts_in_the_middle_of_an_episode_leaves_it_alone(graph:
     robot = RobotSide(graph)
     robot.episode(RUNNING, 5, start=to_time(PERIOD))
     diagnostics = robot.peer.hear(DiagnosticArray, topics.DIAGNOSTICS, qos.event())
-    trainer = robot.peer.speak(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched(), readers=0)
+    trainer = robot.peer.advertise(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched(), readers=0)
     trainer(weights())
     graph.add(PolicyNode({**TINY, "wait_for": ["sim"]}))
     robot.connected("policy")
@@ -337,7 +337,7 @@ class Arbitrated(Bench):
     def __init__(self, graph: Graph) -> None:
         super().__init__(graph, arbitrated=True)
         self.proposals: list[Action] = self.robot.peer.hear(Action, topics.PROPOSAL, qos.event())
-        self.decide = self.robot.peer.speak(Action, topics.ACTION, qos.event(), readers=2)
+        self.decide = self.robot.peer.advertise(Action, topics.ACTION, qos.event(), readers=2)
         self.give(weights())
 
     def play(self, number: int, start: int, decisions: list[list[float] | None]) -> list[list[float]]:
@@ -438,7 +438,7 @@ def test_large_weights_pass_to_a_late_joiner(graph: Graph) -> None:
     """Twenty megabytes, latched: a policy that starts later still gets them."""
     peer = graph.peer("trainer")
     padding = np.random.default_rng(0).bytes(20 * 2**20)
-    peer.speak(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched(), readers=0)(
+    peer.advertise(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched(), readers=0)(
         PolicyWeights(version=3, agent="moto", data=padding)
     )
     heard = graph.peer("late").hear(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched())

@@ -50,7 +50,7 @@ class Bench:
     def __init__(self, graph: Graph, size: int = 16) -> None:
         self.graph = graph
         self.robot = RobotSide(graph, size=size)
-        self.act = self.robot.peer.speak(Action, topics.ACTION, qos.event(), readers=0)
+        self.act = self.robot.peer.advertise(Action, topics.ACTION, qos.event(), readers=0)
         self.bags: list[Any] = self.robot.peer.hear(EpisodeBag, topics.EPISODE_BAG, qos.latched(10))
 
     def begin(self, number: int, **fields: Any) -> None:
@@ -288,9 +288,9 @@ def test_a_camera_that_only_offers_best_effort_is_recorded_and_the_bag_says_so(g
 def test_buttons_proposals_and_camera_losses_are_in_the_bag(graph: Graph, tmp_path: Path) -> None:
     bench = Bench(graph)
     recorder(graph, tmp_path, arbitrated=True)
-    say = bench.robot.peer.speak(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
-    propose = bench.robot.peer.speak(Action, topics.PROPOSAL, qos.event())
-    health = bench.robot.peer.speak(CameraHealth, topics.camera_health("agent"), qos.latched())
+    say = bench.robot.peer.advertise(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
+    propose = bench.robot.peer.advertise(Action, topics.PROPOSAL, qos.event())
+    health = bench.robot.peer.advertise(CameraHealth, topics.camera_health("agent"), qos.latched())
     bench.robot.connected("recorder")
     bench.begin(1)
     health(CameraHealth(camera="agent", healthy=False, reason="camera agent: no frame"))

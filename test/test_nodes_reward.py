@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.graph import Graph, ros_graph
 
 from moto_ros.config import build
-from moto_ros.episode.paymaster import Offer, Paymaster, Payment
+from moto_ros.episode.reward_assigner import ExternalReward, RewardAssigner, StepReward
 from moto_ros.episode.reward_rules import Measured, RuleSettings
 from moto_ros.errors import MotoError
 
@@ -26,17 +26,17 @@ def seen(stamp: int, step: int, position: tuple[float, float, float] = GOAL, wid
     return Measured(stamp, 7, step, np.array(position), width)
 
 
-def running(rules: RuleSettings, lag: int = 1, *, from_start: bool = True) -> Paymaster:
-    payer = Paymaster(PERIOD, lag)
+def running(rules: RuleSettings, lag: int = 1, *, from_start: bool = True) -> RewardAssigner:
+    payer = RewardAssigner(PERIOD, lag)
     payer.begin(7, 0, rules, from_start=from_start)
     return payer
 
 
-def word(source: str = "mine", value: float = 2.0) -> Offer:
-    return Offer(value, value > 1, False, source)
+def word(source: str = "mine", value: float = 2.0) -> ExternalReward:
+    return ExternalReward(value, value > 1, False, source)
 
 
-def brief(payments: list[Payment]) -> list[tuple[int, int, float, str]]:
+def brief(payments: list[StepReward]) -> list[tuple[int, int, float, str]]:
     return [(paid.step, paid.stamp, paid.offer.value, paid.offer.source) for paid in payments]
 
 
@@ -110,7 +110,7 @@ def test_the_operators_word_ends_the_episode_and_nothing_is_paid_after_it(succes
     payer.state(seen(10, 1))
     assert payer.operator(success=success) == []
     (paid,) = payer.state(seen(120, 1))
-    assert paid.offer == Offer(float(success), success, True, "operator")
+    assert paid.offer == ExternalReward(float(success), success, True, "operator")
     assert payer.state(seen(130, 2)) == []
     assert payer.state(seen(400, 2)) == []
 
@@ -231,11 +231,11 @@ class Arm:
         self.graph, self.node = graph, graph.add(RewardNode(given_))
         peer = graph.peer("arm")
         self.rewards = peer.hear(Reward, topics.REWARD, qos.event())
-        self._state = peer.speak(RobotState, topics.ROBOT_STATE, qos.stream_out())
-        self._episode = peer.speak(EpisodeState, topics.EPISODE_STATE, qos.latched())
-        self.say = peer.speak(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
-        self.act = peer.speak(Action, topics.ACTION, qos.event())
-        self.offer = peer.speak(Reward, topics.EXTERNAL_REWARD, qos.event())
+        self._state = peer.advertise(RobotState, topics.ROBOT_STATE, qos.stream_out())
+        self._episode = peer.advertise(EpisodeState, topics.EPISODE_STATE, qos.latched())
+        self.say = peer.advertise(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
+        self.act = peer.advertise(Action, topics.ACTION, qos.event())
+        self.offer = peer.advertise(Reward, topics.EXTERNAL_REWARD, qos.event())
         graph.until(lambda: peer.node.count_subscribers(topics.REWARD) == 1, "the test's subscription")
         graph.spin(0.2)
         self.time = 0

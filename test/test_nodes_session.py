@@ -32,8 +32,8 @@ from moto_ros.errors import MotoError
 from moto_ros.nodes.episode_node import EpisodeNode
 from moto_ros.nodes.recorder_node import RecorderNode
 from moto_ros.ros import duplicates, qos
+from moto_ros.ros.discovery import Ready
 from moto_ros.ros.node import MotoNode
-from moto_ros.ros.ready import Ready
 from moto_ros.ros.session import carries_session, session_of
 from moto_ros.systems.bringup import NODES, SYSTEMS, resolve
 
@@ -127,13 +127,13 @@ def test_messages_of_another_system_are_dropped_counted_and_told_once(
     """Breaks runs: a colleague's actions would be executed, and a colleague's rewards be learned from."""
     heard: list[Any] = []
     reader = node(graph, "reader")
-    reader.listen(Action, topics.ACTION, heard.append, qos.event(), raw=raw)
+    reader.subscribe(Action, topics.ACTION, heard.append, qos.event(), raw=raw)
     diagnostics = graph.peer().hear(DiagnosticArray, topics.DIAGNOSTICS, qos.event())
-    ours = node(graph, "ours").speak(Action, topics.ACTION, qos.event())
+    ours = node(graph, "ours").advertise(Action, topics.ACTION, qos.event())
     theirs = graph.add(MotoNode("theirs", Plain, {"session": THEIRS, "wait_for": ["ours"]}))
     theirs._duplicates._mine.settled = True  # it stays, as one would that came through another network
     ours_node_stays(graph)
-    stranger = theirs.speak(Action, topics.ACTION, qos.event())
+    stranger = theirs.advertise(Action, topics.ACTION, qos.event())
     by_hand = graph.peer("hand").node.create_publisher(Action, topics.ACTION, qos.event())
     writers = (ours, stranger, by_hand)
     graph.until(lambda: all(w.get_subscription_count() == 1 for w in writers), "the reader")
@@ -172,8 +172,8 @@ def test_a_stop_counts_from_anybody_and_nothing_else_that_a_person_of_another_sy
 ) -> None:
     """Breaks people: the one at the other terminal could not stop the arm; or would end a colleague's episode."""
     heard: list[Any] = []
-    node(graph, "reader").listen(OperatorEvent, topics.OPERATOR_EVENT, heard.append, qos.event(), raw=raw)
-    say = graph.peer().speak(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
+    node(graph, "reader").subscribe(OperatorEvent, topics.OPERATOR_EVENT, heard.append, qos.event(), raw=raw)
+    say = graph.peer().advertise(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
     others = (OperatorEvent.START, OperatorEvent.SUCCESS, OperatorEvent.DISCARD, OperatorEvent.READY)
     for event in (*others, OperatorEvent.STOP):
         say(OperatorEvent(event=event, session=THEIRS))
@@ -189,8 +189,8 @@ def test_a_stop_counts_from_anybody_and_nothing_else_that_a_person_of_another_sy
 def test_a_topic_for_other_peoples_programs_takes_what_has_no_session(graph: Graph) -> None:
     """Breaks `reward/external`: somebody's own reward node knows nothing of sessions."""
     heard: list[Reward] = []
-    node(graph, "reader").listen(Reward, topics.EXTERNAL_REWARD, heard.append, qos.event(), outside=True)
-    say = graph.peer().speak(Reward, topics.EXTERNAL_REWARD, qos.event())
+    node(graph, "reader").subscribe(Reward, topics.EXTERNAL_REWARD, heard.append, qos.event(), outside=True)
+    say = graph.peer().advertise(Reward, topics.EXTERNAL_REWARD, qos.event())
     for session in (0, THEIRS, OURS):
         say(Reward(session=session))
     graph.until(lambda: len(heard) >= 2, "two")
@@ -202,8 +202,8 @@ def test_a_topic_for_other_peoples_programs_takes_what_has_no_session(graph: Gra
 def test_a_node_that_was_started_by_hand_takes_no_systems_messages(graph: Graph) -> None:
     """Breaks arms: a driver that somebody left running would follow whatever system starts next."""
     heard: list[Action] = []
-    node(graph, "reader", session=0).listen(Action, topics.ACTION, heard.append, qos.event())
-    say = graph.peer().speak(Action, topics.ACTION, qos.event())
+    node(graph, "reader", session=0).subscribe(Action, topics.ACTION, heard.append, qos.event())
+    say = graph.peer().advertise(Action, topics.ACTION, qos.event())
     say(Action(session=THEIRS))
     say(Action(step=1))
     graph.until(lambda: heard, "its own")
@@ -294,8 +294,8 @@ def test_a_second_node_of_one_name_is_refused_with_whose_the_first_is_and_what_t
 )
 def test_a_second_writer_is_refused_and_names_topic_and_first_writer(graph: Graph, kind: type, topic: str) -> None:
     """Breaks arms: two policies would act on one, in turns."""
-    node(graph, "first").speak(kind, topic, qos.event())
-    sentence = refused(graph, lambda: node(graph, "second", session=THEIRS).speak(kind, topic, qos.event()))
+    node(graph, "first").advertise(kind, topic, qos.event())
+    sentence = refused(graph, lambda: node(graph, "second", session=THEIRS).advertise(kind, topic, qos.event()))
     assert sentence.startswith(f"/{topic}: /first writes it already, of the system started at ")
 
 
@@ -325,10 +325,10 @@ def test_the_first_goes_on_even_where_the_second_computers_clock_is_slow(
 ) -> None:
     """Breaks running systems: whoever starts another one with a slow clock would end them."""
     monkeypatch.setattr(duplicates, "START", 0.5)
-    node(graph, "first", session=THEIRS).speak(Action, topics.ACTION, qos.event())
+    node(graph, "first", session=THEIRS).advertise(Action, topics.ACTION, qos.event())
     graph.spin(1.5)
     monkeypatch.setattr(duplicates, "START", 15.0)
-    sentence = refused(graph, lambda: node(graph, "second").speak(Action, topics.ACTION, qos.event()))
+    sentence = refused(graph, lambda: node(graph, "second").advertise(Action, topics.ACTION, qos.event()))
     assert f"(session {THEIRS})" in sentence
 
 
@@ -357,14 +357,14 @@ def test_two_nodes_of_one_system_may_write_one_topic_as_the_policy_and_the_one_f
     for name, session in itertools.product(("policy", "reset_policy"), (OURS, 0)):
         peers = ["policy", "reset_policy"] if session else ["policy_by_hand", "reset_policy_by_hand"]
         made = node(graph, name if session else f"{name}_by_hand", session, wait_for=peers)
-        made.speak(Action, topics.ACTION if session else "by_hand/action", qos.event())
+        made.advertise(Action, topics.ACTION if session else "by_hand/action", qos.event())
     graph.spin(2.0)
 
 
 @ros
 def test_two_nodes_started_by_hand_that_know_nothing_of_each_other_are_not_let_act_together(graph: Graph) -> None:
-    node(graph, "policy", session=0).speak(Action, topics.ACTION, qos.event())
-    sentence = refused(graph, lambda: node(graph, "script", session=0).speak(Action, topics.ACTION, qos.event()))
+    node(graph, "policy", session=0).advertise(Action, topics.ACTION, qos.event())
+    sentence = refused(graph, lambda: node(graph, "script", session=0).advertise(Action, topics.ACTION, qos.event()))
     assert "/policy writes it already, started at " in sentence
     assert "by hand" in sentence
 
@@ -400,12 +400,14 @@ def test_a_program_that_says_nothing_of_itself_and_stays_is_refused_but_not_if_i
     """Breaks arms: `ros2 topic pub` left running beside a policy; and runs, if a look with a tool could end one."""
     monkeypatch.setattr(duplicates, "LEASE", 2.0)
     monkeypatch.setattr(duplicates, "START", 0.5)
-    node(graph, "early").speak(Action, topics.ACTION, qos.event())
+    node(graph, "early").advertise(Action, topics.ACTION, qos.event())
     graph.spin(1.5)
     tool = graph.peer("tool").node
     tool.create_publisher(Action, topics.ACTION, qos.event())
     graph.spin(3.0)
-    sentence = refused(graph, lambda: node(graph, "late", wait_for=["early"]).speak(Action, topics.ACTION, qos.event()))
+    sentence = refused(
+        graph, lambda: node(graph, "late", wait_for=["early"]).advertise(Action, topics.ACTION, qos.event())
+    )
     assert sentence.startswith("/policy/action: /tool writes it too, and is no node of this system")
 
 
@@ -414,7 +416,7 @@ def test_a_recorder_takes_nothing_of_another_system_into_its_bag(graph: Graph, t
     """Breaks data: two of a colleague's episodes in this run's folder, one of them marked as a success."""
     graph.add(RecorderNode({"bags": str(tmp_path), "session": OURS}))
     peer = graph.peer()
-    state = peer.speak(EpisodeState, topics.EPISODE_STATE, qos.latched())
+    state = peer.advertise(EpisodeState, topics.EPISODE_STATE, qos.latched())
     for phase in (EpisodeState.PHASE_RESETTING, EpisodeState.PHASE_RUNNING, EpisodeState.PHASE_ENDED):
         state(EpisodeState(episode=1, phase=phase, session=THEIRS))
         graph.spin(0.1)

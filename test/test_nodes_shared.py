@@ -29,10 +29,10 @@ from moto_ros.errors import MotoError
 from moto_ros.nodes.episode_node import EpisodeNode
 from moto_ros.nodes.learning_settings import policy_settings, trainer_settings
 from moto_ros.nodes.recorder_node import RecorderNode
+from moto_ros.ros import discovery as ready_module
 from moto_ros.ros import qos
-from moto_ros.ros import ready as ready_module
 from moto_ros.ros.convert import to_nanoseconds
-from moto_ros.ros.ready import Ready
+from moto_ros.ros.discovery import Ready
 from moto_ros.ros.worker import Mailbox, Worker
 from moto_ros.systems.transport import environment
 

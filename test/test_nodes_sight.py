@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from moto_ros.robot.camera_watchdog import Sight
+from moto_ros.robot.camera_watchdog import CameraWatchdog
 
 
 def test_every_camera_must_see() -> None:
-    sight = Sight(("front", "wrist"), 3.0, 0.0)
-    sight.heard(1.0, "front", "")
-    sight.heard(1.0, "wrist", "no frame for 0.2 s; check its cable")
+    sight = CameraWatchdog(("front", "wrist"), 3.0, 0.0)
+    sight.on_state(1.0, "front", "")
+    sight.on_state(1.0, "wrist", "no frame for 0.2 s; check its cable")
     assert "wrist" in sight.hindrance(1.0)
-    sight.heard(1.1, "wrist", "")
+    sight.on_state(1.1, "wrist", "")
     assert sight.hindrance(1.1) == ""
 
 
 def test_a_camera_that_says_nothing_any_more_counts_as_lost() -> None:
     """A camera process that was killed cannot say that it is not well."""
-    sight = Sight(("front",), 3.0, 0.0)
+    sight = CameraWatchdog(("front",), 3.0, 0.0)
     assert sight.hindrance(2.9) == ""
     assert "camera/front/health" in sight.hindrance(3.1)
-    sight.heard(3.2, "front", "")
+    sight.on_state(3.2, "front", "")
     assert sight.hindrance(6.1) == ""
     assert sight.hindrance(6.3) != ""
 
 
 def test_cameras_that_are_not_configured_do_not_matter() -> None:
-    sight = Sight((), 3.0, 0.0)
-    sight.heard(0.0, "elsewhere", "broken")
+    sight = CameraWatchdog((), 3.0, 0.0)
+    sight.on_state(0.0, "elsewhere", "broken")
     assert sight.hindrance(100.0) == ""

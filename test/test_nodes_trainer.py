@@ -30,7 +30,7 @@ from moto_ros.nodes.episode_node import EpisodeNode
 from moto_ros.nodes.policy_node import PolicyNode
 from moto_ros.nodes.recorder_node import RecorderNode
 from moto_ros.nodes.trainer_node import TrainerNode
-from moto_ros.ros import life, qos
+from moto_ros.ros import process, qos
 
 pytestmark = pytest.mark.ros
 
@@ -76,7 +76,7 @@ def robot_side(graph: Graph, run: Path, step_timeout: float = 30.0) -> PointWorl
 
 def finish(graph: Graph, timeout: float = 90.0) -> None:
     """Spin until the trainer ends its process with success."""
-    with pytest.raises(life.Finished) as finished:
+    with pytest.raises(process.Finished) as finished:
         graph.until(lambda: False, "the run to end", timeout)
     assert finished.value.status == 0
 

@@ -20,7 +20,7 @@ from moto_ros.stopping import SAVE_TIME, STOP_TIME
 from moto_ros.systems import preflight
 from moto_ros.systems.bringup import System, resolve
 from moto_ros.systems.ending import Ending
-from moto_ros.systems.phases import Phase, finetune, phases, unfinished
+from moto_ros.systems.phases import SystemPhase, finetune, phases, unfinished
 from moto_ros.training.checkpoint import CheckpointFolder, Identity
 from moto_ros.training.conductor import Conductor, Done, EpisodeResult, Offline, Publish, RunEpisode
 from moto_ros.training.run_folder import RunFolder
@@ -193,7 +193,7 @@ def test_an_arm_that_does_not_answer_is_said_before_anything_starts(
     refusal = _refusal(name, **given)
     assert f"no arm answers at 127.0.0.1:{preflight.ARM_PORT}" in refusal
     assert "moto doctor --host 127.0.0.1" in refusal
-    arm_port.listen()
+    arm_port.subscribe()
     assert next(phases(name, given)).system.name == "record"
 
 
@@ -319,7 +319,7 @@ def test_a_complete_run_ends_the_job(tmp_path: Path) -> None:
     conductor.published(1)
     _save(trainer, conductor)
     assert list(found) == []
-    assert isinstance(phase, Phase)
+    assert isinstance(phase, SystemPhase)
 
 
 def test_who_saves_is_not_killed_before_it_may_give_up() -> None:

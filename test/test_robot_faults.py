@@ -203,7 +203,7 @@ def test_a_stop_stops_while_acting_and_lasts_until_recover(rig: Rig) -> None:
 
 def test_the_operators_stop_interrupts_a_reset(rig: Rig) -> None:
     rig.node(reset_speed=0.05, reset_translation_speed=0.02, home_spread_position=[0.05, 0.05, 0.05])
-    say = rig.peer.speak(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
+    say = rig.peer.advertise(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
     answer = rig.ask(seed=3)
     rig.until(lambda: rig.state.mode == RobotState.MODE_RESET and rig.speed > 0.01, "motion")
     begun = rig.position
@@ -361,7 +361,7 @@ def test_an_arm_that_loses_power_is_a_fault_and_is_taken_up_again(rig: Rig) -> N
 
 def test_the_robot_holds_while_a_camera_does_not_see(rig: Rig) -> None:
     rig.node(cameras=["wrist"])
-    say = rig.peer.speak(CameraHealth, topics.camera_health("wrist"), qos.latched())
+    say = rig.peer.advertise(CameraHealth, topics.camera_health("wrist"), qos.latched())
     timer = rig.peer.node.create_timer(0.5, lambda: say(CameraHealth(camera="wrist", healthy=well[0], reason="dark")))
     well = [True]
     say(CameraHealth(camera="wrist", healthy=True))

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from support.arm import MemoryArm, robot_settings
 
-from moto_ros.robot.guard import Command, Guard, Ladder, Mode
 from moto_ros.robot.interface import ArmFault, ArmState, FaultKind
+from moto_ros.robot.safety import Command, Mode, SafetySupervisor, SafetyThread
 
 TICK = 0.005
 DOWN = (0.0, 0.0, -1.0, 0.0)
@@ -27,7 +27,7 @@ class Rig:
         self.settings = robot_settings(**changes)
         self.arm = MemoryArm(self.settings, share)
         self.faults: list[ArmFault] = []
-        self.ladder = Ladder(self.settings, self.arm, self.arm.state(), self.faults.append)
+        self.ladder = SafetySupervisor(self.settings, self.arm, self.arm.state(), self.faults.append)
         self.now = 100.0
         self.step = 0
 
@@ -351,7 +351,7 @@ def test_a_guard_that_ends_by_an_error_stops_the_arm_and_is_heard() -> None:
         assert error is crash
         heard.set()
 
-    guard = Guard(rig.ladder, hear)
+    guard = SafetyThread(rig.ladder, hear)
     guard.begin(1)
     rig.arm.state = fail  # type: ignore[method-assign, assignment]
     assert heard.wait(10.0)
@@ -362,7 +362,7 @@ def test_a_guard_that_ends_by_an_error_stops_the_arm_and_is_heard() -> None:
 
 def test_the_guards_thread_takes_an_action_up_and_ends_control_with_itself() -> None:
     rig = Rig()
-    guard = Guard(rig.ladder)
+    guard = SafetyThread(rig.ladder)
     guard.begin(1)
     now = time.monotonic()
     guard.submit(Command(1, 0, np.array(DOWN), now))

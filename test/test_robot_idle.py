@@ -17,9 +17,9 @@ from support.franka import pause, robot_settings
 from support.franky_server import franky_server
 
 from moto_ros.robot.franka_arm import FrankaArm
-from moto_ros.robot.guard import Command, Mode, Seen
 from moto_ros.robot.reset import SceneSettings
-from moto_ros.robot.robot import Job, Robot
+from moto_ros.robot.robot import ResetJob, Robot
+from moto_ros.robot.safety import ArmReading, Command, Mode
 
 pytestmark = pytest.mark.sim
 
@@ -38,7 +38,7 @@ class Rig:
         self.arm = FrankaArm(settings)
         self.robot = Robot(settings, SceneSettings(), self.arm, print, self._crashed)
         self.crashes: list[Exception] = []
-        self.seen: list[Seen] = []
+        self.seen: list[ArmReading] = []
         self.robot.connect().result(WAIT)
         self._closing = False
         self._watcher = threading.Thread(target=self._watch, daemon=True)
@@ -56,7 +56,7 @@ class Rig:
 
     def act(self, episode: int) -> None:
         """Reset, and drive along y until the arm moves at full speed."""
-        assert self.robot.reset(Job(episode, 0)).result(WAIT) == ""
+        assert self.robot.reset(ResetJob(episode, 0)).result(WAIT) == ""
         for step in range(8):
             self.robot.submit(Command(episode, step, ALONG_Y, time.monotonic()))
             time.sleep(0.1)
@@ -120,7 +120,7 @@ def stop_and_recover_at_once(rig: Rig, episode: int) -> None:
 
 
 def reset_that_is_cancelled(rig: Rig, episode: int) -> None:
-    job = Job(episode + 1, 1)
+    job = ResetJob(episode + 1, 1)
     answer = rig.robot.reset(job)
     rig.until(lambda: rig.robot.guard.seen.mode is Mode.RESET and _speed(rig.robot.guard.seen) > 0.05, "motion")
     rig.robot.cancel(job, "too late")
@@ -164,7 +164,7 @@ def test_an_idle_arm_stays_where_it_is(rig: Rig, ending: Callable[[Rig, int], No
 
 def test_between_the_end_of_a_reset_and_the_first_action_it_stays(rig: Rig) -> None:
     """Breaks first observations: the policy would see another place than the one it acts from."""
-    assert rig.robot.reset(Job(100, 0)).result(WAIT) == ""
+    assert rig.robot.reset(ResetJob(100, 0)).result(WAIT) == ""
     rig.mode(Mode.HOLD)
     first = len(rig.seen)
     pause(rig.arm, 2.0)
@@ -188,5 +188,5 @@ def test_while_it_holds_for_want_of_a_fresh_action_it_stays_where_it_came_to_res
     rig.robot.guard.end(110)
 
 
-def _speed(seen: Seen) -> float:
+def _speed(seen: ArmReading) -> float:
     return float(np.linalg.norm(seen.state.linear_velocity))

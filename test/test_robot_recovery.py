@@ -8,8 +8,8 @@ from support.arm import MemoryArm, VirtualClock, robot_settings
 
 from moto_ros.robot.faults import FOR_A_PERSON, Supervisor
 from moto_ros.robot.interface import ArmFault, FaultKind
+from moto_ros.robot.interruptible_wait import Interrupted, InterruptibleWait
 from moto_ros.robot.mover import Mover
-from moto_ros.robot.patience import Interrupted, Patience
 from moto_ros.robot.reset import Resetter, SceneSettings
 
 
@@ -19,7 +19,7 @@ class Rig:
     def __init__(self, scene: SceneSettings | None = None, **changes: object) -> None:
         self.settings = robot_settings(**changes)
         self.arm, self.clock, self.why = MemoryArm(self.settings), VirtualClock(), ""
-        self.patience = Patience(lambda: self.why, self.clock.now, self.clock.sleep)
+        self.patience = InterruptibleWait(lambda: self.why, self.clock.now, self.clock.sleep)
         mover = Mover(self.settings, self.arm, self.patience)
         self.told: list[str] = []
         self.supervisor = Supervisor(self.settings, self.arm, mover, self.patience, self.told.append)

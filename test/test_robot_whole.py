@@ -12,11 +12,11 @@ from support.arm import MemoryArm, robot_settings
 
 from moto_ros.errors import MotoError
 from moto_ros.robot import arms
-from moto_ros.robot.guard import Command, Mode
 from moto_ros.robot.interface import ArmFault, FaultKind
 from moto_ros.robot.limits import RobotSettings
 from moto_ros.robot.reset import SceneSettings
-from moto_ros.robot.robot import Job, Robot
+from moto_ros.robot.robot import ResetJob, Robot
+from moto_ros.robot.safety import Command, Mode
 
 WAIT = 20.0
 
@@ -84,7 +84,7 @@ def test_a_home_outside_the_box_does_not_start(make: Make) -> None:
 def test_a_reset_that_nobody_waits_for_any_more_ends(make: Make) -> None:
     rig = make(scene=SceneSettings(scene_reset="operator", scene_timeout=100.0))
     rig.robot.connect().result(WAIT)
-    job = Job(1, 0)
+    job = ResetJob(1, 0)
     answer = rig.robot.reset(job)
     rig.until(lambda: "operator/ready" in rig.robot.waits, "the question")
     rig.robot.cancel(job, "too late")
@@ -95,7 +95,7 @@ def test_a_reset_that_nobody_waits_for_any_more_ends(make: Make) -> None:
 def test_the_operators_word_goes_on_with_the_reset(make: Make) -> None:
     rig = make(scene=SceneSettings(scene_reset="operator", scene_timeout=100.0))
     rig.robot.connect().result(WAIT)
-    answer = rig.robot.reset(Job(1, 0))
+    answer = rig.robot.reset(ResetJob(1, 0))
     rig.until(lambda: "operator/ready" in rig.robot.waits, "the question")
     rig.robot.ready()
     assert answer.result(WAIT) == ""
@@ -106,11 +106,11 @@ def test_the_operators_word_goes_on_with_the_reset(make: Make) -> None:
 def test_a_stop_ends_a_reset_and_refuses_the_next(make: Make) -> None:
     rig = make(scene=SceneSettings(scene_reset="operator", scene_timeout=100.0))
     rig.robot.connect().result(WAIT)
-    answer = rig.robot.reset(Job(1, 0))
+    answer = rig.robot.reset(ResetJob(1, 0))
     rig.until(lambda: "operator/ready" in rig.robot.waits, "the question")
     rig.robot.stop("stopped; call robot/recover")
     assert "robot/recover" in answer.result(WAIT)
-    assert "robot/recover" in rig.robot.reset(Job(2, 0)).result(WAIT)
+    assert "robot/recover" in rig.robot.reset(ResetJob(2, 0)).result(WAIT)
     assert rig.robot.recover().result(WAIT) == ""
     rig.mode(Mode.IDLE)
 
@@ -118,7 +118,7 @@ def test_a_stop_ends_a_reset_and_refuses_the_next(make: Make) -> None:
 def test_it_recovers_by_itself_and_the_episode_goes_on(make: Make) -> None:
     rig = make(MemoryArm(robot_settings(**{"recovery.back_off": 0.0})))
     rig.robot.connect().result(WAIT)
-    assert rig.robot.reset(Job(1, 0)).result(WAIT) == ""
+    assert rig.robot.reset(ResetJob(1, 0)).result(WAIT) == ""
     rig.robot.submit(Command(1, 0, np.zeros(4), time.monotonic()))
     rig.mode(Mode.TRACK)
     rig.arm.fault = ArmFault(FaultKind.COMMUNICATION, "arm: too late")
@@ -147,7 +147,7 @@ def test_a_stop_pressed_while_it_recovers_lasts(make: Make) -> None:
     rig.until(lambda: rig.arm.fault is None, "the end of the fault")
     time.sleep(0.05)
     rig.mode(Mode.STOPPED)
-    assert "robot/recover" in rig.robot.reset(Job(2, 0)).result(WAIT)
+    assert "robot/recover" in rig.robot.reset(ResetJob(2, 0)).result(WAIT)
 
 
 def test_an_arm_without_its_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def test_guiding_an_arm_until_ctrl_c_writes_the_box(guided: subprocess.Popen[str
     from moto_ros.ros import qos
 
     with ros_graph(["--ros-args", "-r", "__ns:=/arm"]) as graph:
-        say = graph.peer("franka").speak(RobotState, topics.ROBOT_STATE, qos.stream_out())
+        say = graph.peer("franka").advertise(RobotState, topics.ROBOT_STATE, qos.stream_out())
         for x, y, z in ((0.3, -0.2, 0.1), (0.6, 0.2, 0.5)) * 20:
             state = RobotState()
             state.ee_pose.position.x, state.ee_pose.position.y, state.ee_pose.position.z = x, y, z

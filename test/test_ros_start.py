@@ -19,7 +19,7 @@ pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 from rclpy.node import Node
 
 from moto_ros.errors import MotoError
-from moto_ros.ros import life
+from moto_ros.ros import process
 from moto_ros.stopping import SIGNALS, as_parent, signals_handled_by
 
 LIMIT = 60.0
@@ -185,7 +185,7 @@ def test_a_signal_in_a_callback_lets_it_end_and_the_node_save_its_work() -> None
         made.append(Stopped())
         return made[0]
 
-    assert life.run(make) == 0
+    assert process.run(make) == 0
     assert made[0].done == ["callback", "saved"]
 
 
@@ -200,7 +200,7 @@ def test_a_signal_while_a_node_is_made_ends_it_tidily(capsys: pytest.CaptureFixt
         made.append(Stopped())
         return made[0]
 
-    assert life.run(make) == 0
+    assert process.run(make) == 0
     assert made[0].done == ["saved"]
     assert capsys.readouterr().err == ""
 
@@ -214,7 +214,7 @@ def test_a_signal_does_not_hide_why_a_node_cannot_start(capsys: pytest.CaptureFi
         os.kill(os.getpid(), signal.SIGINT)
         raise MotoError("parameter 'x' is 1, expected 2; set it")
 
-    assert life.run(make) == 1
+    assert process.run(make) == 1
     assert "parameter 'x' is 1" in capsys.readouterr().err
 
 

@@ -39,8 +39,8 @@ class Operator:
         self.states: list[RobotState] = self.peer.hear(RobotState, topics.ROBOT_STATE, qos.every())
         self.suggested: list[Action] = self.peer.hear(Action, EXPERT_ACTION, qos.event())
         self.rewards: list[Reward] = self.peer.hear(Reward, topics.REWARD, qos.event())
-        self.send = self.peer.speak(Action, topics.ACTION, qos.event())
-        self.tell_episode = self.peer.speak(EpisodeState, topics.EPISODE_STATE, qos.latched())
+        self.send = self.peer.advertise(Action, topics.ACTION, qos.event())
+        self.tell_episode = self.peer.advertise(EpisodeState, topics.EPISODE_STATE, qos.latched())
         graph.until(lambda: self.sim.count_subscribers(topics.REWARD), "the reward's reader")
 
     def call(self, kind: type, service: str, **request: Any) -> Any:
@@ -112,7 +112,7 @@ def test_robot_state_says_which_actions_were_executed(graph: Graph) -> None:
 def test_the_operators_stop_button_stops_the_simulator_as_it_stops_an_arm(graph: Graph) -> None:
     operator = Operator(graph)
     operator.reset()
-    press = operator.peer.speak(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
+    press = operator.peer.advertise(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
     press(OperatorEvent(event=OperatorEvent.STOP, source="joy"))
     graph.until(lambda: operator.states[-1].mode == RobotState.MODE_STOPPED, "the stop in the robot's state")
     assert not operator.reset(1).success

@@ -32,8 +32,8 @@ def test_an_action_that_a_robot_took_too_late_is_said_again_and_not_counted_on(g
     peer = graph.peer()
     node = graph.add(ScriptNode({"expert_noise": 0.5}))
     heard: list[Action] = peer.hear(Action, topics.ACTION, qos.event())
-    suggest = peer.speak(Action, EXPERT_ACTION, qos.event())
-    tell = peer.speak(EpisodeState, topics.EPISODE_STATE, qos.latched())
+    suggest = peer.advertise(Action, EXPERT_ACTION, qos.event())
+    tell = peer.advertise(EpisodeState, topics.EPISODE_STATE, qos.latched())
     graph.until(
         lambda: node.count_publishers(EXPERT_ACTION) and peer.node.count_publishers(topics.ACTION), "the topics"
     )

@@ -23,13 +23,13 @@ from moto_ros.training.conductor import (
     Wait,
     episode_seed,
 )
-from moto_ros.training.settings import Budget, TrainerSettings
+from moto_ros.training.settings import TrainerSettings, UpdateBudget
 
-BUDGET = Budget(offline={"model": 5}, online={"model": 2}, online_episodes=4)
+BUDGET = UpdateBudget(offline={"model": 5}, online={"model": 2}, online_episodes=4)
 SETTINGS = TrainerSettings(evaluation_episodes=2, evaluation_every=2)
 
 
-def conductor_of(settings: TrainerSettings = SETTINGS, budget: Budget = BUDGET) -> Conductor:
+def conductor_of(settings: TrainerSettings = SETTINGS, budget: UpdateBudget = BUDGET) -> Conductor:
     return Conductor(settings, budget)
 
 

@@ -22,11 +22,11 @@ from moto_ros.files import read_json
 from moto_ros.report.history import History
 from moto_ros.report.report import write_report
 from moto_ros.training.conductor import RunEpisode
-from moto_ros.training.direct import carry_out, pretrain
-from moto_ros.training.doubt import offline_quantiles
+from moto_ros.training.offline_runner import carry_out, pretrain
 from moto_ros.training.run_folder import RunFolder
-from moto_ros.training.session import Session
+from moto_ros.training.session import TrainingRun
 from moto_ros.training.settings import TrainerSettings
+from moto_ros.training.uncertainty_quantiles import offline_quantiles
 
 CPU = torch.device("cpu")
 
@@ -129,9 +129,9 @@ def _doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.AGENTS, "doubtful", (DoubtfulAgent, CloneSettings))
 
 
-def open_session(path: Path, **settings: int) -> Session:
+def open_session(path: Path, **settings: int) -> TrainingRun:
     asked = TrainerSettings(evaluation_episodes=1, **settings)
-    return Session.open(RunFolder(path), "doubtful", CloneSettings(), asked, SPACES, store_maker(path))
+    return TrainingRun.open(RunFolder(path), "doubtful", CloneSettings(), asked, SPACES, store_maker(path))
 
 
 @pytest.mark.usefixtures("_doubtful")

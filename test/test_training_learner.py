@@ -17,7 +17,7 @@ from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError
 from moto_ros.training.learner import Learner
-from moto_ros.training.metrics import Metrics, read_metrics
+from moto_ros.training.metrics import MetricsWriter, read_metrics
 from moto_ros.training.run_folder import RunFolder
 
 SMALL = MotoSettings(
@@ -36,8 +36,8 @@ SMALL = MotoSettings(
 
 
 @pytest.fixture
-def metrics(tmp_path: Path) -> Iterator[Metrics]:
-    with Metrics(RunFolder(tmp_path), tensorboard=False) as opened:
+def metrics(tmp_path: Path) -> Iterator[MetricsWriter]:
+    with MetricsWriter(RunFolder(tmp_path), tensorboard=False) as opened:
         yield opened
 
 
@@ -68,7 +68,7 @@ def same(first: Agent, second: Agent) -> bool:
 @pytest.mark.parametrize("make", [clone, moto])
 @pytest.mark.parametrize("cut", [0, 1, 4, 7])
 def test_a_split_round_is_the_whole_round_to_the_bit(
-    make: Callable[[], Agent], cut: int, metrics: Metrics, store: ReplayStore
+    make: Callable[[], Agent], cut: int, metrics: MetricsWriter, store: ReplayStore
 ) -> None:
     """A resumed run would not be the run it claims to be."""
     whole = Learner(make(), store, metrics, seed=3)
@@ -91,7 +91,7 @@ def test_rows_of_a_split_round_are_those_of_the_whole(tmp_path: Path, store: Rep
     """The loss curve of a resumed run would have a gap or average over other updates."""
     rows = []
     for cut in (100, 7):
-        with Metrics(RunFolder(tmp_path / str(cut)), tensorboard=False) as metrics:
+        with MetricsWriter(RunFolder(tmp_path / str(cut)), tensorboard=False) as metrics:
             first = Learner(clone(), store, metrics, seed=0, log_every=5)
             first.work("offline", {"clone": 12}, stop=stop_after(cut))
             second = Learner(first.agent, store, metrics, seed=0, log_every=5)
@@ -103,7 +103,7 @@ def test_rows_of_a_split_round_are_those_of_the_whole(tmp_path: Path, store: Rep
     assert [row[:2] for row in rows[0]] == [(5, 5), (10, 5), (12, 2)]
 
 
-def test_a_new_round_starts_after_a_finished_one(metrics: Metrics, store: ReplayStore) -> None:
+def test_a_new_round_starts_after_a_finished_one(metrics: MetricsWriter, store: ReplayStore) -> None:
     """The second online round would do nothing."""
     learner = Learner(clone(), store, metrics, seed=0)
     learner.work("online-000000", {"clone": 3})
@@ -123,7 +123,7 @@ class Diverging(CloneAgent):
         return super().update(phase, data) | ({"clone_loss": float("nan")} if self.updates == 3 else {})
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_in_one_sentence(metrics: Metrics, store: ReplayStore) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run_in_one_sentence(metrics: MetricsWriter, store: ReplayStore) -> None:
     """NaN weights would be saved over the good ones and sent to the robot."""
     learner = Learner(Diverging(SPACES, CloneSettings(), seed=0), store, metrics, seed=0)
     with pytest.raises(MotoError, match="clone update 3: clone_loss is nan, expected a finite number"):
@@ -131,14 +131,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_in_one_sentence(metrics: Metric
     assert learner.updates == {"clone": 2}
 
 
-def test_an_unknown_phase_is_refused(metrics: Metrics, store: ReplayStore) -> None:
+def test_an_unknown_phase_is_refused(metrics: MetricsWriter, store: ReplayStore) -> None:
     """A misspelt budget would silently train nothing."""
     learner = Learner(clone(), store, metrics, seed=0)
     with pytest.raises(MotoError, match="unknown phase"):
         learner.work("offline", {"clones": 10})
 
 
-def test_progress_counts_over_the_whole_round(metrics: Metrics, store: ReplayStore) -> None:
+def test_progress_counts_over_the_whole_round(metrics: MetricsWriter, store: ReplayStore) -> None:
     """The progress bar of a resumed round would start at zero."""
     learner = Learner(clone(), store, metrics, seed=0)
     learner.work("offline", {"clone": 4}, stop=stop_after(3))

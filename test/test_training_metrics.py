@@ -9,19 +9,19 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from moto_ros.errors import MotoError
-from moto_ros.training.metrics import Metrics, MetricsLog, read_metrics
+from moto_ros.training.metrics import MetricsLog, MetricsWriter, read_metrics
 from moto_ros.training.run_folder import RunFolder
 
 
 def test_a_resumed_run_does_not_repeat_rows(tmp_path: Path) -> None:
     """After a kill, the learning curve would show the repeated updates twice."""
     run = RunFolder(tmp_path)
-    with Metrics(run, tensorboard=False) as metrics:
+    with MetricsWriter(run, tensorboard=False) as metrics:
         metrics.row("update", loss=1.0)
         metrics.clock.updates = 50
         saved = metrics.state()
         metrics.row("update", loss=2.0)
-    with Metrics(run, tensorboard=False) as resumed:
+    with MetricsWriter(run, tensorboard=False) as resumed:
         resumed.load_state(saved)
         resumed.row("update", loss=3.0)
     rows = read_metrics(run.metrics_file)
@@ -58,7 +58,7 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
 def test_tensorboard_shows_the_same_numbers(tmp_path: Path) -> None:
     """TensorBoard would show nothing, or other numbers than the report."""
     run = RunFolder(tmp_path)
-    with Metrics(run) as metrics:
+    with MetricsWriter(run) as metrics:
         metrics.clock.updates = 50
         metrics.row("update", phase="model", model_loss=0.5)
     events = EventAccumulator(str(run.tensorboard)).Reload()

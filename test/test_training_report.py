@@ -18,10 +18,10 @@ from moto_ros.config import write_parameters
 from moto_ros.errors import MotoError
 from moto_ros.files import canonical, read_json
 from moto_ros.report.report import write_report
-from moto_ros.training.direct import carry_out
 from moto_ros.training.metrics import MetricsLog, read_metrics
+from moto_ros.training.offline_runner import carry_out
 from moto_ros.training.run_folder import RunFolder
-from moto_ros.training.session import Session
+from moto_ros.training.session import TrainingRun
 from moto_ros.training.settings import TrainerSettings
 
 SEEN = Spaces(image=(64, 64, 3), proprio=2, action=2)
@@ -51,7 +51,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a small, finished run with pictures."""
     path = tmp_path_factory.mktemp("runs") / "window_seed0"
     settings = TrainerSettings(evaluation_episodes=2, log_every=2)
-    session = Session.open(RunFolder(path), "moto", AGENT, settings, SEEN, store_maker(path, camera=True))
+    session = TrainingRun.open(RunFolder(path), "moto", AGENT, settings, SEEN, store_maker(path, camera=True))
     world = PointWorld(camera=True)
     for index in range(3):
         session.add_demonstration(world.play(world.expert, index, 2_000_000 + index), None)
@@ -163,7 +163,7 @@ def test_a_folder_without_a_run_is_one_sentence(tmp_path: Path) -> None:
 def test_an_agent_without_a_camera_has_a_page(tmp_path: Path) -> None:
     """Proprioception alone would crash the report."""
     spaces, settings = replace(SEEN, image=None), TrainerSettings(evaluation_episodes=1)
-    session = Session.open(RunFolder(tmp_path), "moto", AGENT, settings, spaces, store_maker(tmp_path))
+    session = TrainingRun.open(RunFolder(tmp_path), "moto", AGENT, settings, spaces, store_maker(tmp_path))
     carry_out(session, play_with(session))
     session.close()
     assert "No open-loop prediction" in text_of(write_report([tmp_path]))

@@ -22,10 +22,10 @@ from moto_ros.errors import MotoError
 from moto_ros.files import sha256_of
 from moto_ros.training.checkpoint import AGENT
 from moto_ros.training.conductor import Offline, RunEpisode
-from moto_ros.training.direct import carry_out, pretrain
 from moto_ros.training.metrics import read_metrics
+from moto_ros.training.offline_runner import carry_out, pretrain
 from moto_ros.training.run_folder import RunFolder
-from moto_ros.training.session import Session
+from moto_ros.training.session import TrainingRun
 from moto_ros.training.settings import TrainerSettings
 from moto_ros.training.weights import unpack
 
@@ -42,11 +42,11 @@ def _clone_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.AGENTS, "clone", (CloneAgent, CloneSettings))
 
 
-def open_session(path: Path, settings: TrainerSettings = SETTINGS) -> Session:
-    return Session.open(RunFolder(path), "clone", CloneSettings(), settings, SPACES, store_maker(path))
+def open_session(path: Path, settings: TrainerSettings = SETTINGS) -> TrainingRun:
+    return TrainingRun.open(RunFolder(path), "clone", CloneSettings(), settings, SPACES, store_maker(path))
 
 
-def carry_out_in(path: Path, killed_at: int = 10**9) -> Session:
+def carry_out_in(path: Path, killed_at: int = 10**9) -> TrainingRun:
     """Carry a run out, killed when it would start its `killed_at`-th episode or update."""
     session, left = open_session(path), iter(range(killed_at))
     play = play_with(session)
@@ -125,7 +125,7 @@ def test_pretraining_alone_stops_before_the_robot_is_needed(tmp_path: Path) -> N
 def test_pretraining_without_data_is_one_sentence(tmp_path: Path) -> None:
     """An empty bag folder would end in a traceback of the sampler."""
     empty = ReplayStore(tmp_path / "cache")
-    session = Session.open(RunFolder(tmp_path), "clone", CloneSettings(), SETTINGS, SPACES, lambda _: empty)
+    session = TrainingRun.open(RunFolder(tmp_path), "clone", CloneSettings(), SETTINGS, SPACES, lambda _: empty)
     with pytest.raises(MotoError, match="no usable episode"):
         pretrain(session)
     session.close()
@@ -156,16 +156,16 @@ RUN = """
     from pathlib import Path
     from training_support import SPACES, CloneAgent, CloneSettings, play_with, store_maker
     from moto_ros.agents import registry
-    from moto_ros.training.direct import carry_out
+    from moto_ros.training.offline_runner import carry_out
     from moto_ros.training.run_folder import RunFolder
-    from moto_ros.training.session import Session
+    from moto_ros.training.session import TrainingRun
     from moto_ros.training.settings import TrainerSettings
     registry.AGENTS["clone"] = (CloneAgent, CloneSettings)
     run, every = RunFolder(Path(sys.argv[1])), float(sys.argv[2])
     settings = TrainerSettings(evaluation_episodes=1, checkpoint_every=every, threads=1, device="cpu", log_every=5)
     agent = CloneSettings(offline_clone_updates=100, online_clone_updates=30, online_episodes=3)
     with run.locked():
-        session = Session.open(run, "clone", agent, settings, SPACES, store_maker(run.path))
+        session = TrainingRun.open(run, "clone", agent, settings, SPACES, store_maker(run.path))
         found = session.resumed_from
         print("new" if found is None else " ".join(["resumed", *found.refused]))
         carry_out(session, play_with(session), on_update=lambda _: print("update", flush=True))

@@ -18,7 +18,7 @@ from moto_ros.data.layout import StepLayout
 from moto_ros.data.replay import ReplayStore
 from moto_ros.training.conductor import RunEpisode
 from moto_ros.training.evaluation import Player
-from moto_ros.training.session import Session
+from moto_ros.training.session import TrainingRun
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def store_maker(run: Path, *, camera: bool = False) -> Callable[[Mapping[str, An
     return make
 
 
-def play_with(session: Session, *, camera: bool = False) -> Any:
+def play_with(session: TrainingRun, *, camera: bool = False) -> Any:
     """Return a player of point-world episodes with the session's agent."""
 
     def play(asked: RunEpisode) -> tuple[Episode, list[float]]:

@@ -17,7 +17,7 @@ RESTARTED = 3
 
 
 @dataclass
-class Counts:
+class CameraCounts:
     """How often something was seen at one camera since the node started."""
 
     frames: int = 0  # taken
@@ -42,7 +42,7 @@ class FrameChecks:
     def __init__(self, late_after: float, frozen_after: int) -> None:
         """Call a frame late after `late_after` s, a camera frozen after `frozen_after` equal frames (0: never)."""
         self._late_after, self._frozen_after = late_after, frozen_after
-        self.counts = Counts()
+        self.counts = CameraCounts()
         self._clock = DeviceClock()
         self.restart()
 

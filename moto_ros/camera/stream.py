@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from moto_ros.camera.checks import Counts, FrameChecks
+from moto_ros.camera.checks import CameraCounts, FrameChecks
 from moto_ros.camera.interface import Camera, CameraLost, Frame, Intrinsics
 from moto_ros.camera.rate import RateJudge, RateMeter
 from moto_ros.camera.settings import Health, Setup
 
 
 @dataclass(frozen=True)
-class Status:
+class CameraStatus:
     """How a camera does now: `reason` is empty while it is healthy; `warning` does not keep it from being so."""
 
     reason: str
@@ -74,10 +74,10 @@ class Stream:
         self._opened = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"camera {setup.name}", daemon=True)
-        self._status = Status(self._named("is being opened"))
+        self._status = CameraStatus(self._named("is being opened"))
 
     @property
-    def status(self) -> Status:
+    def status(self) -> CameraStatus:
         """How the camera does; also a driver that holds the thread in a call is noticed."""
         found, silence = self._status, time.monotonic() - self._newest
         if found.healthy and silence > self._health.lost_after:
@@ -86,7 +86,7 @@ class Stream:
         return found
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> CameraCounts:
         """What has been seen at this camera; written by the thread alone."""
         return self._checks.counts
 
@@ -166,7 +166,7 @@ class Stream:
         passed = self._judge.passed
         warning = self._named(self._judge.problem) if passed and self._judge.problem else ""
         rate = self._meter.rate(time.monotonic())
-        self._status = Status(reason, warning, rate, self._checks.delay, passed)
+        self._status = CameraStatus(reason, warning, rate, self._checks.delay, passed)
         if _kind(before) != _kind(self._status):
             self._sink.changed()
 
@@ -174,5 +174,5 @@ class Stream:
         return f"camera '{self._setup.name}' {text}"
 
 
-def _kind(status: Status) -> tuple[bool, bool]:
+def _kind(status: CameraStatus) -> tuple[bool, bool]:
     return status.healthy, status.passed

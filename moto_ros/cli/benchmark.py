@@ -12,12 +12,12 @@ from rich.text import Text
 
 from moto_ros.cli.console import console
 from moto_ros.errors import MotoError
-from moto_ros.experiments.campaign import Campaign, Outcome
 from moto_ros.experiments.comparison import comparison
 from moto_ros.experiments.engine import ENGINES, make_engine
 from moto_ros.experiments.page import write_page
-from moto_ros.experiments.place import Place
 from moto_ros.experiments.suite import Suite, cells, chosen, read_suite
+from moto_ros.experiments.suite_folder import SuiteFolder
+from moto_ros.experiments.suite_runner import SuiteOutcome, SuiteRunner
 from moto_ros.experiments.table import Results
 from moto_ros.report import page
 from moto_ros.stopping import StopFlag, signals_handled_by
@@ -50,14 +50,14 @@ def run(options: argparse.Namespace) -> int:
     suite = chosen(
         read_suite(options.suite, options.parameter), tasks=options.tasks, rows=options.rows, seeds=options.seeds
     )
-    place = Place(options.output or Path("benchmarks") / suite.name)
-    campaign = Campaign(cells(suite), place)
+    place = SuiteFolder(options.output or Path("benchmarks") / suite.name)
+    campaign = SuiteRunner(cells(suite), place)
     if options.list:
         return _list(campaign)
     stop = StopFlag()
     # What ends a job (kill, timeout, a cluster's scheduler) must end its runs as Ctrl-C does, not leave them to go on.
     with signals_handled_by(stop.set):
-        outcome = Outcome() if options.report else _run(options, suite, campaign, stop)
+        outcome = SuiteOutcome() if options.report else _run(options, suite, campaign, stop)
     if stop:
         return stop.status
     if options.data and not campaign.problem(outcome):
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _run(options: argparse.Namespace, suite: Suite, campaign: Campaign, stop: StopFlag) -> Outcome:
+def _run(options: argparse.Namespace, suite: Suite, campaign: SuiteRunner, stop: StopFlag) -> SuiteOutcome:
     settings = suite.settings
     engine = make_engine(options.engine, jobs=options.jobs, threads=settings.threads, memory=settings.memory)
     carry_out = campaign.prepare if options.data else campaign.run
@@ -90,7 +90,7 @@ def _print(found: page.Table) -> None:
     print(found.note)
 
 
-def _list(campaign: Campaign) -> int:
+def _list(campaign: SuiteRunner) -> int:
     """Print every cell and whether it is finished."""
     table = Table("run", "task", "row", "demonstrations", "seed", "finished", box=box.SIMPLE_HEAD)
     unfinished = {cell.id for cell in campaign.unfinished()}

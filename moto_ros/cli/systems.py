@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable
 
 from moto_ros.cli.arguments import add_arguments, given_arguments
-from moto_ros.systems.phases import Phase, alone
+from moto_ros.systems.phases import SystemPhase, alone
 from moto_ros.systems.processes import run_system
 
 
@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
     return run_phases(alone(options.command, given_arguments(options)))
 
 
-def run_phases(phases: Iterable[Phase]) -> int:
+def run_phases(phases: Iterable[SystemPhase]) -> int:
     """Run one phase after the other; return the status of the first that ends with another than 0."""
     for phase in phases:
         print(f"== {phase.title}", flush=True)

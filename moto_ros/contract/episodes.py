@@ -46,7 +46,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Facts:
+class EpisodeStatus:
     """The present state of the episode; `start` in nanoseconds, `step` is T once ended."""
 
     episode: int = 0

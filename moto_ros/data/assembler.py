@@ -12,7 +12,7 @@ import numpy as np
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import Problems, StepLayout
 from moto_ros.data.pool import MessagePool
-from moto_ros.data.records import NOBODY, Action, Phase, Reward
+from moto_ros.data.records import NOBODY, Action, PhaseRecord, Reward
 from moto_ros.data.report import AssemblyReport, Usage, tally
 from moto_ros.errors import MotoError
 
@@ -62,7 +62,7 @@ class EpisodeAssembler:
         return found[0]
 
     @property
-    def phase(self) -> Phase | None:
+    def phase(self) -> PhaseRecord | None:
         """Return the ending of the episode if it was seen, else what is known of it."""
         return self.pool.phases.get(self.episode)
 
@@ -248,7 +248,7 @@ class EpisodeAssembler:
         return Counter(foreign=foreign, late=late)
 
 
-def _relabelled(episode: Episode, reward_source: str, last: bool, phase: Phase | None) -> Episode:
+def _relabelled(episode: Episode, reward_source: str, last: bool, phase: PhaseRecord | None) -> Episode:
     """Apply the configured rule where rewards do not come from their topic."""
     if reward_source == "topic":
         return episode

@@ -18,7 +18,7 @@ from moto_ros.data.episode import Episode
 from moto_ros.data.incidents import Incident
 from moto_ros.data.joints import JointOrder
 from moto_ros.data.layout import SECOND, Problems, StepLayout, TopicMap
-from moto_ros.data.mcap_stream import Topic
+from moto_ros.data.mcap_stream import BagTopic
 from moto_ros.data.reading_progress import ReadingProgress
 from moto_ros.errors import MotoError
 
@@ -183,7 +183,7 @@ def _pause(clock: array[int]) -> tuple[float, float]:
 
 def guess_layout(bag: Path) -> StepLayout:
     """Return a layout with the cameras, joints and action size that a bag in the contract's form holds."""
-    first: dict[str, tuple[Topic, bytes]] = {}
+    first: dict[str, tuple[BagTopic, bytes]] = {}
     for topic, _, data in read_messages(bag, Problems()):
         first.setdefault(topic.name, (topic, data))
     cameras = sorted({match[1] for name in first if (match := CAMERA.search(name))})
@@ -197,7 +197,7 @@ def _capped(sizes: dict[str, int]) -> int:
     return max(1, min(64, sizes.get("values", 1)))
 
 
-def _size_of(stored: tuple[Topic, bytes]) -> tuple[str, int]:
+def _size_of(stored: tuple[BagTopic, bytes]) -> tuple[str, int]:
     """Return the length of the action or joint vector of a message, and the field's name."""
     topic, data = stored
     field = {"moto_msgs/msg/Action": "values", "moto_msgs/msg/RobotState": "joint_position"}.get(topic.type_name)

@@ -27,7 +27,7 @@ from moto_ros.data.frame_spool import FrameSpool
 from moto_ros.data.incidents import Incident
 from moto_ros.data.joints import JointOrder
 from moto_ros.data.layout import Problems, StepLayout, TopicMap
-from moto_ros.data.mcap_stream import Stored, Topic
+from moto_ros.data.mcap_stream import BagTopic, Stored
 from moto_ros.data.pool import MessagePool
 from moto_ros.data.reading_progress import ReadingProgress
 from moto_ros.data.report import AssemblyReport, tally
@@ -138,7 +138,7 @@ class _Feed:
             self._collect()
         self.spool.close()
 
-    def _noted(self, topic: Topic, time: int, size: int) -> TopicFacts:
+    def _noted(self, topic: BagTopic, time: int, size: int) -> TopicFacts:
         facts = self.facts.get(topic.name)
         if facts is None:
             role = "health" if topic.type_name == HEALTH_TYPE else self.finder.role(topic.name, self.problems)
@@ -150,7 +150,7 @@ class _Feed:
         facts.bytes += size
         return facts
 
-    def _note_definition(self, topic: Topic) -> None:
+    def _note_definition(self, topic: BagTopic) -> None:
         """Say where the definition known here is taken, since the bag's is missing or cannot be used."""
         for note in filter(None, (topic.note, definition_note(topic.type_name, topic.definition))):
             text = f"{topic.name} ({topic.type_name}) {note}; the definition known here is taken"
@@ -171,7 +171,7 @@ class _Feed:
             text = f"{topic.name}: a message is no {topic.type_name} ({_brief(error)}); it is left out"
             self.problems.add(topic.name, text)
 
-    def _submit(self, role: str, topic: Topic, message: Any, time: int, workers: ThreadPoolExecutor) -> None:
+    def _submit(self, role: str, topic: BagTopic, message: Any, time: int, workers: ThreadPoolExecutor) -> None:
         if topic.type_name not in IMAGE_TYPES:
             raise MotoError(f"has type {topic.type_name}, expected {' or '.join(IMAGE_TYPES)}; set camera_topics")
         stamp, frame = message_stamp(message, time), workers.submit(decode_image, message, self.pool.layout)

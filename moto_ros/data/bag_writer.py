@@ -29,7 +29,7 @@ CHUNK_SIZE = 4 * 2**20
 
 
 @dataclass(frozen=True)
-class Counts:
+class MessageCounts:
     """Messages by topic: taken in, and found on disk when the bag was closed."""
 
     written: dict[str, int]
@@ -145,7 +145,7 @@ class BagWriter:
             raise self._disk_error(error) from error
         self._flushed = time.monotonic()
 
-    def close(self) -> Counts:
+    def close(self) -> MessageCounts:
         """Finish file and metadata.yaml, make them durable, and compare what is on disk with what was taken in.
 
         Raises MotoError when the disk refuses; what was flushed before stays readable.
@@ -165,7 +165,7 @@ class BagWriter:
             sync_folder(self.folder)
         except OSError as error:
             raise self._disk_error(error) from error
-        return Counts({topic: self._counts[topic] for topic in self._topics}, self._on_disk())
+        return MessageCounts({topic: self._counts[topic] for topic in self._topics}, self._on_disk())
 
     def _metadata(self) -> str:
         entries = [

@@ -60,7 +60,7 @@ CDR = ("cdr", "cdr_le", "cdr_be", "cdr-le", "cdr-be", "ros2")
 
 
 @dataclass(frozen=True)
-class Topic:
+class BagTopic:
     """A topic as a bag describes it: name, type, and its definition's text ("" where the bag has none).
 
     `note` says what its description lacks, "" for nothing.
@@ -72,7 +72,7 @@ class Topic:
     note: str = ""
 
 
-Stored = tuple[Topic, int, bytes]
+Stored = tuple[BagTopic, int, bytes]
 """A message as stored: its topic, the time it was logged (ns), and its CDR bytes."""
 
 
@@ -100,7 +100,7 @@ def is_cdr(encoding: str) -> bool:
     return encoding.strip().lower() in CDR
 
 
-def unpacked_message(data: bytes, topic: Topic, path: Path, problems: Problems) -> bytes | None:
+def unpacked_message(data: bytes, topic: BagTopic, path: Path, problems: Problems) -> bytes | None:
     """Return a message's CDR bytes; those that `ros2 bag record --compression-mode message` packed are unpacked.
 
     None, and a problem, for one that cannot be unpacked.
@@ -142,7 +142,7 @@ class _Seen:
         self.path, self.problems, self.types = path, problems, types
         self.schemas: dict[int, Schema] = {}
         self.channels: dict[int, Channel] = {}
-        self.topics: dict[int, Topic | None] = {}
+        self.topics: dict[int, BagTopic | None] = {}
         self.count = 0
         self.searched = False
 
@@ -170,7 +170,7 @@ class _Seen:
             self.topics.clear()
         self.schemas[schema.id] = schema
 
-    def _topic(self, channel_id: int) -> Topic | None:
+    def _topic(self, channel_id: int) -> BagTopic | None:
         if channel_id not in self.topics:
             if not self._knows(channel_id):
                 self._search(channel_id)
@@ -180,7 +180,7 @@ class _Seen:
                 self._note_unknown(channel_id, channel)
         return self.topics[channel_id]
 
-    def _described(self, channel: Channel | None) -> Topic | None:
+    def _described(self, channel: Channel | None) -> BagTopic | None:
         """Return a channel's topic; None where its messages are no ROS 2 messages or nothing says their type."""
         if channel is None or not is_cdr(channel.message_encoding):
             return None
@@ -188,10 +188,10 @@ class _Seen:
         if schema is None:
             stated = self.types.get(channel.topic, "")
             note = "has no schema, so that its type is the one in metadata.yaml"
-            return Topic(channel.topic, stated, note=note) if stated else None
+            return BagTopic(channel.topic, stated, note=note) if stated else None
         text = schema.data.decode(errors="replace")
         note = "" if text.strip("\0 \t\r\n") else "has no definition of its type"
-        return Topic(channel.topic, ros_type_name(schema.name), text, note)
+        return BagTopic(channel.topic, ros_type_name(schema.name), text, note)
 
     def _note_unknown(self, channel_id: int, channel: Channel | None) -> None:
         name, found = f"channel {channel_id}", "no description"

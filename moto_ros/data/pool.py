@@ -14,7 +14,7 @@ from moto_ros.data.incidents import Incidents
 from moto_ros.data.joints import JointOrder
 from moto_ros.data.layout import Problems, StepLayout, TopicMap
 from moto_ros.data.proprio import join
-from moto_ros.data.records import Action, Phase, Reward, read_action, read_phase, read_reward
+from moto_ros.data.records import Action, PhaseRecord, Reward, read_action, read_phase, read_reward
 from moto_ros.data.track import Track
 from moto_ros.errors import MotoError
 
@@ -50,7 +50,7 @@ class MessagePool:
         self.commands, self.payments, self.marks = Track(), Track(), Track()
         self.actions: defaultdict[int, dict[int, Action]] = defaultdict(dict)
         self.rewards: defaultdict[int, dict[int, Reward]] = defaultdict(dict)
-        self.phases: dict[int, Phase] = {}
+        self.phases: dict[int, PhaseRecord] = {}
         self.incidents = Incidents()
         self.counts: Counter[str] = Counter()
         self.problems = Problems()

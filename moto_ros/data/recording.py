@@ -13,7 +13,7 @@ from moto_ros.data.bag_writer import BagWriter
 
 
 @dataclass(frozen=True)
-class Topic:
+class RecordedTopic:
     """A topic to record: absolute name, type as package/msg/Type, offered QoS."""
 
     name: str
@@ -87,7 +87,7 @@ class Recording:
     """
 
     folder: Path
-    topics: Sequence[Topic]
+    topics: Sequence[RecordedTopic]
     backlog: Backlog
     meta: dict[str, str]
     flush_period: float

@@ -78,7 +78,7 @@ class Reward:
 
 
 @dataclass(frozen=True)
-class Phase:
+class PhaseRecord:
     """moto_msgs/EpisodeState: where the episode stands; once ended, `steps` and `outcome` are final."""
 
     episode: int
@@ -124,9 +124,9 @@ def read_reward(message: Any) -> Reward:
     )
 
 
-def read_phase(message: Any) -> Phase:
+def read_phase(message: Any) -> PhaseRecord:
     """Take a moto_msgs/EpisodeState."""
-    return Phase(
+    return PhaseRecord(
         episode=int(message.episode),
         stamp=nanoseconds(message.header.stamp),
         ended=int(message.phase) == PHASE_ENDED,

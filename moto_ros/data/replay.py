@@ -16,7 +16,7 @@ from moto_ros.data.episode import Episode
 from moto_ros.data.joints import STATE, JointOrder
 from moto_ros.data.layout import FIELD_SIZES, Problems, StepLayout, TopicMap
 from moto_ros.data.prior import RULES
-from moto_ros.data.windows import Span, WindowTable
+from moto_ros.data.windows import EpisodeRows, WindowTable
 from moto_ros.errors import MotoError
 
 SAMPLED = ("image", "proprio", "action", "reward", "is_terminal")
@@ -233,7 +233,7 @@ class ReplayStore:
             if not entries:
                 raise MotoError(_empty(source))
             before = self._windows[source][1] if source in self._windows else None
-            spans = [Span(entry.first, entry.length(source)) for entry in entries]
+            spans = [EpisodeRows(entry.first, entry.length(source)) for entry in entries]
             self._windows[source] = entries, WindowTable(spans, before)
             self._stale.discard(source)
         return self._windows[source]

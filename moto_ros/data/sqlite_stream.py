@@ -9,7 +9,7 @@ from pathlib import Path
 
 from moto_ros.data.definitions import ros_type_name
 from moto_ros.data.layout import Problems
-from moto_ros.data.mcap_stream import MAX_RECORD, Stored, Topic, is_cdr, unpacked_message
+from moto_ros.data.mcap_stream import MAX_RECORD, BagTopic, Stored, is_cdr, unpacked_message
 
 FIRST_BYTES = b"SQLite format 3\x00"
 
@@ -35,14 +35,14 @@ def read_sqlite(path: Path, problems: Problems, types: Mapping[str, str] | None 
 
 def _topics(
     connection: sqlite3.Connection, path: Path, problems: Problems, types: Mapping[str, str]
-) -> dict[int, Topic | None]:
+) -> dict[int, BagTopic | None]:
     """Return the topics by number; None for those whose messages are left out, which is said."""
     texts = _definitions(connection)
-    found: dict[int, Topic | None] = {}
+    found: dict[int, BagTopic | None] = {}
     for number, name, type_name, form in connection.execute("SELECT id, name, type, serialization_format FROM topics"):
         if is_cdr(str(form or "cdr")):
             stated = str(type_name or types.get(str(name), ""))
-            found[number] = Topic(str(name), ros_type_name(stated), texts.get(type_name, ""))
+            found[number] = BagTopic(str(name), ros_type_name(stated), texts.get(type_name, ""))
         else:
             text = f"{path.name}: {name} has encoding '{form}', expected ROS 2 messages (cdr); it is left out"
             problems.add(f"channel {number}", text)
@@ -60,7 +60,7 @@ def _definitions(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 def _rows(
-    connection: sqlite3.Connection, topics: dict[int, Topic | None], path: Path, problems: Problems
+    connection: sqlite3.Connection, topics: dict[int, BagTopic | None], path: Path, problems: Problems
 ) -> Iterator[Stored]:
     query = "SELECT topic_id, timestamp, CASE WHEN length(data) <= ? THEN data END FROM messages NOT INDEXED"
     for number, stamp, data in connection.execute(query, (MAX_RECORD,)):

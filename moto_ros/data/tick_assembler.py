@@ -17,7 +17,7 @@ from moto_ros.data.track import Track
 
 
 @dataclass(frozen=True)
-class Span:
+class EpisodeInterval:
     """One episode's time: observations and actions stamped in [start, stop), in nanoseconds."""
 
     number: int
@@ -95,8 +95,8 @@ class TickAssembler:
     def _fields(self) -> dict[str, Track]:
         return {name: self.pool.fields[name] for name in self.layout.proprio}
 
-    def _spans(self, moment: Moment) -> list[Span]:
-        whole = [Span(0, 0, 2**63 - 1)]
+    def _spans(self, moment: Moment) -> list[EpisodeInterval]:
+        whole = [EpisodeInterval(0, 0, 2**63 - 1)]
         if self.pool.topics.episode_source == "whole_bag":
             return whole
         if not len(self.pool.marks):
@@ -112,17 +112,17 @@ class TickAssembler:
             self._number += bool(name) and not (carried and start == 0)
             self._mark = name
             if name:
-                spans.append(Span(self._number, start, stop))
+                spans.append(EpisodeInterval(self._number, start, stop))
         return spans
 
-    def _span_parts(self, moment: Moment, span: Span) -> list[Episode]:
+    def _span_parts(self, moment: Moment, span: EpisodeInterval) -> list[Episode]:
         ticks = self._ticks(moment, span)
         steps = [k for k in range(len(ticks) - 1) if self._links(moment, ticks, k)]
         runs = [[k for _, k in run] for _, run in groupby(enumerate(steps), key=lambda place: place[1] - place[0])]
         self._note_gaps(moment, span, ticks, steps)
         return [self._build(moment, span, ticks[run[0] : run[-1] + 2]) for run in runs]
 
-    def _ticks(self, moment: Moment, span: Span) -> list[int]:
+    def _ticks(self, moment: Moment, span: EpisodeInterval) -> list[int]:
         """Return the ticks of an episode: from the first complete observation to the last sample of the slowest."""
         stamps = {name: track.between(span.start, span.stop) for name, track in moment.seen.items()}
         commands = moment.commands.between(span.start, span.stop)
@@ -153,7 +153,7 @@ class TickAssembler:
     def _observed(self, track: Track, tick: int) -> int | None:
         return track.newest(tick, self.layout.tolerance_ns)
 
-    def _note_gaps(self, moment: Moment, span: Span, ticks: list[int], steps: list[int]) -> None:
+    def _note_gaps(self, moment: Moment, span: EpisodeInterval, ticks: list[int], steps: list[int]) -> None:
         lost = max(0, len(ticks) - 1) - len(steps)
         if not lost:
             return
@@ -177,7 +177,7 @@ class TickAssembler:
             return "lower control_rate"
         return f"raise pairing_tolerance (up to {pause / SECOND:.3f} s between its messages) or lower control_rate"
 
-    def _build(self, moment: Moment, span: Span, ticks: list[int]) -> Episode:
+    def _build(self, moment: Moment, span: EpisodeInterval, ticks: list[int]) -> Episode:
         self._note_repeats(moment, ticks)
         self._use(moment, ticks)
         reward = self._reward(moment, ticks)

@@ -16,7 +16,7 @@ FIRST_PRIORITY = 1.0
 
 
 @dataclass(frozen=True)
-class Span:
+class EpisodeRows:
     """An episode as windows see it: the number of its first step over the whole store, and its rows that count."""
 
     first: int
@@ -31,7 +31,7 @@ class Span:
 class WindowTable:
     """Every step of a source, with its priority. Steps are named by numbers that stay when episodes come and go."""
 
-    def __init__(self, spans: Sequence[Span], before: WindowTable | None = None) -> None:
+    def __init__(self, spans: Sequence[EpisodeRows], before: WindowTable | None = None) -> None:
         """Take over the priorities that the table `before` has; all other steps get the largest of them.
 
         Every span has at least one step.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from moto_ros.config import parameter
-from moto_ros.contract.episodes import Facts, Outcome, Phase, Purpose, Request
+from moto_ros.contract.episodes import EpisodeStatus, Outcome, Phase, Purpose, Request
 
 RESET_IDS = 4_000_000
 """Episode n has its scene brought back by episode RESET_IDS + n: apart from the numbers of all others."""
@@ -54,16 +54,16 @@ class EpisodeRules:
         return self.reset_timeout + (self.scene_timeout if self.scene_reset == "operator" else 0.0)
 
 
-class World(Protocol):
+class EpisodeWorld(Protocol):
     """What the machine asks of its surroundings."""
 
-    def announce(self, facts: Facts) -> None:
+    def announce(self, facts: EpisodeStatus) -> None:
         """Tell everybody the new state."""
 
     def reset(self, request: Request) -> None:
         """Ask the robot to reset; `reset_done` or `reset_failed` follows, or the time-out."""
 
-    def finished(self, facts: Facts, problem: str) -> None:
+    def finished(self, facts: EpisodeStatus, problem: str) -> None:
         """Take note of an episode ended and saved; `problem` is one sentence when its bag is not complete."""
 
 
@@ -75,10 +75,10 @@ class EpisodeMachine:
     and cameras are well, and the operator, where asked, has said so.
     """
 
-    def __init__(self, rules: EpisodeRules, world: World) -> None:
+    def __init__(self, rules: EpisodeRules, world: EpisodeWorld) -> None:
         """Start idle, with nothing announced yet."""
         self._rules, self._world = rules, world
-        self.facts = Facts()
+        self.facts = EpisodeStatus()
         self._request: Request | None = None
         self._next: Request | None = None
         self._started = self._prepared = self._saving = False
@@ -138,14 +138,14 @@ class EpisodeMachine:
         self._request = request
         self._streak, self.last_action = 0, -1
         self._deadline = now + self._rules.reset_limit
-        self._change(Facts(request.episode, request.purpose, Phase.RESETTING))
+        self._change(EpisodeStatus(request.episode, request.purpose, Phase.RESETTING))
         self._world.reset(request)
 
     def _abandon(self, now: float, outcome: Outcome, reason: str) -> None:
         """End an episode that has not begun: nothing of it is recorded."""
         request, self._next = self._next, None
         if request is not None:
-            self.facts = Facts(request.episode, request.purpose)
+            self.facts = EpisodeStatus(request.episode, request.purpose)
         self._finish(now, outcome, reason, saving=False)
 
     def reset_done(self, now: float, episode: int, stamp: int) -> None:
@@ -283,7 +283,7 @@ class EpisodeMachine:
         self._world.finished(self.facts, problem)
         self._advance(now)
 
-    def _change(self, facts: Facts) -> None:
+    def _change(self, facts: EpisodeStatus) -> None:
         self.facts = facts
         self._world.announce(facts)
 

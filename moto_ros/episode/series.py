@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moto_ros.config import parameter
-from moto_ros.contract.episodes import Facts, Outcome, Purpose, Request
+from moto_ros.contract.episodes import EpisodeStatus, Outcome, Purpose, Request
 from moto_ros.errors import MotoError
 
 
@@ -24,7 +24,7 @@ class SeriesSettings:
     max_failures: int = parameter(3, "give up after this many aborted or unsaved episodes in a row", low=1)
 
 
-class Series:
+class EpisodeSeries:
     """Hands out requests until the wanted number of episodes is on disk; an aborted one is replaced by another."""
 
     def __init__(self, settings: SeriesSettings) -> None:
@@ -52,7 +52,7 @@ class Series:
         purpose = Purpose[self._settings.purpose.upper()]
         return Request(episode, purpose, start_seed(self._settings.seed, purpose, episode))
 
-    def finished(self, facts: Facts, problem: str, success: bool) -> None:
+    def finished(self, facts: EpisodeStatus, problem: str, success: bool) -> None:
         """Count an episode. Raises MotoError after too many failures in a row."""
         if facts.outcome is Outcome.ABORTED or problem:
             self._failures += 1
@@ -62,7 +62,7 @@ class Series:
         self.done += facts.outcome is not Outcome.DISCARDED
         self.successes += success and facts.outcome is not Outcome.DISCARDED
 
-    def _check(self, facts: Facts, problem: str) -> None:
+    def _check(self, facts: EpisodeStatus, problem: str) -> None:
         if self._failures >= self._settings.max_failures:
             why = facts.reason or problem
             raise MotoError(f"{self._failures} episodes in a row failed, the last ({facts.episode}) because: {why}")

@@ -30,7 +30,7 @@ GIB = 2**30
 
 
 @dataclass(frozen=True)
-class Job:
+class ProcessJob:
     """A process to run: its name, its arguments, the threads it takes, and where its output goes."""
 
     name: str
@@ -55,7 +55,7 @@ Look = Callable[[Sequence[str]], bool]
 class Engine(Protocol):
     """Runs jobs."""
 
-    def run(self, jobs: Sequence[Job], look: Look) -> Generator[tuple[str, int], None, None]:
+    def run(self, jobs: Sequence[ProcessJob], look: Look) -> Generator[tuple[str, int], None, None]:
         """Yield name and exit status of each job that ended; `look` is asked again and again meanwhile."""
         ...
 
@@ -81,7 +81,7 @@ class LocalEngine:
     def __init__(self, slots: int) -> None:
         self._slots = slots
 
-    def run(self, jobs: Sequence[Job], look: Look) -> Generator[tuple[str, int], None, None]:
+    def run(self, jobs: Sequence[ProcessJob], look: Look) -> Generator[tuple[str, int], None, None]:
         """Yield name and exit status of each job that ended."""
         waiting, running = list(jobs), dict[str, subprocess.Popen[bytes]]()
         try:
@@ -97,7 +97,7 @@ class LocalEngine:
             _stop(running)
 
 
-def start(job: Job) -> subprocess.Popen[bytes]:
+def start(job: ProcessJob) -> subprocess.Popen[bytes]:
     """Start a job's process in a session of its own, so that Ctrl-C reaches it through its parent only."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
@@ -146,7 +146,7 @@ class RayEngine:
         self._memory = memory
         self._ray.init(ignore_reinit_error=True)
 
-    def run(self, jobs: Sequence[Job], look: Look) -> Generator[tuple[str, int], None, None]:
+    def run(self, jobs: Sequence[ProcessJob], look: Look) -> Generator[tuple[str, int], None, None]:
         """Yield name and exit status of each job that ended."""
         remote = self._ray.remote(_whole)
         options = {"memory": int(self._memory * GIB), "max_retries": 0}
@@ -163,7 +163,7 @@ class RayEngine:
                 self._ray.cancel(task)
 
 
-def _whole(job: Job) -> int:
+def _whole(job: ProcessJob) -> int:
     """Run a job to its end; cancelled (an exception in here), it is stopped as on this machine."""
     process = start(job)
     try:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from moto_ros.experiments import figures
 from moto_ros.experiments.comparison import comparison
-from moto_ros.experiments.place import Place
+from moto_ros.experiments.suite_folder import SuiteFolder
 from moto_ros.experiments.table import Results
 from moto_ros.files import write_durably
 from moto_ros.report.comparison import percent
@@ -23,7 +23,7 @@ from moto_ros.training.statistics import Interval
 BAND = "bands: 95 % bootstrap over seeds within tasks (rliable); with one seed a task they have no width"
 
 
-def write_page(rows: Sequence[Row], place: Place) -> Path:
+def write_page(rows: Sequence[Row], place: SuiteFolder) -> Path:
     """Write `report.html` in the suite's folder from the rows of its results alone; return its path."""
     results = Results(rows)
     template = Environment(loader=PackageLoader("moto_ros", "report"), autoescape=True).get_template(TEMPLATE)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from moto_ros.errors import MotoError
 from moto_ros.files import read_json
-from moto_ros.training.settings import Budget
+from moto_ros.training.settings import UpdateBudget
 
 PERIOD = 1.0
 """Least time between two writes, s."""
 
 
 @dataclass(frozen=True)
-class Stand:
+class Progress:
     """What a run does, and how much of its updates is done."""
 
     phase: str = "waiting"
@@ -24,13 +24,13 @@ class Stand:
     total: int = 1
 
 
-class Report:
+class ProgressReporter:
     """Written by the process of a run."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._last, self._total = path, -PERIOD, 1
 
-    def expect(self, budget: Budget) -> None:
+    def expect(self, budget: UpdateBudget) -> None:
         """Take in how many updates there will be."""
         self._total = max(1, sum(budget.offline.values()) + budget.online_episodes * sum(budget.online.values()))
 
@@ -42,13 +42,13 @@ class Report:
         self._last = now
         self._path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._path.with_suffix(".part")
-        temporary.write_text(json.dumps(asdict(Stand(phase, updates, self._total))), encoding="utf-8")
+        temporary.write_text(json.dumps(asdict(Progress(phase, updates, self._total))), encoding="utf-8")
         temporary.replace(self._path)
 
 
-def read_stand(path: Path) -> Stand:
+def read_progress(path: Path) -> Progress:
     """Return where a run stands; nothing yet where nobody said."""
     try:
-        return Stand(**read_json(path))
+        return Progress(**read_json(path))
     except (MotoError, TypeError):
-        return Stand()
+        return Progress()

@@ -50,10 +50,10 @@ class Channel:
         self._frame_id = optical_frame(setup.name)
         self._shots: Newest[Shot] = Newest(WAITING)
         kind = CompressedImage if self._settings.compressed else Image
-        self._image = node.speak(kind, topics.camera_image(setup.name, self._settings.compressed), qos.stream_out())
-        self._info = node.speak(CameraInfo, topics.camera_info(setup.name), qos.stream_out())
-        self._depth = node.speak(Image, topics.camera_depth(setup.name), qos.stream_out()) if setup.depth else None
-        self._health = node.speak(CameraHealth, topics.camera_health(setup.name), qos.latched())
+        self._image = node.advertise(kind, topics.camera_image(setup.name, self._settings.compressed), qos.stream_out())
+        self._info = node.advertise(CameraInfo, topics.camera_info(setup.name), qos.stream_out())
+        self._depth = node.advertise(Image, topics.camera_depth(setup.name), qos.stream_out()) if setup.depth else None
+        self._health = node.advertise(CameraHealth, topics.camera_health(setup.name), qos.latched())
         self.camera = make_camera(setup)
         self._connect(self.camera)
         self._told = ""
@@ -63,7 +63,7 @@ class Channel:
         """Give a camera that is another node's topic its messages, and a synthetic one its troubles."""
         disturb = getattr(camera, "disturb", None)
         if disturb is not None:
-            self._node.listen(String, topics.camera_disturb(self.setup.name), self._disturbed, qos.event())
+            self._node.subscribe(String, topics.camera_disturb(self.setup.name), self._disturbed, qos.event())
         if isinstance(camera, TopicCamera):
             self._relay(camera)
 
@@ -72,8 +72,8 @@ class Channel:
         if node.resolve_topic_name(topic) == node.resolve_topic_name(self._image.topic_name):
             raise MotoError(f"camera '{self.setup.name}': device {topic} is the topic it publishes; name another one")
         kind = CompressedImage if topic.endswith("/compressed") else Image
-        node.listen(kind, topic, camera.image, qos.lossy(READ_AHEAD))
-        node.listen(CameraInfo, info_topic(topic), camera.camera_info, qos.lossy(READ_AHEAD))
+        node.subscribe(kind, topic, camera.image, qos.lossy(READ_AHEAD))
+        node.subscribe(CameraInfo, info_topic(topic), camera.camera_info, qos.lossy(READ_AHEAD))
         camera.publishers = lambda: node.count_publishers(topic)
 
     def _disturbed(self, message: String) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from moto_ros.camera.node_settings import CameraNodeSettings
 from moto_ros.nodes.camera_channel import Channel
-from moto_ros.ros import life
-from moto_ros.ros.diagnostics import Report
+from moto_ros.ros import process
+from moto_ros.ros.diagnostics import NodeReport
+from moto_ros.ros.discovery import Ready
 from moto_ros.ros.node import MotoNode
-from moto_ros.ros.ready import Ready
 
 HEALTH_PERIOD = 1.0
 """Seconds between two health messages of a camera whose health does not change."""
@@ -46,13 +46,13 @@ class CameraNode(MotoNode[CameraNodeSettings]):
             self._gate.cancel()
             self._ready = Ready(self, self.settings.wait_for)
 
-    def report(self) -> Report:
+    def report(self) -> NodeReport:
         """Return every camera's counts, and the first sentence of what is wrong."""
         statuses = [channel.stream.status for channel in self._channels]
         values = {name: value for channel in self._channels for name, value in channel.figures().items()}
         errors = [status.reason for status in statuses if status.reason]
         warnings = [status.warning for status in statuses if status.warning]
-        return Report(values, warning=next(iter(warnings), self.health.sentence()), error=next(iter(errors), ""))
+        return NodeReport(values, warning=next(iter(warnings), self.health.sentence()), error=next(iter(errors), ""))
 
     def destroy_node(self) -> None:
         """Stop the cameras, then the node."""
@@ -66,7 +66,7 @@ class CameraNode(MotoNode[CameraNodeSettings]):
 
 def main() -> None:
     """Run the node's process."""
-    sys.exit(life.run(CameraNode))
+    sys.exit(process.run(CameraNode))
 
 
 if __name__ == "__main__":

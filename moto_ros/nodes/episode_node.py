@@ -12,16 +12,16 @@ from rclpy.task import Future
 from moto_msgs.msg import Action, CameraHealth, EpisodeBag, EpisodeState, OperatorEvent, Reward, RobotState
 from moto_msgs.srv import EndEpisode, ResetRobot, StartEpisode
 from moto_ros.contract import topics
-from moto_ros.contract.episodes import Facts, Outcome, Purpose, Request
+from moto_ros.contract.episodes import EpisodeStatus, Outcome, Purpose, Request
 from moto_ros.episode.episode_machine import ROBOT, EpisodeMachine
-from moto_ros.episode.series import Series
+from moto_ros.episode.series import EpisodeSeries
 from moto_ros.episode.settings import EpisodeSettings
 from moto_ros.errors import MotoError
-from moto_ros.ros import life, qos
+from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
-from moto_ros.ros.diagnostics import Report
+from moto_ros.ros.diagnostics import NodeReport
+from moto_ros.ros.discovery import Ready
 from moto_ros.ros.node import MotoNode
-from moto_ros.ros.ready import Ready
 from moto_ros.training.statistics import wilson
 
 TICK = 0.05
@@ -35,12 +35,12 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         """Create topics and services and begin to wait for the peers."""
         super().__init__("episode", EpisodeSettings, given)
         self._machine = EpisodeMachine(self.settings, self)
-        self._series = Series(self.settings)
+        self._series = EpisodeSeries(self.settings)
         self._born = self._began = time.monotonic()
         self._return, self._solved, self._paid_at = 0.0, False, 0
         self._waits, self._failed_resets = "", 0
         self._pending: Future | None = None
-        self._state = self.speak(EpisodeState, topics.EPISODE_STATE, qos.latched())
+        self._state = self.advertise(EpisodeState, topics.EPISODE_STATE, qos.latched())
         self._reset = self.client(ResetRobot, topics.ROBOT_RESET)
         self._listen()
         self.serve(StartEpisode, topics.EPISODE_START, self._start)
@@ -50,13 +50,13 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         self._ready = Ready(self, self.settings.wait_for)
 
     def _listen(self) -> None:
-        self.listen(Reward, topics.REWARD, self._reward, qos.event())
-        self.listen(Action, topics.ACTION, self._action, qos.event())
-        self.listen(RobotState, topics.ROBOT_STATE, self._robot, qos.newest())
-        self.listen(EpisodeBag, topics.EPISODE_BAG, self._bag, qos.latched())
-        self.listen(OperatorEvent, topics.OPERATOR_EVENT, self._said, qos.event())
+        self.subscribe(Reward, topics.REWARD, self._reward, qos.event())
+        self.subscribe(Action, topics.ACTION, self._action, qos.event())
+        self.subscribe(RobotState, topics.ROBOT_STATE, self._robot, qos.newest())
+        self.subscribe(EpisodeBag, topics.EPISODE_BAG, self._bag, qos.latched())
+        self.subscribe(OperatorEvent, topics.OPERATOR_EVENT, self._said, qos.event())
         for camera in self.settings.cameras:
-            self.listen(CameraHealth, topics.camera_health(camera), self._camera, qos.latched(10))
+            self.subscribe(CameraHealth, topics.camera_health(camera), self._camera, qos.latched(10))
 
     # Topics and services in.
 
@@ -116,7 +116,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
 
     # The machine's world.
 
-    def announce(self, facts: Facts) -> None:
+    def announce(self, facts: EpisodeStatus) -> None:
         """Publish where the episode stands."""
         message = EpisodeState(episode=facts.episode, purpose=int(facts.purpose), phase=int(facts.phase))
         message.step, message.outcome, message.reason = facts.step, int(facts.outcome), facts.reason
@@ -141,7 +141,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         else:
             self._machine.reset_failed(now, episode, answer.message)
 
-    def finished(self, facts: Facts, problem: str) -> None:
+    def finished(self, facts: EpisodeStatus, problem: str) -> None:
         """Say how the episode went, and count it."""
         success = self._solved or facts.outcome is Outcome.SUCCESS
         self.tell(self._line(facts, problem, success))
@@ -150,7 +150,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         elif self._series.wanted:
             self._series.finished(facts, problem, success)
 
-    def _line(self, facts: Facts, problem: str, success: bool) -> str:
+    def _line(self, facts: EpisodeStatus, problem: str, success: bool) -> str:
         word = "success" if success else "no success"
         took = time.monotonic() - self._began
         line = f"{facts.purpose.name.lower()} episode {facts.episode}: {word}, {facts.step} steps, "
@@ -167,7 +167,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         if self._series.over:
             success = wilson(self._series.successes, self._series.done).percent()
             self.tell(f"{self._series.done} episodes done, {self._series.successes} successful: {success}")
-            raise life.Finished(0)
+            raise process.Finished(0)
         self._run_next()
 
     def _say_wait(self) -> None:
@@ -190,18 +190,18 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
             return f"not ready: {', '.join(sorted(absent))}; start them, or see their diagnostics"
         return "" if self._ready.said else self._ready.waits_for or "topics are still being connected"
 
-    def report(self) -> Report:
+    def report(self) -> NodeReport:
         """Return phase, step and who is missing."""
         facts = self._machine.facts
         values = {"phase": facts.phase.name.lower(), "episode": facts.episode, "step": facts.step}
         values["failed_scene_resets"] = self._failed_resets
         waits = self._machine.waits_for or self._machine.paused
-        return Report(values, warning=self._missing() or waits or facts.reason or self.health.sentence())
+        return NodeReport(values, warning=self._missing() or waits or facts.reason or self.health.sentence())
 
 
 def main() -> None:
     """Run the node's process."""
-    sys.exit(life.run(EpisodeNode))
+    sys.exit(process.run(EpisodeNode))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from moto_ros.config import REQUIRED, Value, flatten, group, parameter
 from moto_ros.contract.peers import Peers
 from moto_ros.data.layout import StepLayout, TopicMap
 from moto_ros.data.prior import RULES
-from moto_ros.episode.pace import PaceSettings
+from moto_ros.episode.control_pace import PaceSettings
 from moto_ros.errors import MotoError
 from moto_ros.training.settings import TrainerSettings
 

@@ -18,12 +18,12 @@ from moto_msgs.msg import Action, EpisodeState, OperatorEvent, RobotState
 from moto_ros.contract import topics
 from moto_ros.contract.episodes import Phase, Purpose
 from moto_ros.data.pairing import Pairing
-from moto_ros.nodes.acting import Acting
-from moto_ros.ros import life, qos
+from moto_ros.nodes.episode_actor import EpisodeActor
+from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_nanoseconds
-from moto_ros.ros.diagnostics import Report
+from moto_ros.ros.diagnostics import NodeReport
+from moto_ros.ros.discovery import Ready
 from moto_ros.ros.node import MotoNode
-from moto_ros.ros.ready import Ready
 from moto_ros.teleop.buttons import EVENTS
 from moto_ros.teleop.decider import Decided, Decider
 from moto_ros.teleop.human import Human
@@ -61,8 +61,8 @@ class OperatorNode(MotoNode[OperatorSettings]):
         self._by = self._refusal = self._base = ""
         self._answered: Action | None = None
         self._verdict = Verdict.NONE
-        self._heard = time.monotonic()
-        self._events = self.speak(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
+        self._last_message = time.monotonic()
+        self._events = self.advertise(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
         self._make_topics()
         for event in EVENTS:
             self.create_service(Trigger, topics.operator_service(event), partial(self._asked, event))
@@ -70,24 +70,24 @@ class OperatorNode(MotoNode[OperatorSettings]):
 
     def _make_topics(self) -> None:
         settings = self.settings
-        self.listen(Joy, settings.joy.topic, self._joy, qos.human())
-        self.listen(TwistStamped, settings.twist.topic, self._twist, qos.human())
-        self.listen(EpisodeState, topics.EPISODE_STATE, self._state_changed, qos.latched(10))
-        self.listen(RobotState, topics.ROBOT_STATE, self._robot, qos.newest())
+        self.subscribe(Joy, settings.joy.topic, self._joy, qos.human())
+        self.subscribe(TwistStamped, settings.twist.topic, self._twist, qos.human())
+        self.subscribe(EpisodeState, topics.EPISODE_STATE, self._state_changed, qos.latched(10))
+        self.subscribe(RobotState, topics.ROBOT_STATE, self._robot, qos.newest())
         if settings.proposals == "policy":
             profile = qos.action(settings.lockstep, settings.control_rate, settings.action_lifespan)
-            self._actions = self.speak(Action, topics.ACTION, profile)
-            self.listen(Action, topics.PROPOSAL, self._proposal, qos.event())
+            self._actions = self.advertise(Action, topics.ACTION, profile)
+            self.subscribe(Action, topics.PROPOSAL, self._proposal, qos.event())
         else:
             self._make_recording()
 
     def _make_recording(self) -> None:
         self._pairing = Pairing(self.settings)
-        self._acting = Acting(self, self.settings, self._pairing, self, topics.ACTION)
+        self._acting = EpisodeActor(self, self.settings, self._pairing, self, topics.ACTION)
         for camera in self.settings.cameras:
             # It has the stamp of its image, and none of its size.
             seen = partial(self._acting.saw, f"camera/{camera}")
-            self.listen(CameraInfo, topics.camera_info(camera), seen, self._acting.frames)
+            self.subscribe(CameraInfo, topics.camera_info(camera), seen, self._acting.frames)
 
     # The person's devices.
 
@@ -180,7 +180,7 @@ class OperatorNode(MotoNode[OperatorSettings]):
     # With a policy: its proposals are answered.
 
     def _proposal(self, proposal: Action) -> None:
-        self._heard = time.monotonic()
+        self._last_message = time.monotonic()
         if self._answered is not None and _same(proposal, self._answered):
             # Said again since it was not executed: the same answer, with the permission renewed.
             self._answered.header.stamp = proposal.header.stamp
@@ -237,7 +237,7 @@ class OperatorNode(MotoNode[OperatorSettings]):
 
     # Diagnostics.
 
-    def report(self) -> Report:
+    def report(self) -> NodeReport:
         """Return who is in control, what each has decided, and why nothing moves."""
         values: dict[str, object] = {"in_control": self._by or "policy", **self._decider.counts, **self._counts}
         values |= {f"guard_{name}": count for name, count in self._decider.guard.counts.items()} | self._human.counts
@@ -245,10 +245,10 @@ class OperatorNode(MotoNode[OperatorSettings]):
         if self.settings.proposals == "none":
             values |= {"step": self._acting.pace.sent, **self._acting.counts, **self._acting.pace.counts}
             trouble = self._acting.trouble or trouble
-        return Report(values, warning=trouble or self.health.sentence())
+        return NodeReport(values, warning=trouble or self.health.sentence())
 
     def _silence(self) -> str:
-        waited = time.monotonic() - self._heard
+        waited = time.monotonic() - self._last_message
         if self.settings.proposals == "none" or waited < SILENCE or not self._by or self._phase is not Phase.RUNNING:
             return ""
         return (
@@ -269,7 +269,7 @@ def _filled(message: Action, decided: Decided) -> Action:
 
 def main() -> None:
     """Run the node's process."""
-    sys.exit(life.run(OperatorNode))
+    sys.exit(process.run(OperatorNode))
 
 
 if __name__ == "__main__":

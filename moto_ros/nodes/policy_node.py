@@ -22,18 +22,18 @@ from moto_ros.contract.episodes import Purpose
 from moto_ros.data.joints import STATE, JointOrder
 from moto_ros.data.observer import Observation, Observer
 from moto_ros.errors import MotoError
-from moto_ros.nodes.acting import Acting
+from moto_ros.nodes.episode_actor import EpisodeActor
 from moto_ros.nodes.learning_settings import PolicySettings, agent_part, policy_settings, spaces_of
-from moto_ros.policy.actor import Actor, Choice, Parcel, Weights
-from moto_ros.policy.ahead import Ahead, Place
 from moto_ros.policy.checkpoint_policy import load_policy
+from moto_ros.policy.episode_policy import Choice, EpisodePolicy, Weights, WeightsMessage
 from moto_ros.policy.latency import Latency
+from moto_ros.policy.plan_ahead import EpisodeStep, PlanAhead
 from moto_ros.policy.plan_tally import PlanTally
-from moto_ros.ros import life, qos
+from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_nanoseconds
-from moto_ros.ros.diagnostics import Report
+from moto_ros.ros.diagnostics import NodeReport
+from moto_ros.ros.discovery import Ready
 from moto_ros.ros.node import MotoNode
-from moto_ros.ros.ready import Ready
 from moto_ros.ros.worker import Worker
 from moto_ros.training.settings import agent_digest, choose_device
 
@@ -73,38 +73,40 @@ class PolicyNode(MotoNode[PolicySettings]):
         self._device, self._digest = choose_device(settings.device), agent_digest(own)
         return make_agent(settings.agent_name, spaces_of(settings), own, settings.seed, self._device)
 
-    def _make_actor(self) -> Actor:
+    def _make_actor(self) -> EpisodePolicy:
         settings, image = self.settings, spaces_of(self.settings).image
         period = 0.0 if settings.lockstep else 1.0 / settings.control_rate
-        actor = Actor(self._agent, settings.action_size, settings.seed, self._device, period)
+        actor = EpisodePolicy(self._agent, settings.action_size, settings.seed, self._device, period)
         if self._agent.plans and not settings.lockstep:
             pixels = None if image is None else np.zeros(image, np.uint8)
             blank = Observation(pixels, np.zeros(settings.proprio_size, np.float32), (), 0)
             actor.rehearse(blank, settings.plan_time or 0.0)
         return actor
 
-    def _make_ahead(self) -> Ahead | None:
+    def _make_ahead(self) -> PlanAhead | None:
         if self._planner is None:
             return None
         period, allowed = 1.0 / self.settings.control_rate, self.settings.plan_time or 0.0
-        return Ahead(self._actor, self._planner, self._tally, period, allowed, self._acting.act)
+        return PlanAhead(self._actor, self._planner, self._tally, period, allowed, self._acting.act)
 
     def _make_topics(self) -> None:
         settings = self.settings
         topic = topics.PROPOSAL if settings.arbitrated else topics.ACTION
-        self._acting = Acting(self, settings, self._observer, self, topic)
+        self._acting = EpisodeActor(self, settings, self._observer, self, topic)
         if settings.arbitrated:
-            self.listen(Action, topics.ACTION, self._executed, qos.event())
+            self.subscribe(Action, topics.ACTION, self._executed, qos.event())
         # A policy that brings the scene back is no trainer's: neither must hear of the other.
-        self._version = None if settings.reset_only else self.speak(PolicyVersion, topics.POLICY_VERSION, qos.latched())
+        self._version = (
+            None if settings.reset_only else self.advertise(PolicyVersion, topics.POLICY_VERSION, qos.latched())
+        )
         if not settings.reset_only:
-            self.listen(PolicyWeights, topics.POLICY_WEIGHTS, self._weights_came, qos.latched())
+            self.subscribe(PolicyWeights, topics.POLICY_WEIGHTS, self._weights_came, qos.latched())
         kind = CompressedImage if settings.compressed else Image
         for camera in settings.cameras:
             topic = topics.camera_image(camera, settings.compressed)
-            self.listen(kind, topic, partial(self._acting.saw, f"camera/{camera}"), self._acting.frames)
+            self.subscribe(kind, topic, partial(self._acting.saw, f"camera/{camera}"), self._acting.frames)
 
-    # Acting.
+    # EpisodeActor.
 
     def concerns(self, state: EpisodeState) -> bool:
         """Return whether to act in an episode: the policy for resets acts in resets, others in all others."""
@@ -140,9 +142,9 @@ class PolicyNode(MotoNode[PolicySettings]):
             return self._planned(self._ahead, observation)
         return None if observation is None else self._action(observation, self._decided(observation))
 
-    def _planned(self, ahead: Ahead, observation: Observation | None) -> Action | None:
+    def _planned(self, ahead: PlanAhead, observation: Observation | None) -> Action | None:
         """Return the action that was chosen for the step that is due, and have the next one planned."""
-        place = Place(self._acting.episode.episode, self._acting.pace.sent)
+        place = EpisodeStep(self._acting.episode.episode, self._acting.pace.sent)
         now = time.monotonic()
         answer = ahead.answer(place, observation, now)
         if answer is None:
@@ -200,7 +202,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         quantiles = tuple(message.uncertainty_quantiles)
         joints = tuple(message.joint_names)
         facts = (message.version, published, message.agent, message.digest, message.sha256)
-        parcel = Parcel(*facts, data, quantiles, joints)
+        parcel = WeightsMessage(*facts, data, quantiles, joints)
         self._worker.do(partial(self._open, parcel), self._opened)
 
     def _steady(self, stamp: int) -> int:
@@ -214,7 +216,7 @@ class PolicyNode(MotoNode[PolicySettings]):
     def _policy_age(self) -> float:
         return (time.monotonic_ns() - self._actor.published) / SECOND
 
-    def _open(self, parcel: Parcel) -> Weights | str:
+    def _open(self, parcel: WeightsMessage) -> Weights | str:
         try:
             return parcel.opened(self.settings.agent_name, self._digest)
         except MotoError as error:
@@ -259,7 +261,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         self.get_logger().error(self._refusal)
         self.diagnostics.publish()
 
-    def report(self) -> Report:
+    def report(self) -> NodeReport:
         """Return rates, latencies, counts of what was not acted on, and the first thing that is wrong."""
         age = self._policy_age() if self._actor.version else float("nan")
         acting = self._acting
@@ -271,7 +273,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         problems = self._observer.problems.sentences()[-1:]
         troubles = acting.trouble, self._trouble, self.health.sentence(), *problems, self._tally.sentence()
         warning = next((sentence for sentence in troubles if sentence), "")
-        return Report(values, warning=warning, error=self._refusal)
+        return NodeReport(values, warning=warning, error=self._refusal)
 
     def destroy_node(self) -> None:
         """Stop the threads, then the node."""
@@ -283,7 +285,7 @@ class PolicyNode(MotoNode[PolicySettings]):
 
 def main() -> None:
     """Run the node's process."""
-    sys.exit(life.run(PolicyNode))
+    sys.exit(process.run(PolicyNode))
 
 
 if __name__ == "__main__":

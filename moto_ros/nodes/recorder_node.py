@@ -22,14 +22,14 @@ from moto_ros.contract.episodes import Outcome, Phase, Purpose
 from moto_ros.data.bag_folder import BagFolder
 from moto_ros.data.bag_metadata import Qos
 from moto_ros.data.recorder_settings import RecorderSettings
-from moto_ros.data.recording import Backlog, PreRoll, Recording, Sample, Saved, Topic
+from moto_ros.data.recording import Backlog, PreRoll, RecordedTopic, Recording, Sample, Saved
 from moto_ros.data.recover import recover_all
 from moto_ros.errors import MotoError
-from moto_ros.ros import life, qos
-from moto_ros.ros.diagnostics import Report
+from moto_ros.ros import process, qos
+from moto_ros.ros.diagnostics import NodeReport
+from moto_ros.ros.discovery import Ready
 from moto_ros.ros.node import MotoNode
-from moto_ros.ros.offered import OfferedQos
-from moto_ros.ros.ready import Ready
+from moto_ros.ros.qos_fallback import OfferedQos
 from moto_ros.ros.worker import Worker
 
 MEBIBYTE = 2**20
@@ -52,8 +52,8 @@ class RecorderNode(MotoNode[RecorderSettings]):
         self._state = EpisodeState()
         self._settling: Timer | None = None
         self._bags, self._problem = 0, ""
-        self._bag = self.speak(EpisodeBag, topics.EPISODE_BAG, qos.latched())
-        self._topics: list[Topic] = []
+        self._bag = self.advertise(EpisodeBag, topics.EPISODE_BAG, qos.latched())
+        self._topics: list[RecordedTopic] = []
         self._offered = OfferedQos(self, self._offer_changed)
         self._subscribe()
         self.create_timer(self.settings.flush_period, self._flush)
@@ -67,7 +67,7 @@ class RecorderNode(MotoNode[RecorderSettings]):
 
     def _subscribe(self) -> None:
         # The episode state first: of messages that wait together it is taken first, and opens the bag.
-        self._record(EpisodeState, topics.EPISODE_STATE, qos.latched(10), self._heard_state)
+        self._record(EpisodeState, topics.EPISODE_STATE, qos.latched(10), self._on_state)
         self._record(RobotState, topics.ROBOT_STATE, qos.every(DEPTH))
         self._record(Action, topics.ACTION, qos.event())
         self._record(Reward, topics.REWARD, qos.event())
@@ -85,19 +85,19 @@ class RecorderNode(MotoNode[RecorderSettings]):
         for entry in self.settings.extra_topics:
             self._record_as_offered(*_topic_of(entry))
 
-    def _record(self, kind: type, name: str, profile: QoSProfile, heard: Any = None) -> None:
+    def _record(self, kind: type, name: str, profile: QoSProfile, on_message: Any = None) -> None:
         latched = profile.durability == qos.latched().durability
         topic = self._note(kind, name, Qos(reliable=True, latched=latched, depth=profile.depth))
-        self.listen(kind, name, partial(heard or self._heard, topic), profile, raw=True)
+        self.subscribe(kind, name, partial(on_message or self._on_message, topic), profile, raw=True)
 
     def _record_as_offered(self, kind: type, name: str) -> None:
         topic = self._note(kind, name, Qos(reliable=True, latched=False, depth=DEPTH))
         # Topics that somebody adds may be those of programs that know of no session.
-        self._offered.listen(kind, name, partial(self._heard, topic), DEPTH, raw=True, outside=True)
+        self._offered.subscribe(kind, name, partial(self._on_message, topic), DEPTH, raw=True, outside=True)
 
     def _note(self, kind: type, name: str, profile: Qos) -> str:
         topic = self.resolve_topic_name(name)
-        self._topics.append(Topic(topic, _type_name(kind), profile))
+        self._topics.append(RecordedTopic(topic, _type_name(kind), profile))
         return topic
 
     def _offer_changed(self, topic: str, reliable: bool) -> None:
@@ -107,17 +107,17 @@ class RecorderNode(MotoNode[RecorderSettings]):
             for entry in self._topics
         ]
 
-    def _heard(self, topic: str, data: bytes) -> None:
+    def _on_message(self, topic: str, data: bytes) -> None:
         self._keep(Sample(topic, data, self.now()))
 
-    def _heard_state(self, topic: str, data: bytes) -> None:
+    def _on_state(self, topic: str, data: bytes) -> None:
         state = deserialize_message(data, EpisodeState)
         if state.purpose == Purpose.RESET:
-            self._heard(topic, data)  # at most the end of what came before an episode
+            self._on_message(topic, data)  # at most the end of what came before an episode
             return
         if state.phase == Phase.RESETTING or (state.phase == Phase.RUNNING and self._recording is None):
             self._open(state)
-        self._heard(topic, data)
+        self._on_message(topic, data)
         if state.phase == Phase.ENDED and self._recording is not None:
             self._end(state)
         elif state.phase == Phase.IDLE and self._recording is not None:
@@ -197,13 +197,13 @@ class RecorderNode(MotoNode[RecorderSettings]):
         if self._recording is not None:
             self._worker.do(self._recording.flush)
 
-    def report(self) -> Report:
+    def report(self) -> NodeReport:
         """Return what is being recorded and what went wrong with it."""
         recording = self._recording
         values: dict[str, object] = {"bags": self._bags}
         if recording is not None:
             values |= {"folder": recording.folder, "received": recording.received.total()}
-        return Report(values, warning=self._problem or self.health.sentence())
+        return NodeReport(values, warning=self._problem or self.health.sentence())
 
     def destroy_node(self) -> None:
         """Close the bag of an episode under way, as far as it came, then the node."""
@@ -231,7 +231,7 @@ def _type_name(kind: type) -> str:
 
 def main() -> None:
     """Run the node's process."""
-    sys.exit(life.run(RecorderNode))
+    sys.exit(process.run(RecorderNode))
 
 
 if __name__ == "__main__":

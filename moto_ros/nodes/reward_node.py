@@ -14,13 +14,13 @@ from moto_ros.config import group, parameter, part
 from moto_ros.contract import topics
 from moto_ros.contract.episodes import Phase, Purpose
 from moto_ros.contract.peers import Peers
-from moto_ros.episode.paymaster import Offer, Paymaster, Payment
+from moto_ros.episode.reward_assigner import ExternalReward, RewardAssigner, StepReward
 from moto_ros.episode.reward_rules import Measured, RuleSettings
-from moto_ros.ros import life, qos
+from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
-from moto_ros.ros.diagnostics import Report
+from moto_ros.ros.diagnostics import NodeReport
+from moto_ros.ros.discovery import Ready
 from moto_ros.ros.node import MotoNode
-from moto_ros.ros.ready import Ready
 
 SECOND = 1_000_000_000
 
@@ -38,20 +38,20 @@ class RewardSettings(Peers, RuleSettings):
 
 
 class RewardNode(MotoNode[RewardSettings]):
-    """Shell of `Paymaster`: states, actions and words in, rewards out."""
+    """Shell of `RewardAssigner`: states, actions and words in, rewards out."""
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         """Create topics."""
         super().__init__("reward", RewardSettings, given)
         self._rules = {True: self.settings.reset, False: part(self.settings, RuleSettings)}
-        self._payer = Paymaster(round(SECOND / self.settings.control_rate), self.settings.reward_lag)
+        self._payer = RewardAssigner(round(SECOND / self.settings.control_rate), self.settings.reward_lag)
         self._resetting: int | None = None
-        self._rewards = self.speak(Reward, topics.REWARD, qos.event())
-        self.listen(EpisodeState, topics.EPISODE_STATE, self._episode, qos.latched(10))
-        self.listen(RobotState, topics.ROBOT_STATE, self._state, qos.every())
-        self.listen(Action, topics.ACTION, self._action, qos.event())
-        self.listen(OperatorEvent, topics.OPERATOR_EVENT, self._said, qos.event())
-        self.listen(Reward, topics.EXTERNAL_REWARD, self._external, qos.event(), outside=True)
+        self._rewards = self.advertise(Reward, topics.REWARD, qos.event())
+        self.subscribe(EpisodeState, topics.EPISODE_STATE, self._episode, qos.latched(10))
+        self.subscribe(RobotState, topics.ROBOT_STATE, self._state, qos.every())
+        self.subscribe(Action, topics.ACTION, self._action, qos.event())
+        self.subscribe(OperatorEvent, topics.OPERATOR_EVENT, self._said, qos.event())
+        self.subscribe(Reward, topics.EXTERNAL_REWARD, self._external, qos.event(), outside=True)
         self._ready = Ready(self, self.settings.wait_for)
 
     def _episode(self, state: EpisodeState) -> None:
@@ -74,14 +74,14 @@ class RewardNode(MotoNode[RewardSettings]):
         self._pay(self._payer.action(message.episode, message.step, to_nanoseconds(message.state_stamp)))
 
     def _external(self, message: Reward) -> None:
-        offer = Offer(message.value, message.success, message.terminal, message.source or "external")
+        offer = ExternalReward(message.value, message.success, message.terminal, message.source or "external")
         self._pay(self._payer.external(message.episode, message.step, offer))
 
     def _said(self, message: OperatorEvent) -> None:
         if message.event in (OperatorEvent.SUCCESS, OperatorEvent.FAILURE):
             self._pay(self._payer.operator(success=message.event == OperatorEvent.SUCCESS))
 
-    def _pay(self, payments: Sequence[Payment]) -> None:
+    def _pay(self, payments: Sequence[StepReward]) -> None:
         for payment in payments:
             message = Reward(episode=self._payer.episode, step=payment.step, source=payment.offer.source)
             message.header.stamp = to_time(payment.stamp)
@@ -89,16 +89,16 @@ class RewardNode(MotoNode[RewardSettings]):
             message.terminal = payment.offer.terminal
             self._rewards.publish(message)
 
-    def report(self) -> Report:
+    def report(self) -> NodeReport:
         """Return what was paid by whom, and the newest refusal."""
         payer = self._payer
         values = {"rule": self.settings.rule, "taken": payer.taken, "paid": payer.paid or 0, **payer.counts}
-        return Report(values, warning=payer.refusal or self.health.sentence())
+        return NodeReport(values, warning=payer.refusal or self.health.sentence())
 
 
 def main() -> None:
     """Run the node's process."""
-    sys.exit(life.run(RewardNode))
+    sys.exit(process.run(RewardNode))
 
 
 if __name__ == "__main__":

@@ -18,15 +18,15 @@ from moto_msgs.msg import Action, CameraHealth, EpisodeState, OperatorEvent, Rob
 from moto_msgs.srv import ResetRobot
 from moto_ros.contract import topics
 from moto_ros.robot.arms import make_arm
-from moto_ros.robot.camera_watchdog import Sight
-from moto_ros.robot.guard import Command, Seen
-from moto_ros.robot.robot import Job, Robot
+from moto_ros.robot.camera_watchdog import CameraWatchdog
+from moto_ros.robot.robot import ResetJob, Robot
+from moto_ros.robot.safety import ArmReading, Command
 from moto_ros.robot.settings import RobotNodeSettings
-from moto_ros.ros import life, qos
+from moto_ros.ros import process, qos
 from moto_ros.ros.convert import SECOND, to_nanoseconds, to_time
-from moto_ros.ros.diagnostics import Report
+from moto_ros.ros.diagnostics import NodeReport
+from moto_ros.ros.discovery import Ready
 from moto_ros.ros.node import MotoNode
-from moto_ros.ros.ready import Ready
 from moto_ros.ros.robot_message import robot_state
 
 STOPPED = "the robot is stopped; call robot/recover"
@@ -51,20 +51,20 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         self.refuse_simulated_time()
         arm = make_arm(self.settings.arm, self.settings)
         self._robot = Robot(self.settings, self.settings, arm, self.tell, self._crashed)
-        self._sight = Sight(self.settings.cameras, self.settings.health_timeout, time.monotonic())
-        self._said: Seen | None = None
+        self._sight = CameraWatchdog(self.settings.cameras, self.settings.health_timeout, time.monotonic())
+        self._said: ArmReading | None = None
         self._said_at = 0.0
         self._ready: Ready | None = None
         self._make_topics()
         self._start = self.create_timer(START_PERIOD, self._connect)
 
     def _make_topics(self) -> None:
-        self._states = self.speak(RobotState, topics.ROBOT_STATE, qos.stream_out())
-        self.listen(Action, topics.ACTION, self._acted, qos.event())
-        self.listen(EpisodeState, topics.EPISODE_STATE, self._episode_changed, qos.latched())
-        self.listen(OperatorEvent, topics.OPERATOR_EVENT, self._operator_said, qos.event())
+        self._states = self.advertise(RobotState, topics.ROBOT_STATE, qos.stream_out())
+        self.subscribe(Action, topics.ACTION, self._acted, qos.event())
+        self.subscribe(EpisodeState, topics.EPISODE_STATE, self._episode_changed, qos.latched())
+        self.subscribe(OperatorEvent, topics.OPERATOR_EVENT, self._operator_said, qos.event())
         for camera in self.settings.cameras:
-            self.listen(CameraHealth, topics.camera_health(camera), self._camera_said, qos.latched())
+            self.subscribe(CameraHealth, topics.camera_health(camera), self._camera_said, qos.latched())
         # Groups of their own: while one waits for its answer, everything else must still be heard.
         self.serve(ResetRobot, topics.ROBOT_RESET, self._reset, callback_group=MutuallyExclusiveCallbackGroup())
         self.create_service(Trigger, topics.ROBOT_STOP, self._stop)
@@ -118,7 +118,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
 
     def _camera_said(self, message: CameraHealth) -> None:
         trouble = "" if message.healthy else message.reason or "not healthy; see its diagnostics"
-        self._sight.heard(time.monotonic(), message.camera, trouble)
+        self._sight.on_state(time.monotonic(), message.camera, trouble)
         if self._robot.connected:
             self._robot.guard.hinder(self._sight.hindrance(time.monotonic()))
 
@@ -132,7 +132,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
 
     async def _reset(self, request: ResetRobot.Request, response: ResetRobot.Response) -> ResetRobot.Response:
         timeout = IN_TIME * (request.timeout or self.settings.reset_timeout)
-        job = Job(request.episode, request.seed)
+        job = ResetJob(request.episode, request.seed)
         late = f"robot/reset: not done within {timeout:.1f} s; see robot/state, give it more time or speed"
         response.message = await self._answer(
             lambda: self._robot.reset(job), timeout, late, lambda: self._robot.cancel(job, late)
@@ -172,16 +172,16 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         self.destroy_timer(timer)
         return found
 
-    def report(self) -> Report:
+    def report(self) -> NodeReport:
         """Return what was executed, what was not and why, and what lasts: a stop, a fault, a hindrance."""
         robot = self._robot
         if not robot.connected:
-            return Report({"host": self.settings.host}, warning=robot.waits)
+            return NodeReport({"host": self.settings.host}, warning=robot.waits)
         guard = robot.guard
         hindrance = self._sight.hindrance(time.monotonic())
         values = {"mode": robot.guard.seen.mode.name.lower(), **robot.figures()}
         warning = hindrance or robot.waits or guard.refusal or self.health.sentence()
-        return Report(values, warning=warning, error=guard.trouble)
+        return NodeReport(values, warning=warning, error=guard.trouble)
 
     def destroy_node(self) -> None:
         """Stop the arm and let go of it, then free the node."""
@@ -189,7 +189,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         super().destroy_node()
 
 
-def _differs(seen: Seen, said: Seen) -> bool:
+def _differs(seen: ArmReading, said: ArmReading) -> bool:
     new = seen.state.stamp > said.state.stamp
     return new or seen.mode is not said.mode or seen.fault != said.fault
 
@@ -200,7 +200,7 @@ def _raise(error: Exception) -> None:
 
 def main() -> None:
     """Run the node's process."""
-    sys.exit(life.run(RobotNode))
+    sys.exit(process.run(RobotNode))
 
 
 if __name__ == "__main__":

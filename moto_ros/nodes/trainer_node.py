@@ -29,7 +29,7 @@ from moto_msgs.msg import (
 from moto_msgs.srv import StartEpisode
 from moto_ros.config import part
 from moto_ros.contract import topics
-from moto_ros.contract.episodes import Facts, Outcome, Phase, Purpose, Request
+from moto_ros.contract.episodes import EpisodeStatus, Outcome, Phase, Purpose, Request
 from moto_ros.data.bag_files import check_bags
 from moto_ros.data.bag_library import BagLibrary
 from moto_ros.data.joints import STATE, JointOrder
@@ -45,17 +45,17 @@ from moto_ros.nodes.learning_settings import (
     trainer_settings,
 )
 from moto_ros.policy.checkpoint_policy import load_policy
-from moto_ros.ros import life, qos
+from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_bytes, to_nanoseconds
-from moto_ros.ros.diagnostics import Report
+from moto_ros.ros.diagnostics import NodeReport
+from moto_ros.ros.discovery import Ready
 from moto_ros.ros.node import MotoNode
-from moto_ros.ros.offered import OfferedQos
-from moto_ros.ros.ready import Ready
+from moto_ros.ros.qos_fallback import OfferedQos
 from moto_ros.stopping import SAVE_TIME
-from moto_ros.training.fine_tuning import FineTuning, Status
+from moto_ros.training.fine_tuning import FineTuning, TrainerStatus
 from moto_ros.training.robot_link import ClosedBag, RobotLink, Stopped, Timeouts
 from moto_ros.training.run_folder import RunFolder
-from moto_ros.training.session import Session
+from moto_ros.training.session import TrainingRun
 from moto_ros.training.settings import TrainerSettings
 
 MEBIBYTE = 2**20
@@ -87,23 +87,23 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         has_policy = "policy" in settings.wait_for
         self._link = RobotLink(self, self._live, self._library, timeouts, has_policy=has_policy)
         self._work: FineTuning | None = None
-        self._session: Session | None = None
-        self._status = Status("waiting", "opens the run folder")
+        self._session: TrainingRun | None = None
+        self._status = TrainerStatus("waiting", "opens the run folder")
         self._make_topics()
         self._ready = Ready(self, settings.wait_for)
         self._thread = threading.Thread(target=self._learn, name="learner", daemon=True)
         self._thread.start()
 
     def _make_topics(self) -> None:
-        self._weights = self.speak(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched())
-        self._statuses = self.speak(TrainingStatus, topics.TRAINING_STATUS, qos.latched())
+        self._weights = self.advertise(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched())
+        self._statuses = self.advertise(TrainingStatus, topics.TRAINING_STATUS, qos.latched())
         self.create_service(Trigger, topics.TRAINER_SAVE, self._save)
         if not self.settings.wait_for:
             return  # alone, to pre-train from bags: there is nobody to listen to
         self._starter = self.client(StartEpisode, topics.EPISODE_START)
-        self.listen(EpisodeState, topics.EPISODE_STATE, self._heard_state, qos.latched(10))
-        self.listen(EpisodeBag, topics.EPISODE_BAG, self._heard_bag, qos.latched(10))
-        self.listen(PolicyVersion, topics.POLICY_VERSION, lambda m: self._link.heard_version(m.version), qos.latched())
+        self.subscribe(EpisodeState, topics.EPISODE_STATE, self._on_state, qos.latched(10))
+        self.subscribe(EpisodeBag, topics.EPISODE_BAG, self._on_bag, qos.latched(10))
+        self.subscribe(PolicyVersion, topics.POLICY_VERSION, lambda m: self._link.on_version(m.version), qos.latched())
         self._listen_to_steps()
 
     def _listen_to_steps(self) -> None:
@@ -111,24 +111,26 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         images = OfferedQos(self)
         for camera in self.settings.cameras:
             topic = topics.camera_image(camera, self.settings.compressed)
-            images.listen(kind, topic, partial(self._live.add, f"camera/{camera}"))
-            self.listen(CameraHealth, topics.camera_health(camera), partial(self._live.add, "health"), qos.latched(10))
-        self.listen(RobotState, topics.ROBOT_STATE, partial(self._live.add, "state"), qos.every())
-        self.listen(Action, topics.ACTION, partial(self._live.add, "action"), qos.event())
-        self.listen(Reward, topics.REWARD, partial(self._live.add, "reward"), qos.event())
+            images.subscribe(kind, topic, partial(self._live.add, f"camera/{camera}"))
+            self.subscribe(
+                CameraHealth, topics.camera_health(camera), partial(self._live.add, "health"), qos.latched(10)
+            )
+        self.subscribe(RobotState, topics.ROBOT_STATE, partial(self._live.add, "state"), qos.every())
+        self.subscribe(Action, topics.ACTION, partial(self._live.add, "action"), qos.event())
+        self.subscribe(Reward, topics.REWARD, partial(self._live.add, "reward"), qos.event())
 
     # Messages in.
 
-    def _heard_state(self, message: EpisodeState) -> None:
+    def _on_state(self, message: EpisodeState) -> None:
         start, phase = to_nanoseconds(message.start), Phase(message.phase)
         outcome, purpose = Outcome(message.outcome), Purpose(message.purpose)
-        facts = Facts(message.episode, purpose, phase, message.step, start, outcome, message.reason)
-        self._link.heard_state(facts)
+        facts = EpisodeStatus(message.episode, purpose, phase, message.step, start, outcome, message.reason)
+        self._link.on_state(facts)
         if purpose is not Purpose.RESET:
             self._live.add("episode", message)
 
-    def _heard_bag(self, message: EpisodeBag) -> None:
-        self._link.heard_bag(message.episode, ClosedBag(message.uri, message.complete, message.message))
+    def _on_bag(self, message: EpisodeBag) -> None:
+        self._link.on_bag(message.episode, ClosedBag(message.uri, message.complete, message.message))
 
     def _save(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._work is not None
@@ -163,12 +165,12 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         answer = done.result()
         self._link.answered(answer.accepted, answer.message)
 
-    def send_status(self, status: Status) -> None:
+    def send_status(self, status: TrainerStatus) -> None:
         """Publish the status."""
         self._status = status
         self.mailbox.post(partial(self._statuses.publish, self._status_message(status)))
 
-    def _status_message(self, status: Status) -> TrainingStatus:
+    def _status_message(self, status: TrainerStatus) -> TrainingStatus:
         message = TrainingStatus(phase=PHASES[status.phase], message=status.message, progress=float(status.progress))
         message.header.stamp = self.get_clock().now().to_msg()
         message.update_rate, message.success_rate = float(status.rate), float(status.success_rate)
@@ -213,9 +215,9 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         finally:
             session.close()
 
-    def _open(self) -> Session:
+    def _open(self) -> TrainingRun:
         settings = self.settings
-        session = Session.open(
+        session = TrainingRun.open(
             self._run,
             settings.agent_name,
             agent_part(settings),
@@ -248,7 +250,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             store.restore(state, self._layout, settings.topics)
         return store
 
-    def _take_in_demonstrations(self, session: Session, store: ReplayStore) -> None:
+    def _take_in_demonstrations(self, session: TrainingRun, store: ReplayStore) -> None:
         folder = Path(self.settings.bags).expanduser() if self.settings.bags else self._run.bags / "offline"
         if session.resumed_from is not None:
             settled = session.conductor.position.offline_done
@@ -294,22 +296,22 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
 
     def _finish(self) -> None:
         self._statuses.wait_for_all_acked(Duration(seconds=1))
-        raise life.Finished(0)
+        raise process.Finished(0)
 
     def _fail(self, error: Exception) -> None:
         text = str(error).encode(errors="replace").decode()  # it may name a file whose name is no UTF-8
-        self.send_status(Status("failed", text))
+        self.send_status(TrainerStatus("failed", text))
         self.mailbox.post(partial(self._raise, error))
 
     def _raise(self, error: Exception) -> None:
         self._statuses.wait_for_all_acked(Duration(seconds=1))
         raise error
 
-    def report(self) -> Report:
+    def report(self) -> NodeReport:
         """Return what the trainer does, and what is wrong on its topics."""
         failed = self._status.message if self._status.phase == "failed" else ""
         values = {"phase": self._status.phase, "message": self._status.message, "updates_per_s": self._status.rate}
-        return Report(values, warning=self.health.sentence(), error=failed)
+        return NodeReport(values, warning=self.health.sentence(), error=failed)
 
     def destroy_node(self) -> None:
         """Let the learning thread save and end, then the node."""
@@ -332,7 +334,7 @@ def _make() -> TrainerNode:
 
 def main() -> None:
     """Run the node's process."""
-    sys.exit(life.run(_make))
+    sys.exit(process.run(_make))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from moto_ros.data.joints import STATE as STATE_JOINTS
 from moto_ros.data.replay import JOINTS
 from moto_ros.errors import MotoError
 from moto_ros.files import read_json
-from moto_ros.policy.actor import Weights
+from moto_ros.policy.episode_policy import Weights
 from moto_ros.training.checkpoint import AGENT, MANIFEST, STATE, CheckpointFolder, Identity, check_manifest, damage
 
 QUANTILES = "uncertainty_quantiles"

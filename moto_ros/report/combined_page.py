@@ -8,8 +8,8 @@ from typing import Any
 
 from moto_ros.report import curves
 from moto_ros.report.comparison import Group, group_rows, grouped, run_rows
-from moto_ros.report.gaps import not_run
 from moto_ros.report.history import History
+from moto_ros.report.missing_results import not_run
 from moto_ros.report.page import Picture, Section, Table, Tile, duration, picture
 
 

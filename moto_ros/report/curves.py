@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from moto_ros.report.conduct_curves import draw_quantiles
-from moto_ros.report.history import History, Series, column, rate_of
+from moto_ros.report.history import History, ScalarHistory, column, rate_of
+from moto_ros.report.intervention_curves import draw_quantiles
 from moto_ros.report.style import (
     DOUBT,
     FAILURE,
@@ -188,7 +188,7 @@ def diagnostics(history: History) -> Figure:
     return _panels(history, [history.scalar(*one) for one in shown], RUNS[5])
 
 
-def _panels(history: History, series: Sequence[Series], color: str) -> Figure:
+def _panels(history: History, series: Sequence[ScalarHistory], color: str) -> Figure:
     rows = max(1, -(-len(series) // 3))
     figure, axes = page(1.5 * rows + 0.3, rows, 3)
     for axis, one in zip(axes, series, strict=False):

@@ -18,7 +18,7 @@ from moto_ros.training.statistics import Interval
 
 
 @dataclass(frozen=True)
-class Series:
+class ScalarHistory:
     """One scalar over gradient updates."""
 
     phase: str
@@ -99,11 +99,11 @@ class History:
         """Return the gradient updates done."""
         return max((row["updates"] for row in self.rows), default=0)
 
-    def scalar(self, phase: str, name: str) -> Series:
+    def scalar(self, phase: str, name: str) -> ScalarHistory:
         """Return one scalar of a phase over gradient updates."""
         rows = [row for row in self.of("update", phase=phase) if row.get(name) is not None]
         updates, values = [row["updates"] for row in rows], [row[name] for row in rows]
-        return Series(phase, name, np.asarray(updates, np.int64), np.asarray(values, np.float64))
+        return ScalarHistory(phase, name, np.asarray(updates, np.int64), np.asarray(values, np.float64))
 
     def scalars(self) -> list[tuple[str, str]]:
         """Return (phase, name) of every scalar, in the order of first appearance."""

@@ -11,9 +11,9 @@ import numpy as np
 from moto_ros.config import read_parameters
 from moto_ros.errors import MotoError
 from moto_ros.report import curves, pictures
-from moto_ros.report.conduct_page import conduct_section
-from moto_ros.report.gaps import not_run
 from moto_ros.report.history import History, column, rate_of
+from moto_ros.report.intervention_page import conduct_section
+from moto_ros.report.missing_results import not_run
 from moto_ros.report.page import Picture, Section, Table, Tile, duration, interval_text, picture
 from moto_ros.training.artifacts import CONTEXT, read_arrays
 from moto_ros.training.statistics import paired_difference

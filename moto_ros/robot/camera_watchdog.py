@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-class Sight:
+class CameraWatchdog:
     """What each camera last said of its health; times are seconds of any steady clock."""
 
     def __init__(self, cameras: Sequence[str], timeout: float, now: float) -> None:
@@ -13,7 +13,7 @@ class Sight:
         self._timeout = timeout
         self._said = dict.fromkeys(cameras, (now, ""))
 
-    def heard(self, now: float, camera: str, trouble: str) -> None:
+    def on_state(self, now: float, camera: str, trouble: str) -> None:
         """Take what a camera says: nothing when it is well, else a sentence."""
         if camera in self._said:
             self._said[camera] = (now, trouble)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from moto_ros.robot.interface import Arm, ArmFault, FaultKind
+from moto_ros.robot.interruptible_wait import InterruptibleWait
 from moto_ros.robot.kinematics import Pose
 from moto_ros.robot.limits import RobotSettings
 from moto_ros.robot.mover import Mover
-from moto_ros.robot.patience import Patience
 
 FOR_A_PERSON = (FaultKind.SELF_COLLISION, FaultKind.JOINT_LIMIT)
 """Faults out of which no motion of its own is safe: the arm has to be led by hand."""
@@ -32,7 +32,7 @@ class Supervisor:
         settings: RobotSettings,
         arm: Arm,
         mover: Mover,
-        patience: Patience,
+        patience: InterruptibleWait,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`tell` hears a sentence for each recovery."""

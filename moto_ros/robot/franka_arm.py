@@ -7,9 +7,9 @@ import time
 import franky
 import numpy as np
 
+from moto_ros.robot.franka_connection import FrankaConnection
 from moto_ros.robot.franka_faults import fault_of_flags, fault_of_mode, flags, frozen
 from moto_ros.robot.franka_gripper import FrankaGripper, connect_gripper
-from moto_ros.robot.franka_session import Session
 from moto_ros.robot.franka_steering import JointMove, steering_for
 from moto_ros.robot.interface import ArmFault, ArmState, Control, FaultKind, Target
 from moto_ros.robot.kinematics import FRANKA
@@ -33,7 +33,7 @@ class FrankaArm:
     def __init__(self, settings: RobotSettings) -> None:
         """Keep the settings; `connect` opens the connection."""
         self._settings = settings
-        self._session: Session | None = None
+        self._session: FrankaConnection | None = None
         self._gripper: FrankaGripper | None = None
         self._sequence = 0
         self.joint_names = tuple(f"{settings.joint_prefix}{number}" for number in range(1, 8))
@@ -114,7 +114,7 @@ class FrankaArm:
         if self._session is not None:
             self._session.close(CLOSE)
 
-    def _alive(self) -> Session:
+    def _alive(self) -> FrankaConnection:
         """Return the session. Raises ArmFault for its fault, and for a newest state that is too old."""
         session = self._session
         if session is None or (session.measurement is None and session.fault is None):
@@ -127,7 +127,7 @@ class FrankaArm:
         return session
 
     @staticmethod
-    def _age(session: Session) -> float:
+    def _age(session: FrankaConnection) -> float:
         newest = session.measurement
         return time.monotonic() - newest.arrival if newest is not None else np.inf
 
@@ -141,7 +141,7 @@ class FrankaArm:
         if old is not None:
             old.close(CLOSE)
             self._sequence = old.measurement.state.sequence + 1 if old.measurement is not None else self._sequence
-        session = Session(self._settings.host, self._connect, self._sequence)
+        session = FrankaConnection(self._settings.host, self._connect, self._sequence)
         self._session = session
         if not session.wait(lambda: session.measurement is not None or session.lost, timeout):
             session.close(0.0)
@@ -175,7 +175,7 @@ class FrankaArm:
         return robot
 
 
-def _recover(session: Session, robot: franky.Robot) -> None:
+def _recover(session: FrankaConnection, robot: franky.Robot) -> None:
     """Ask the arm to clear its errors, and look whether it did. Raises the driver's exceptions and ArmFault."""
     if flags(robot.state.current_errors):
         robot.recover_from_errors()

@@ -10,9 +10,9 @@ from scipy.spatial.transform import Rotation
 from moto_ros.robot.envelope import clip_lead, clip_turn
 from moto_ros.robot.glide import Bounds, steer
 from moto_ros.robot.interface import Arm, ArmFault, ArmState, Control, FaultKind, Target
+from moto_ros.robot.interruptible_wait import InterruptibleWait
 from moto_ros.robot.kinematics import Pose, measured
 from moto_ros.robot.limits import RobotSettings
-from moto_ros.robot.patience import Patience
 
 TICK = 0.01
 """Seconds between two targets on a straight way."""
@@ -28,7 +28,7 @@ SETTLE = 2.0
 
 
 @dataclass
-class Way:
+class StraightMotion:
     """A straight way: where its target is, and how fast."""
 
     position: np.ndarray
@@ -37,7 +37,7 @@ class Way:
     spin: np.ndarray
 
     @classmethod
-    def begin(cls, pose: Pose) -> Way:
+    def begin(cls, pose: Pose) -> StraightMotion:
         """Return the way that begins at rest at a pose."""
         return cls(pose.position.copy(), pose.rotation, np.zeros(3), np.zeros(3))
 
@@ -45,7 +45,7 @@ class Way:
 class Mover:
     """Moves an arm that nobody else moves. Every motion raises ArmFault and Interrupted, and leaves the arm stopped."""
 
-    def __init__(self, settings: RobotSettings, arm: Arm, patience: Patience) -> None:
+    def __init__(self, settings: RobotSettings, arm: Arm, patience: InterruptibleWait) -> None:
         """Take a connected arm."""
         self._settings, self._arm, self._patience = settings, arm, patience
 
@@ -75,7 +75,7 @@ class Mover:
 
     def _follow_line(self, goal: Pose, speed: float, timeout: float) -> None:
         begun = last = self._patience.now()
-        way = Way.begin(self.pose())
+        way = StraightMotion.begin(self.pose())
         while not self._there(goal, way):
             self._patience.pause(TICK)
             now = self._patience.now()
@@ -86,12 +86,12 @@ class Mover:
             self._arm.follow(self._advance(way, goal, speed, min(now - last, 2 * TICK)))
             last = now
 
-    def _there(self, goal: Pose, way: Way) -> bool:
+    def _there(self, goal: Pose, way: StraightMotion) -> bool:
         at_goal = float(np.linalg.norm(goal.position - way.position)) < NEAR / 10
         near = float(np.linalg.norm(goal.position - self._arm.state().position)) < NEAR
         return at_goal and near
 
-    def _advance(self, way: Way, goal: Pose, speed: float, dt: float) -> Target:
+    def _advance(self, way: StraightMotion, goal: Pose, speed: float, dt: float) -> Target:
         settings, there = self._settings, self.pose()
         ways = Bounds(speed, settings.translation_acceleration)
         turns = Bounds(settings.rotation_speed / 2, settings.rotation_acceleration)

@@ -12,10 +12,10 @@ from moto_ros.config import parameter
 from moto_ros.errors import MotoError
 from moto_ros.robot.envelope import Box
 from moto_ros.robot.interface import Arm, ArmFault, FaultKind
+from moto_ros.robot.interruptible_wait import Interrupted, InterruptibleWait
 from moto_ros.robot.kinematics import Pose
 from moto_ros.robot.limits import RobotSettings
 from moto_ros.robot.mover import Mover
-from moto_ros.robot.patience import Interrupted, Patience
 
 HAND_TIMEOUT = 5.0
 """Seconds that a motion of the fingers may take before the reset goes on."""
@@ -69,7 +69,7 @@ class Resetter:
     """Brings arm and scene to a start state."""
 
     def __init__(
-        self, settings: RobotSettings, scene: SceneSettings, arm: Arm, mover: Mover, patience: Patience
+        self, settings: RobotSettings, scene: SceneSettings, arm: Arm, mover: Mover, patience: InterruptibleWait
     ) -> None:
         """Take a connected arm that nobody else moves during a reset."""
         self._settings, self._scene, self._arm, self._mover, self._patience = settings, scene, arm, mover, patience

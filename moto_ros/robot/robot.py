@@ -11,14 +11,14 @@ from functools import partial
 from moto_ros.errors import MotoError
 from moto_ros.robot.envelope import Box
 from moto_ros.robot.faults import Supervisor
-from moto_ros.robot.guard import Command, Guard, Ladder, Seen
-from moto_ros.robot.hands import Hands
 from moto_ros.robot.interface import Arm, ArmFault, ArmState
+from moto_ros.robot.interruptible_wait import Interrupted, InterruptibleWait
+from moto_ros.robot.job_thread import JobThread
 from moto_ros.robot.kinematics import Kinematics
 from moto_ros.robot.limits import RobotSettings
 from moto_ros.robot.mover import Mover
-from moto_ros.robot.patience import Interrupted, Patience
 from moto_ros.robot.reset import Resetter, SceneSettings
+from moto_ros.robot.safety import ArmReading, Command, SafetySupervisor, SafetyThread
 
 RETRY = 0.5
 """Seconds between two attempts to connect."""
@@ -33,7 +33,7 @@ CONTENT = (ArmFault, Interrupted)
 
 
 @dataclass
-class Job:
+class ResetJob:
     """A reset that somebody waits for."""
 
     episode: int
@@ -54,13 +54,13 @@ class Robot:
     ) -> None:
         """Take an arm; `connect` begins. `tell` and `on_crash` are called from other threads."""
         self._settings, self._arm, self._tell, self._on_crash = settings, arm, tell, on_crash
-        self._patience = Patience(self._interrupted)
+        self._patience = InterruptibleWait(self._interrupted)
         self._resetter = Resetter(settings, scene, arm, Mover(settings, arm, self._patience), self._patience)
-        retreat = Patience(self._stopped)  # a retreat goes on although there is a fault
+        retreat = InterruptibleWait(self._stopped)  # a retreat goes on although there is a fault
         self._supervisor = Supervisor(settings, arm, Mover(settings, arm, retreat), retreat, tell)
-        self._jobs = Hands("robot")
-        self._guard: Guard | None = None
-        self._job: Job | None = None
+        self._jobs = JobThread("robot")
+        self._guard: SafetyThread | None = None
+        self._job: ResetJob | None = None
         self._closing = False
 
     # Connecting.
@@ -73,7 +73,7 @@ class Robot:
         self._open(time.monotonic() + self._settings.connect_timeout)
         state = self._first()
         self._check_home(state)
-        self._guard = Guard(Ladder(self._settings, self._arm, state, self._fault), self._on_crash)
+        self._guard = SafetyThread(SafetySupervisor(self._settings, self._arm, state, self._fault), self._on_crash)
         gripper = self._arm.gripper
         if gripper is not None and self._settings.gripper.homing:
             gripper.home()
@@ -109,14 +109,14 @@ class Robot:
         return self._guard is not None
 
     @property
-    def guard(self) -> Guard:
+    def guard(self) -> SafetyThread:
         """Return the guard; only once connected."""
         if self._guard is None:
             raise MotoError(f"robot at {self._settings.host}: not connected yet; ask again")
         return self._guard
 
     @property
-    def seen(self) -> Seen | None:
+    def seen(self) -> ArmReading | None:
         """Return how the robot is, None before it is connected."""
         return self._guard.seen if self._guard is not None else None
 
@@ -143,11 +143,11 @@ class Robot:
         """Take the operator's word that the scene is prepared."""
         self._resetter.ready()
 
-    def reset(self, job: Job) -> Future[str]:
+    def reset(self, job: ResetJob) -> Future[str]:
         """Begin to bring arm and scene to a start state; the episode's actions count from then on."""
         return self._jobs.do(partial(self._reset, job))
 
-    def cancel(self, job: Job, why: str) -> None:
+    def cancel(self, job: ResetJob, why: str) -> None:
         """End a reset that nobody waits for any more."""
         job.cancelled = why
         if self._job is job:
@@ -187,7 +187,7 @@ class Robot:
         cancelled = self._job.cancelled if self._job is not None else ""
         return cancelled or (CLOSING if self._closing else self.guard.trouble)
 
-    def _reset(self, job: Job) -> str:
+    def _reset(self, job: ResetJob) -> str:
         why = job.cancelled or self.guard.lend()
         if why:
             return why

@@ -13,7 +13,7 @@ from moto_ros.ros import qos
 
 
 @dataclass(frozen=True)
-class Report:
+class NodeReport:
     """How a node does: nothing to say, or one sentence of warning or error; and its figures by name."""
 
     values: Mapping[str, object] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Report:
 class Diagnostics:
     """Publishes what `collect` returns, every `period` seconds of wall time and whenever asked."""
 
-    def __init__(self, node: Node, collect: Callable[[], Report], period: float = 1.0) -> None:
+    def __init__(self, node: Node, collect: Callable[[], NodeReport], period: float = 1.0) -> None:
         """Create publisher and timer on `node`."""
         self._node, self._collect = node, collect
         self._publisher = node.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.event())

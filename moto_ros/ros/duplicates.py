@@ -70,7 +70,9 @@ class Duplicates:
         self._strangers: dict[tuple[str, str], float] = {}
         self._began: float | None = None
         self._looked = float("-inf")
-        self._subscription = node.create_subscription(SystemNode, topics.SYSTEM_NODE, self._heard, qos.latched(100))
+        self._subscription = node.create_subscription(
+            SystemNode, topics.SYSTEM_NODE, self._on_message, qos.latched(100)
+        )
         self._publisher = node.create_publisher(SystemNode, topics.SYSTEM_NODE, qos.latched())
         self._timer = node.create_timer(PERIOD, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -87,7 +89,7 @@ class Duplicates:
 
     # Nodes that say who they are.
 
-    def _heard(self, other: SystemNode) -> None:
+    def _on_message(self, other: SystemNode) -> None:
         if other.instance == self._mine.instance:
             return
         self._others[other.instance] = other

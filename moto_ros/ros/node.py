@@ -17,7 +17,7 @@ from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 
 from moto_ros.errors import MotoError
-from moto_ros.ros.diagnostics import Diagnostics, Report
+from moto_ros.ros.diagnostics import Diagnostics, NodeReport
 from moto_ros.ros.duplicates import Duplicates
 from moto_ros.ros.health import TopicHealth
 from moto_ros.ros.params import settings_of
@@ -53,11 +53,11 @@ class MotoNode(Node, Generic[S]):
         warn = self.get_logger().warning
         self._sessions = Sessions(self.session, self.health, warn, self._duplicates.writers)
 
-    def report(self) -> Report:
+    def report(self) -> NodeReport:
         """Return how the node does; nodes add their own figures."""
-        return Report(warning=self.health.sentence())
+        return NodeReport(warning=self.health.sentence())
 
-    def listen(
+    def subscribe(
         self,
         kind: type,
         topic: str,
@@ -74,7 +74,7 @@ class MotoNode(Node, Generic[S]):
         mine = self._sessions.filter(kind, topic, callback, raw, outside)
         return self.create_subscription(kind, topic, mine, profile, event_callbacks=events, raw=raw)
 
-    def speak(self, kind: type, topic: str, profile: QoSProfile) -> Publisher:
+    def advertise(self, kind: type, topic: str, profile: QoSProfile) -> Publisher:
         """Make a publisher that stamps the session, with incompatible QoS counted in the diagnostics."""
         publisher = self.create_publisher(kind, topic, profile, event_callbacks=self.health.of_publisher(topic))
         return self._sessions.stamp(publisher, kind)

@@ -8,11 +8,11 @@ import numpy as np
 from geometry_msgs.msg import Point, Pose, Quaternion, Twist, Vector3, Wrench
 
 from moto_msgs.msg import RobotState
-from moto_ros.robot.guard import Seen
+from moto_ros.robot.safety import ArmReading
 from moto_ros.ros.convert import to_time
 
 
-def robot_state(seen: Seen, joint_names: Sequence[str], frame: str) -> RobotState:
+def robot_state(seen: ArmReading, joint_names: Sequence[str], frame: str) -> RobotState:
     """Return the robot state message; its stamp is that of the measurement."""
     state = seen.state
     message = RobotState(joint_names=list(joint_names), mode=int(seen.mode), fault=seen.fault)

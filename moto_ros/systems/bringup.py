@@ -37,7 +37,7 @@ from moto_ros.errors import MotoError, unwritable
 from moto_ros.ros.startup import check_start, missing_middleware, refuse, usable_folders
 from moto_ros.stopping import as_parent
 from moto_ros.systems.implied_parameters import REAL_TIMING, contradiction, implied, left_open, shared
-from moto_ros.systems.parameter_layers import Layers
+from moto_ros.systems.parameter_layers import ParameterLayers
 from moto_ros.systems.transport import environment
 from moto_ros.training.settings import OPERATIONAL
 
@@ -455,14 +455,14 @@ def _is_simulated(arguments: Arguments) -> bool:
     return arguments["backend"] == "sim"
 
 
-def _layers(arguments: Arguments, nodes: tuple[str, ...]) -> Layers:
+def _layers(arguments: Arguments, nodes: tuple[str, ...]) -> ParameterLayers:
     """Return the layers for nodes of every kind: a task's file may hold parameters for systems that do not run now."""
     kinds = {node: kind for node, kind in NODES.items() if node in nodes or _is_installed(kind)}
     known = {node: kind.specs(arguments["agent"]) for node, kind in kinds.items()}
     hardware = [] if _is_simulated(arguments) else [("robots", arguments["robot"]), ("cameras", arguments["cameras"])]
     chosen = [*hardware, ("tasks", arguments["task"]), ("agents", _preset_name(arguments))]
     base: dict[str, Any] = {} if _is_simulated(arguments) else dict(REAL_TIMING)
-    return Layers(known, base, {kind: shipped(kind, name) for kind, name in chosen}, arguments["parameters"])
+    return ParameterLayers(known, base, {kind: shipped(kind, name) for kind, name in chosen}, arguments["parameters"])
 
 
 def _is_installed(kind: NodeKind) -> bool:

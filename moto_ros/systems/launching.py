@@ -37,7 +37,7 @@ from moto_ros.errors import MotoError
 from moto_ros.stopping import STOP_TIME
 from moto_ros.systems.bringup import ARGUMENTS, Argument, Process, System, run_folder
 from moto_ros.systems.ending import Ending
-from moto_ros.systems.phases import Phase, phases
+from moto_ros.systems.phases import SystemPhase, phases
 
 Entities = list[LaunchDescriptionEntity]
 
@@ -65,7 +65,7 @@ def _declare(argument: Argument) -> DeclareLaunchArgument:
 def _start(context: LaunchContext, name: str) -> Entities:
     given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
     report = ["report", str(run_folder(given))] if name == "finetune" else []
-    job = Job(phases(name, given), report)
+    job = LaunchJob(phases(name, given), report)
     return [RegisterEventHandler(OnShutdown(on_shutdown=job.on_shutdown)), *job.next_phase()]
 
 
@@ -75,10 +75,10 @@ class AllEnded(Event):
     name = "moto_ros.AllEnded"
 
 
-class Job:
+class LaunchJob:
     """The phases of one job in a launch: starts the processes of one, and of the next when all have ended well."""
 
-    def __init__(self, phases: Iterator[Phase], report: list[str]) -> None:
+    def __init__(self, phases: Iterator[SystemPhase], report: list[str]) -> None:
         """Take the phases, and the arguments of the `moto` command that writes the report, if there is one."""
         self._phases, self._report = phases, report
         self._running: dict[str, ExecuteProcess] = {}
@@ -97,7 +97,7 @@ class Job:
             return self._watched({"report": ExecuteProcess(cmd=[executable, *command], output="screen", **TIMEOUTS)})
         return [EmitEvent(event=Shutdown(reason="the work is done"))]
 
-    def _system(self, phase: Phase) -> Entities:
+    def _system(self, phase: SystemPhase) -> Entities:
         system = phase.system
         system.write_parameters()
         environment = [SetEnvironmentVariable(key, value) for key, value in system.environment.items()]

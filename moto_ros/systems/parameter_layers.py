@@ -12,7 +12,7 @@ from moto_ros.config import Spec, Value, check, config_folder, parse, read_param
 from moto_ros.errors import MotoError
 
 Parameters = dict[str, Any]
-Known = Mapping[str, Mapping[str, Spec]]
+DeclaredParameters = Mapping[str, Mapping[str, Spec]]
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Override:
     text: str
 
 
-class Layers:
+class ParameterLayers:
     """Parameter files, from general to special, and the user's overrides, over the parameters that nodes know."""
 
-    def __init__(self, known: Known, base: Parameters, files: Mapping[str, Path], overrides: str) -> None:
+    def __init__(self, known: DeclaredParameters, base: Parameters, files: Mapping[str, Path], overrides: str) -> None:
         """Take the layers in, files by what they describe; MotoError for a name that no node knows."""
         self.known, self._base, self._files = known, base, files
         self._overrides = [_override(text, known) for text in shlex.split(overrides)]
@@ -74,7 +74,7 @@ class Layers:
         return values
 
 
-def _override(text: str, known: Known) -> Override:
+def _override(text: str, known: DeclaredParameters) -> Override:
     """Return the parts of `name:=value` or `node.name:=value`."""
     name, sign, value = text.partition(":=")
     if not sign or not name:

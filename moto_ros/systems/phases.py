@@ -33,7 +33,7 @@ Given = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Phase:
+class SystemPhase:
     """One system of a job, and what it does there."""
 
     title: str
@@ -41,7 +41,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedDemonstrations:
     """Demonstrations: how many there shall be, how many are there, and the number of the next."""
 
     wanted: int
@@ -49,20 +49,20 @@ class Recorded:
     next: int
 
 
-def phases(name: str, given: Given) -> Iterator[Phase]:
+def phases(name: str, given: Given) -> Iterator[SystemPhase]:
     """Yield the phases of `moto NAME` and of the launch file of that name."""
     return finetune(given) if name == "finetune" else alone(name, given)
 
 
-def alone(name: str, given: Given) -> Iterator[Phase]:
+def alone(name: str, given: Given) -> Iterator[SystemPhase]:
     """Yield one system, by itself."""
     refuse_unused(name, given, defaults())
     system = resolve(name, given)
     check(system)
-    yield from _done(Phase(f"{name} in {system.run}", system))
+    yield from _done(SystemPhase(f"{name} in {system.run}", system))
 
 
-def finetune(given: Given, *, fresh: bool = False) -> Iterator[Phase]:
+def finetune(given: Given, *, fresh: bool = False) -> Iterator[SystemPhase]:
     """Yield the recording of missing demonstrations, and the system that pre-trains, fine-tunes and evaluates.
 
     `fresh` sets an existing run folder aside, once it is known that the job can work.
@@ -80,7 +80,7 @@ def finetune(given: Given, *, fresh: bool = False) -> Iterator[Phase]:
         yield from _recording(given, run)
         check(system)
     does = "go on with" if has_checkpoint(run) else "start"
-    yield from _done(Phase(f"{does} the run in {run.path}: pre-train, fine-tune, evaluate", system))
+    yield from _done(SystemPhase(f"{does} the run in {run.path}: pre-train, fine-tune, evaluate", system))
 
 
 def _learned_from_other_bags(run: RunFolder) -> bool:
@@ -88,7 +88,7 @@ def _learned_from_other_bags(run: RunFolder) -> bool:
     return has_checkpoint(run) and not closed_bags(run.bag_folder("offline"))
 
 
-def _recording(given: Given, run: RunFolder) -> Iterator[Phase]:
+def _recording(given: Given, run: RunFolder) -> Iterator[SystemPhase]:
     """Yield the recording of the demonstrations that are still missing, those of an interrupted recording kept."""
     recorded = _recorded(given, run)
     if recorded.there >= recorded.wanted:
@@ -98,7 +98,7 @@ def _recording(given: Given, run: RunFolder) -> Iterator[Phase]:
     more = {"episode": {"first_episode": recorded.next}}
     system = resolve("record", _without_episodes(given) | {"episodes": str(missing)}, more)
     title = f"record {missing} of {recorded.wanted} demonstrations into {run.bag_folder('offline')}"
-    yield from _done(Phase(title, system))
+    yield from _done(SystemPhase(title, system))
 
 
 def _without_episodes(given: Given) -> dict[str, str]:
@@ -106,7 +106,7 @@ def _without_episodes(given: Given) -> dict[str, str]:
     return {name: value for name, value in given.items() if name != "episodes"}
 
 
-def _recorded(given: Given, run: RunFolder) -> Recorded:
+def _recorded(given: Given, run: RunFolder) -> RecordedDemonstrations:
     """Count the closed bags of demonstrations against what the task asks for."""
     system, folder = resolve("record", _without_episodes(given)), run.bag_folder("offline")
     episode = next(process for process in system.processes if process.node == "episode").parameters
@@ -117,13 +117,13 @@ def _recorded(given: Given, run: RunFolder) -> Recorded:
         )
     numbers = [int(found[1]) for path in folder.glob("*") if (found := NUMBER.search(path.name))]
     there = len(list(folder.glob(f"*/{METADATA}")))
-    return Recorded(wanted, there, max([first - 1, *numbers]) + 1)
+    return RecordedDemonstrations(wanted, there, max([first - 1, *numbers]) + 1)
 
 
 # Whether the work was done.
 
 
-def _done(phase: Phase) -> Iterator[Phase]:
+def _done(phase: SystemPhase) -> Iterator[SystemPhase]:
     """Yield the phase and, once it has ended with status 0, raise MotoError unless its work was done."""
     settings = phase.system.settings()
     if "trainer" in settings:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from moto_ros.config import parameter
 from moto_ros.contract.peers import Peers
-from moto_ros.episode.pace import PaceSettings
+from moto_ros.episode.control_pace import PaceSettings
 from moto_ros.errors import MotoError
 from moto_ros.teleop.arbiter import BlendRules
 from moto_ros.teleop.human import DIRECTIONS, HumanSettings

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from moto_ros.errors import MotoError
-from moto_ros.training.settings import Budget, TrainerSettings
+from moto_ros.training.settings import TrainerSettings, UpdateBudget
 
 EVALUATION_IDS = 1_000_000
 DEMONSTRATION_IDS = 2_000_000
@@ -109,7 +109,7 @@ class Position:
 class Conductor:
     """Orders the phases of one run; owns episode ids and seeds."""
 
-    def __init__(self, settings: TrainerSettings, budget: Budget) -> None:
+    def __init__(self, settings: TrainerSettings, budget: UpdateBudget) -> None:
         self.settings = settings
         self.budget = budget
         self.position = Position()

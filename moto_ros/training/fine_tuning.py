@@ -18,7 +18,7 @@ from moto_ros.data.bag_library import BagLibrary
 from moto_ros.data.episode import Episode
 from moto_ros.training.conductor import Done, Offline, Publish, RunEpisode, Update
 from moto_ros.training.learner import Progress
-from moto_ros.training.session import Session
+from moto_ros.training.session import TrainingRun
 
 REPORT_PERIOD = 2.0
 """Seconds between two reports of progress while learning."""
@@ -28,7 +28,7 @@ RECENT = 20
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedEpisode:
     """An episode that has ended; `episode` is None when nothing usable came of it, as `note` then says."""
 
     id: int
@@ -41,7 +41,7 @@ class Recorded:
 
 
 @dataclass(frozen=True)
-class Status:
+class TrainerStatus:
     """What the trainer does now, for moto_msgs/TrainingStatus."""
 
     phase: str
@@ -61,10 +61,10 @@ class RobotSide(Protocol):
     def start(self, action: RunEpisode) -> None:
         """Wait until the episode is accepted. MotoError when it is not."""
 
-    def wait(self, episode: int) -> Recorded:
+    def wait(self, episode: int) -> RecordedEpisode:
         """Wait until the episode has ended and its bag is closed. MotoError when it does not end."""
 
-    def report(self, status: Status) -> None:
+    def report(self, status: TrainerStatus) -> None:
         """Let everybody know."""
 
 
@@ -73,7 +73,7 @@ class FineTuning:
 
     def __init__(
         self,
-        session: Session,
+        session: TrainingRun,
         robot: RobotSide,
         library: BagLibrary,
         tell: Callable[[str], None],
@@ -169,7 +169,7 @@ class FineTuning:
             self._tell(f"episode {action.id} was recorded before the restart: taken from {left_over.bag}")
             self._take(left_over)
 
-    def _left_over(self, action: RunEpisode) -> Recorded | None:
+    def _left_over(self, action: RunEpisode) -> RecordedEpisode | None:
         """Return a recording of this very episode that a killed trainer left; not an evaluation of other weights."""
         found = self._library.recorded(action.id)
         if found is None:
@@ -178,14 +178,14 @@ class FineTuning:
         published = self._session.conductor.position.published
         if action.purpose == "evaluation" and episode.info["policy_version"] != published:
             return None
-        return Recorded(action.id, Outcome.TIME_LIMIT, episode, bag)
+        return RecordedEpisode(action.id, Outcome.TIME_LIMIT, episode, bag)
 
     def _collect(self) -> None:
         running = self._session.conductor.position.running
         if running is not None:
             self._take(self._robot.wait(running.id))
 
-    def _take(self, recorded: Recorded) -> None:
+    def _take(self, recorded: RecordedEpisode) -> None:
         running = self._session.conductor.position.running
         if running is None or running.id != recorded.id:
             self._tell(f"episode {recorded.id} was not asked for: left out")
@@ -219,7 +219,7 @@ class FineTuning:
     ) -> None:
         self._reported = time.monotonic()
         success = sum(self._recent) / len(self._recent) if self._recent else float("nan")
-        self._robot.report(Status(phase, message, progress, rate, losses, success))
+        self._robot.report(TrainerStatus(phase, message, progress, rate, losses, success))
         self._tell(message)
 
 

@@ -14,7 +14,7 @@ import torch
 from moto_ros.agents.interface import Agent, Batch, Prioritised
 from moto_ros.agents.interface import Metrics as Scalars
 from moto_ros.errors import MotoError
-from moto_ros.training.metrics import Metrics
+from moto_ros.training.metrics import MetricsWriter
 
 
 class Store(Protocol):
@@ -138,7 +138,7 @@ class Learner:
         self,
         agent: Agent,
         store: Store,
-        metrics: Metrics,
+        metrics: MetricsWriter,
         seed: int,
         *,
         device: torch.device | None = None,

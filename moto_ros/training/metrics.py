@@ -80,7 +80,7 @@ class MetricsLog:
         os.close(self._handle)
 
 
-class Metrics:
+class MetricsWriter:
     """Writes rows and TensorBoard scalars of a run, each stamped with wall time (s since 1970) and the clock."""
 
     def __init__(self, run: RunFolder, *, tensorboard: bool = True) -> None:
@@ -121,7 +121,7 @@ class Metrics:
             self._writer.close()
         self.log.close()
 
-    def __enter__(self) -> Metrics:
+    def __enter__(self) -> MetricsWriter:
         return self
 
     def __exit__(self, *_: object) -> None:

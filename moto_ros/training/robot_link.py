@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from moto_ros.contract.episodes import Facts, Outcome, Phase, Purpose, Request
+from moto_ros.contract.episodes import EpisodeStatus, Outcome, Phase, Purpose, Request
 from moto_ros.data.bag_library import BagLibrary
 from moto_ros.data.episode import Episode
 from moto_ros.data.live_episodes import LiveEpisode, LiveEpisodes
 from moto_ros.errors import MotoError
 from moto_ros.training.conductor import RunEpisode
-from moto_ros.training.fine_tuning import Recorded, Status
+from moto_ros.training.fine_tuning import RecordedEpisode, TrainerStatus
 
 RETRY = 0.2
 """Seconds between two requests for an episode."""
@@ -54,7 +54,7 @@ class Timeouts:
     policy: float
 
 
-class Wire(Protocol):
+class NodeInterface(Protocol):
     """What the node does for the link; called from the trainer's thread, returns at once."""
 
     def send_weights(self, version: int, data: bytes, sha256: str) -> None:
@@ -63,7 +63,7 @@ class Wire(Protocol):
     def ask(self, request: Request) -> None:
         """Call episode/start; `RobotLink.answered` follows."""
 
-    def send_status(self, status: Status) -> None:
+    def send_status(self, status: TrainerStatus) -> None:
         """Publish the trainer's status."""
 
     def tell(self, sentence: str) -> None:
@@ -72,20 +72,20 @@ class Wire(Protocol):
 
 @dataclass
 class _Known:
-    """Facts brought by the executor."""
+    """EpisodeStatus brought by the executor."""
 
-    facts: Facts = field(default_factory=Facts)
+    facts: EpisodeStatus = field(default_factory=EpisodeStatus)
     version: int = 0
     answer: Answer | None = None
-    ended: dict[int, Facts] = field(default_factory=dict)
+    ended: dict[int, EpisodeStatus] = field(default_factory=dict)
     bags: dict[int, ClosedBag] = field(default_factory=dict)
 
 
 class RobotLink:
-    """`RobotSide` over a `Wire`. The executor brings facts with the `heard_` methods; the trainer's thread waits."""
+    """`RobotSide` over a `NodeInterface`. The executor calls the `on_` methods; the trainer's thread waits."""
 
     def __init__(
-        self, wire: Wire, live: LiveEpisodes, library: BagLibrary, timeouts: Timeouts, *, has_policy: bool
+        self, wire: NodeInterface, live: LiveEpisodes, library: BagLibrary, timeouts: Timeouts, *, has_policy: bool
     ) -> None:
         """Without a policy (`has_policy` False) nobody has to confirm weights."""
         self._wire, self._live, self._library = wire, live, library
@@ -95,7 +95,7 @@ class RobotLink:
 
     # The executor's side.
 
-    def heard_state(self, facts: Facts) -> None:
+    def on_state(self, facts: EpisodeStatus) -> None:
         """Take where the episode stands; one that brings the scene back is nothing to learn from."""
         if facts.purpose is Purpose.RESET:
             self._live.rest()
@@ -111,13 +111,13 @@ class RobotLink:
                 self._known.ended[facts.episode] = facts
             self._changed.notify_all()
 
-    def heard_bag(self, episode: int, bag: ClosedBag) -> None:
+    def on_bag(self, episode: int, bag: ClosedBag) -> None:
         """Take what the recorder says."""
         with self._changed:
             self._known.bags[episode] = bag
             self._changed.notify_all()
 
-    def heard_version(self, version: int) -> None:
+    def on_version(self, version: int) -> None:
         """Take which weights the policy has."""
         with self._changed:
             self._known.version = version
@@ -169,7 +169,7 @@ class RobotLink:
         """Tell the reason for waiting when it is a new one; return it."""
         if reason != known:
             self._wire.tell(f"waits for the episode node: {reason}")
-            self._wire.send_status(Status("waiting", reason))
+            self._wire.send_status(TrainerStatus("waiting", reason))
         return reason
 
     def _runs(self, episode: int) -> bool:
@@ -182,7 +182,7 @@ class RobotLink:
         self._until(lambda: self._known.answer is not None, min(timeout, 5.0))
         return self._known.answer
 
-    def wait(self, episode: int) -> Recorded:
+    def wait(self, episode: int) -> RecordedEpisode:
         """Wait until the episode has ended and its bag is closed, and return it complete or not at all."""
         if not self._until(lambda: episode in self._known.ended, self._timeouts.episode):
             raise MotoError(
@@ -193,10 +193,12 @@ class RobotLink:
             facts, bag = self._known.ended.pop(episode), self._known.bags.pop(episode, None)
         return self._recorded(facts, bag, self._live.fetch(episode))
 
-    def _recorded(self, facts: Facts, bag: ClosedBag | None, live: LiveEpisode | None) -> Recorded:
+    def _recorded(self, facts: EpisodeStatus, bag: ClosedBag | None, live: LiveEpisode | None) -> RecordedEpisode:
         path = self._library.inside(bag.uri) if bag is not None and bag.complete else None
         if facts.outcome in LOST or facts.step == 0:
-            return Recorded(facts.episode, facts.outcome, None, path, note=facts.reason or facts.outcome.name.lower())
+            return RecordedEpisode(
+                facts.episode, facts.outcome, None, path, note=facts.reason or facts.outcome.name.lower()
+            )
         uncertainty, ranks = (live.uncertainties(facts.step), live.ranks(facts.step)) if live is not None else ([], [])
         episode, note = self._episode(facts, path, live)
         if bag is None:
@@ -205,9 +207,9 @@ class RobotLink:
             note = f"{note}; its bag is not complete: {bag.message}".strip("; ")
         elif path is None:
             note = f"{note}; {bag.uri[:200]!r} is no folder in {self._library.bags}, so it is not used".strip("; ")
-        return Recorded(facts.episode, facts.outcome, episode, path, uncertainty, ranks, note)
+        return RecordedEpisode(facts.episode, facts.outcome, episode, path, uncertainty, ranks, note)
 
-    def _episode(self, facts: Facts, bag: Path | None, live: LiveEpisode | None) -> tuple[Episode | None, str]:
+    def _episode(self, facts: EpisodeStatus, bag: Path | None, live: LiveEpisode | None) -> tuple[Episode | None, str]:
         """Return the steps heard live, or those of the bag where some were missed."""
         missing = live.assembler.missing() if live is not None else ["the beginning"]
         if live is not None and not missing:
@@ -219,7 +221,7 @@ class RobotLink:
         why = "; ".join(self._library.problems[:1]) if bag is not None else "there is no whole bag"
         return None, f"{missed}; {why}"
 
-    def report(self, status: Status) -> None:
+    def report(self, status: TrainerStatus) -> None:
         """Publish the trainer's status."""
         self._wire.send_status(status)
 

@@ -21,12 +21,12 @@ from moto_ros.files import set_aside
 from moto_ros.training.artifacts import save_prediction, save_rollout
 from moto_ros.training.checkpoint import Checkpoint, CheckpointFolder, Identity, restore_global_rng
 from moto_ros.training.conductor import Conductor, EpisodeResult, Evaluation, Offline, RunEpisode, Update
-from moto_ros.training.doubt import offline_quantiles
 from moto_ros.training.evaluation import conduct_of, finite_mean, result_of, summary
 from moto_ros.training.learner import Learner, Progress, Store, never
-from moto_ros.training.metrics import Metrics
+from moto_ros.training.metrics import MetricsWriter
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.settings import TrainerSettings, agent_digest, budget_of, choose_device, configuration, plan_of
+from moto_ros.training.uncertainty_quantiles import offline_quantiles
 from moto_ros.training.weights import pack
 
 
@@ -50,8 +50,8 @@ class RunStore(Store, Protocol):
         ...
 
 
-class Session:
-    """A run that is open: learns, judges episodes, saves. Open one with `Session.open`."""
+class TrainingRun:
+    """A run that is open: learns, judges episodes, saves. Open one with `TrainingRun.open`."""
 
     def __init__(
         self, run: RunFolder, agent: Agent, settings: TrainerSettings, agent_settings: Any, store: RunStore
@@ -61,7 +61,7 @@ class Session:
         self.settings = settings
         self.store = store
         self.device = choose_device(settings.device)
-        self.metrics = Metrics(run)
+        self.metrics = MetricsWriter(run)
         self.learner = Learner(
             agent, store, self.metrics, settings.seed, device=self.device, log_every=settings.log_every
         )
@@ -85,7 +85,7 @@ class Session:
         spaces: Spaces,
         make_store: Callable[[Mapping[str, Any] | None], RunStore],
         data: Mapping[str, Value] | None = None,
-    ) -> Session:
+    ) -> TrainingRun:
         """Open a new run, or take up the run that the folder holds at its newest whole checkpoint.
 
         `make_store` gets the replay index of the checkpoint, or None in a new run, and returns the filled store.

@@ -86,7 +86,7 @@ def choose_device(name: str) -> torch.device:
 
 
 @dataclass(frozen=True)
-class Budget:
+class UpdateBudget:
     """Updates by phase name: the whole offline phase, and one online round; and how many online episodes."""
 
     offline: dict[str, int]
@@ -111,11 +111,11 @@ class Budget:
         return math.floor(updates * steps / self.reference_steps)
 
 
-def budget_of(settings: TrainerSettings, agent_settings: Any, phases: Iterable[str]) -> Budget:
+def budget_of(settings: TrainerSettings, agent_settings: Any, phases: Iterable[str]) -> UpdateBudget:
     """Return the budget from the agent's preset fields `offline_<phase>_updates`, `online_<phase>_updates`."""
     names = tuple(phases)
     episodes = settings.online_episodes
-    return Budget(
+    return UpdateBudget(
         offline={phase: _preset(agent_settings, f"offline_{phase}_updates") for phase in names},
         online={phase: _preset(agent_settings, f"online_{phase}_updates") for phase in names},
         online_episodes=_preset(agent_settings, "online_episodes") if episodes < 0 else episodes,

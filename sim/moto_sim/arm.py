@@ -32,7 +32,7 @@ def _subtree_geoms(model: mujoco.MjModel, body: int) -> np.ndarray:
     return np.flatnonzero(np.isin(model.geom_bodyid, sorted(carried)))
 
 
-class Arm:
+class SimArm:
     """One arm of a model; `data` must have gone through forward kinematics when it is read."""
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, names: ArmNames) -> None:

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import IO, Any
 
-from moto_ros.ros import life
-from moto_ros.ros.diagnostics import Report
-from moto_ros.ros.life import Finished
+from moto_ros.ros import process
+from moto_ros.ros.diagnostics import NodeReport
+from moto_ros.ros.discovery import Ready
 from moto_ros.ros.node import MotoNode
-from moto_ros.ros.ready import Ready
+from moto_ros.ros.process import Finished
 from moto_sim.settings import FrankaServerSettings
 
 END = 8.0
@@ -49,9 +49,9 @@ class FrankaServerNode(MotoNode[FrankaServerSettings]):
         self.tell(f"franka_server: the simulated arm's process ended with status {status}; start it again")
         raise Finished(status or 1)
 
-    def report(self) -> Report:
+    def report(self) -> NodeReport:
         """Return the address."""
-        return Report({"address": self.settings.address}, warning=self.health.sentence())
+        return NodeReport({"address": self.settings.address}, warning=self.health.sentence())
 
     def destroy_node(self) -> None:
         """End the arm's process."""
@@ -67,7 +67,7 @@ class FrankaServerNode(MotoNode[FrankaServerSettings]):
 
 def main() -> None:
     """Run the node's process."""
-    sys.exit(life.run(FrankaServerNode))
+    sys.exit(process.run(FrankaServerNode))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 from gymnasium_robotics.envs.franka_kitchen.kitchen_env import OBS_ELEMENT_GOALS, OBS_ELEMENT_INDICES, KitchenEnv
 
-from moto_sim.arm import Arm, ArmNames, joint_names
+from moto_sim.arm import ArmNames, SimArm, joint_names
 from moto_sim.mujoco_world import MujocoWorld, check_action
 from moto_sim.renderer import FreeView
 from moto_sim.snapshot import Snapshot
@@ -50,7 +50,7 @@ class Kitchen(MujocoWorld):
             tasks_to_complete=list(self.elements), terminate_on_tasks_completed=False, remove_task_when_completed=False
         )
         super().__init__(self._env.model, self._env.data, image_size)
-        self._arm = Arm(self._env.model, self._env.data, PANDA)
+        self._arm = SimArm(self._env.model, self._env.data, PANDA)
         self._views = {"agent": AGENT_VIEW.camera()} | self._views
         self._completed: tuple[str, ...] = ()
         self.control_period = self._env.robot_env.dt

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from moto_sim.kitchen import THRESHOLD, Kitchen
-from moto_sim.servo import Pose, Servo
+from moto_sim.servo import Servo, ServoGoal
 
 LETTERS = {
     "m": "microwave",
@@ -72,10 +72,10 @@ class Move:
     works: bool = False
     """Whether this is the move that completes the element: it ends as soon as that is done."""
 
-    def pose(self, data: mujoco.MjData) -> Pose:
+    def pose(self, data: mujoco.MjData) -> ServoGoal:
         """Return where the tool shall be now."""
         turned = Rotation.from_euler("yxz", [self.roll, -self.tilt, self.pan]) * FORWARD
-        return Pose(self.target(data), turned)
+        return ServoGoal(self.target(data), turned)
 
 
 def at(site: str, offset: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Target:

@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo
 from moto_msgs.msg import RobotState
 from moto_ros.camera.interface import Intrinsics as Calibration
 from moto_ros.ros import convert
-from moto_sim.renderer import Intrinsics
+from moto_sim.renderer import SimIntrinsics
 from moto_sim.snapshot import Snapshot
 
 BASE_FRAME = "base"
@@ -45,7 +45,7 @@ def _vector(values: np.ndarray) -> Vector3:
     return Vector3(x=x, y=y, z=z)
 
 
-def camera_info(found: Intrinsics, shape: tuple[int, int], camera: str) -> CameraInfo:
+def camera_info(found: SimIntrinsics, shape: tuple[int, int], camera: str) -> CameraInfo:
     """Return the calibration of an ideal pinhole camera without distortion; its stamp is set when it is sent."""
     height, width = shape
     calibrated = Calibration(width, height, found.fx, found.fy, found.cx, found.cy)

@@ -8,7 +8,7 @@ import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
 from moto_ros.errors import MotoError
-from moto_sim.arm import Arm, ArmNames, joint_names
+from moto_sim.arm import ArmNames, SimArm, joint_names
 from moto_sim.mujoco_world import MujocoWorld, check_action
 from moto_sim.pristine import Pristine
 from moto_sim.renderer import FreeView
@@ -71,7 +71,7 @@ class MetaWorld(MujocoWorld):
         if goal_radius:
             self._show_goal(goal_radius)
         self._pristine = Pristine(self._env)
-        self._arm = Arm(self._env.model, self._env.data, SAWYER)
+        self._arm = SimArm(self._env.model, self._env.data, SAWYER)
         self._repeat, self._hand_init, self._hand_noise = action_repeat, np.asarray(hand_init), hand_noise
         self._dense, self._aim = reward == "dense", expert_aim
         self._misjudged: np.ndarray = np.zeros(3)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from moto_sim.experts import Script, make_expert
-from moto_sim.renderer import Intrinsics
+from moto_sim.renderer import SimIntrinsics
 from moto_sim.settings import SimSettings
 from moto_sim.snapshot import Snapshot
 from moto_sim.world import World, make_world
 
 
 @dataclass(frozen=True)
-class Seen:
+class SimObservation:
     """One observation: stamp in ns, snapshot, RGB frames by camera, and the expert's action if asked for."""
 
     stamp: int
@@ -30,7 +30,7 @@ class Body:
 
     action_size: int
     joint_names: tuple[str, ...]
-    intrinsics: dict[str, Intrinsics]
+    intrinsics: dict[str, SimIntrinsics]
     control_period: float
 
 
@@ -54,7 +54,7 @@ class Plant:
         intrinsics = {camera: world.camera_intrinsics(camera) for camera in self._settings.cameras}
         return Body(world.action_size, tuple(world.joint_names), intrinsics, world.control_period)
 
-    def reset(self, seed: int, steps: int) -> Seen:
+    def reset(self, seed: int, steps: int) -> SimObservation:
         """Start an episode drawn from `seed` and look; the one before had `steps` steps."""
         snapshot = self._world.reset(seed)
         self._time.reset(steps)
@@ -64,16 +64,16 @@ class Plant:
     def _make_expert(self, seed: int) -> Script | None:
         return make_expert(self._world, seed) if self._settings.expert else None
 
-    def step(self, action: np.ndarray | None) -> Seen:
+    def step(self, action: np.ndarray | None) -> SimObservation:
         """Move for one control period, or stay without an action, and look."""
         snapshot = self._world.step(self._hold if action is None else action)
         self._time.step()
         return self._look(snapshot)
 
-    def _look(self, snapshot: Snapshot) -> Seen:
+    def _look(self, snapshot: Snapshot) -> SimObservation:
         stamp = self._time.now if self._clock is None else self._clock()
         frames = {camera: self._world.render(camera) for camera in self._settings.cameras}
-        return Seen(stamp, snapshot, frames, None if self._expert is None else self._expert.action())
+        return SimObservation(stamp, snapshot, frames, None if self._expert is None else self._expert.action())
 
     def close(self) -> None:
         """Free the world."""

@@ -38,7 +38,7 @@ class FreeView:
 
 
 @dataclass(frozen=True)
-class Intrinsics:
+class SimIntrinsics:
     """A pinhole camera in pixels; the centre of the first pixel is (0, 0), as in sensor_msgs/CameraInfo."""
 
     fx: float
@@ -61,13 +61,13 @@ def model_cameras(model: mujoco.MjModel) -> dict[str, mujoco.MjvCamera]:
     return {name: fixed_camera(model, name) for name in names if name}
 
 
-def intrinsics(model: mujoco.MjModel, camera: mujoco.MjvCamera, size: tuple[int, int]) -> Intrinsics:
+def intrinsics(model: mujoco.MjModel, camera: mujoco.MjvCamera, size: tuple[int, int]) -> SimIntrinsics:
     """Return the pinhole parameters of `camera` for (height, width) pixels, from its vertical field of view."""
     height, width = size
     free = camera.type == mujoco.mjtCamera.mjCAMERA_FREE
     fovy = model.vis.global_.fovy if free else model.cam_fovy[camera.fixedcamid]
     focal = 0.5 * height / np.tan(0.5 * np.radians(float(fovy)))
-    return Intrinsics(float(focal), float(focal), 0.5 * (width - 1), 0.5 * (height - 1))
+    return SimIntrinsics(float(focal), float(focal), 0.5 * (width - 1), 0.5 * (height - 1))
 
 
 class Renderer:

@@ -10,11 +10,11 @@ import numpy as np
 
 from moto_msgs.msg import Action, EpisodeState
 from moto_ros.contract import topics
-from moto_ros.ros import life, qos
+from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
-from moto_ros.ros.diagnostics import Report
+from moto_ros.ros.diagnostics import NodeReport
+from moto_ros.ros.discovery import Ready
 from moto_ros.ros.node import MotoNode
-from moto_ros.ros.ready import Ready
 from moto_sim.experts import add_noise
 from moto_sim.settings import ScriptSettings
 from moto_sim.topics import EXPERT_ACTION
@@ -29,9 +29,9 @@ class ScriptNode(MotoNode[ScriptSettings]):
         self._episode, self._suggestion = EpisodeState(), Action()
         self._noise = np.random.default_rng(0)
         self._sent, self._answered, self._last = 0, -1, Action()
-        self._actions = self.speak(Action, topics.ACTION, qos.event())
-        self.listen(EpisodeState, topics.EPISODE_STATE, self._state_changed, qos.latched(10))
-        self.listen(Action, EXPERT_ACTION, self._suggested, qos.event())
+        self._actions = self.advertise(Action, topics.ACTION, qos.event())
+        self.subscribe(EpisodeState, topics.EPISODE_STATE, self._state_changed, qos.latched(10))
+        self.subscribe(Action, EXPERT_ACTION, self._suggested, qos.event())
         self._ready = Ready(self, self.settings.wait_for)
 
     def _state_changed(self, state: EpisodeState) -> None:
@@ -65,14 +65,14 @@ class ScriptNode(MotoNode[ScriptSettings]):
         self._sent += 1
         return action
 
-    def report(self) -> Report:
+    def report(self) -> NodeReport:
         """Return the step of the episode."""
-        return Report({"episode": self._episode.episode, "step": self._sent}, warning=self.health.sentence())
+        return NodeReport({"episode": self._episode.episode, "step": self._sent}, warning=self.health.sentence())
 
 
 def main() -> None:
     """Run the node's process."""
-    sys.exit(life.run(ScriptNode))
+    sys.exit(process.run(ScriptNode))
 
 
 if __name__ == "__main__":

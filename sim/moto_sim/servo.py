@@ -24,7 +24,7 @@ REST_GAIN = 0.5
 
 
 @dataclass(frozen=True)
-class Pose:
+class ServoGoal:
     """A goal of the end effector along world axes: position (3,) in m, and orientation."""
 
     position: np.ndarray
@@ -46,7 +46,7 @@ class Servo:
         """Return where the end effector is (3,), m."""
         return self._data.site_xpos[self._site].copy()
 
-    def velocity(self, goal: Pose) -> np.ndarray:
+    def velocity(self, goal: ServoGoal) -> np.ndarray:
         """Return joint velocities (7,), rad/s, towards a pose."""
         linear = _limited(POSITION_GAIN * (goal.position - self.position), goal.speed)
         now = Rotation.from_matrix(self._data.site_xmat[self._site].reshape(3, 3))

@@ -19,14 +19,14 @@ from moto_msgs.srv import ResetRobot
 from moto_ros.contract import topics
 from moto_ros.robot.gate import Gate
 from moto_ros.robot.standstill import Standstill
-from moto_ros.ros import life, qos
+from moto_ros.ros import process, qos
 from moto_ros.ros.convert import image_message, jpeg_message, optical_frame, to_nanoseconds, to_time
-from moto_ros.ros.diagnostics import Report
+from moto_ros.ros.diagnostics import NodeReport
+from moto_ros.ros.discovery import Ready
 from moto_ros.ros.node import MotoNode
-from moto_ros.ros.ready import Ready
 from moto_ros.ros.worker import Worker
 from moto_sim.messages import camera_info, robot_state
-from moto_sim.plant import Body, Plant, Seen, SimulationTime
+from moto_sim.plant import Body, Plant, SimObservation, SimulationTime
 from moto_sim.settings import SimSettings
 from moto_sim.topics import EXPERT_ACTION
 
@@ -51,7 +51,7 @@ class SimNode(MotoNode[SimSettings]):
         self._gate = Gate(0)
         self._body: Body | None = None
         self._mode, self._busy, self._episode = RobotState.MODE_IDLE, False, 0
-        self._seen: Seen | None = None
+        self._seen: SimObservation | None = None
         self._pending: Action | None = None
         self._moved = time.monotonic()
         self._time, self._steps = SimulationTime.BEGINNING, 0
@@ -64,16 +64,18 @@ class SimNode(MotoNode[SimSettings]):
         settings = self.settings
         kind = CompressedImage if settings.compressed else Image
         image_topics = {camera: topics.camera_image(camera, settings.compressed) for camera in settings.cameras}
-        self._images = {camera: self.speak(kind, topic, qos.stream_out()) for camera, topic in image_topics.items()}
-        self._calibrations = {c: self.speak(CameraInfo, topics.camera_info(c), qos.stream_out()) for c in image_topics}
-        self._states = self.speak(RobotState, topics.ROBOT_STATE, qos.stream_out())
-        self._rewards = self.speak(Reward, topics.REWARD, qos.event())
-        self._experts = self.speak(Action, EXPERT_ACTION, qos.event()) if settings.expert else None
-        self.listen(Action, topics.ACTION, self._acted, qos.event())
-        self.listen(EpisodeState, topics.EPISODE_STATE, self._episode_changed, qos.latched())
-        self.listen(OperatorEvent, topics.OPERATOR_EVENT, self._operator_said, qos.event())
+        self._images = {camera: self.advertise(kind, topic, qos.stream_out()) for camera, topic in image_topics.items()}
+        self._calibrations = {
+            c: self.advertise(CameraInfo, topics.camera_info(c), qos.stream_out()) for c in image_topics
+        }
+        self._states = self.advertise(RobotState, topics.ROBOT_STATE, qos.stream_out())
+        self._rewards = self.advertise(Reward, topics.REWARD, qos.event())
+        self._experts = self.advertise(Action, EXPERT_ACTION, qos.event()) if settings.expert else None
+        self.subscribe(Action, topics.ACTION, self._acted, qos.event())
+        self.subscribe(EpisodeState, topics.EPISODE_STATE, self._episode_changed, qos.latched())
+        self.subscribe(OperatorEvent, topics.OPERATOR_EVENT, self._operator_said, qos.event())
         if self._lockstep:
-            self._clock_topic = self.speak(Clock, topics.CLOCK, qos.stream_out(1))
+            self._clock_topic = self.advertise(Clock, topics.CLOCK, qos.stream_out(1))
             self.create_timer(CLOCK_PERIOD, self._repeat_time)
         # A group of its own: while a reset waits for the world, everything else must still be heard.
         alone = MutuallyExclusiveCallbackGroup()
@@ -97,11 +99,11 @@ class SimNode(MotoNode[SimSettings]):
             self.create_timer(1.0 / self.settings.control_rate, self._tick)
         self._ready = Ready(self, self.settings.wait_for)
 
-    def _move(self, job: Callable[[], Seen], then: Callable[[Seen], None]) -> None:
+    def _move(self, job: Callable[[], SimObservation], then: Callable[[SimObservation], None]) -> None:
         self._busy = True
         self._worker.do(job, partial(self._was_moved, then))
 
-    def _was_moved(self, then: Callable[[Seen], None], seen: Seen) -> None:
+    def _was_moved(self, then: Callable[[SimObservation], None], seen: SimObservation) -> None:
         self._busy, self._seen, self._moved = False, seen, time.monotonic()
         if self._lockstep:
             self._time = seen.stamp
@@ -135,7 +137,7 @@ class SimNode(MotoNode[SimSettings]):
         self._move(partial(self._plant.step, values), partial(self._stepped, action.episode, self._gate.step))
         return True
 
-    def _stepped(self, episode: int, step: int, seen: Seen) -> None:
+    def _stepped(self, episode: int, step: int, seen: SimObservation) -> None:
         self._publish(seen)
         snapshot = seen.snapshot
         message = Reward(episode=episode, step=step, value=float(snapshot.reward), success=bool(snapshot.success))
@@ -163,7 +165,7 @@ class SimNode(MotoNode[SimSettings]):
         self._gate.counts["stale_actions"] += age > self.settings.action_lifespan
         return age <= self.settings.action_lifespan
 
-    def _held(self, seen: Seen) -> None:
+    def _held(self, seen: SimObservation) -> None:
         self._publish(seen)
         self._suggest(seen)
 
@@ -177,7 +179,7 @@ class SimNode(MotoNode[SimSettings]):
 
     # Observations.
 
-    def _publish(self, seen: Seen) -> None:
+    def _publish(self, seen: SimObservation) -> None:
         stamp = to_time(seen.stamp)
         for camera, pixels in seen.frames.items():
             self._infos[camera].header.stamp = stamp
@@ -190,7 +192,7 @@ class SimNode(MotoNode[SimSettings]):
             return jpeg_message(pixels, stamp, optical_frame(camera), self.settings.jpeg_quality)
         return image_message(pixels, stamp, optical_frame(camera))
 
-    def _publish_state(self, seen: Seen) -> None:
+    def _publish_state(self, seen: SimObservation) -> None:
         stopped = self._gate.stopped
         mode = RobotState.MODE_STOPPED if stopped else self._mode
         joints = self._body.joint_names if self._body else ()
@@ -198,7 +200,7 @@ class SimNode(MotoNode[SimSettings]):
         message.episode, message.step = self._episode, self._gate.step
         self._states.publish(message)
 
-    def _suggest(self, seen: Seen) -> None:
+    def _suggest(self, seen: SimObservation) -> None:
         """Publish what the expert would do now, stamped with what it saw."""
         if self._experts is None or seen.expert is None or not self._gate.open:
             return
@@ -231,7 +233,9 @@ class SimNode(MotoNode[SimSettings]):
         seen = await done
         return self._was_reset(request, response, seen)
 
-    def _was_reset(self, request: ResetRobot.Request, response: ResetRobot.Response, seen: Seen) -> ResetRobot.Response:
+    def _was_reset(
+        self, request: ResetRobot.Request, response: ResetRobot.Response, seen: SimObservation
+    ) -> ResetRobot.Response:
         if self._gate.stopped:
             response.message = STOPPED
             return response
@@ -265,14 +269,14 @@ class SimNode(MotoNode[SimSettings]):
             self._publish_state(self._seen)
         return response
 
-    def report(self) -> Report:
+    def report(self) -> NodeReport:
         """Return the step, what was not executed and why, and whether the world waits."""
         waited = time.monotonic() - self._moved
         waits = self._lockstep and self._gate.open and not self._busy and waited > self.settings.action_timeout
         wait = f"waits for action {self._gate.step} of episode {self._gate.episode}" if waits else ""
         values = {"episode": self._gate.episode, "step": self._gate.step, **self._gate.counts}
         warning = self._gate.refusal or wait or self.health.sentence()
-        return Report(values, warning=warning, error=self._gate.stopped)
+        return NodeReport(values, warning=warning, error=self._gate.stopped)
 
     def destroy_node(self) -> None:
         """Free the world on its thread, then the node."""
@@ -283,7 +287,7 @@ class SimNode(MotoNode[SimSettings]):
 
 def main() -> None:
     """Run the node's process."""
-    sys.exit(life.run(SimNode))
+    sys.exit(process.run(SimNode))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from moto_ros.errors import MotoError
-from moto_sim.renderer import Intrinsics
+from moto_sim.renderer import SimIntrinsics
 from moto_sim.snapshot import Snapshot
 
 FAMILIES = {"metaworld": ("moto_sim.meta_world", "MetaWorld"), "kitchen": ("moto_sim.kitchen", "Kitchen")}
@@ -46,7 +46,7 @@ class World(ABC):
         """Return the present frame of `camera` as RGB uint8 (H, W, 3)."""
 
     @abstractmethod
-    def camera_intrinsics(self, camera: str) -> Intrinsics:
+    def camera_intrinsics(self, camera: str) -> SimIntrinsics:
         """Return the pinhole parameters of `camera` for the image size in use."""
 
     @abstractmethod

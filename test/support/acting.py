@@ -8,7 +8,7 @@ from rclpy.node import Node
 
 from moto_msgs.msg import Action, RobotState
 from moto_ros.contract import topics
-from moto_ros.ros import life, qos
+from moto_ros.ros import process, qos
 
 PERIOD = 0.1
 
@@ -39,7 +39,7 @@ class ActingNode(Node):
 
 def main() -> None:
     """Act until killed."""
-    raise SystemExit(life.run(ActingNode))
+    raise SystemExit(process.run(ActingNode))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from rosbags.interfaces import Nodetype
 
-from moto_ros.data.bag_writer import BagWriter, Counts
+from moto_ros.data.bag_writer import BagWriter, MessageCounts
 from moto_ros.data.definitions import contract_types
 from moto_ros.data.layout import SECOND
 
@@ -182,7 +182,7 @@ def _sent(topic: str, role: str, name: str, message: Any, time: int) -> Sent:
     return Sent(f"/{topic}", role, f"moto_msgs/msg/{name}", message, time)
 
 
-def write_bag(folder: Path, messages: Iterable[Sent], flush_every: int = 0) -> Counts:
+def write_bag(folder: Path, messages: Iterable[Sent], flush_every: int = 0) -> MessageCounts:
     """Write messages as a bag; `flush_every` > 0 closes a chunk after that many."""
     writer = BagWriter(folder)
     for count, sent in enumerate(messages, 1):

@@ -75,7 +75,7 @@ class Peer:
         self.node.create_subscription(kind, topic, heard.append, profile)
         return heard
 
-    def speak(self, kind: type, topic: str, profile: QoSProfile, readers: int = 1) -> Callable[[Any], None]:
+    def advertise(self, kind: type, topic: str, profile: QoSProfile, readers: int = 1) -> Callable[[Any], None]:
         """Return the publish function of `topic`, once `readers` subscriptions are matched."""
         publisher = self.node.create_publisher(kind, topic, profile)
         self.graph.until(lambda: publisher.get_subscription_count() >= readers, f"{readers} readers of {topic}")

@@ -14,7 +14,7 @@ from moto_msgs.srv import ResetRobot
 from moto_ros.contract import topics
 from moto_ros.ros import qos
 from moto_ros.ros.convert import image_message, to_time
-from moto_ros.ros.ready import Ready
+from moto_ros.ros.discovery import Ready
 
 PERIOD = 100_000_000
 """Nanoseconds of simulated time between two steps."""

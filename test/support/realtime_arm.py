@@ -11,7 +11,7 @@ from moto_msgs.srv import ResetRobot
 from moto_ros.contract import topics
 from moto_ros.ros import qos
 from moto_ros.ros.convert import image_message
-from moto_ros.ros.ready import Ready
+from moto_ros.ros.discovery import Ready
 
 HOME = np.array([0.4, 0.0, 0.3])
 STEP = 0.02

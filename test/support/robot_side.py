@@ -13,7 +13,7 @@ from moto_msgs.msg import Action, EpisodeState, Reward, RobotState
 from moto_ros.contract import topics
 from moto_ros.ros import qos
 from moto_ros.ros.convert import image_message, to_time
-from moto_ros.ros.ready import Ready
+from moto_ros.ros.discovery import Ready
 from support.graph import Graph
 
 PERIOD = 100_000_000

@@ -11,7 +11,7 @@ from moto_ros.cli import systems
 from moto_ros.stopping import as_parent
 from moto_ros.systems import processes
 from moto_ros.systems.bringup import NodeKind, Process, System
-from moto_ros.systems.phases import Phase
+from moto_ros.systems.phases import SystemPhase
 from support import small_node
 
 KIND = NodeKind("test", "small_node", "support.small_node", "support.small_node:Settings")
@@ -29,7 +29,7 @@ def main() -> int:
     folder, stop_time, *nodes = sys.argv[1:]
     os.environ[small_node.FOLDER] = folder
     processes.STOP_TIME = int(stop_time)
-    systems.alone = lambda name, given: iter([Phase("small nodes", small_system(Path(folder), nodes))])
+    systems.alone = lambda name, given: iter([SystemPhase("small nodes", small_system(Path(folder), nodes))])
     return cli.main(["record"])
 
 

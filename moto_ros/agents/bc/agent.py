@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from moto_ros.agents.common.augment import random_shift
 from moto_ros.agents.common.averaging import AveragingSettings
 from moto_ros.agents.common.base import NetworkAgent, observation, to_numbers
-from moto_ros.agents.common.blocks import HeadEnsemble, orthogonal
 from moto_ros.agents.common.encoder import Encoder, EncoderSettings
 from moto_ros.agents.common.optimizer import Optimizer
+from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, orthogonal
 from moto_ros.agents.interface import Batch, Budget, Data, Decision, Metrics, State
 from moto_ros.config import parameter
 

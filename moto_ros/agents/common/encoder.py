@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from moto_ros.agents.common.blocks import Bound
 from moto_ros.agents.common.normaliser import Normaliser
+from moto_ros.agents.common.tdmpc2_layers import LatentBound
 from moto_ros.agents.interface import Batch, Spaces
 from moto_ros.config import parameter
 from moto_ros.errors import MotoError
@@ -58,7 +58,7 @@ class ImageEncoder(nn.Module):
             nn.Conv2d(channels[at], channels[at + 1], kernel, stride=2) for at, kernel in enumerate(KERNELS)
         )
         self.dense = nn.Linear(channels[-1] * height * width, settings.latent_size)
-        self.bound = Bound(settings.latent_size, settings.latent)
+        self.bound = LatentBound(settings.latent_size, settings.latent)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (rows, H, W, C), uint8 or already float but still 0..255, to latents (rows, latent)."""
@@ -89,7 +89,7 @@ class Encoder(nn.Module):
         self.normaliser = Normaliser(spaces.proprio) if spaces.proprio and settings.normalise else None
         both = self.image is not None and self.state is not None
         project = both and settings.fusion == "project"
-        self.join = nn.Sequential(nn.Linear(2 * size, size), Bound(size, settings.latent)) if project else None
+        self.join = nn.Sequential(nn.Linear(2 * size, size), LatentBound(size, settings.latent)) if project else None
 
     def forward(self, batch: Batch) -> Tensor:
         """Map image (..., H, W, C) and proprio (..., P) to latents (..., latent)."""
@@ -112,4 +112,4 @@ class Encoder(nn.Module):
 
 def _state_encoder(inputs: int, settings: EncoderSettings) -> nn.Sequential:
     dense = nn.Linear(inputs, settings.state_units), nn.ELU(), nn.Linear(settings.state_units, settings.latent_size)
-    return nn.Sequential(*dense, Bound(settings.latent_size, settings.latent))
+    return nn.Sequential(*dense, LatentBound(settings.latent_size, settings.latent))

@@ -14,8 +14,8 @@ from moto_ros.agents.common.optimizer import Optimizer
 from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.fowm.losses import Windows, model_loss, policy_loss
 from moto_ros.agents.fowm.model import FowmModel, doubt, noisy
-from moto_ros.agents.fowm.pace import Pace, Stopwatch
 from moto_ros.agents.fowm.planner import Plan, Planner, shifted
+from moto_ros.agents.fowm.planning_time import PlanningTime, Stopwatch
 from moto_ros.agents.interface import Batch, Budget, Data, Decision, Metrics, Prioritised, State
 
 ADAM_EPSILON = 1e-8
@@ -39,7 +39,7 @@ class FowmAgent(NetworkAgent):
 
     def build_optimizers(self) -> dict[str, Optimizer]:
         """Return one optimiser for the policy, one for all else; and the planner, which needs the networks in place."""
-        self.planner, self.pace = Planner(self.actor, self.settings), Pace()
+        self.planner, self.pace = Planner(self.actor, self.settings), PlanningTime()
         joint = nn.ModuleDict({name: getattr(self.network, name) for name in LEARNED_JOINTLY})
         parts = {"model": joint, "policy": self.network.policy_head}
         rate, clip = self.settings.rate, self.settings.clip

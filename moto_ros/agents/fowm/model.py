@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from moto_ros.agents.common.blocks import Bound, HeadEnsemble, NormedMLP, orthogonal
 from moto_ros.agents.common.distributions import EDGE
 from moto_ros.agents.common.encoder import Encoder
 from moto_ros.agents.common.in_sample import follow
+from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, LatentBound, NormedMLP, orthogonal
 from moto_ros.agents.common.two_hot import BINS, cross_entropy, decode
 from moto_ros.agents.fowm.config import ModelSettings
 from moto_ros.agents.interface import Spaces
@@ -36,7 +36,7 @@ class FowmModel(nn.Module):
         size, hidden, outputs = settings.latent_size, settings.hidden, BINS if settings.two_hot else 1
         self._two_hot, self.actions = settings.two_hot, spaces.action
         self.encoder = Encoder(spaces, settings)
-        self.dynamics = nn.Sequential(NormedMLP(size + spaces.action, hidden, size), Bound(size, settings.latent))
+        self.dynamics = nn.Sequential(NormedMLP(size + spaces.action, hidden, size), LatentBound(size, settings.latent))
         self.reward_head = NormedMLP(size + spaces.action, hidden, outputs)
         self.policy_head = NormedMLP(size, hidden, spaces.action)
         self.q = HeadEnsemble(settings.heads, size + spaces.action, hidden, outputs, settings.heads_style)

@@ -14,7 +14,7 @@ from moto_ros.agents.common.compiled import Compiled
 from moto_ros.agents.common.in_sample import pair
 from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.fowm.model import FowmModel
-from moto_ros.agents.fowm.pace import Stopwatch
+from moto_ros.agents.fowm.planning_time import Stopwatch
 from moto_ros.agents.fowm.score import Imagined, Scorer, elite_scores, full_scores
 
 Noise = torch.Generator | None

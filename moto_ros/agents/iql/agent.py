@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from moto_ros.agents.common.augment import random_shift
 from moto_ros.agents.common.averaging import AveragingSettings
 from moto_ros.agents.common.base import NetworkAgent, Terms, observation, to_numbers
-from moto_ros.agents.common.blocks import HeadEnsemble, NormedMLP, orthogonal
 from moto_ros.agents.common.encoder import Encoder, EncoderSettings
 from moto_ros.agents.common.in_sample import advantage_weight, cloning, expectile, follow, td_target
 from moto_ros.agents.common.optimizer import Optimizer
+from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, NormedMLP, orthogonal
 from moto_ros.agents.interface import Batch, Budget, Data, Decision, Metrics, Spaces, State
 from moto_ros.config import parameter
 

@@ -18,7 +18,7 @@ from moto_ros.agents.common.tensors import on_cpu, prefixed, require_fit, traina
 from moto_ros.agents.interface import Agent, Batch, Budget, Data, Decision, Metrics, Spaces, State
 from moto_ros.agents.moto.behaviour import Behaviour
 from moto_ros.agents.moto.config import MotoSettings
-from moto_ros.agents.moto.frame_memory import FrameMemory
+from moto_ros.agents.moto.encoding_cache import FrameMemory
 from moto_ros.agents.moto.rssm import Latent
 from moto_ros.agents.moto.world_model import ACTING_PARTS, Terms, WorldModel
 from moto_ros.errors import MotoError

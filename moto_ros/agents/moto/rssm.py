@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from moto_ros.agents.common.batched_recurrent_linear import RepeatedLinear
 from moto_ros.agents.common.compiled import Compiled
 from moto_ros.agents.common.distributions import CategoricalSpace, GaussianSpace, LatentSpace
 from moto_ros.agents.common.networks import BatchedMLP
-from moto_ros.agents.common.repeated import RepeatedLinear
 from moto_ros.agents.moto.config import MotoSettings
 
 
@@ -32,7 +32,7 @@ class Latent(NamedTuple):
 Layer = Callable[[Tensor], Tensor]
 
 
-class Layers(NamedTuple):
+class RecurrentLayers(NamedTuple):
     """The dense layers that each step of filtering uses."""
 
     stoch_in: Layer
@@ -114,7 +114,7 @@ class RSSM(nn.Module):
         keep = (~is_first).to(embedding.dtype).t().unsqueeze(-1)
         actions = self.action_in(action.transpose(0, 1) * keep)
         embeddings = self.embedding_in(embedding.transpose(0, 1))
-        step = self.filter_step or partial(self._step, Layers(*map(RepeatedLinear, self._layers())))
+        step = self.filter_step or partial(self._step, RecurrentLayers(*map(RepeatedLinear, self._layers())))
         (deter, stoch), steps = self.start(len(embedding)), []
         for kept, action_term, embedding_term in zip(keep, actions, embeddings, strict=True):
             noise = self.space.noise(kept.shape[:1], stoch, generator)
@@ -126,12 +126,12 @@ class RSSM(nn.Module):
     def filter(self, latent: Latent, embedding: Tensor, action: Tensor, generator: torch.Generator | None) -> Latent:
         """Take in one observation (B, E) and the action (B, A) that led to it."""
         deter = self.advance(latent, action)
-        stats = self._posterior(deter, self.embedding_in(embedding), Layers(*self._layers()))
+        stats = self._posterior(deter, self.embedding_in(embedding), RecurrentLayers(*self._layers()))
         return Latent(deter, self.space.sample(stats, generator))
 
     def advance(self, latent: Latent, action: Tensor) -> Tensor:
         """Return the recurrent state (rows, D) that `action` (rows, A) leads to; it is the same for all heads."""
-        return self._advance(latent, self.action_in(action), Layers(*self._layers()))
+        return self._advance(latent, self.action_in(action), RecurrentLayers(*self._layers()))
 
     def imagine(self, latent: Latent, action: Tensor, head: int, generator: torch.Generator | None) -> Latent:
         """Predict the next state of rows (rows, ...) with one prior head."""
@@ -147,11 +147,11 @@ class RSSM(nn.Module):
         return torch.randint(self.heads.members, (steps,), generator=generator, device=generator.device)
 
     def _plain_step(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self._step(Layers(*self._layers()), *inputs)
+        return self._step(RecurrentLayers(*self._layers()), *inputs)
 
     def _step(
         self,
-        layers: Layers,
+        layers: RecurrentLayers,
         deter: Tensor,
         stoch: Tensor,
         kept: Tensor,
@@ -167,9 +167,9 @@ class RSSM(nn.Module):
     def _layers(self) -> tuple[nn.Linear, nn.Linear, nn.Linear, nn.Linear]:
         return self.stoch_in, self.cell.dense, self.deter_in, self.posterior_out
 
-    def _advance(self, latent: Latent, action_term: Tensor, layers: Layers) -> Tensor:
+    def _advance(self, latent: Latent, action_term: Tensor, layers: RecurrentLayers) -> Tensor:
         inputs = functional.elu_(layers.stoch_in(latent.stoch) + action_term)
         return self.cell.advance(layers.cell, inputs, latent.deter)
 
-    def _posterior(self, deter: Tensor, embedding_term: Tensor, layers: Layers) -> Tensor:
+    def _posterior(self, deter: Tensor, embedding_term: Tensor, layers: RecurrentLayers) -> Tensor:
         return layers.posterior_out(functional.elu_(layers.deter_in(deter) + embedding_term)).float()

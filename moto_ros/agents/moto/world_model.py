@@ -11,7 +11,7 @@ from moto_ros.agents.common.normaliser import Normaliser
 from moto_ros.agents.interface import Batch, Spaces
 from moto_ros.agents.moto.actor import Actor, cloning_loss
 from moto_ros.agents.moto.config import MotoSettings
-from moto_ros.agents.moto.frame_memory import FrameMemory
+from moto_ros.agents.moto.encoding_cache import FrameMemory
 from moto_ros.agents.moto.rssm import RSSM, Latent, Posterior
 from moto_ros.errors import MotoError
 

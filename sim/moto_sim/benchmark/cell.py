@@ -16,17 +16,17 @@ from moto_ros.data.layout import TopicMap
 from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError, sentence
 from moto_ros.experiments.engine import GRACE
-from moto_ros.experiments.foresight import Watched, discounted
-from moto_ros.experiments.place import Place, read_cell
-from moto_ros.experiments.progress import Report
+from moto_ros.experiments.progress import ProgressReporter
 from moto_ros.experiments.results import PROBE, results_of, write_rows
+from moto_ros.experiments.return_prediction import Watched, discounted
 from moto_ros.experiments.suite import Cell, TaskSettings
+from moto_ros.experiments.suite_folder import SuiteFolder, read_cell
 from moto_ros.stopping import watch_parent
 from moto_ros.terminal import replace_unknown_letters
 from moto_ros.training.conductor import RunEpisode
-from moto_ros.training.direct import carry_out
+from moto_ros.training.offline_runner import carry_out
 from moto_ros.training.run_folder import RunFolder
-from moto_ros.training.session import Session
+from moto_ros.training.session import TrainingRun
 from moto_ros.training.settings import TrainerSettings
 from moto_sim.benchmark.demonstrations import Recipe, demonstrations
 from moto_sim.rollout import collect
@@ -39,7 +39,7 @@ STOPPED = 75
 class Runner:
     """Carries a cell out; opened again, it goes on from the newest checkpoint."""
 
-    def __init__(self, cell: Cell, place: Place) -> None:
+    def __init__(self, cell: Cell, place: SuiteFolder) -> None:
         """Read the cell's settings; MotoError for what does not fit."""
         self.cell, self.place = cell, place
         self.task = build(TaskSettings, cell.task_values, cell.id)
@@ -48,7 +48,7 @@ class Runner:
         self.spaces = Spaces(self.task.image_shape, self.task.proprio_size, self.task.action_size)
         self._world: World | None = None
         self._stop = False
-        self._report = Report(place.progress(cell))
+        self._report = ProgressReporter(place.progress(cell))
 
     @property
     def world(self) -> World:
@@ -101,9 +101,9 @@ class Runner:
         values = self.cell.task_values | {f"agent.{name}": value for name, value in self.cell.agent_values.items()}
         write_parameters(run.config / "cell.yaml", "/**", values)
 
-    def _open(self, run: RunFolder, bags: Sequence[Path]) -> Session:
+    def _open(self, run: RunFolder, bags: Sequence[Path]) -> TrainingRun:
         """Open the run; a new one takes in the demonstrations."""
-        session = Session.open(
+        session = TrainingRun.open(
             run, self.cell.agent, self.agent_settings, self.settings, self.spaces, lambda index: self._store(run, index)
         )
         if session.resumed_from is None:
@@ -121,7 +121,7 @@ class Runner:
             store.restore(index, self.task)
         return store
 
-    def _carry_out(self, session: Session) -> bool:
+    def _carry_out(self, session: TrainingRun) -> bool:
         done = carry_out(
             session,
             lambda asked: self._play(session, asked),
@@ -132,7 +132,7 @@ class Runner:
             session.save()
         return done
 
-    def _play(self, session: Session, asked: RunEpisode) -> tuple[Episode, Sequence[float]]:
+    def _play(self, session: TrainingRun, asked: RunEpisode) -> tuple[Episode, Sequence[float]]:
         """Run an episode that the conductor asks for; one of evaluation has a twin that samples its actions."""
         self._report.say(f"{asked.purpose} episode", session.metrics.clock.updates)
         player = self._player(session, asked.seed, sample=asked.sample)
@@ -142,7 +142,7 @@ class Runner:
             session.metrics.row(PROBE, id=asked.id, **self._probe(episode, twin, player.foretold))
         return episode, player.uncertainty
 
-    def _player(self, session: Session, seed: int, *, sample: bool) -> Watched:
+    def _player(self, session: TrainingRun, seed: int, *, sample: bool) -> Watched:
         return Watched(session.agent, self.task.action_size, seed, sample=sample, device=str(session.device))
 
     def _collect(self, player: Watched, asked: RunEpisode) -> Episode:
@@ -166,7 +166,7 @@ class Runner:
             self._world.close()
 
 
-def _episodes(session: Session, bag: Path, layout: TaskSettings) -> list[Episode]:
+def _episodes(session: TrainingRun, bag: Path, layout: TaskSettings) -> list[Episode]:
     """Return the episodes of a bag of demonstrations; MotoError where it gives none."""
     store: Any = session.store
     episodes, problems = store.cache.read(bag, layout, TopicMap())
@@ -184,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     description, folder, *only = sys.argv[1:] if arguments is None else arguments
     watch_parent(GRACE)
     try:
-        runner = Runner(read_cell(Path(description)), Place(folder))
+        runner = Runner(read_cell(Path(description)), SuiteFolder(folder))
         if only == ["data"]:
             print(f"{len(runner.prepare())} bags in {runner.place.data(runner.cell)}")
             return 0

@@ -16,7 +16,7 @@ from moto_ros.data.recover import remove_bag
 from moto_ros.errors import MotoError
 from moto_ros.experiments.suite import TaskSettings
 from moto_ros.training.conductor import DEMONSTRATION_IDS, episode_seed
-from moto_sim.benchmark.beginner import Beginner
+from moto_sim.benchmark.replay_collector import ReplayCollector
 from moto_sim.contract_bag import POLICY, SCRIPT, Played, write_episode
 from moto_sim.experts import add_noise, make_expert
 from moto_sim.snapshot import Snapshot
@@ -81,7 +81,7 @@ def _make(folder: Path, recipe: Recipe, make_world: Callable[[], World], found: 
     attempt = max((_number(path) + 1 for path in found), default=0)
     kept, failures = len(found), 0
     world = make_world()
-    learner = Beginner(recipe.task, recipe.seed, _lessons(world, recipe)) if learns else None
+    learner = ReplayCollector(recipe.task, recipe.seed, _lessons(world, recipe)) if learns else None
     while kept < recipe.count:
         played = attempt_of(world, recipe, attempt, learner)
         if played.succeeded or not recipe.only_successful:
@@ -111,7 +111,7 @@ def _number(path: Path) -> int:
     return int(match[1]) - DEMONSTRATION_IDS if match else -1
 
 
-def attempt_of(world: World, recipe: Recipe, attempt: int, learner: Beginner | None = None) -> Played:
+def attempt_of(world: World, recipe: Recipe, attempt: int, learner: ReplayCollector | None = None) -> Played:
     """Run one episode: of the scripted expert with noise, or of an agent, which then learns from it."""
     seed = episode_seed(recipe.seed, "demonstration", attempt)
     snapshot = world.reset(seed)

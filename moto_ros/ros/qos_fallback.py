@@ -39,7 +39,7 @@ class OfferedQos:
         self._all: list[_Listening] = []
         node.create_timer(PERIOD, self._look)
 
-    def listen(
+    def subscribe(
         self,
         kind: type,
         topic: str,
@@ -48,10 +48,10 @@ class OfferedQos:
         raw: bool = False,
         outside: bool = False,
     ) -> None:
-        """Subscribe for every sample, `depth` of which may wait; `outside` as in `MotoNode.listen`."""
+        """Subscribe for every sample, `depth` of which may wait; `outside` as in `MotoNode.subscribe`."""
 
         def again(profile: QoSProfile) -> Subscription:
-            return self._node.listen(kind, topic, callback, profile, raw, outside)
+            return self._node.subscribe(kind, topic, callback, profile, raw, outside)
 
         self._all.append(_Listening(again(qos.every(depth)), again, topic, depth))
 

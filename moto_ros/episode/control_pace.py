@@ -35,7 +35,7 @@ class PaceSettings(StepLayout):
         return self.clock == "lockstep"
 
 
-class Pace:
+class ControlPace:
     """Says when the next action of an episode is due; times are seconds of a steady clock.
 
     In lockstep: always, the world waits. In real time: once the robot has taken the last one, rewards are close enough

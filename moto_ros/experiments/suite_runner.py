@@ -10,17 +10,17 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from moto_ros.experiments.engine import STOPPED, Engine, Job
-from moto_ros.experiments.place import Place
-from moto_ros.experiments.progress import read_stand
+from moto_ros.experiments.engine import STOPPED, Engine, ProcessJob
+from moto_ros.experiments.progress import read_progress
 from moto_ros.experiments.results import read_rows, write_rows
 from moto_ros.experiments.suite import Cell
+from moto_ros.experiments.suite_folder import SuiteFolder
 from moto_ros.stopping import StopFlag
 from moto_ros.training.metrics import Row
 
 
 @dataclass
-class Outcome:
+class SuiteOutcome:
     """What became of the cells, by id: finished, asked to stop, and failed with which status."""
 
     finished: list[str] = field(default_factory=list)
@@ -28,10 +28,10 @@ class Outcome:
     failed: dict[str, int] = field(default_factory=dict)
 
 
-class Campaign:
+class SuiteRunner:
     """The cells of a suite in one folder."""
 
-    def __init__(self, cells: Sequence[Cell], place: Place) -> None:
+    def __init__(self, cells: Sequence[Cell], place: SuiteFolder) -> None:
         self.cells, self.place = {cell.id: cell for cell in cells}, place
         self._drawn: dict[str, TaskID] = {}
 
@@ -39,13 +39,15 @@ class Campaign:
         """Return the cells that are still to run, in order."""
         return [cell for cell in self.cells.values() if not self.place.is_finished(cell)]
 
-    def run(self, engine: Engine, *, seconds: float = 0.0, stop: StopFlag | None = None) -> Outcome:
+    def run(self, engine: Engine, *, seconds: float = 0.0, stop: StopFlag | None = None) -> SuiteOutcome:
         """Run every unfinished cell; after `seconds` > 0, or at a signal, stop, to go on another time."""
         waiting = self.unfinished()
-        outcome = Outcome([cell.id for cell in self.cells.values() if cell not in waiting])
+        outcome = SuiteOutcome([cell.id for cell in self.cells.values() if cell not in waiting])
         return self._carry_out([self.job(cell) for cell in waiting], engine, outcome, _due(seconds, stop))
 
-    def _carry_out(self, jobs: Sequence[Job], engine: Engine, outcome: Outcome, due: Callable[[], bool]) -> Outcome:
+    def _carry_out(
+        self, jobs: Sequence[ProcessJob], engine: Engine, outcome: SuiteOutcome, due: Callable[[], bool]
+    ) -> SuiteOutcome:
         """Run jobs until `due`, and sort what became of them into `outcome`."""
 
         def look(names: Sequence[str]) -> bool:
@@ -64,25 +66,25 @@ class Campaign:
         outcome.stopped += [job.name for job in jobs if job.name not in known]
         return outcome
 
-    def prepare(self, engine: Engine, *, seconds: float = 0.0, stop: StopFlag | None = None) -> Outcome:
+    def prepare(self, engine: Engine, *, seconds: float = 0.0, stop: StopFlag | None = None) -> SuiteOutcome:
         """Make the demonstrations of all cells and no more; cells that share them are asked for once."""
         first = {self.place.data(cell): cell for cell in reversed(self.cells.values())}
         return self._carry_out(
-            [self.job(cell, "data") for cell in first.values()], engine, Outcome(), _due(seconds, stop)
+            [self.job(cell, "data") for cell in first.values()], engine, SuiteOutcome(), _due(seconds, stop)
         )
 
-    def job(self, cell: Cell, *only: str) -> Job:
+    def job(self, cell: Cell, *only: str) -> ProcessJob:
         """Describe a cell to its process, and return that; `only` "data" makes its demonstrations and no more."""
         description = self.place.describe(cell)
         arguments = (str(description.resolve()), str(self.place.path.resolve()), *only)
-        return Job(cell.id, arguments, int(cell.trainer_values["threads"]), self.place.log(cell))
+        return ProcessJob(cell.id, arguments, int(cell.trainer_values["threads"]), self.place.log(cell))
 
     def _show(self, bars: Progress, names: Sequence[str]) -> None:
         """Show how far each running cell is."""
         for name in set(self._drawn) - set(names):
             bars.remove_task(self._drawn.pop(name))
         for name in names:
-            stand = read_stand(self.place.progress(self.cells[name]))
+            stand = read_progress(self.place.progress(self.cells[name]))
             if name not in self._drawn:
                 self._drawn[name] = bars.add_task(name, total=stand.total)
             text = f"{name}: {stand.phase}"
@@ -96,7 +98,7 @@ class Campaign:
             write_rows(self.place.results_file, rows)
         return rows
 
-    def problem(self, outcome: Outcome) -> str:
+    def problem(self, outcome: SuiteOutcome) -> str:
         """Return one sentence that names the cells that failed and what they said last; empty without any."""
         said = [f"{name} ({_last_line(self.place.log(self.cells[name]))})" for name in outcome.failed]
         return f"{len(said)} runs failed: {'; '.join(said)}; mend it and run the same command again" if said else ""
@@ -113,7 +115,7 @@ def _bars() -> Progress:
     return Progress(*columns)
 
 
-def _sort(outcome: Outcome, name: str, status: int) -> None:
+def _sort(outcome: SuiteOutcome, name: str, status: int) -> None:
     if status == 0:
         outcome.finished.append(name)
     elif status == STOPPED:

@@ -15,7 +15,7 @@ from moto_ros.contract import topics
 from moto_ros.contract.episodes import Phase
 from moto_ros.data.layout import SECOND
 from moto_ros.data.pairing import Pairing
-from moto_ros.episode.pace import Pace, PaceSettings
+from moto_ros.episode.control_pace import ControlPace, PaceSettings
 from moto_ros.ros import qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.node import MotoNode
@@ -24,7 +24,7 @@ SHORTEST = 0.005
 """Seconds between two beats at least."""
 
 
-class Player(Protocol):
+class DecisionMaker(Protocol):
     """Who decides."""
 
     def concerns(self, state: EpisodeState) -> bool:
@@ -40,29 +40,29 @@ class Player(Protocol):
         """
 
 
-class Acting:
+class EpisodeActor:
     """Paces a player through episodes and publishes its actions on `topic`; in real time, until they are executed."""
 
     def __init__(
-        self, node: MotoNode[Any], settings: PaceSettings, pairing: Pairing, player: Player, topic: str
+        self, node: MotoNode[Any], settings: PaceSettings, pairing: Pairing, player: DecisionMaker, topic: str
     ) -> None:
         """Create the topics on `node`; what is seen goes to `pairing`."""
         self._node, self._settings, self._pairing, self._player = node, settings, pairing, player
-        self.pace = Pace(settings)
+        self.pace = ControlPace(settings)
         self.counts: Counter[str] = Counter()
         self.episode = EpisodeState()
         self.last: Action | None = None
         self.trouble = ""
         self.arrived = time.monotonic()
         profile = qos.action(settings.lockstep, settings.control_rate, settings.action_lifespan)
-        self._actions = node.speak(Action, topic, profile)
+        self._actions = node.advertise(Action, topic, profile)
         # Deeper than one: to miss the reset of an episode for its start would be to sit it out.
-        node.listen(EpisodeState, topics.EPISODE_STATE, self._state_changed, qos.latched(10))
-        node.listen(RobotState, topics.ROBOT_STATE, self._felt, self.frames)
+        node.subscribe(EpisodeState, topics.EPISODE_STATE, self._state_changed, qos.latched(10))
+        node.subscribe(RobotState, topics.ROBOT_STATE, self._felt, self.frames)
         self._beat = None if settings.lockstep else self._make_beat()
 
     def _make_beat(self) -> Timer:
-        self._node.listen(Reward, topics.REWARD, self._rewarded, qos.event())
+        self._node.subscribe(Reward, topics.REWARD, self._rewarded, qos.event())
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         return self._node.create_timer(1.0 / self._settings.control_rate, self._tick, clock=steady)
 
@@ -127,7 +127,7 @@ class Acting:
     def _current(self, message: Any) -> bool:
         return self.running and message.episode == self.episode.episode
 
-    # Acting.
+    # EpisodeActor.
 
     def _tick(self) -> None:
         """Real time: act on the beat, say an action that was not executed again, count periods without one."""

@@ -13,7 +13,7 @@ SPARE = 10
 
 
 @dataclass(frozen=True)
-class Offer:
+class ExternalReward:
     """Somebody's word on a step; it takes the place of the rule's."""
 
     value: float
@@ -23,15 +23,15 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Payment:
+class StepReward:
     """The reward of a step, stamped (ns) with the robot state of the observation that the step led to."""
 
     step: int
     stamp: int
-    offer: Offer
+    offer: ExternalReward
 
 
-class Paymaster:
+class RewardAssigner:
     """Step k + 1 is due one control period after robot/state first said that action k was taken.
 
     It is paid for the first state stamped at or after that, or for the state that action k + 1 names, if that is known
@@ -68,7 +68,7 @@ class Paymaster:
         self._start = 0
         self._taken: list[int] = []
         self._named: dict[int, int] = {}
-        self._offers: dict[int, Offer] = {}
+        self._offers: dict[int, ExternalReward] = {}
         self._seen: deque[Measured] = deque()
         self._streak, self._hurry, self._closed = 0, False, False
 
@@ -77,7 +77,7 @@ class Paymaster:
         """Return how many actions of the episode the robot has taken, as far as is known."""
         return len(self._taken)
 
-    def state(self, measured: Measured) -> list[Payment]:
+    def state(self, measured: Measured) -> list[StepReward]:
         """Take a robot state; return what is due now."""
         newest = self._seen[-1].stamp if self._seen else self._start - 1
         if measured.episode != self.episode or measured.stamp <= newest:
@@ -90,14 +90,14 @@ class Paymaster:
             self._seen.popleft()
         return self._due()
 
-    def action(self, episode: int, step: int, state_stamp: int) -> list[Payment]:
+    def action(self, episode: int, step: int, state_stamp: int) -> list[StepReward]:
         """Take note which robot state (ns) the observation of `step` has; return what is due now."""
         if episode != self.episode:
             return []
         self._named.setdefault(step, state_stamp)
         return self._due()
 
-    def external(self, episode: int, step: int, offer: Offer) -> list[Payment]:
+    def external(self, episode: int, step: int, offer: ExternalReward) -> list[StepReward]:
         """Take somebody's reward for a step, 0: the newest one; return what is due now. Bad and late ones count."""
         self.refusal = self._objection(episode, step, offer)
         if self.refusal:
@@ -105,7 +105,7 @@ class Paymaster:
         self._offers[step or self._newest()] = offer
         return self._due()
 
-    def _objection(self, episode: int, step: int, offer: Offer) -> str:
+    def _objection(self, episode: int, step: int, offer: ExternalReward) -> str:
         if self.episode is None or (step and episode != self.episode):
             return self._refuse("foreign", f"reward/external for episode {episode}: it does not run; name the running")
         if not math.isfinite(offer.value):
@@ -126,17 +126,17 @@ class Paymaster:
         """Return the newest step that is not paid yet."""
         return max(self.taken, (self.paid or 0) + 1)
 
-    def operator(self, *, success: bool) -> list[Payment]:
+    def operator(self, *, success: bool) -> list[StepReward]:
         """Let a person's word end the episode with its newest step; return what is due now."""
         if self.episode is None:
             self.counts["operator_idle"] += 1
             return []
-        self._offers[self._newest()] = Offer(float(success), success, True, "operator")
+        self._offers[self._newest()] = ExternalReward(float(success), success, True, "operator")
         self._hurry = True
         return self._due()
 
-    def _due(self) -> list[Payment]:
-        found: list[Payment] = []
+    def _due(self) -> list[StepReward]:
+        found: list[StepReward] = []
         while (payment := self._next()) is not None:
             found.append(payment)
             self.paid = payment.step
@@ -144,7 +144,7 @@ class Paymaster:
             self.counts[f"paid_by_{payment.offer.source}"] += 1
         return found
 
-    def _next(self) -> Payment | None:
+    def _next(self) -> StepReward | None:
         """Return the payment of the next step if it is due."""
         step = 0 if self.paid is None else self.paid + 1
         if self._closed or self.episode is None or not 0 < step <= self.taken:
@@ -154,8 +154,8 @@ class Paymaster:
             return None
         self._streak = self._streak + 1 if self._rules.holds(place) else 0
         solved = self._streak >= self._rules.hold_steps
-        offer = self._offers.pop(step, None) or Offer(float(solved), solved, False, self._rules.rule)
-        return Payment(step, self._named.pop(step, place.stamp), offer)
+        offer = self._offers.pop(step, None) or ExternalReward(float(solved), solved, False, self._rules.rule)
+        return StepReward(step, self._named.pop(step, place.stamp), offer)
 
     def _observation(self, step: int) -> Measured | None:
         """Return the robot state that a step led to, None while it has not come."""

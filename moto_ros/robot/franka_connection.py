@@ -31,7 +31,7 @@ class Measurement:
     arrival: float  # s of the monotonic clock
 
 
-class Job:
+class ThreadCall:
     """A call that the session's thread makes for another thread."""
 
     def __init__(self, call: Callable[[franky.Robot], object]) -> None:
@@ -53,7 +53,7 @@ class Job:
             self.done = True
 
 
-class Session:
+class FrankaConnection:
     """A connection that is being made, works, or has been lost."""
 
     def __init__(self, host: str, connect: Callable[[], franky.Robot], first: int = 0) -> None:
@@ -61,7 +61,7 @@ class Session:
         self.host, self._connect, self._first = host, connect, first
         self._change = threading.Condition()
         self._clock = RobotClock()
-        self._jobs: list[Job] = []
+        self._jobs: list[ThreadCall] = []
         self._pending: Steering | None = None
         self._current: Steering | None = None
         self._stop, self._braking, self._closing = False, False, False
@@ -108,7 +108,7 @@ class Session:
 
     def do(self, call: Callable[[franky.Robot], object], timeout: float) -> None:
         """Have the thread make `call`. Raises ArmFault for what it raises, and after `timeout` seconds."""
-        job = Job(call)
+        job = ThreadCall(call)
         with self._change:
             self._jobs.append(job)
             self._change.notify_all()

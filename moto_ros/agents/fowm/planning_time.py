@@ -16,7 +16,7 @@ LEAST_BOLDNESS = 0.01
 
 
 @dataclass
-class Pace:
+class PlanningTime:
     """Running estimates in seconds by stage; a stage not measured yet counts as taking no time.
 
     `boldness` (0, 1] says how soon to try again what did not fit: where plans never fit, every trial is an answer that
@@ -48,7 +48,7 @@ class Pace:
 class Stopwatch:
     """One answer against its deadline (seconds from `start`; None: no deadline)."""
 
-    def __init__(self, pace: Pace, start: float, deadline: float | None) -> None:
+    def __init__(self, pace: PlanningTime, start: float, deadline: float | None) -> None:
         self._pace, self._mark, self.start = pace, start, start
         self._end = None if deadline is None else start + deadline
         self.given = deadline is None or deadline > 0

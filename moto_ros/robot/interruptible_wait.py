@@ -13,7 +13,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error
     """The job must not go on; the text is one sentence: why, and what to do."""
 
 
-class Patience:
+class InterruptibleWait:
     """Sleeps for a job; `interrupted` says why it must not go on, nothing while it may."""
 
     def __init__(

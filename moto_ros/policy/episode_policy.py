@@ -52,7 +52,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Parcel:
+class WeightsMessage:
     """Weights as they were sent, moto_msgs/PolicyWeights without ROS."""
 
     version: int
@@ -76,7 +76,7 @@ class Parcel:
         return Weights(self.version, self.published, tensors, self.quantiles, self.joint_names)
 
 
-class Actor:
+class EpisodePolicy:
     """An agent at work: one filter state an episode, one generator an episode, weights changed only between steps.
 
     The actions of an episode are a function of seed, episode number, weights and observations; of a planner also of

@@ -44,7 +44,7 @@ class Ready:
         self._steady = self._looks = 0
         self._told: set[str] = set()
         self.waits_for = ""
-        self._subscription = node.create_subscription(String, topics.READY, self._heard, qos.latched(depth=50))
+        self._subscription = node.create_subscription(String, topics.READY, self._on_message, qos.latched(depth=50))
         self._publisher = node.create_publisher(String, topics.READY, qos.latched())
         self._timer = node.create_timer(PERIOD, self._look)
 
@@ -57,7 +57,7 @@ class Ready:
         """Return the nodes that are ready now: they said so and have not left the graph."""
         return self._said & self._announced()
 
-    def _heard(self, message: String) -> None:
+    def _on_message(self, message: String) -> None:
         name, _, session = message.data.partition(" ")
         if (session or "0") != str(self._session):
             return  # another system's node

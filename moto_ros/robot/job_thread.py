@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Hands:
+class JobThread:
     """Does jobs one after the other. A job that is stuck in a driver is left behind at the end."""
 
     def __init__(self, name: str) -> None:

@@ -66,7 +66,7 @@ class NormedMLP(nn.Module):
         return self.output(self.second(self.first(value)))
 
 
-class Bound(nn.Module):
+class LatentBound(nn.Module):
     """LayerNorm, then a bounded latent: entries in (0, 1) ("sigmoid"), or groups of 8 that sum to 1 ("simnorm")."""
 
     def __init__(self, size: int, kind: str) -> None:
@@ -77,7 +77,7 @@ class Bound(nn.Module):
         self.norm, self._kind = nn.LayerNorm(size), kind
 
     def forward(self, value: Tensor) -> Tensor:
-        """Bound the last dimension."""
+        """LatentBound the last dimension."""
         value = self.norm(value)
         if self._kind == "sigmoid":
             return torch.sigmoid(value)

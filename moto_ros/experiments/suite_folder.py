@@ -18,7 +18,7 @@ MEANS = frozenset({"threads", "device", "precision", "compile_steps"})
 """What says how a run is computed, and not what."""
 
 
-class Place:
+class SuiteFolder:
     """The names in a suite's folder; making one does not touch the disk."""
 
     def __init__(self, path: Path | str) -> None:
@@ -95,7 +95,7 @@ def _shape(cell: Cell) -> dict[str, Any]:
 
 
 def read_cell(path: Path) -> Cell:
-    """Read what `Place.describe` wrote."""
+    """Read what `SuiteFolder.describe` wrote."""
     values = read_json(path)
     try:
         cell = Cell(**values)

@@ -8,14 +8,14 @@ from moto_ros.data.episode import Episode
 from moto_ros.errors import MotoError
 from moto_ros.training.conductor import Done, Offline, Publish, RunEpisode, Update
 from moto_ros.training.learner import Progress, never
-from moto_ros.training.session import Session
+from moto_ros.training.session import TrainingRun
 
 Play = Callable[[RunEpisode], tuple[Episode, Sequence[float]]]
 """Runs an episode with the session's agent; returns it and the uncertainty at each step."""
 
 
 def carry_out(
-    session: Session,
+    session: TrainingRun,
     play: Play,
     *,
     on_update: Callable[[Progress], None] | None = None,
@@ -39,13 +39,13 @@ def carry_out(
     return True
 
 
-def _lose_interrupted(session: Session, episode: int) -> None:
+def _lose_interrupted(session: TrainingRun, episode: int) -> None:
     """Run an episode again that a killed process left unfinished: without ROS nobody else finishes it."""
     session.conductor.episode_lost(episode, "its process was killed")
 
 
 def pretrain(
-    session: Session, *, on_update: Callable[[Progress], None] | None = None, stop: Callable[[], bool] = never
+    session: TrainingRun, *, on_update: Callable[[Progress], None] | None = None, stop: Callable[[], bool] = never
 ) -> bool:
     """Do the offline phase only; return False when `stop` ended it early."""
     action = session.conductor.next()

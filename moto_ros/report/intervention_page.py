@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from moto_ros.data.records import GUARDS
-from moto_ros.report import conduct_curves
+from moto_ros.report import intervention_curves
 from moto_ros.report.history import History, column
 from moto_ros.report.page import Section, Table, picture
 from moto_ros.training.metrics import Row
@@ -21,10 +21,12 @@ def conduct_section(history: History) -> Section:
     section, plots = Section("People, guard and faults"), history.run.plots
     if any(_acted(row) for row in history.online):
         caption = f"Share of the steps of each of {len(history.online)} online episodes."
-        section.pictures.append(picture(conduct_curves.shares(history), plots / "shares.png", "Who decided", caption))
+        section.pictures.append(
+            picture(intervention_curves.shares(history), plots / "shares.png", "Who decided", caption)
+        )
     if history.quantiles:
         caption = "The guard acts above a chosen share of this distribution; see its parameters."
-        figure = conduct_curves.distribution(history)
+        figure = intervention_curves.distribution(history)
         section.pictures.append(picture(figure, plots / "doubt.png", "Uncertainty on recorded data", caption))
         values = tuple(f"{history.quantiles[percent]:.3g}" for percent in SHOWN)
         header = ("share below", *(f"{percent} %" for percent in SHOWN))

@@ -48,7 +48,7 @@ UPDATE_SHARE = 0.5
 """Updates a step afterwards."""
 
 
-class Beginner:
+class ReplayCollector:
     """Sees the simulator's state, object and goal included; is paid the shaped reward, whatever its set will say."""
 
     def __init__(self, task: TaskSettings, seed: int, lessons: Iterable[Played]) -> None:

@@ -1,7 +1,7 @@
 """The last guard before the arm: fresh command or hold, hold too long or anything wrong: stop. No ROS.
 
-`Ladder` is what is decided, a state machine on given times; `Guard` is the thread that runs it, in the driver's
-process, apart from the executor and from every callback.
+`SafetySupervisor` decides, a state machine on given times; `SafetyThread` runs it in a thread of its own in the
+driver's process, apart from the executor and from every callback.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ArmReading:
     """How the robot is: the newest measurement, and what the guard makes of it."""
 
     state: ArmState
@@ -64,7 +64,7 @@ class Seen:
     fault: str
 
 
-class Ladder:
+class SafetySupervisor:
     """Decides, tick by tick, what the arm follows. Any fault of the arm ends control at once and calls `on_fault`."""
 
     def __init__(
@@ -137,9 +137,9 @@ class Ladder:
         return self.gate.stopped or (str(self.fault) if self.fault is not None else "")
 
     @property
-    def seen(self) -> Seen:
+    def seen(self) -> ArmReading:
         """Return how the robot is."""
-        return Seen(self._state, self._width, self.mode, self.episode, self.gate.step, self.trouble)
+        return ArmReading(self._state, self._width, self.mode, self.episode, self.gate.step, self.trouble)
 
     # What happens.
 
@@ -262,10 +262,10 @@ class Ladder:
             self._let_go()
 
 
-class Guard:
+class SafetyThread:
     """Runs a ladder in a thread of its own; any thread may call."""
 
-    def __init__(self, ladder: Ladder, on_crash: Callable[[Exception], None] = lambda _: None) -> None:
+    def __init__(self, ladder: SafetySupervisor, on_crash: Callable[[Exception], None] = lambda _: None) -> None:
         """Start the thread; `on_crash` hears what ended it, should it ever end by itself: the arm is stopped then."""
         self._ladder, self._on_crash = ladder, on_crash
         self._lock, self._wake = threading.Lock(), threading.Event()
