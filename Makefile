@@ -45,7 +45,7 @@ $(BUILT): $(MESSAGES_BUILT) $(SOURCES) requirements/run.txt requirements/franka.
 	@touch $@
 
 test: build lint  ## run the linters and the whole test suite; PYTEST_ARGS="-k name" for a part
-	@$(ENTER) OMP_NUM_THREADS=1 pytest --timeout 300 $(PYTEST_ARGS)
+	@$(ENTER) OMP_NUM_THREADS=1 pytest --timeout 300 -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 lint: $(ENV_MADE)  ## run ruff and mypy
 	@$(ENTER) ruff check $(PYTHON_FILES) && ruff format --check $(PYTHON_FILES) && mypy moto_ros sim/moto_sim

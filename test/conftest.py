@@ -33,9 +33,18 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if of_moto_ros and collection_path.name.startswith("test_sim_") else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run quick tests first; skip marked tests whose packages are not installed, naming them."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run quick tests first; skip marked tests whose packages are not installed, naming them.
+
+    With several workers (`-n 2 --dist loadgroup`) one of them runs all slow tests, which have real-time systems of
+    several processes, one after the other; the files of quick tests are shared among the rest.
+    """
+    workers = bool(getattr(config, "workerinput", None))
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None) != workers)
+    for item in items if workers else ():
+        slow = item.get_closest_marker("slow") is not None
+        item.add_marker(pytest.mark.xdist_group("slow" if slow else item.path.name))
     for mark, packages in NEEDS.items():
         absent = [package for package in packages if not _installed(package)]
         for item in items:
