@@ -31,12 +31,12 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
-def write_durably(path: Path, text: str) -> None:
+def write_durably(path: Path, content: str | bytes) -> None:
     """Replace a file in one step: temporary file, sync, rename, sync of the folder. MotoError where it cannot be."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")  # two processes may replace one file
     try:
         try:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
             sync_file(temporary)
             temporary.replace(path)
         finally:

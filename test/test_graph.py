@@ -23,6 +23,7 @@ from moto_ros.config import read_parameters
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.cache import content_key, rows_of
 from moto_ros.data.layout import StepLayout
+from moto_ros.report import animation
 
 pytestmark = [pytest.mark.ros, pytest.mark.sim, pytest.mark.slow]
 
@@ -167,6 +168,14 @@ def test_the_checkpoint_is_evaluated_without_a_trainer(run: Run) -> None:
     run.up("evaluate", "--episodes", "2")
     assert run.log("evaluate").count("evaluation episode") == 2
     assert len(list((run.folder / "bags" / "evaluation").iterdir())) >= 2
+
+
+def test_an_animation_of_the_run_shows_the_bags_that_were_recorded(run: Run, tmp_path: Path) -> None:
+    """The picture of a README could be made of test data only, not of what the recorder writes."""
+    played = [clip.title.split(":")[0] for clip in animation.clips(animation.History(run.folder))]
+    assert played == ["evaluation before", "online episode 1 of 2", "online episode 2 of 2", "evaluation after"]
+    made = animation.write_animation(run.folder, tmp_path / "run.webp")
+    assert 10_000 < made.stat().st_size < animation.MOST_BYTES
 
 
 def test_an_operator_who_does_nothing_changes_nothing_to_the_bit(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""`moto report RUN...`: the HTML page of one run, or of several beside each other, and their numbers."""
+"""`moto report RUN...`: the HTML page of one run, or of several beside each other, their numbers, an animation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from rich import box
 from rich.table import Table
 
 from moto_ros.cli.console import console
+from moto_ros.errors import MotoError
+from moto_ros.report.animation import write_animation
 from moto_ros.report.comparison import run_rows
 from moto_ros.report.history import History
 from moto_ros.report.report import write_report
@@ -21,11 +23,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder; several are compared")
     parser.add_argument("--output", type=Path, metavar="FILE", help="HTML file to write; default: report.html in RUN")
+    parser.add_argument(
+        "--animation",
+        type=Path,
+        metavar="FILE",
+        help="write an animated .webp or .gif of one run instead: camera view, success and uncertainty over episodes",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the report of the named runs."""
+    """Write the report of the named runs, or the animation of one."""
+    if options.animation is not None:
+        return animate(options.runs, options.output, options.animation)
     return report_on(options.runs, options.output)
+
+
+def animate(runs: Sequence[Path], output: Path | None, target: Path) -> int:
+    """Write the animation of the only run in `runs` and print where it is; return 0."""
+    if len(runs) != 1:
+        raise MotoError(f"--animation: {len(runs)} run folders given, expected one; name the run to animate alone")
+    if output is not None:
+        raise MotoError("--output and --animation are both given, expected one; write page and animation one by one")
+    print(f"animation: {write_animation(runs[0], target)}")
+    return 0
 
 
 def report_on(runs: Sequence[Path], output: Path | None = None) -> int:
