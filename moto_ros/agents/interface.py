@@ -138,6 +138,14 @@ class Agent(ABC):
         of agents that plan.
         """
 
+    def expected_return(self, observation: Batch, state: State, action: Tensor) -> Tensor | None:
+        """Return the discounted return (B,) that the agent expects of `action` (B, A), taken in `observation`.
+
+        `state` is the filter state that includes the observation, `Decision.state`. None, the default, is the answer of
+        an agent that learns no values. Nothing random is drawn.
+        """
+        return None
+
     @abstractmethod
     def update(self, phase: str, data: Data) -> Metrics:
         """Do one gradient update of `phase` on batches drawn from `data`; return its scalars."""

@@ -77,6 +77,11 @@ class FowmAgent(NetworkAgent):
         watch.lap("answer")
         return Decision(action, {"mean": kept.transpose(0, 1)}, uncertainty, self._figures(plan, watch))
 
+    @torch.inference_mode()
+    def expected_return(self, observation: Batch, state: State, action: Tensor) -> Tensor:
+        """Return the mean of the Q heads at the planned action."""
+        return self.actor.q_values(self.actor.encoder(self.to_device(observation)), action).mean(0)
+
     def _ahead(self, latent: Tensor, pending: Tensor | None) -> Tensor:
         for action in () if pending is None else pending.to(self.device).unbind(1):
             latent = self.actor.advance(latent, action)

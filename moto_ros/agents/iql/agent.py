@@ -116,6 +116,11 @@ class IqlAgent(NetworkAgent):
             action = (action + self.settings.noise * noise).clamp(-1, 1)
         return Decision(action, state, self.actor.q_values(latent, action).std(0))
 
+    @torch.inference_mode()
+    def expected_return(self, observation: Batch, state: State, action: Tensor) -> Tensor:
+        """Return V, the expectile of Q over the actions in the data, whatever `action` is."""
+        return self.actor.value(self.actor.encoder(self.to_device(observation)))
+
     def improve(self, phase: str, data: Data) -> Metrics:
         """Update values and encoder, then the policy, on one batch of steps."""
         batch = self._draw(data)

@@ -80,6 +80,11 @@ class MotoAgent(Agent):
             return policy.sample(generator)
         return policy.mode() if self.settings.acts_by == "mode" else policy.mean()
 
+    @torch.inference_mode()
+    def expected_return(self, observation: Batch, state: State, action: Tensor) -> Tensor:
+        """Return the minimum of the critics' Q, what the policy is trained on: of penalised rewards."""
+        return self.behaviour.critics.values(Latent(**state).feature, action).amin(0)
+
     def update(self, phase: str, data: Data) -> Metrics:
         """Do one update of the phase "model" or "policy"."""
         if phase not in self.phases:
