@@ -9,7 +9,7 @@ from agents_data import SPACES, RandomData, make_tiny, tiny, train
 from torch import Tensor
 
 from moto_ros.agents.common.augment import shift_chunks
-from moto_ros.agents.interface import Batch, Spaces
+from moto_ros.agents.interface import ActRequest, Batch, Spaces
 from moto_ros.agents.moto.agent import MotoAgent
 from moto_ros.agents.moto.behaviour import imagine
 from moto_ros.agents.moto.config import MotoSettings
@@ -71,7 +71,7 @@ def test_the_policy_side_acts_as_the_learner_after_taking_its_weights() -> None:
     actor.load_weights(learner.weights())
     seen = observation(data, 2)
     decisions = [
-        agent.act(seen, agent.start(2), sample=True, generator=torch.Generator().manual_seed(5))
+        agent.act(seen, agent.start(2), ActRequest(sample=True, generator=torch.Generator().manual_seed(5)))
         for agent in (learner, actor)
     ]
     assert torch.equal(decisions[0].action, decisions[1].action)
@@ -118,7 +118,7 @@ def test_a_policy_update_imagines_from_as_many_chunks_as_are_asked_for(asked: in
 def test_a_policy_that_acts_by_its_mean_does_what_its_samples_do_on_average() -> None:
     """Demonstrations at the limits make the most likely action wilder than any: a plate was missed 20 times of 20."""
     agent = make_tiny(acts_by="mean")
-    decision = agent.act(observation(RandomData()), agent.start(1), sample=False)
+    decision = agent.act(observation(RandomData()), agent.start(1), ActRequest(sample=False))
     policy = agent.behaviour.actor(Latent(**decision.state).feature.expand(50_000, -1))
     drawn = policy.sample(torch.Generator().manual_seed(0)).mean(0)
     torch.testing.assert_close(decision.action[0], drawn, atol=0.01, rtol=0)
@@ -128,7 +128,7 @@ def test_a_policy_that_acts_by_its_mean_does_what_its_samples_do_on_average() ->
 @pytest.mark.parametrize("sample", [True, False])
 def test_actions_are_within_limits_and_carry_state_and_uncertainty(sample: bool) -> None:
     agent, data = make_tiny(), RandomData()
-    decision = agent.act(observation(data, 4), agent.start(4), sample=sample)
+    decision = agent.act(observation(data, 4), agent.start(4), ActRequest(sample=sample))
     assert decision.action.shape == (4, 3)
     assert decision.action.abs().max() <= 1
     assert decision.uncertainty.shape == (4,)
@@ -273,7 +273,7 @@ def test_model_and_policy_improve_on_a_task_that_rewards_one_action() -> None:
     figures = [agent.update("policy", data) for _ in range(60)]
     assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:5])
     assert figures[-1]["imagined_reward"] > figures[0]["imagined_reward"] + 0.2
-    decision = agent.act(observation(data, 32), agent.start(32), sample=False)
+    decision = agent.act(observation(data, 32), agent.start(32), ActRequest(sample=False))
     assert decision.action[:, 0].mean() > 0.3
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from agents_data import make_tiny
 
-from moto_ros.agents.interface import Agent, Spaces
+from moto_ros.agents.interface import ActRequest, Agent, Spaces
 from moto_ros.agents.registry import agent_settings, make_agent
 from moto_ros.experiments.return_prediction import PredictingPlayer, discounted
 from moto_ros.training.evaluation import Player
@@ -81,7 +81,7 @@ def test_moto_predicts_the_minimum_of_its_critics_for_each_of_several_robots() -
     """Breaks the figure: the value that the policy is trained on is the minimum, not the mean."""
     agent: Any = agent_of("moto")
     seen = {"proprio": torch.from_numpy(STATE).expand(2, -1), "action": torch.zeros(2, 3)}
-    decision = agent.act(seen, agent.start(2), sample=True)
+    decision = agent.act(seen, agent.start(2), ActRequest(sample=True))
     feature = torch.cat((decision.state["stoch"], decision.state["deter"]), -1)
     with torch.no_grad():
         values = agent.behaviour.critics.online(torch.cat((feature, decision.action), -1)).squeeze(-1)

@@ -39,10 +39,12 @@ class Spaces:
     action: int
 
 
-@dataclass(frozen=True)
-class Budget:
-    """What an agent that plans is told of time; an agent that does not plan may ignore it.
+@dataclass(frozen=True, kw_only=True)
+class ActRequest:
+    """How an agent is asked to act; an agent that does not plan uses `sample` and `generator` only.
 
+    sample: explore by a drawn action; otherwise the answer is the best known one.
+    generator: where random numbers come from, on the agent's device; None: the agent's own stream.
     deadline: seconds from the call within which the answer must be there, or None for as long as it takes; 0 asks for
     what is known without planning.
     elapsed: control steps since the decision that `state` came from (2: one observation got no decision).
@@ -50,6 +52,8 @@ class Budget:
     the control loop: the answer is then for the step after them.
     """
 
+    sample: bool
+    generator: torch.Generator | None = None
     deadline: float | None = None
     elapsed: int = 1
     pending: Tensor | None = None
@@ -109,8 +113,8 @@ class Agent(ABC):
 
     `phases` are run in order offline, and once each an update round online. Weights are what acting needs;
     the state dict is everything that exact resumption needs (weights, optimisers, counters, RNG), tensors only.
-    An agent that `plans` is told of time by a `Budget`, and may be asked ahead of it: for the step after an action that
-    is under way, of only some observations. All others need every observation, at its time.
+    An agent that `plans` keeps the deadline of an `ActRequest`, and may be asked ahead of time: for the step after an
+    action that is under way, of only some observations. All others need every observation, at its time.
     """
 
     name: ClassVar[str]
@@ -122,20 +126,11 @@ class Agent(ABC):
         """Return the filter state before the first observation of an episode."""
 
     @abstractmethod
-    def act(
-        self,
-        observation: Batch,
-        state: State,
-        *,
-        sample: bool,
-        generator: torch.Generator | None = None,
-        budget: Budget | None = None,
-    ) -> Decision:
+    def act(self, observation: Batch, state: State, request: ActRequest) -> Decision:
         """Filter one observation and decide.
 
         `observation` holds image uint8 (B, H, W, C), proprio float32 (B, P) and action float32 (B, A), the action
-        that led to it (zeros at first). `sample` explores; else the answer is the best known. `budget` bounds the time
-        of agents that plan.
+        that led to it (zeros at first).
         """
 
     def expected_return(self, observation: Batch, state: State, action: Tensor) -> Tensor | None:

@@ -14,7 +14,7 @@ from moto_ros.agents.common.base import NetworkAgent, observation, to_numbers
 from moto_ros.agents.common.encoder import Encoder, EncoderSettings
 from moto_ros.agents.common.optimizer import Optimizer
 from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, orthogonal
-from moto_ros.agents.interface import Batch, Budget, Data, Decision, Metrics, State
+from moto_ros.agents.interface import ActRequest, Batch, Data, Decision, Metrics, State
 from moto_ros.config import parameter
 
 
@@ -70,20 +70,12 @@ class BcAgent(NetworkAgent):
         return {}
 
     @torch.inference_mode()
-    def act(
-        self,
-        observation: Batch,
-        state: State,
-        *,
-        sample: bool,
-        generator: torch.Generator | None = None,
-        budget: Budget | None = None,
-    ) -> Decision:
+    def act(self, observation: Batch, state: State, request: ActRequest) -> Decision:
         """Act by the mean of the heads, with noise to explore."""
         heads = self.actor(self.to_device(observation))
         action = heads.mean(0)
-        if sample:
-            noise = torch.randn(action.shape, generator=generator or self.exploring, device=action.device)
+        if request.sample:
+            noise = torch.randn(action.shape, generator=request.generator or self.exploring, device=action.device)
             action = (action + self.settings.noise * noise).clamp(-1, 1)
         return Decision(action, state, heads.std(0).mean(-1))
 

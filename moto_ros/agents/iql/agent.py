@@ -16,7 +16,7 @@ from moto_ros.agents.common.encoder import Encoder, EncoderSettings
 from moto_ros.agents.common.in_sample import advantage_weight, cloning, expectile, follow, td_target
 from moto_ros.agents.common.optimizer import Optimizer
 from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, NormedMLP, orthogonal
-from moto_ros.agents.interface import Batch, Budget, Data, Decision, Metrics, Spaces, State
+from moto_ros.agents.interface import ActRequest, Batch, Data, Decision, Metrics, Spaces, State
 from moto_ros.config import parameter
 
 
@@ -99,20 +99,12 @@ class IqlAgent(NetworkAgent):
         return {}
 
     @torch.inference_mode()
-    def act(
-        self,
-        observation: Batch,
-        state: State,
-        *,
-        sample: bool,
-        generator: torch.Generator | None = None,
-        budget: Budget | None = None,
-    ) -> Decision:
+    def act(self, observation: Batch, state: State, request: ActRequest) -> Decision:
         """Act by the policy, with noise to explore."""
         latent = self.actor.encoder(self.to_device(observation))
         action = self.actor.policy(latent)
-        if sample:
-            noise = torch.randn(action.shape, generator=generator or self.exploring, device=action.device)
+        if request.sample:
+            noise = torch.randn(action.shape, generator=request.generator or self.exploring, device=action.device)
             action = (action + self.settings.noise * noise).clamp(-1, 1)
         return Decision(action, state, self.actor.q_values(latent, action).std(0))
 

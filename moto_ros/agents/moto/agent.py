@@ -15,7 +15,7 @@ from moto_ros.agents.common.distributions import TruncatedNormal
 from moto_ros.agents.common.networks import initialise
 from moto_ros.agents.common.optimizer import Optimizer
 from moto_ros.agents.common.tensors import on_cpu, prefixed, require_fit, trainable
-from moto_ros.agents.interface import Agent, Batch, Budget, Data, Decision, Metrics, Spaces, State
+from moto_ros.agents.interface import ActRequest, Agent, Batch, Data, Decision, Metrics, Spaces, State
 from moto_ros.agents.moto.behaviour import Behaviour
 from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.agents.moto.encoding_cache import FrameMemory
@@ -58,20 +58,12 @@ class MotoAgent(Agent):
         return self.model.rssm.start(batch)._asdict()
 
     @torch.inference_mode()
-    def act(
-        self,
-        observation: Batch,
-        state: State,
-        *,
-        sample: bool,
-        generator: torch.Generator | None = None,
-        budget: Budget | None = None,
-    ) -> Decision:
+    def act(self, observation: Batch, state: State, request: ActRequest) -> Decision:
         """Filter one observation with a sampled latent; act by a sample, the mode or the mean of the policy."""
-        generator = generator or self._acting
+        generator = request.generator or self._acting
         seen = self._to_device(observation)
         latent = self.model.rssm.filter(Latent(**state), self.model.embed(seen), seen["action"], generator)
-        action = self._choose(self._actor(latent.feature), generator if sample else None)
+        action = self._choose(self._actor(latent.feature), generator if request.sample else None)
         doubt = self.model.uncertainty(latent, action, self.model.rssm.advance(latent, action))
         return Decision(action, latent._asdict(), doubt)
 
