@@ -167,6 +167,32 @@ def test_a_checkpoint_of_other_settings_is_refused_and_nothing_changes() -> None
     assert equal(agent.state_dict(), before)
 
 
+def test_tensors_have_the_names_that_older_checkpoints_have() -> None:
+    """Breaks resumption: a run of an earlier release would be refused for a missing tensor."""
+    agent = make_tiny(average=0.9)
+    names = agent.state_dict().keys()
+    assert {name.split("/")[0] for name in names} == {"model", "behaviour", "average", "optimizer", "rng"}
+    for name in (
+        "model/rssm.cell.dense.weight",
+        "model/rssm.heads.layers.0.weight",
+        "model/normaliser.seen",
+        "model/reward_head.0.weight",
+        "behaviour/actor.network.0.weight",
+        "behaviour/critics.target.layers.0.weight",
+        "behaviour/updates",
+        "average/n_averaged",
+        "average/module.network.0.weight",
+        "optimizer/model/encoder.layers.0.weight/exp_avg",
+        "optimizer/actor/network.0.weight/step",
+        "optimizer/critic/layers.0.weight/exp_avg_sq",
+        "rng/update",
+        "rng/act",
+    ):
+        assert name in names
+    parts = {name.split(".")[0] for name in agent.weights() if name.startswith("model/")}
+    assert parts == {"model/encoder", "model/normaliser", "model/proprio_encoder", "model/rssm"}
+
+
 def test_each_phase_changes_its_own_networks_only() -> None:
     agent, data = make_tiny(), RandomData()
     for phase, part in (("model", "model"), ("policy", "behaviour")):

@@ -6,52 +6,75 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from moto_ros.agents.common.augment import shift_chunks
-from moto_ros.agents.common.averaging import averaged
-from moto_ros.agents.common.base import copy_into, to_numbers
+from moto_ros.agents.common.base import NetworkAgent, Terms, to_numbers
 from moto_ros.agents.common.distributions import TruncatedNormal
 from moto_ros.agents.common.networks import initialise
 from moto_ros.agents.common.optimizer import Optimizer
-from moto_ros.agents.common.tensors import on_cpu, prefixed, require_fit, trainable
-from moto_ros.agents.interface import ActRequest, Agent, Batch, Data, Decision, Metrics, Spaces, State
+from moto_ros.agents.common.tensors import prefixed, trainable
+from moto_ros.agents.interface import ActRequest, Batch, Data, Decision, Metrics, Spaces, State
+from moto_ros.agents.moto.actor import Actor
 from moto_ros.agents.moto.behaviour import Behaviour
 from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.agents.moto.encoding_cache import FrameMemory
 from moto_ros.agents.moto.rssm import Latent
-from moto_ros.agents.moto.world_model import ACTING_PARTS, Terms, WorldModel
+from moto_ros.agents.moto.world_model import ACTING_PARTS, WorldModel
 from moto_ros.errors import MotoError
 
 
-class MotoAgent(Agent):
+class MotoNetwork(nn.Module):
+    """World model, and the actor and critics that learn in it."""
+
+    def __init__(self, settings: MotoSettings, spaces: Spaces) -> None:
+        """Build all with fresh weights; the model gets gradients in its own updates only."""
+        super().__init__()
+        self.model = WorldModel(settings, spaces)
+        self.behaviour = Behaviour(settings, spaces, self.model.rssm.feature_size)
+        initialise(self)
+        self.model.requires_grad_(False)
+
+
+class MotoAgent(NetworkAgent):
     """Offline: all model updates, then all policy updates on the frozen model; online: both after each episode."""
 
     name: ClassVar[str] = "moto"
     phases: ClassVar[tuple[str, ...]] = ("model", "policy")
+    acting = ACTING_PARTS
+    settings: MotoSettings
+    network: MotoNetwork
+    actor: Actor
 
     def __init__(self, spaces: Spaces, settings: MotoSettings, seed: int, device: torch.device | str = "cpu") -> None:
         """Build the agent; equal seeds give equal weights and, on equal data, equal updates."""
-        self.spaces, self.settings, self.device = spaces, settings, torch.device(device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.model, self.behaviour = build_networks(spaces, settings)
-        self.model.to(self.device).requires_grad_(False)
-        self.behaviour.to(self.device)
-        self._average = averaged(self.behaviour.actor, settings.average)
-        self._actor = self.behaviour.actor if self._average is None else self._average.module
-        self._generator = torch.Generator(self.device).manual_seed(seed)
-        self._acting = torch.Generator(self.device).manual_seed(seed)
-        self._optimizers = {
-            "model": self._optimizer(self.model, settings.model_rate),
-            "actor": self._optimizer(self.behaviour.actor, settings.actor_rate),
-            "critic": self._optimizer(self.behaviour.critics.online, settings.critic_rate),
-        }
+        super().__init__(spaces, settings, seed, device)
         self._frames = FrameMemory(self.model.encode, settings.remembered_frames)
 
-    def _optimizer(self, module: torch.nn.Module, rate: float) -> Optimizer:
-        settings = self.settings
-        return Optimizer(module, rate, settings.adam_epsilon, settings.clip, settings.decay)
+    def build(self) -> nn.Module:
+        """Return world model, actor and critics."""
+        return MotoNetwork(self.settings, self.spaces)
+
+    def build_optimizers(self) -> dict[str, Optimizer]:
+        """Return one optimiser each for the world model, the actor and the critics."""
+        settings, behaviour = self.settings, self.behaviour
+        parts: dict[str, tuple[nn.Module, float]] = {
+            "model": (self.model, settings.model_rate),
+            "actor": (behaviour.actor, settings.actor_rate),
+            "critic": (behaviour.critics.online, settings.critic_rate),
+        }
+        shared = settings.adam_epsilon, settings.clip, settings.decay
+        return {name: Optimizer(part, rate, *shared) for name, (part, rate) in parts.items()}
+
+    @property
+    def model(self) -> WorldModel:
+        """Return the world model."""
+        return self.network.model
+
+    @property
+    def behaviour(self) -> Behaviour:
+        """Return actor and critics."""
+        return self.network.behaviour
 
     def start(self, batch: int) -> State:
         """Return the zero filter state."""
@@ -60,10 +83,10 @@ class MotoAgent(Agent):
     @torch.inference_mode()
     def act(self, observation: Batch, state: State, request: ActRequest) -> Decision:
         """Filter one observation with a sampled latent; act by a sample, the mode or the mean of the policy."""
-        generator = request.generator or self._acting
-        seen = self._to_device(observation)
+        generator = request.generator or self.exploring
+        seen = self.to_device(observation)
         latent = self.model.rssm.filter(Latent(**state), self.model.embed(seen), seen["action"], generator)
-        action = self._choose(self._actor(latent.feature), generator if request.sample else None)
+        action = self._choose(self.actor(latent.feature), generator if request.sample else None)
         doubt = self.model.uncertainty(latent, action, self.model.rssm.advance(latent, action))
         return Decision(action, latent._asdict(), doubt)
 
@@ -77,10 +100,8 @@ class MotoAgent(Agent):
         """Return the minimum of the critics' Q, what the policy is trained on: of penalised rewards."""
         return self.behaviour.critics.values(Latent(**state).feature, action).amin(0)
 
-    def update(self, phase: str, data: Data) -> Metrics:
+    def improve(self, phase: str, data: Data) -> Metrics:
         """Do one update of the phase "model" or "policy"."""
-        if phase not in self.phases:
-            raise MotoError(f"agent moto has no phase '{phase}', expected one of {', '.join(self.phases)}")
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
             terms = self._update_model(data) if phase == "model" else self._update_policy(data)
         return to_numbers(terms)
@@ -89,33 +110,25 @@ class MotoAgent(Agent):
         batch = self._shifted(self._draw(data, "all", self.settings.batch))
         self._frames.forget()
         with trainable(self.model):
-            loss, terms = self.model.loss(batch, self._generator)
-            self._begin_average()
-            return terms | {"model_norm": self._optimizers["model"].step(loss)}
+            loss, terms = self.model.loss(batch, self.drawing)
+            return terms | {"model_norm": self.optimizers["model"].step(loss)}
 
     def _shifted(self, batch: Batch) -> Batch:
         """Return `batch` with its images moved as `image_shift` says."""
         if not self.settings.image_shift or "image" not in batch:
             return batch
-        return batch | {"image": shift_chunks(batch["image"], self.settings.image_shift, self._generator)}
+        return batch | {"image": shift_chunks(batch["image"], self.settings.image_shift, self.drawing)}
 
     def _update_policy(self, data: Data) -> Terms:
         batch = self._draw(data, "all", self.settings.policy_batch or self.settings.batch)
         latent, cloning = self._filtered(batch, data)
-        losses = self.behaviour.losses(self.model, latent, batch, self._generator, cloning)
+        losses = self.behaviour.losses(self.model, latent, batch, self.drawing, cloning)
         norms = {
-            "actor_norm": self._optimizers["actor"].step(losses.actor, retain_graph=True),
-            "critic_norm": self._optimizers["critic"].step(losses.critic),
+            "actor_norm": self.optimizers["actor"].step(losses.actor, retain_graph=True),
+            "critic_norm": self.optimizers["critic"].step(losses.critic),
         }
         self.behaviour.count_update()
-        if self._average is not None:
-            self._average.update_parameters(self.behaviour.actor)
         return losses.terms | norms
-
-    def _begin_average(self) -> None:
-        """Let the next policy update begin the average anew: older policies were made for what the model was."""
-        if self._average is not None and self.settings.average_anew:
-            self._average.n_averaged.zero_()
 
     def _filtered(self, batch: Batch, data: Data) -> tuple[Latent, Tensor | None]:
         """Return the posteriors of `batch`, and the behaviour-prior loss on a batch of successes when it is on."""
@@ -134,13 +147,10 @@ class MotoAgent(Agent):
 
     @torch.no_grad()
     def _posterior(self, batch: Batch) -> Latent:
-        return self.model.posterior(batch, self._generator, self._frames).latent
+        return self.model.posterior(batch, self.drawing, self._frames).latent
 
     def _draw(self, data: Data, source: str, size: int) -> Batch:
-        return self._to_device(data.batch(source, size, self.settings.length))
-
-    def _to_device(self, batch: Batch) -> Batch:
-        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
+        return self.to_device(data.batch(source, size, self.settings.length))
 
     @torch.inference_mode()
     def video(self, batch: Batch, context: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -150,7 +160,7 @@ class MotoAgent(Agent):
         """
         if self.model.decoder is None:
             raise MotoError("the agent has no camera, so there is no video to predict; name a camera in 'cameras'")
-        chunk = self._to_device(batch)
+        chunk = self.to_device(batch)
         seen = {name: tensor[:, :context] for name, tensor in chunk.items()}
         generator = torch.Generator(self.device).manual_seed(0)
         known = self.model.posterior(seen, generator).latent
@@ -162,48 +172,29 @@ class MotoAgent(Agent):
         pixels = self.model.decoder(torch.stack(features, 1).flatten(0, 1)).add(0.5).mul(255).round().clamp(0, 255)
         return chunk["image"].cpu().numpy(), pixels.to(torch.uint8).unflatten(0, shape).cpu().numpy()
 
-    def weights(self) -> dict[str, Tensor]:
-        """Return the encoder side of the model, its transition heads and the actor."""
-        return on_cpu(self._acting_tensors())
+    def averaged_part(self) -> nn.Module:
+        """Return the actor, the part that acts by its average."""
+        return self.behaviour.actor
 
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Take acting weights, all or none of them."""
-        copy_into(self._acting_tensors(), weights, "weights of agent moto")
+    def update_average(self, phase: str) -> None:
+        """Update the average of the actor after a policy update; restart it after a model update where set so.
+
+        Actors from before a model update were made for other latents.
+        """
+        if phase == "policy":
+            super().update_average(phase)
+        elif self.average is not None and self.settings.average_anew:
+            self.average.n_averaged.zero_()
+
+    def saved_parts(self) -> dict[str, nn.Module]:
+        """Return model and behaviour, under the names that checkpoints have had from the first."""
+        return {"model": self.model, "behaviour": self.behaviour}
+
+    def acting_tensors(self) -> dict[str, Tensor]:
+        """Return the encoder side of the model, its transition heads and the actor; not copied."""
+        model = {name: value for name, value in self.model.state_dict().items() if name.split(".")[0] in self.acting}
+        return prefixed("model", model) | prefixed("actor", self.actor.state_dict())
+
+    def on_loaded(self) -> None:
+        """Drop encodings by the encoder before."""
         self._frames.forget()
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return networks, optimisers, counters and random state."""
-        random = {"rng/update": self._generator.get_state(), "rng/act": self._acting.get_state()}
-        return on_cpu(self._all_tensors()) | random
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore everything, or raise MotoError and change nothing."""
-        state = dict(state)
-        streams = {"rng/update": self._generator, "rng/act": self._acting}
-        what = "checkpoint of agent moto"
-        require_fit(self._all_tensors() | {name: g.get_state() for name, g in streams.items()}, state, what)
-        for name, generator in streams.items():
-            generator.set_state(state.pop(name))
-        copy_into(self._all_tensors(), state, what)
-        self._frames.forget()
-
-    def _acting_tensors(self) -> dict[str, Tensor]:
-        model = {name: value for name, value in self.model.state_dict().items() if name.split(".")[0] in ACTING_PARTS}
-        return prefixed("model", model) | prefixed("actor", self._actor.state_dict())
-
-    def _all_tensors(self) -> dict[str, Tensor]:
-        tensors = prefixed("model", self.model.state_dict()) | prefixed("behaviour", self.behaviour.state_dict())
-        if self._average is not None:
-            tensors |= prefixed("average", self._average.state_dict())
-        for name, optimizer in self._optimizers.items():
-            tensors |= prefixed(f"optimizer/{name}", optimizer.tensors())
-        return tensors
-
-
-def build_networks(spaces: Spaces, settings: MotoSettings) -> tuple[WorldModel, Behaviour]:
-    """Build world model, actor and critics with fresh weights from the global random state."""
-    model = WorldModel(settings, spaces)
-    behaviour = Behaviour(settings, spaces, model.rssm.feature_size)
-    initialise(model)
-    initialise(behaviour)
-    return model, behaviour

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from moto_ros.agents.common.base import Terms
 from moto_ros.agents.common.distributions import TruncatedNormal, uniform
 from moto_ros.agents.common.networks import BatchedMLP
 from moto_ros.agents.common.returns import discount_weights, lambda_return
@@ -14,7 +15,7 @@ from moto_ros.agents.interface import Batch, Spaces
 from moto_ros.agents.moto.actor import Actor, cloning_loss
 from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.agents.moto.rssm import Latent
-from moto_ros.agents.moto.world_model import Terms, WorldModel
+from moto_ros.agents.moto.world_model import WorldModel
 
 
 class Critics(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from moto_ros.agents.common.base import Terms
 from moto_ros.agents.common.distributions import LatentSpace
 from moto_ros.agents.common.networks import MLP, BatchedMLP, ConvDecoder, ConvEncoder
 from moto_ros.agents.common.normaliser import Normaliser
@@ -49,9 +50,6 @@ class SideEnsemble(nn.Module):
         chosen = predicted[choice, torch.arange(rows, device=generator.device)]
         return 0.5 * (chosen - target.detach()).square().sum(-1).mean()
 
-
-Terms = dict[str, Tensor]
-"""Loss terms or figures by name, each a scalar tensor."""
 
 ACTING_PARTS = ("encoder", "proprio_encoder", "normaliser", "rssm", "side")
 """The parts of the model that acting needs."""
