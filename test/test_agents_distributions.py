@@ -9,7 +9,13 @@ from scipy.integrate import trapezoid
 from torch import Tensor
 from torch.distributions import Categorical, Independent, Normal, kl_divergence
 
-from moto_ros.agents.common.distributions import EDGE, CategoricalSpace, GaussianSpace, TruncatedNormal, sigmoid2
+from moto_ros.agents.common.distributions import (
+    ACTION_MARGIN,
+    CategoricalSpace,
+    GaussianSpace,
+    TruncatedNormal,
+    sigmoid2,
+)
 
 CASES = [(0.0, 1.1), (0.7, 0.3), (-0.999, 0.1), (0.95, 2.1)]
 
@@ -48,7 +54,7 @@ def test_sampled_actions_follow_the_density_and_stay_inside(loc: float, std: flo
     spread = np.sqrt(trapezoid((grid - mean) ** 2 * expected, grid))
     assert values.mean().item() == pytest.approx(mean, abs=0.01)
     assert values.std().item() == pytest.approx(spread, abs=0.01)
-    assert values.abs().max().item() <= 1 - EDGE
+    assert values.abs().max().item() <= 1 - ACTION_MARGIN
 
 
 @pytest.mark.parametrize(("loc", "std"), CASES)

@@ -91,7 +91,7 @@ def test_proprioception_of_any_unit_reaches_the_network_at_unit_scale() -> None:
     values = torch.randn(40, 16, 4, 3) * scale + offset
     normaliser = Normaliser(3, limit=30)
     for batch in values:
-        normaliser.learn(batch)
+        normaliser.update(batch)
     shown = values[:30].reshape(-1, 3)
     torch.testing.assert_close(normaliser.mean, shown.mean(0), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(normaliser.variance, shown.var(0, correction=0), rtol=1e-3, atol=1e-6)
@@ -100,5 +100,5 @@ def test_proprioception_of_any_unit_reaches_the_network_at_unit_scale() -> None:
 
 def test_a_sensor_that_never_moves_gives_no_infinite_input() -> None:
     normaliser = Normaliser(1)
-    normaliser.learn(torch.full((4, 1), 0.08))
+    normaliser.update(torch.full((4, 1), 0.08))
     assert torch.isfinite(normaliser(torch.tensor([[0.08], [5.0]]))).all()

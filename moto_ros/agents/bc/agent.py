@@ -83,7 +83,7 @@ class BcAgent(NetworkAgent):
         """Move every head towards the actions that were taken."""
         source = self.settings.source if data.holds(self.settings.source) else "all"
         batch = self.to_device(data.windows(source, self.settings.batch, 2))
-        self.network.encoder.learn(batch)
+        self.network.encoder.update_normaliser(batch)
         seen = observation(batch, 0)
         if "image" in seen and self.settings.shift:
             seen["image"] = random_shift(seen["image"], self.drawing)

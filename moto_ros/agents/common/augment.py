@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SHARE = 21
+SHIFT_DIVISOR = 21
 """An image is shifted by up to 1/21 of its side: 4 px at 84 (DrQ, FOWM)."""
 
 
 def random_shift(images: Tensor, generator: torch.Generator | None) -> Tensor:
     """Shift each of the images uint8 (rows, H, W, C) on its own by up to side / 21 px, edges repeated."""
-    reach = images.shape[1] // SHARE
+    reach = images.shape[1] // SHIFT_DIVISOR
     if not reach:
         return images
     offsets = torch.randint(0, 2 * reach + 1, (2, len(images)), generator=generator, device=images.device)

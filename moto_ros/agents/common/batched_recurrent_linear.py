@@ -12,7 +12,7 @@ Seen = list[tuple[Tensor, Tensor]]
 """Inputs (rows, inputs) and output gradients (rows, outputs) of the steps that the backward pass has been through."""
 
 
-class RepeatedLinear:
+class BatchedRecurrentLinear:
     """`layer` for the steps of one recurrence.
 
     Autograd would make a whole weight gradient at each step, from a few rows, and add them up. Here the steps leave

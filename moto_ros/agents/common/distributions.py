@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-EDGE = 1e-6
+ACTION_MARGIN = 1e-6
 """Distance that sampled and imitated actions keep from the ends of [-1, 1]."""
 
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
@@ -197,12 +197,12 @@ class TruncatedNormal:
     def quantile(self, share: Tensor) -> Tensor:
         """Return the value (..., A) below which `share` (..., A) of the probability lies."""
         chance = self._below + self._mass * share
-        value = self.loc + self.std * torch.special.ndtri(chance.clamp(EDGE, 1 - EDGE))
-        return value + (value.clamp(-1 + EDGE, 1 - EDGE) - value).detach()
+        value = self.loc + self.std * torch.special.ndtri(chance.clamp(ACTION_MARGIN, 1 - ACTION_MARGIN))
+        return value + (value.clamp(-1 + ACTION_MARGIN, 1 - ACTION_MARGIN) - value).detach()
 
     def mode(self) -> Tensor:
         """Return the most likely action."""
-        return self.loc.clamp(-1 + EDGE, 1 - EDGE)
+        return self.loc.clamp(-1 + ACTION_MARGIN, 1 - ACTION_MARGIN)
 
     def mean(self) -> Tensor:
         """Return the expected action; where the interval cuts a tail off, it lies nearer to zero than the mode."""
@@ -210,7 +210,7 @@ class TruncatedNormal:
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log density, summed over action dimensions; `value` is clamped inside the interval."""
-        scaled = (value.clamp(-1 + EDGE, 1 - EDGE) - self.loc) / self.std
+        scaled = (value.clamp(-1 + ACTION_MARGIN, 1 - ACTION_MARGIN) - self.loc) / self.std
         return (-0.5 * scaled.square() - LOG_SQRT_2PI - self.std.log() - self._mass.log()).sum(-1)
 
     def entropy(self) -> Tensor:

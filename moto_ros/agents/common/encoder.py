@@ -1,4 +1,4 @@
-"""The encoder of FOWM: images, proprioception or both to one bounded latent; shared by all its baselines."""
+"""The encoder of FOWM: images, proprioception or both to one bounded latent; IQL and behaviour cloning use it too."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from moto_ros.errors import MotoError
 KERNELS = (7, 5, 3, 3)
 """Kernels of the four stride-2 convolutions: 84 px go 84-39-18-8-3."""
 
-SMALLEST = 39
+MIN_IMAGE_SIDE = 39
 """Side of the smallest image that leaves one pixel."""
 
-BLOCK = 64
+CPU_BLOCK_IMAGES = 64
 """Images that a CPU maps at a time, so that what one convolution writes is still in its cache for the next."""
 
 
@@ -47,9 +47,10 @@ class ImageEncoder(nn.Module):
         """Refuse images too small for four convolutions with MotoError."""
         super().__init__()
         height, width, inputs = image
-        if min(height, width) < SMALLEST:
+        if min(height, width) < MIN_IMAGE_SIDE:
             raise MotoError(
-                f"image size is {height}x{width}, the encoder takes {SMALLEST}x{SMALLEST} or more; set image_size"
+                f"image size is {height}x{width}, the encoder takes {MIN_IMAGE_SIDE}x{MIN_IMAGE_SIDE} or more; "
+                "set image_size"
             )
         for kernel in KERNELS:
             height, width = (height - kernel) // 2 + 1, (width - kernel) // 2 + 1
@@ -62,7 +63,7 @@ class ImageEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (rows, H, W, C), uint8 or already float but still 0..255, to latents (rows, latent)."""
-        blocks = images.split(BLOCK) if images.device.type == "cpu" else (images,)
+        blocks = images.split(CPU_BLOCK_IMAGES) if images.device.type == "cpu" else (images,)
         # To scale a few weights is cheaper than to scale every pixel.
         weight = cast(nn.Conv2d, self.layers[0]).weight / 255
         return self.bound(self.dense(torch.cat([self._features(block, weight) for block in blocks])))
@@ -104,10 +105,10 @@ class Encoder(nn.Module):
             return self.join(torch.cat(parts, -1))
         return torch.stack(parts).mean(0) if len(parts) > 1 else parts[0]
 
-    def learn(self, batch: Batch) -> None:
-        """Let the normaliser, if there is one, see a batch."""
+    def update_normaliser(self, batch: Batch) -> None:
+        """Merge a batch into the statistics of the normaliser, if there is one."""
         if self.normaliser is not None:
-            self.normaliser.learn(batch["proprio"])
+            self.normaliser.update(batch["proprio"])
 
 
 def _state_encoder(inputs: int, settings: EncoderSettings) -> nn.Sequential:

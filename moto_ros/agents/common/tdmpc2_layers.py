@@ -9,10 +9,10 @@ from torch.nn import functional
 from moto_ros.agents.common.networks import BatchedLinear
 from moto_ros.errors import MotoError
 
-GROUP = 8
+SIMNORM_GROUP = 8
 """Entries of a SimNorm latent that share one softmax (TD-MPC2)."""
 
-FLAT = 20.0
+MISH_LINEAR_FROM = 20.0
 """From here on mish(x) is x in single precision; keeps exp(x) finite."""
 
 
@@ -21,7 +21,7 @@ def mish(value: Tensor) -> Tensor:
     if torch.is_grad_enabled() or value.device.type != "cpu":
         return functional.mish(value)
     # tanh(log(1 + e)) = 1 - 2 / ((1 + e)^2 + 1) with e = exp(x)
-    grown = value.clamp(max=FLAT).exp_().add_(1).square_().add_(1)
+    grown = value.clamp(max=MISH_LINEAR_FROM).exp_().add_(1).square_().add_(1)
     return torch.addcdiv(value, value, grown, value=-2)
 
 
@@ -72,16 +72,18 @@ class LatentBound(nn.Module):
     def __init__(self, size: int, kind: str) -> None:
         """Refuse a size that cannot be cut into groups with MotoError."""
         super().__init__()
-        if kind == "simnorm" and size % GROUP:
-            raise MotoError(f"parameter 'latent_size' is {size}, expected a multiple of {GROUP} for simnorm; change it")
+        if kind == "simnorm" and size % SIMNORM_GROUP:
+            raise MotoError(
+                f"parameter 'latent_size' is {size}, expected a multiple of {SIMNORM_GROUP} for simnorm; change it"
+            )
         self.norm, self._kind = nn.LayerNorm(size), kind
 
     def forward(self, value: Tensor) -> Tensor:
-        """LatentBound the last dimension."""
+        """Normalise and bound the last dimension."""
         value = self.norm(value)
         if self._kind == "sigmoid":
             return torch.sigmoid(value)
-        return value.unflatten(-1, (-1, GROUP)).softmax(-1).flatten(-2)
+        return value.unflatten(-1, (-1, SIMNORM_GROUP)).softmax(-1).flatten(-2)
 
 
 class HeadEnsemble(nn.Module):

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 BINS = 101
-REACH = 10.0
+SYMLOG_LIMIT = 10.0
 """The bins cover symlog values from -10 to 10: scalars up to 22,000."""
 
 
@@ -23,13 +23,13 @@ def symexp(value: Tensor) -> Tensor:
 
 def decode(logits: Tensor) -> Tensor:
     """Return the scalar that logits (..., BINS) mean: symexp of the mean bin."""
-    bins = torch.linspace(-REACH, REACH, BINS, device=logits.device, dtype=logits.dtype)
+    bins = torch.linspace(-SYMLOG_LIMIT, SYMLOG_LIMIT, BINS, device=logits.device, dtype=logits.dtype)
     return symexp((logits.softmax(-1) * bins).sum(-1))
 
 
 def two_hot(value: Tensor) -> Tensor:
     """Return weights (..., BINS) on the two bins around each scalar, whose mean is its symlog."""
-    place = (symlog(value).clamp(-REACH, REACH) + REACH) * (BINS - 1) / (2 * REACH)
+    place = (symlog(value).clamp(-SYMLOG_LIMIT, SYMLOG_LIMIT) + SYMLOG_LIMIT) * (BINS - 1) / (2 * SYMLOG_LIMIT)
     low = place.floor().clamp(max=BINS - 2)
     share = (place - low)[..., None]
     index = low.long()

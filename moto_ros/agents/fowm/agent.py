@@ -142,7 +142,7 @@ class FowmAgent(NetworkAgent):
     def _prepared(self, shares: list[Batch]) -> Batch:
         """Return one batch of the shares, images shifted."""
         batch = {name: torch.cat([share[name] for share in shares]) for name in shares[0]}
-        self.network.encoder.learn(batch)
+        self.network.encoder.update_normaliser(batch)
         if "image" in batch and self.settings.shift:
             image = batch["image"]
             batch["image"] = random_shift(image.flatten(0, 1), self.drawing).view(image.shape)

@@ -10,15 +10,14 @@ from torch import Tensor, nn
 
 from moto_ros.agents.common.augment import shift_chunks
 from moto_ros.agents.common.base import NetworkAgent, Terms, to_numbers
-from moto_ros.agents.common.distributions import TruncatedNormal
 from moto_ros.agents.common.networks import initialise
 from moto_ros.agents.common.optimizer import Optimizer
 from moto_ros.agents.common.tensors import prefixed, trainable
 from moto_ros.agents.interface import ActRequest, Batch, Data, Decision, Metrics, Spaces, State
-from moto_ros.agents.moto.actor import Actor
-from moto_ros.agents.moto.behaviour import Behaviour
+from moto_ros.agents.moto.actor import Actor, cloning_loss
+from moto_ros.agents.moto.behaviour import Behaviour, imagine
 from moto_ros.agents.moto.config import MotoSettings
-from moto_ros.agents.moto.encoding_cache import FrameMemory
+from moto_ros.agents.moto.encoding_cache import EncodingCache
 from moto_ros.agents.moto.rssm import Latent
 from moto_ros.agents.moto.world_model import ACTING_PARTS, WorldModel
 from moto_ros.errors import MotoError
@@ -49,7 +48,7 @@ class MotoAgent(NetworkAgent):
     def __init__(self, spaces: Spaces, settings: MotoSettings, seed: int, device: torch.device | str = "cpu") -> None:
         """Build the agent; equal seeds give equal weights and, on equal data, equal updates."""
         super().__init__(spaces, settings, seed, device)
-        self._frames = FrameMemory(self.model.encode, settings.remembered_frames)
+        self._encodings = EncodingCache(self.model.encode, settings.remembered_frames)
 
     def build(self) -> nn.Module:
         """Return world model, actor and critics."""
@@ -86,14 +85,13 @@ class MotoAgent(NetworkAgent):
         generator = request.generator or self.exploring
         seen = self.to_device(observation)
         latent = self.model.rssm.filter(Latent(**state), self.model.embed(seen), seen["action"], generator)
-        action = self._choose(self.actor(latent.feature), generator if request.sample else None)
-        doubt = self.model.uncertainty(latent, action, self.model.rssm.advance(latent, action))
-        return Decision(action, latent._asdict(), doubt)
-
-    def _choose(self, policy: TruncatedNormal, generator: torch.Generator | None) -> Tensor:
-        if generator is not None:
-            return policy.sample(generator)
-        return policy.mode() if self.settings.acts_by == "mode" else policy.mean()
+        policy = self.actor(latent.feature)
+        if request.sample:
+            action = policy.sample(generator)
+        else:
+            action = policy.mode() if self.settings.acts_by == "mode" else policy.mean()
+        uncertainty = self.model.uncertainty(latent, action, self.model.rssm.advance(latent, action))
+        return Decision(action, latent._asdict(), uncertainty)
 
     @torch.inference_mode()
     def expected_return(self, observation: Batch, state: State, action: Tensor) -> Tensor:
@@ -107,47 +105,58 @@ class MotoAgent(NetworkAgent):
         return to_numbers(terms)
 
     def _update_model(self, data: Data) -> Terms:
-        batch = self._shifted(self._draw(data, "all", self.settings.batch))
-        self._frames.forget()
+        """Do one update of the world model on a batch of chunks; actor and critics stay as they are."""
+        settings = self.settings
+        batch = self._draw(data, "all", settings.batch)
+        if settings.image_shift and "image" in batch:
+            batch["image"] = shift_chunks(batch["image"], settings.image_shift, self.drawing)
+        self._encodings.clear()
         with trainable(self.model):
             loss, terms = self.model.loss(batch, self.drawing)
             return terms | {"model_norm": self.optimizers["model"].step(loss)}
 
-    def _shifted(self, batch: Batch) -> Batch:
-        """Return `batch` with its images moved as `image_shift` says."""
-        if not self.settings.image_shift or "image" not in batch:
-            return batch
-        return batch | {"image": shift_chunks(batch["image"], self.settings.image_shift, self.drawing)}
-
     def _update_policy(self, data: Data) -> Terms:
-        batch = self._draw(data, "all", self.settings.policy_batch or self.settings.batch)
-        latent, cloning = self._filtered(batch, data)
-        losses = self.behaviour.losses(self.model, latent, batch, self.drawing, cloning)
+        """Do one update of actor and critics in imagination; the world model stays as it is."""
+        settings, behaviour = self.settings, self.behaviour
+        batch = self._draw(data, "all", settings.policy_batch or settings.batch)
+        # Posteriors s_t of the batch (no gradient), and L_BC on successful episodes
+        latent, cloning = self._posteriors_and_cloning(batch, data)
+        # From every s_t imagine H states; rewards less alpha times the uncertainty
+        start = Latent(*(part.flatten(0, 1) for part in latent))
+        rollout = imagine(self.model, behaviour.actor, start, settings.horizon, self.drawing)
+        rewards = rollout.penalised(behaviour.alpha)
+        # Q_i(s_k, a_k) of the online critics serve both losses
+        values = behaviour.critics.values(rollout.feature, rollout.action)
+        actor_loss, actor_terms = behaviour.actor_loss(rollout, rewards, values, cloning)
+        critic_loss, critic_terms = behaviour.critic_loss(rollout, rewards, values, latent, batch, self.drawing)
         norms = {
-            "actor_norm": self.optimizers["actor"].step(losses.actor, retain_graph=True),
-            "critic_norm": self.optimizers["critic"].step(losses.critic),
+            "actor_norm": self.optimizers["actor"].step(actor_loss, retain_graph=True),
+            "critic_norm": self.optimizers["critic"].step(critic_loss),
         }
-        self.behaviour.count_update()
-        return losses.terms | norms
+        # Hard copy to the target critics
+        behaviour.updates += 1
+        if int(behaviour.updates) % settings.target_every == 0:
+            behaviour.critics.copy_to_target()
+        return actor_terms | critic_terms | norms
 
-    def _filtered(self, batch: Batch, data: Data) -> tuple[Latent, Tensor | None]:
-        """Return the posteriors of `batch`, and the behaviour-prior loss on a batch of successes when it is on."""
-        wanted = self.settings.behaviour_prior and self.settings.beta > 0
-        if not wanted or not data.holds("successful"):
+    def _posteriors_and_cloning(self, batch: Batch, data: Data) -> tuple[Latent, Tensor | None]:
+        """Return the posteriors (B, L, ...) of `batch`, and L_BC on a batch of successful episodes when it is on."""
+        settings, actor = self.settings, self.behaviour.actor
+        if not (settings.behaviour_prior and settings.beta > 0 and data.holds("successful")):
             return self._posterior(batch), None
-        imitated = self._draw(data, "successful", self.settings.prior_batch)
+        imitated = self._draw(data, "successful", settings.prior_batch)
         if imitated["action"].shape[1] != batch["action"].shape[1]:
             # Successful prefixes may be shorter than a chunk.
-            return self._posterior(batch), self.behaviour.cloning_loss(self._posterior(imitated), imitated)
+            return self._posterior(batch), cloning_loss(actor, self._posterior(imitated).feature, imitated)
         # One pass over both batches costs less than two: the recurrence runs once.
         latent = self._posterior({name: torch.cat((batch[name], imitated[name])) for name in batch})
         size = len(batch["action"])
         first, second = (Latent(*(part[rows] for part in latent)) for rows in (slice(size), slice(size, None)))
-        return first, self.behaviour.cloning_loss(second, imitated)
+        return first, cloning_loss(actor, second.feature, imitated)
 
     @torch.no_grad()
     def _posterior(self, batch: Batch) -> Latent:
-        return self.model.posterior(batch, self.drawing, self._frames).latent
+        return self.model.posterior(batch, self.drawing, self._encodings).latent
 
     def _draw(self, data: Data, source: str, size: int) -> Batch:
         return self.to_device(data.batch(source, size, self.settings.length))
@@ -197,4 +206,4 @@ class MotoAgent(NetworkAgent):
 
     def on_loaded(self) -> None:
         """Drop encodings by the encoder before."""
-        self._frames.forget()
+        self._encodings.clear()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from moto_ros.agents.common.batched_recurrent_linear import RepeatedLinear
+from moto_ros.agents.common.batched_recurrent_linear import BatchedRecurrentLinear
 from moto_ros.agents.common.compiled import Compiled
 from moto_ros.agents.common.distributions import CategoricalSpace, GaussianSpace, LatentSpace
 from moto_ros.agents.common.networks import BatchedMLP
@@ -114,7 +114,7 @@ class RSSM(nn.Module):
         keep = (~is_first).to(embedding.dtype).t().unsqueeze(-1)
         actions = self.action_in(action.transpose(0, 1) * keep)
         embeddings = self.embedding_in(embedding.transpose(0, 1))
-        step = self.filter_step or partial(self._step, RecurrentLayers(*map(RepeatedLinear, self._layers())))
+        step = self.filter_step or partial(self._step, RecurrentLayers(*map(BatchedRecurrentLinear, self._layers())))
         (deter, stoch), steps = self.start(len(embedding)), []
         for kept, action_term, embedding_term in zip(keep, actions, embeddings, strict=True):
             noise = self.space.noise(kept.shape[:1], stoch, generator)
