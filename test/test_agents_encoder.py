@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moto_ros.agents.common.augment import cut, gathered, random_shift, shift_chunks
+from moto_ros.agents.common.augment import random_shift, shift_chunks, shift_on_cpu, shift_on_gpu
 from moto_ros.agents.common.encoder import Encoder, EncoderSettings
 from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, LatentBound, elu, mish, tanh
 from moto_ros.agents.interface import Batch, Spaces
@@ -24,7 +24,7 @@ def observations(rows: int = 3) -> Batch:
     return {"image": image, "proprio": torch.randn(rows, 2, 5, generator=stream)}
 
 
-@pytest.mark.parametrize("shifted", [cut, gathered])
+@pytest.mark.parametrize("shifted", [shift_on_cpu, shift_on_gpu])
 def test_a_shift_equals_padding_by_repeated_edges_and_cutting(shifted: Callable[..., Tensor]) -> None:
     """On a CPU and on a GPU, which do it differently."""
     images = torch.randint(0, 256, (4, 12, 10, 3), dtype=torch.uint8)

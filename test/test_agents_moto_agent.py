@@ -369,4 +369,4 @@ def test_compiled_steps_learn_what_plain_ones_do() -> None:
         found, expected = (agent.update(phase, RandomData())[loss] for agent in (compiled, plain))
         assert found == pytest.approx(expected, rel=1e-3)
     rssm, actor = compiled.model.rssm, compiled.behaviour.actor
-    assert [part.failed for part in (rssm.filter_step, rssm.leap, actor.draw)] == ["", "", ""]
+    assert [part.failed for part in (rssm.filter_step, rssm.advance_step, actor.draw)] == ["", "", ""]

@@ -69,7 +69,7 @@ def test_kl_below_the_free_nats_gives_no_gradient_and_above_them_splits_it_by_th
         prior = torch.zeros(2, 4, 6, requires_grad=True)
         loss, value = balanced_kl(space, posterior, prior, 0.8, 1.0)
         assert loss.item() == pytest.approx(max(value.item(), 1.0))
-        expected = torch.autograd.grad(space.divergence(posterior, prior).mean(), (posterior, prior))
+        expected = torch.autograd.grad(space.kl_divergence(posterior, prior).mean(), (posterior, prior))
         loss.backward()
         for tensor, gradient, share in zip((posterior, prior), expected, (0.2, 0.8), strict=True):
             assert tensor.grad is not None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from moto_ros.agents.common.networks import BatchedMLP, ConvDecoder, ConvEncoder
-from moto_ros.agents.common.optimizer import Optimizer, laid_out
+from moto_ros.agents.common.optimizer import Optimizer, with_strides_of
 
 STEPS = 5
 
@@ -53,9 +53,9 @@ def test_weights_move_as_plain_adam_moves_them(name: str) -> None:
         torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3, msg=lambda text, key=key: f"{key}: {text}")
 
 
-def test_a_gradient_is_laid_out_as_its_weight() -> None:
+def test_a_gradient_gets_the_strides_of_its_weight() -> None:
     weight, gradient = torch.zeros(3, 5), torch.arange(15.0).view(5, 3).t()
-    found = laid_out(gradient, weight)
+    found = with_strides_of(weight, gradient)
     assert found.stride() == weight.stride()
     assert torch.equal(found, gradient)
 

@@ -1,4 +1,4 @@
-"""Behaviour cloning: a policy that repeats what the data did; the smallest agent there is."""
+"""Behaviour cloning: a policy that imitates the actions in the data; the smallest agent."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class BcNetwork(nn.Module):
 
 
 class BcAgent(NetworkAgent):
-    """Imitates successful episodes, or all while there are none; each observation stands for itself."""
+    """Imitates successful episodes, or all while there are none; there is no filter state."""
 
     name: ClassVar[str] = "bc"
     phases: ClassVar[tuple[str, ...]] = ("policy",)
@@ -62,7 +62,7 @@ class BcAgent(NetworkAgent):
         return BcNetwork(self.settings, Encoder(self.spaces, self.settings), self.spaces.action)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
-        """Return one optimiser for everything."""
+        """Return one optimiser of the whole network."""
         return {"policy": Optimizer(self.network, self.settings.rate, 1e-8, self.settings.clip, 0.0)}
 
     def start(self, batch: int) -> State:

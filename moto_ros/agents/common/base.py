@@ -1,4 +1,4 @@
-"""What agents that are made of networks share: devices, random streams, weights, and exact resumption."""
+"""`NetworkAgent`, the base class of agents made of networks: devices, random streams, weights, exact resumption."""
 
 from __future__ import annotations
 

@@ -19,10 +19,10 @@ KERNELS = (7, 5, 3, 3)
 """Kernels of the four stride-2 convolutions: 84 px go 84-39-18-8-3."""
 
 MIN_IMAGE_SIDE = 39
-"""Side of the smallest image that leaves one pixel."""
+"""Minimum side of an image: it leaves one pixel after four convolutions."""
 
 CPU_BLOCK_IMAGES = 64
-"""Images that a CPU maps at a time, so that what one convolution writes is still in its cache for the next."""
+"""Images encoded at a time on a CPU, so that the output of one convolution is still in cache for the next."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ImageEncoder(nn.Module):
     """Four stride-2 convolutions with ReLU, a dense layer and the bound."""
 
     def __init__(self, image: tuple[int, int, int], settings: EncoderSettings) -> None:
-        """Refuse images too small for four convolutions with MotoError."""
+        """Build the layers; raise MotoError for images too small for four convolutions."""
         super().__init__()
         height, width, inputs = image
         if min(height, width) < MIN_IMAGE_SIDE:
@@ -64,12 +64,12 @@ class ImageEncoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map images (rows, H, W, C), uint8 or already float but still 0..255, to latents (rows, latent)."""
         blocks = images.split(CPU_BLOCK_IMAGES) if images.device.type == "cpu" else (images,)
-        # To scale a few weights is cheaper than to scale every pixel.
+        # Scaling the first weights is cheaper than scaling every pixel.
         weight = cast(nn.Conv2d, self.layers[0]).weight / 255
         return self.bound(self.dense(torch.cat([self._features(block, weight) for block in blocks])))
 
     def _features(self, images: Tensor, weight: Tensor) -> Tensor:
-        """Return what the last convolution finds (rows, features), the first convolving by `weight`."""
+        """Return the output of the last convolution (rows, features); the first one uses `weight`."""
         first, *others = cast("list[nn.Conv2d]", list(self.layers))
         value = images.to(weight.dtype).permute(0, 3, 1, 2)
         value = functional.relu_(functional.conv2d(value, weight, first.bias, first.stride))
@@ -79,10 +79,10 @@ class ImageEncoder(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Observations to latents: each part that is there by its own network, then fused."""
+    """Observations to latents: image and proprioception by a network each, then fused."""
 
     def __init__(self, spaces: Spaces, settings: EncoderSettings) -> None:
-        """Build the networks for the parts that `spaces` has."""
+        """Build the networks of the observations that `spaces` has."""
         super().__init__()
         size = settings.latent_size
         self.image = None if spaces.image is None else ImageEncoder(spaces.image, settings)

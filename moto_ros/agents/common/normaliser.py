@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 MIN_STD = 1e-3
 CLAMP_STDS = 8.0
-"""Normalised values are clamped to this many standard deviations, so that one wild reading cannot upset a network."""
+"""Normalised values are clamped to this many standard deviations, so that one outlier cannot upset a network."""
 
 
 class Normaliser(nn.Module):
-    """Mean and variance (size,) of the first `limit` batches it is shown; constant afterwards."""
+    """Normalises by mean and variance (size,) of its first `limit` batches, which are constant afterwards."""
 
     mean: Tensor
     variance: Tensor

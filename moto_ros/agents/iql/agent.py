@@ -89,7 +89,7 @@ class IqlAgent(NetworkAgent):
         return IqlNetwork(self.settings, self.spaces)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
-        """Return one optimiser for the policy, one for all else."""
+        """Return one optimiser of encoder, Q and V, and one of the policy."""
         joint = nn.ModuleDict({name: getattr(self.network, name) for name in LEARNED_JOINTLY})
         parts = {"values": joint, "policy": self.network.policy_head}
         return {

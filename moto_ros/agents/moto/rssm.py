@@ -33,7 +33,7 @@ Layer = Callable[[Tensor], Tensor]
 
 
 class RecurrentLayers(NamedTuple):
-    """The dense layers that each step of filtering uses."""
+    """The dense layers of one filter step: the plain ones, or their batched stand-ins."""
 
     stoch_in: Layer
     cell: Layer
@@ -64,12 +64,8 @@ class NormGRUCell(nn.Module):
         self.dense = nn.Linear(inputs + size, 3 * size)
         self.norm = nn.LayerNorm(3 * size, eps=1e-3)
 
-    def forward(self, inputs: Tensor, state: Tensor) -> Tensor:
-        """Advance the state (B, size) by one step."""
-        return self.advance(self.dense, inputs, state)
-
     def advance(self, dense: Layer, inputs: Tensor, state: Tensor) -> Tensor:
-        """Advance by one step with `dense` in place of the dense layer that it stands for."""
+        """Return the next state (B, size); `dense` is the cell's dense layer or its batched stand-in."""
         reset, candidate, update = self.norm(dense(torch.cat((inputs, state), -1)).float()).chunk(3, -1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
         return torch.lerp(state, candidate, torch.sigmoid(update - 1))
@@ -92,7 +88,7 @@ class RSSM(nn.Module):
         self.posterior_out = nn.Linear(hidden, self.space.stats)
         self.heads = BatchedMLP(settings.heads, deter, (hidden,), self.space.stats)
         self.filter_step = Compiled(self._plain_step) if settings.compile_steps else None
-        self.leap = Compiled(self.advance) if settings.compile_steps else self.advance
+        self.advance_step = Compiled(self.advance) if settings.compile_steps else self.advance
 
     @property
     def feature_size(self) -> int:
@@ -124,18 +120,18 @@ class RSSM(nn.Module):
         return Posterior(Latent(deters, stochs), all_stats)
 
     def filter(self, latent: Latent, embedding: Tensor, action: Tensor, generator: torch.Generator | None) -> Latent:
-        """Take in one observation (B, E) and the action (B, A) that led to it."""
+        """Return the posterior latent after the action (B, A) and the embedding (B, E) of the observation it led to."""
         deter = self.advance(latent, action)
         stats = self._posterior(deter, self.embedding_in(embedding), RecurrentLayers(*self._layers()))
         return Latent(deter, self.space.sample(stats, generator))
 
     def advance(self, latent: Latent, action: Tensor) -> Tensor:
-        """Return the recurrent state (rows, D) that `action` (rows, A) leads to; it is the same for all heads."""
+        """Return the next recurrent state (rows, D) after `action` (rows, A); it is the same for all heads."""
         return self._advance(latent, self.action_in(action), RecurrentLayers(*self._layers()))
 
     def imagine(self, latent: Latent, action: Tensor, head: int, generator: torch.Generator | None) -> Latent:
-        """Predict the next state of rows (rows, ...) with one prior head."""
-        deter = self.leap(latent, action)
+        """Return s_{k+1} ~ p_j(. | s_k, a_k) of rows (rows, ...) by one prior head."""
+        deter = self.advance_step(latent, action)
         return Latent(deter, self.space.sample(self.heads.single(deter, head), generator))
 
     def prior(self, deter: Tensor, heads: Tensor) -> Tensor:

@@ -21,11 +21,11 @@ MIN_VARIANCE = 1e-14
 
 
 def disagreement(centres: Tensor) -> Tensor:
-    """Return u = mean over dimensions of the population std over members: (K, ..., d) -> (...).
+    """Return u(s, a) = mean over dimensions of the population std over members: (K, ..., d) -> (...).
 
     `centres` are each member's predicted means (Gaussian latents) or logits (categorical ones).
     """
-    # Tensor.std over the leading dimension takes ten times as long.
+    # Tensor.std over the leading dimension is much slower.
     variance = (centres - centres.mean(0)).square().mean(0)
     return variance.clamp(min=MIN_VARIANCE).sqrt().mean(-1)
 
@@ -67,8 +67,8 @@ def balanced_kl(
 
     The free nats are applied after the mean over batch and time, so the whole term has no gradient below them.
     """
-    to_posterior = space.divergence(posterior, prior.detach()).mean()
-    to_prior = space.divergence(posterior.detach(), prior).mean()
+    to_posterior = space.kl_divergence(posterior, prior.detach()).mean()
+    to_prior = space.kl_divergence(posterior.detach(), prior).mean()
     loss = (1 - balance) * to_posterior.clamp(min=free) + balance * to_prior.clamp(min=free)
     return loss, to_prior.detach()
 
