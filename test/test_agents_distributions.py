@@ -1,4 +1,4 @@
-"""The agents' probability arithmetic against independent implementations."""
+"""Distributions of latents and actions against independent implementations."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def trained(remembered: int, split: bool = False) -> dict[str, Tensor]:
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("remembered", [FRAMES, FRAMES - 8])
 def test_caching_encodings_changes_no_bit_of_what_is_learned(remembered: int, split: bool) -> None:
-    """The policy would learn on what an older model saw, or a resumed run would not be the run that was interrupted."""
+    """The policy would learn from encodings of an older model, or a resumed run would differ from the whole one."""
     plain, found = trained(0), trained(remembered, split)
     assert plain.keys() == found.keys()
     assert all(torch.equal(plain[name], found[name]) for name in plain)
@@ -79,7 +79,7 @@ def test_caching_encodings_changes_no_bit_of_what_is_learned(remembered: int, sp
     limit=st.integers(0, FRAMES + 5),
 )
 def test_every_frame_has_its_own_encoding_in_any_order_of_requests(calls: list[list[list[int]]], limit: int) -> None:
-    """A chunk would show the agent another moment than the one it was recorded at."""
+    """A chunk would be filtered with the images of other moments."""
     images = pictures(side=2)
     cache = EncodingCache(lambda rows: rows.flatten(1).float() / 255, limit)
     for number, call in enumerate(calls):
