@@ -103,14 +103,16 @@ class RSSM(nn.Module):
     def observe(
         self, embedding: Tensor, action: Tensor, is_first: Tensor, generator: torch.Generator | None
     ) -> Posterior:
-        """Filter chunks: embedding (B, L, E), action (B, L, A), is_first (B, L).
+        """Filter chunks: h_t = GRU(h_{t-1}, z_{t-1}, a_{t-1}), z_t ~ q(z | h_t, o_t).
 
-        Everything that does not depend on the recurrence is computed for all steps at once.
+        embedding (B, L, E) of o_t; action (B, L, A) that led to it; is_first (B, L), where the state starts from zero.
         """
+        # What does not depend on the recurrence, for all steps at once
         keep = (~is_first).to(embedding.dtype).t().unsqueeze(-1)
         actions = self.action_in(action.transpose(0, 1) * keep)
         embeddings = self.embedding_in(embedding.transpose(0, 1))
         step = self.filter_step or partial(self._step, RecurrentLayers(*map(BatchedRecurrentLinear, self._layers())))
+        # The recurrence
         (deter, stoch), steps = self.start(len(embedding)), []
         for kept, action_term, embedding_term in zip(keep, actions, embeddings, strict=True):
             noise = self.space.noise(kept.shape[:1], stoch, generator)
@@ -155,7 +157,7 @@ class RSSM(nn.Module):
         embedding_term: Tensor,
         noise: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the next deter and stoch, and the statistics that stoch was drawn from."""
+        """Return h_t, z_t and the statistics of q(z | h_t, o_t); `kept` (B, 1) is 0 where an episode starts."""
         deter = self._advance(Latent(deter * kept, stoch * kept), action_term, layers)
         stats = self._posterior(deter, embedding_term, layers)
         return deter, self.space.draw(stats, noise), stats
