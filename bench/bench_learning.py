@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from moto_ros.agents.interface import Agent, Batch, Prioritised, Spaces
+from moto_ros.agents.interface import ActRequest, Agent, Batch, Prioritised, Spaces
 from moto_ros.agents.registry import agent_settings, make_agent
 from moto_ros.config import build, config_folder, read_parameters
 
@@ -129,7 +129,7 @@ def acting_loop(agent: Agent, spaces: Spaces, device: torch.device) -> Callable[
 
     def act() -> None:
         nonlocal state
-        state = agent.act(observation, state, sample=True).state
+        state = agent.act(observation, state, ActRequest(sample=True)).state
 
     return act
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from moto_ros.agents.fowm.agent import FowmAgent
 from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.fowm.score import Ending, Imagined, elite_scores, full_scores
-from moto_ros.agents.interface import Budget, Spaces
+from moto_ros.agents.interface import ActRequest, Spaces
 from moto_ros.config import build, config_folder, read_parameters
 from moto_ros.nodes.learning_settings import TrainerNodeSettings
 
@@ -97,7 +97,7 @@ def plans(
     state, figures, end = agent.start(1), [], time.perf_counter() + seconds
     while time.perf_counter() < end or len(figures) <= 2 * SETTLING:
         began = time.perf_counter()
-        decision = agent.act(observation, state, sample=True, budget=Budget(deadline=deadline))
+        decision = agent.act(observation, state, ActRequest(sample=True, deadline=deadline))
         if device.type == "cuda":
             torch.cuda.synchronize()
         figures.append(dict(decision.figures, plan_s=time.perf_counter() - began))

@@ -1,4 +1,4 @@
-"""FOWM, behaviour cloning and IQL given what is broken or of another: one clear sentence, and nothing lost."""
+"""Bad weights, checkpoints and data given to FOWM, behaviour cloning and IQL: one clear sentence, nothing lost."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def equal(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 
 
 def sentence(caught: pytest.ExceptionInfo[MotoError]) -> str:
-    """Return what the user reads, which is one line."""
+    """Return the error message, which is one line."""
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def broken(kind: str, tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Return tensors of which the one named is damaged in one way, or a stranger is among them."""
+    """Return tensors of which the one named is damaged in one way, or with an unknown one added."""
     if kind == "missing":
         return {key: value for key, value in tensors.items() if key != name}
     if kind == "unknown":
-        return tensors | {"stranger": torch.zeros(1)}
+        return tensors | {"unknown_tensor": torch.zeros(1)}
     if kind == "shape":
         return tensors | {name: tensors[name][..., :-1]}
     if kind == "type":
@@ -62,36 +62,45 @@ KINDS = ("missing", "unknown", "shape", "type", "NaN")
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NAMES)
-def test_weights_that_do_not_fit_are_refused_in_one_sentence_and_nothing_changes(name: str, kind: str) -> None:
-    """The robot would go on with half of the old policy and half of nothing."""
+def test_weights_that_do_not_fit_are_rejected_and_nothing_changes(name: str, kind: str) -> None:
+    """The robot would continue with a mixture of two policies."""
     agent = make(name, 1)
     before = agent.weights()
     bad = sorted(before)[-1]
     with pytest.raises(MotoError, match=f"weights of agent {name}") as caught:
         agent.load_weights(broken(kind, make(name, 2).weights(), bad))
-    assert ("stranger" if kind == "unknown" else bad) in sentence(caught)
+    assert ("unknown_tensor" if kind == "unknown" else bad) in sentence(caught)
     assert equal(agent.weights(), before)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_checkpoint_that_does_not_fit_is_refused_in_one_sentence_and_nothing_changes(name: str, kind: str) -> None:
-    """Not even the random streams: the run must go on as if nobody had tried."""
+def test_a_checkpoint_that_does_not_fit_is_rejected_and_nothing_changes(name: str, kind: str) -> None:
+    """The random streams stay too: the run continues as if nothing had been loaded."""
     agent = make(name, 1)
     before = agent.state_dict()
     bad = next(key for key in sorted(before) if key.startswith("optimizer/") and before[key].ndim == 2)
     with pytest.raises(MotoError, match=f"checkpoint of agent {name}") as caught:
         agent.load_state_dict(broken(kind, make(name, 2).state_dict(), bad))
-    assert ("stranger" if kind == "unknown" else bad) in sentence(caught)
+    assert ("unknown_tensor" if kind == "unknown" else bad) in sentence(caught)
     assert equal(agent.state_dict(), before)
 
 
+def test_iql_takes_the_target_heads_of_older_checkpoints() -> None:
+    """A run of an earlier release would be rejected for a missing tensor."""
+    older, agent = make("iql", 2).state_dict(), make("iql", 1)
+    names = [name for name in older if name.startswith("network/slow_q.")]
+    assert len(names) == len(list(agent.network.target_q.parameters()))
+    agent.load_state_dict(older | {name: torch.full_like(older[name], 0.5) for name in names})
+    assert all(bool((weight == 0.5).all()) for weight in agent.network.target_q.parameters())
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_a_checkpoint_of_another_agent_preset_or_robot_is_refused_and_nothing_changes(name: str) -> None:
+def test_a_checkpoint_of_another_agent_preset_or_robot_is_rejected_and_nothing_changes(name: str) -> None:
     agent = make(name, 1)
     before = agent.state_dict()
-    strangers = [make(other).state_dict() for other in NAMES if other != name]
-    for state in (*strangers, make(name, hidden=20).state_dict(), make(name, spaces=Spaces(None, 5, 3)).state_dict()):
+    others = [make(other).state_dict() for other in NAMES if other != name]
+    for state in (*others, make(name, hidden=20).state_dict(), make(name, spaces=Spaces(None, 5, 3)).state_dict()):
         with pytest.raises(MotoError, match=f"checkpoint of agent {name}") as caught:
             agent.load_state_dict(state)
         assert "use weights of the same" in sentence(caught)
@@ -99,7 +108,7 @@ def test_a_checkpoint_of_another_agent_preset_or_robot_is_refused_and_nothing_ch
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_acting_by_a_saved_checkpoint_of_another_agent_or_preset_is_refused_by_name(name: str, tmp_path: Path) -> None:
+def test_acting_by_a_checkpoint_of_another_agent_or_preset_is_rejected_by_name(name: str, tmp_path: Path) -> None:
     other = NAMES[(NAMES.index(name) + 1) % len(NAMES)]
     agent = make(name)
     digest, before = agent_digest(agent.settings), agent.state_dict()
@@ -123,7 +132,7 @@ def update(agent: Any, store: ReplayStore, metrics: MetricsWriter) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_learning_from_an_empty_store_says_so_and_learning_goes_on_once_there_is_something(
+def test_learning_from_an_empty_store_is_an_error_and_resumes_with_the_first_episode(
     name: str, tmp_path: Path, metrics: MetricsWriter
 ) -> None:
     agent, store = make(name), ReplayStore(tmp_path / "cache")
@@ -152,7 +161,7 @@ LEARNED_FROM.remove(("bc", "reward"))
 
 
 @pytest.mark.parametrize(("name", "part"), LEARNED_FROM)
-def test_nan_in_the_data_stops_learning_and_the_last_checkpoint_stays_good(
+def test_nan_in_the_data_stops_learning_and_the_last_checkpoint_is_kept(
     name: str, part: str, tmp_path: Path, metrics: MetricsWriter
 ) -> None:
     """A policy of NaN would be saved over the good one and sent to the robot."""
@@ -175,7 +184,7 @@ def test_nan_in_the_data_stops_learning_and_the_last_checkpoint_stays_good(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_episode_of_another_robot_is_not_mixed_in(name: str, tmp_path: Path, metrics: MetricsWriter) -> None:
+def test_an_episode_of_another_robot_is_rejected(name: str, tmp_path: Path, metrics: MetricsWriter) -> None:
     store, world = filled_store(tmp_path), PointWorld()
     episode, held = world.play(world.expert, 5, 5), len(filled_store(tmp_path))
     with pytest.raises(MotoError, match="episode: action has shape") as caught:

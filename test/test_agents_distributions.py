@@ -1,4 +1,4 @@
-"""The agents' probability arithmetic against independent implementations."""
+"""Distributions of latents and actions against independent implementations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from scipy.integrate import trapezoid
 from torch import Tensor
 from torch.distributions import Categorical, Independent, Normal, kl_divergence
 
-from moto_ros.agents.common.distributions import EDGE, CategoricalSpace, GaussianSpace, TruncatedNormal, sigmoid2
+from moto_ros.agents.common.distributions import (
+    ACTION_MARGIN,
+    CategoricalSpace,
+    GaussianSpace,
+    TruncatedNormal,
+    sigmoid2,
+)
 
 CASES = [(0.0, 1.1), (0.7, 0.3), (-0.999, 0.1), (0.95, 2.1)]
 
@@ -48,7 +54,7 @@ def test_sampled_actions_follow_the_density_and_stay_inside(loc: float, std: flo
     spread = np.sqrt(trapezoid((grid - mean) ** 2 * expected, grid))
     assert values.mean().item() == pytest.approx(mean, abs=0.01)
     assert values.std().item() == pytest.approx(spread, abs=0.01)
-    assert values.abs().max().item() <= 1 - EDGE
+    assert values.abs().max().item() <= 1 - ACTION_MARGIN
 
 
 @pytest.mark.parametrize(("loc", "std"), CASES)
@@ -77,13 +83,13 @@ def random_stats(size: int, seed: int) -> Tensor:
 def test_gaussian_kl_equals_the_reference() -> None:
     space, left, right = GaussianSpace(5), random_stats(10, 1), random_stats(10, 2)
     first, second = (Independent(Normal(s[:, :5], sigmoid2(s[:, 5:])), 1) for s in (left, right))
-    torch.testing.assert_close(space.divergence(left, right), kl_divergence(first, second))
+    torch.testing.assert_close(space.kl_divergence(left, right), kl_divergence(first, second))
 
 
 def test_categorical_kl_equals_the_reference() -> None:
     space, left, right = CategoricalSpace(3, 4), random_stats(12, 1), random_stats(12, 2)
     first, second = (Independent(Categorical(logits=s.view(6, 3, 4)), 1) for s in (left, right))
-    torch.testing.assert_close(space.divergence(left, right), kl_divergence(first, second))
+    torch.testing.assert_close(space.kl_divergence(left, right), kl_divergence(first, second))
 
 
 def test_categorical_latents_are_one_hot_and_pass_the_gradient_of_the_probabilities() -> None:

@@ -1,4 +1,4 @@
-"""The shared encoder, its augmentation and its layers."""
+"""The FOWM encoder, random shift and the TD-MPC layers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moto_ros.agents.common.augment import cut, gathered, random_shift, shift_chunks
+from moto_ros.agents.common.augment import random_shift, shift_chunks, shift_on_cpu, shift_on_gpu
 from moto_ros.agents.common.encoder import Encoder, EncoderSettings
 from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, LatentBound, elu, mish, tanh
 from moto_ros.agents.interface import Batch, Spaces
@@ -24,9 +24,9 @@ def observations(rows: int = 3) -> Batch:
     return {"image": image, "proprio": torch.randn(rows, 2, 5, generator=stream)}
 
 
-@pytest.mark.parametrize("shifted", [cut, gathered])
+@pytest.mark.parametrize("shifted", [shift_on_cpu, shift_on_gpu])
 def test_a_shift_equals_padding_by_repeated_edges_and_cutting(shifted: Callable[..., Tensor]) -> None:
-    """On a CPU and on a GPU, which do it differently."""
+    """By the CPU and by the GPU implementation."""
     images = torch.randint(0, 256, (4, 12, 10, 3), dtype=torch.uint8)
     down, right = torch.tensor([-3, 0, 2, 3]), torch.tensor([1, 0, -3, 3])
     found = shifted(images, down, right)
@@ -45,7 +45,7 @@ def test_each_image_is_shifted_on_its_own_by_at_most_a_21st() -> None:
 
 
 def test_all_images_of_a_chunk_are_shifted_alike_and_each_chunk_on_its_own() -> None:
-    """A world model would else learn that the camera shakes."""
+    """Otherwise a world model would learn that the camera shakes."""
     column = torch.arange(64, dtype=torch.uint8)
     image = torch.stack((column[:, None].expand(64, 64), column[None].expand(64, 64)), -1)
     found = shift_chunks(image.expand(300, 5, 64, 64, 2), 2, torch.Generator().manual_seed(0))[:, :, 32, 32].long() - 32
@@ -53,7 +53,7 @@ def test_all_images_of_a_chunk_are_shifted_alike_and_each_chunk_on_its_own() -> 
     assert {tuple(shift) for shift in found[:, 0].tolist()} == {(y, x) for y in range(-2, 3) for x in range(-2, 3)}
 
 
-def test_small_images_are_left_alone() -> None:
+def test_small_images_are_not_shifted() -> None:
     images = torch.randint(0, 256, (2, 20, 20, 3), dtype=torch.uint8)
     assert random_shift(images, None) is images
 
@@ -79,7 +79,7 @@ def test_the_published_fusion_is_the_mean_of_the_parts() -> None:
     torch.testing.assert_close(encoder(seen), (parts[0] + parts[1]) / 2)
 
 
-def test_bytes_and_floats_of_an_image_give_one_latent() -> None:
+def test_uint8_and_float_images_give_the_same_latent() -> None:
     encoder, seen = Encoder(Spaces((40, 48, 6), 5, 2), EncoderSettings(**SIZES)), observations()
     assert torch.equal(encoder(seen), encoder(seen | {"image": seen["image"].float()}))
 
@@ -90,7 +90,7 @@ def test_simnorm_groups_of_eight_sum_to_one() -> None:
 
 
 @pytest.mark.parametrize(("quick", "plain"), [(mish, functional.mish), (tanh, torch.tanh), (elu, functional.elu)])
-def test_activations_without_gradients_are_the_plain_ones(
+def test_fast_activations_equal_those_of_pytorch(
     quick: Callable[[Tensor], Tensor], plain: Callable[[Tensor], Tensor]
 ) -> None:
     values = torch.cat((torch.linspace(-60, 60, 1001), torch.tensor([0.0, 200.0, -200.0])))
@@ -99,7 +99,7 @@ def test_activations_without_gradients_are_the_plain_ones(
 
 
 @pytest.mark.parametrize("style", ["published", "modern"])
-def test_a_choice_of_heads_gives_what_these_heads_give_among_all(style: str) -> None:
+def test_selected_heads_give_the_same_as_among_all_heads(style: str) -> None:
     heads = HeadEnsemble(5, 7, 12, 2, style)
     with torch.no_grad():
         for weight in heads.parameters():

@@ -14,7 +14,7 @@ from torch import Tensor
 from moto_ros.agents.common.base import NetworkAgent
 from moto_ros.agents.fowm.agent import FowmAgent
 from moto_ros.agents.fowm.config import FowmSettings
-from moto_ros.agents.interface import Batch, Budget, Prioritised, Spaces
+from moto_ros.agents.interface import ActRequest, Batch, Prioritised, Spaces
 from moto_ros.agents.registry import AGENTS, agent_settings, make_agent
 from moto_ros.config import build, read_parameters, shipped
 from moto_ros.errors import MotoError
@@ -79,7 +79,7 @@ def test_the_policy_side_acts_as_the_learner_after_taking_its_weights(
     for agent in (learner, actor):
         stream, state = torch.Generator().manual_seed(5), agent.start(2)
         for _ in range(2):
-            decision = agent.act(seen(spaces, 2), state, sample=sample, generator=stream)
+            decision = agent.act(seen(spaces, 2), state, ActRequest(sample=sample, generator=stream))
             state = decision.state
         found.append(decision)
     assert torch.equal(found[0].action, found[1].action)
@@ -143,7 +143,7 @@ def test_the_targets_move_one_hundredth_of_the_way() -> None:
 def test_a_decision_tells_how_it_was_planned_and_starts_the_next() -> None:
     agent = make()
     train(agent, data(), 2)
-    decision = agent.act(seen(), agent.start(1), sample=False)
+    decision = agent.act(seen(), agent.start(1), ActRequest(sample=False))
     assert decision.figures["plan_iterations"] == 2
     assert decision.figures["plan_cut"] == decision.figures["deadline_missed"] == 0
     assert decision.state["mean"].shape == (1, 3, 3)
@@ -153,17 +153,17 @@ def test_a_decision_tells_how_it_was_planned_and_starts_the_next() -> None:
 def test_without_time_for_one_iteration_the_policy_answers_at_once() -> None:
     agent = make()
     agent.pace.learn("iteration", 5.0)
-    decision = agent.act(seen(), agent.start(1), sample=False, budget=Budget(deadline=0.5))
+    decision = agent.act(seen(), agent.start(1), ActRequest(sample=False, deadline=0.5))
     assert decision.figures["policy_answered"] == 1
-    assert torch.equal(decision.action, make(plan=False).act(seen(), agent.start(1), sample=False).action)
+    assert torch.equal(decision.action, make(plan=False).act(seen(), agent.start(1), ActRequest(sample=False)).action)
 
 
 @pytest.mark.parametrize("stage", ["proposals", "iteration"])
 def test_one_slow_moment_does_not_keep_the_planner_from_planning_for_ever(stage: str) -> None:
     agent, state = make(), make().start(1)
     agent.pace.learn(stage, 3.0)
-    budget = Budget(deadline=1.0)
-    answers = [agent.act(seen(), state, sample=False, budget=budget).figures["policy_answered"] for _ in range(20)]
+    request = ActRequest(sample=False, deadline=1.0)
+    answers = [agent.act(seen(), state, request).figures["policy_answered"] for _ in range(20)]
     assert answers[0] == 1
     assert answers[-1] == 0
 
@@ -172,12 +172,12 @@ def test_asked_without_any_time_the_planner_does_not_learn_to_hope() -> None:
     """Its next plan would begin what cannot be done in time."""
     agent = make()
     agent.pace.learn("iteration", 3.0)
-    agent.act(seen(), agent.start(1), sample=False, budget=Budget(deadline=0.0))
+    agent.act(seen(), agent.start(1), ActRequest(sample=False, deadline=0.0))
     assert agent.pace.of("iteration") == 3.0
 
 
 def test_an_answer_after_the_deadline_is_counted_as_missed() -> None:
-    decision = make().act(seen(), make().start(1), sample=False, budget=Budget(deadline=1e-9))
+    decision = make().act(seen(), make().start(1), ActRequest(sample=False, deadline=1e-9))
     assert decision.figures["deadline_missed"] == 1
 
 
@@ -186,7 +186,7 @@ def test_a_policy_answer_keeps_the_plan_moving_on() -> None:
     agent = make()
     mean = torch.arange(9.0).view(1, 3, 3)
     agent.pace.learn("iteration", 5.0)
-    decision = agent.act(seen(), {"mean": mean}, sample=False, budget=Budget(deadline=0.5, elapsed=2))
+    decision = agent.act(seen(), {"mean": mean}, ActRequest(sample=False, deadline=0.5, elapsed=2))
     assert decision.state["mean"][0].tolist() == [[6.0, 7.0, 8.0], [0.0] * 3, [0.0] * 3]
 
 
@@ -194,7 +194,7 @@ def test_planning_ahead_is_planning_from_where_pending_actions_lead() -> None:
     agent = make(plan=False)
     train(agent, data(), 3)
     pending = torch.rand(1, 2, 3)
-    decision = agent.act(seen(), agent.start(1), sample=False, budget=Budget(pending=pending))
+    decision = agent.act(seen(), agent.start(1), ActRequest(sample=False, pending=pending))
     with torch.no_grad():
         latent = agent.network.encoder(seen())
         for action in pending.unbind(1):
@@ -208,7 +208,7 @@ def test_ablations_of_heads_and_penalty_learn_and_act(heads: int, penalty: float
     agent = make(heads=heads, penalty=penalty)
     metrics = agent.update("joint", data())
     assert all(np.isfinite(value) for value in metrics.values())
-    assert agent.act(seen(), agent.start(1), sample=True).action.shape == (1, 3)
+    assert agent.act(seen(), agent.start(1), ActRequest(sample=True)).action.shape == (1, 3)
 
 
 class Point:
@@ -249,7 +249,7 @@ def final_distance(agent: NetworkAgent) -> float:
     place, state = torch.linspace(-1.5, 1.5, 16)[:, None], agent.start(16)
     stream, action = torch.Generator().manual_seed(0), torch.zeros(16, 1)
     for _ in range(10):
-        decision = agent.act({"proprio": place, "action": action}, state, sample=False, generator=stream)
+        decision = agent.act({"proprio": place, "action": action}, state, ActRequest(sample=False, generator=stream))
         state, action = decision.state, decision.action
         place = place + 0.4 * action
     return float(place.abs().mean())

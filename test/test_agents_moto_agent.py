@@ -1,4 +1,4 @@
-"""The whole agent: acting, learning, ablations, weights, resumption."""
+"""MotoAgent: acting, learning, ablations, weights, resumption."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from agents_data import SPACES, RandomData, make_tiny, tiny, train
 from torch import Tensor
 
 from moto_ros.agents.common.augment import shift_chunks
-from moto_ros.agents.interface import Batch, Spaces
+from moto_ros.agents.interface import ActRequest, Batch, Spaces
+from moto_ros.agents.moto.actor import cloning_loss
 from moto_ros.agents.moto.agent import MotoAgent
 from moto_ros.agents.moto.behaviour import imagine
 from moto_ros.agents.moto.config import MotoSettings
@@ -57,7 +58,7 @@ def test_a_run_split_by_a_checkpoint_equals_the_whole_run_to_the_bit(changes: di
     assert equal(whole.state_dict(), second.state_dict())
 
 
-def test_a_checkpoint_does_not_change_while_training_goes_on() -> None:
+def test_a_checkpoint_does_not_change_while_training_continues() -> None:
     agent = make_tiny()
     saved = agent.state_dict()
     copy = {name: tensor.clone() for name, tensor in saved.items()}
@@ -71,15 +72,15 @@ def test_the_policy_side_acts_as_the_learner_after_taking_its_weights() -> None:
     actor.load_weights(learner.weights())
     seen = observation(data, 2)
     decisions = [
-        agent.act(seen, agent.start(2), sample=True, generator=torch.Generator().manual_seed(5))
+        agent.act(seen, agent.start(2), ActRequest(sample=True, generator=torch.Generator().manual_seed(5)))
         for agent in (learner, actor)
     ]
     assert torch.equal(decisions[0].action, decisions[1].action)
     assert torch.equal(decisions[0].uncertainty, decisions[1].uncertainty)
 
 
-def test_an_averaged_policy_acts_by_the_mean_of_its_newest_weights_and_learns_as_any_other() -> None:
-    """Breaks a trial: one unlucky batch just before an episode decides what the arm does."""
+def test_an_averaged_policy_acts_by_the_mean_of_its_newest_weights_and_learns_the_same() -> None:
+    """One unlucky batch just before an episode would decide how the arm acts."""
     plain, smooth = make_tiny(), make_tiny(average=0.99)
     seen = []
     for _ in range(3):
@@ -94,20 +95,20 @@ def test_an_averaged_policy_acts_by_the_mean_of_its_newest_weights_and_learns_as
     assert equal(*learned)
 
 
-@pytest.mark.parametrize("anew", [True, False])
-def test_an_average_begun_anew_forgets_policies_made_for_the_model_of_before(anew: bool) -> None:
-    """Policies that read latents as they were before an episode would share in what acts."""
-    agent, data = make_tiny(average=0.99, average_anew=anew), RandomData()
+@pytest.mark.parametrize("restart", [True, False])
+def test_a_restarted_average_drops_policies_trained_on_the_previous_model(restart: bool) -> None:
+    """Policies trained on the latents of an older model would be part of the average that acts."""
+    agent, data = make_tiny(average=0.99, average_anew=restart), RandomData()
     for phase in ("policy", "policy", "model", "policy"):
         agent.update(phase, data)
     newest = agent.behaviour.actor.state_dict()
     acting = {name: value for name, value in agent.weights().items() if name.startswith("actor/")}
-    assert all(torch.equal(acting[f"actor/{name}"], value) for name, value in newest.items()) == anew
+    assert all(torch.equal(acting[f"actor/{name}"], value) for name, value in newest.items()) == restart
     assert len(acting) == len(newest)
 
 
 @pytest.mark.parametrize(("asked", "expected"), [(0, 3), (1, 1)])
-def test_a_policy_update_imagines_from_as_many_chunks_as_are_asked_for(asked: int, expected: int) -> None:
+def test_a_policy_update_imagines_from_policy_batch_chunks(asked: int, expected: int) -> None:
     """A run would take twice as long as its preset says."""
     agent, data = make_tiny(policy_batch=asked), RandomData()
     agent.update("policy", data)
@@ -115,10 +116,10 @@ def test_a_policy_update_imagines_from_as_many_chunks_as_are_asked_for(asked: in
     assert list(zip(data.drawn, data.sizes, strict=True)) == [("all", expected), ("successful", 2), ("all", 3)]
 
 
-def test_a_policy_that_acts_by_its_mean_does_what_its_samples_do_on_average() -> None:
-    """Demonstrations at the limits make the most likely action wilder than any: a plate was missed 20 times of 20."""
+def test_acting_by_the_mean_equals_the_average_of_samples() -> None:
+    """Demonstrations at the limits put the mode at the limits, far from the mean action."""
     agent = make_tiny(acts_by="mean")
-    decision = agent.act(observation(RandomData()), agent.start(1), sample=False)
+    decision = agent.act(observation(RandomData()), agent.start(1), ActRequest(sample=False))
     policy = agent.behaviour.actor(Latent(**decision.state).feature.expand(50_000, -1))
     drawn = policy.sample(torch.Generator().manual_seed(0)).mean(0)
     torch.testing.assert_close(decision.action[0], drawn, atol=0.01, rtol=0)
@@ -128,7 +129,7 @@ def test_a_policy_that_acts_by_its_mean_does_what_its_samples_do_on_average() ->
 @pytest.mark.parametrize("sample", [True, False])
 def test_actions_are_within_limits_and_carry_state_and_uncertainty(sample: bool) -> None:
     agent, data = make_tiny(), RandomData()
-    decision = agent.act(observation(data, 4), agent.start(4), sample=sample)
+    decision = agent.act(observation(data, 4), agent.start(4), ActRequest(sample=sample))
     assert decision.action.shape == (4, 3)
     assert decision.action.abs().max() <= 1
     assert decision.uncertainty.shape == (4,)
@@ -142,29 +143,55 @@ def broken(kind: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     if kind == "missing":
         return {key: value for key, value in weights.items() if key != name}
     if kind == "unknown":
-        return weights | {"stranger": torch.zeros(1)}
+        return weights | {"unknown_tensor": torch.zeros(1)}
     if kind == "shape":
         return weights | {name: weights[name][:, :-1]}
     return weights | {name: torch.full_like(weights[name], torch.nan)}
 
 
 @pytest.mark.parametrize("kind", ["missing", "unknown", "shape", "NaN"])
-def test_weights_that_do_not_fit_are_refused_in_one_sentence_and_nothing_changes(kind: str) -> None:
+def test_weights_that_do_not_fit_are_rejected_and_nothing_changes(kind: str) -> None:
     agent, other = make_tiny(seed=1), make_tiny(seed=2)
     before = agent.weights()
-    named = "stranger" if kind == "unknown" else "actor/network.0.weight"
+    named = "unknown_tensor" if kind == "unknown" else "actor/network.0.weight"
     with pytest.raises(MotoError, match=named) as caught:
         agent.load_weights(broken(kind, other.weights()))
     assert "\n" not in str(caught.value)
     assert equal(agent.weights(), before)
 
 
-def test_a_checkpoint_of_other_settings_is_refused_and_nothing_changes() -> None:
+def test_a_checkpoint_of_other_settings_is_rejected_and_nothing_changes() -> None:
     agent = make_tiny()
     before = agent.state_dict()
     with pytest.raises(MotoError, match="checkpoint of agent moto"):
         agent.load_state_dict(make_tiny(deter=20).state_dict())
     assert equal(agent.state_dict(), before)
+
+
+def test_tensors_have_the_names_that_older_checkpoints_have() -> None:
+    """Breaks resumption: a run of an earlier release would be refused for a missing tensor."""
+    agent = make_tiny(average=0.9)
+    names = agent.state_dict().keys()
+    assert {name.split("/")[0] for name in names} == {"model", "behaviour", "average", "optimizer", "rng"}
+    for name in (
+        "model/rssm.cell.dense.weight",
+        "model/rssm.heads.layers.0.weight",
+        "model/normaliser.seen",
+        "model/reward_head.0.weight",
+        "behaviour/actor.network.0.weight",
+        "behaviour/critics.target.layers.0.weight",
+        "behaviour/updates",
+        "average/n_averaged",
+        "average/module.network.0.weight",
+        "optimizer/model/encoder.layers.0.weight/exp_avg",
+        "optimizer/actor/network.0.weight/step",
+        "optimizer/critic/layers.0.weight/exp_avg_sq",
+        "rng/update",
+        "rng/act",
+    ):
+        assert name in names
+    parts = {name.split(".")[0] for name in agent.weights() if name.startswith("model/")}
+    assert parts == {"model/encoder", "model/normaliser", "model/proprio_encoder", "model/rssm"}
 
 
 def test_each_phase_changes_its_own_networks_only() -> None:
@@ -206,7 +233,7 @@ def test_the_penalty_lowers_the_imagined_reward_by_alpha_times_the_uncertainty()
 
 
 def test_the_policy_gradient_flows_through_the_imagined_dynamics() -> None:
-    """What breaks else: the first action would not answer for rewards of later steps."""
+    """Otherwise the first action would get no credit for rewards of later steps."""
     agent = make_tiny()
     start = Latent(torch.randn(5, 16), torch.randn(5, 6))
     rollout = imagine(agent.model, agent.behaviour.actor, start, 4, torch.Generator())
@@ -216,16 +243,16 @@ def test_the_policy_gradient_flows_through_the_imagined_dynamics() -> None:
     assert torch.autograd.grad(rollout.reward[0].sum(), first)[0].abs().sum() > 0
 
 
-def test_cloning_learns_the_action_that_was_taken_at_a_state_not_the_one_that_led_to_it() -> None:
+def test_cloning_imitates_the_action_taken_at_a_state_not_the_one_that_led_to_it() -> None:
     agent, batch = make_tiny(), RandomData().batch("all", 2, 4)
     latent = Latent(torch.randn(2, 4, 16), torch.randn(2, 4, 6))
     policy = agent.behaviour.actor(latent.feature[:, :-1])
     expected = -policy.log_prob(batch["action"][:, 1:]).mean()
-    torch.testing.assert_close(agent.behaviour.cloning_loss(latent, batch), expected)
+    torch.testing.assert_close(cloning_loss(agent.behaviour.actor, latent.feature, batch), expected)
 
 
-def test_a_model_learns_from_shifted_images_and_the_policy_from_them_as_they_are() -> None:
-    """The policy would else pay for encoding every frame anew, and act on frames that are never shifted."""
+def test_the_model_learns_from_shifted_images_and_the_policy_from_unshifted_ones() -> None:
+    """Shifted frames would not be in the encoding cache, and the policy never acts on shifted ones."""
     agent, seen = make_tiny(image_shift=2), []
     agent.model.encoder.register_forward_pre_hook(lambda _, images: seen.append(images[0]))
     for phase in agent.phases:
@@ -256,12 +283,12 @@ def test_successes_shorter_than_a_chunk_still_teach_the_prior() -> None:
     assert np.isfinite(agent.update("policy", ShortSuccesses())["bc_loss"])
 
 
-def test_the_target_critics_follow_only_every_so_many_updates() -> None:
+def test_target_critics_are_copied_every_target_every_updates() -> None:
     agent, data = make_tiny(target_every=2), RandomData()
     critics = agent.behaviour.critics
-    for followed in (False, True, False):
+    for copied in (False, True, False):
         agent.update("policy", data)
-        assert equal(dict(critics.target.state_dict()), dict(critics.online.state_dict())) is followed
+        assert equal(dict(critics.target.state_dict()), dict(critics.online.state_dict())) is copied
 
 
 def test_model_and_policy_improve_on_a_task_that_rewards_one_action() -> None:
@@ -273,7 +300,7 @@ def test_model_and_policy_improve_on_a_task_that_rewards_one_action() -> None:
     figures = [agent.update("policy", data) for _ in range(60)]
     assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:5])
     assert figures[-1]["imagined_reward"] > figures[0]["imagined_reward"] + 0.2
-    decision = agent.act(observation(data, 32), agent.start(32), sample=False)
+    decision = agent.act(observation(data, 32), agent.start(32), ActRequest(sample=False))
     assert decision.action[:, 0].mean() > 0.3
 
 
@@ -288,7 +315,7 @@ def test_video_shows_truth_and_an_open_loop_prediction_of_the_same_shape() -> No
     assert np.array_equal(agent.video(batch, context=2)[1], predicted), "frames after the context must not be seen"
 
 
-def test_video_without_a_camera_says_so() -> None:
+def test_video_without_a_camera_is_an_error() -> None:
     spaces = Spaces(image=None, proprio=2, action=3)
     with pytest.raises(MotoError, match="no camera"):
         make_tiny(spaces=spaces).video(RandomData(spaces).batch("all", 1, 6))
@@ -318,7 +345,7 @@ def test_agents_are_made_by_name_and_unknown_names_get_a_hint() -> None:
         make_agent("moto", SPACES, {"deter": 3}, 0)
 
 
-def test_an_unknown_phase_is_refused() -> None:
+def test_an_unknown_phase_is_an_error() -> None:
     with pytest.raises(MotoError, match="no phase 'dream'"):
         make_tiny().update("dream", RandomData())
 
@@ -336,10 +363,10 @@ def test_mixed_precision_learns_with_weights_of_full_precision(changes: dict[str
 
 @pytest.mark.slow
 def test_compiled_steps_learn_what_plain_ones_do() -> None:
-    """Breaks training on a GPU: the compiler fails unseen, or gives other numbers."""
+    """Breaks training on a GPU: the compiler fails silently, or gives other numbers."""
     compiled, plain = make_tiny(compile_steps=True), make_tiny()
     for phase, loss in (("model", "model_loss"), ("policy", "critic_loss")):
         found, expected = (agent.update(phase, RandomData())[loss] for agent in (compiled, plain))
         assert found == pytest.approx(expected, rel=1e-3)
     rssm, actor = compiled.model.rssm, compiled.behaviour.actor
-    assert [part.failed for part in (rssm.filter_step, rssm.leap, actor.draw)] == ["", "", ""]
+    assert [part.failed for part in (rssm.filter_step, rssm.advance_step, actor.draw)] == ["", "", ""]

@@ -1,4 +1,4 @@
-"""The world model: filtering, ensemble, loss terms."""
+"""The world model of MOTO: filtering, ensemble uncertainty, loss terms."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_uncertainty_is_zero_when_all_members_are_equal(changes: dict[str, objec
 
 
 def test_filtering_a_chunk_at_once_equals_filtering_it_step_by_step_as_the_policy_does() -> None:
-    """What breaks else: the policy acts on states that training never saw."""
+    """Otherwise the policy would act on states that never occur in training."""
     agent, data = make_tiny(latent="categorical", classes=4), RandomData()
     batch = data.batch("all", 2, 5)
     batch["action"][:, 0] = 0
@@ -51,7 +51,7 @@ def test_filtering_a_chunk_at_once_equals_filtering_it_step_by_step_as_the_polic
         torch.testing.assert_close(latent.stoch, together.stoch[:, step], atol=1e-5, rtol=1e-4)
 
 
-def test_an_episode_that_begins_inside_a_chunk_forgets_the_one_before() -> None:
+def test_an_episode_that_begins_inside_a_chunk_starts_from_the_zero_state() -> None:
     agent = make_tiny()
     batch = RandomData().batch("all", 1, 6)
     batch["is_first"][0, 3] = True
@@ -69,7 +69,7 @@ def test_kl_below_the_free_nats_gives_no_gradient_and_above_them_splits_it_by_th
         prior = torch.zeros(2, 4, 6, requires_grad=True)
         loss, value = balanced_kl(space, posterior, prior, 0.8, 1.0)
         assert loss.item() == pytest.approx(max(value.item(), 1.0))
-        expected = torch.autograd.grad(space.divergence(posterior, prior).mean(), (posterior, prior))
+        expected = torch.autograd.grad(space.kl_divergence(posterior, prior).mean(), (posterior, prior))
         loss.backward()
         for tensor, gradient, share in zip((posterior, prior), expected, (0.2, 0.8), strict=True):
             assert tensor.grad is not None
@@ -132,13 +132,13 @@ def test_the_model_works_from_state_alone_from_images_alone_and_from_both(spaces
     assert {name for name in terms if name in {"image_loss", "proprio_loss"}} == names
 
 
-def test_an_agent_that_observes_nothing_is_refused() -> None:
+def test_an_agent_without_observations_is_an_error() -> None:
     with pytest.raises(MotoError, match="neither a camera nor proprioception"):
         WorldModel(tiny(), Spaces(image=None, proprio=0, action=3))
 
 
-def test_a_model_clones_nothing_of_what_may_not_be_imitated() -> None:
-    """States would be shaped by what failed, and by what an episode does long after its success."""
+def test_cloning_in_the_model_uses_imitable_actions_only() -> None:
+    """Latents would be shaped by failed episodes, and by what an episode does long after its success."""
     agent, batch = make_tiny(bc_in_model=10.0), RandomData().batch("all", 2, 6)
     batch["imitable"][0], batch["imitable"][1, 4:] = False, False
     changed = batch | {"action": batch["action"].clone()}
@@ -152,7 +152,7 @@ def test_a_model_clones_nothing_of_what_may_not_be_imitated() -> None:
 
 
 def test_behaviour_cloning_shapes_the_model_only_when_switched_on() -> None:
-    """Breaks an ablation: a row without behaviour prior would learn from demonstrated actions after all."""
+    """Breaks an ablation: the method without behaviour prior would still learn from demonstrated actions."""
     batch, generator = RandomData().batch("all", 2, 4), torch.Generator().manual_seed(0)
     assert "bc_model_loss" not in make_tiny().model.loss(batch, generator)[1]
     terms = make_tiny(bc_in_model=10.0).model.loss(batch, generator)[1]

@@ -48,7 +48,7 @@ def test_supported_image_sizes_are_reconstructed_at_their_own_size(side: int) ->
     assert ConvDecoder(embedding.shape[1], image, 2)(embedding).shape == (1, *image)
 
 
-def test_an_image_size_no_decoder_ends_at_is_refused_by_name() -> None:
+def test_an_image_size_without_a_decoder_is_an_error_that_names_it() -> None:
     with pytest.raises(MotoError, match="84x84"):
         ConvEncoder((84, 84, 3), 4)
 
@@ -74,7 +74,7 @@ def test_an_ensemble_equals_its_members_evaluated_one_by_one(ensemble: BatchedML
     torch.testing.assert_close(ensemble.single(rows, 2), expected[2])
 
 
-def test_each_time_step_is_answered_by_the_head_drawn_for_it(ensemble: BatchedMLP) -> None:
+def test_each_time_step_uses_the_head_drawn_for_it(ensemble: BatchedMLP) -> None:
     blocks, heads = torch.randn(4, 7, 5), torch.tensor([2, 0, 2, 1])
     expected = torch.stack([member(ensemble, int(head), block) for head, block in zip(heads, blocks, strict=True)])
     torch.testing.assert_close(ensemble.chosen(blocks, heads), expected)
@@ -91,7 +91,7 @@ def test_proprioception_of_any_unit_reaches_the_network_at_unit_scale() -> None:
     values = torch.randn(40, 16, 4, 3) * scale + offset
     normaliser = Normaliser(3, limit=30)
     for batch in values:
-        normaliser.learn(batch)
+        normaliser.update(batch)
     shown = values[:30].reshape(-1, 3)
     torch.testing.assert_close(normaliser.mean, shown.mean(0), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(normaliser.variance, shown.var(0, correction=0), rtol=1e-3, atol=1e-6)
@@ -100,5 +100,5 @@ def test_proprioception_of_any_unit_reaches_the_network_at_unit_scale() -> None:
 
 def test_a_sensor_that_never_moves_gives_no_infinite_input() -> None:
     normaliser = Normaliser(1)
-    normaliser.learn(torch.full((4, 1), 0.08))
+    normaliser.update(torch.full((4, 1), 0.08))
     assert torch.isfinite(normaliser(torch.tensor([[0.08], [5.0]]))).all()

@@ -1,4 +1,4 @@
-"""The optimiser: what it does to weights is what plain Adam does, however the gradients lie in memory."""
+"""The optimiser equals plain Adam, whatever the memory layout of the gradients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from moto_ros.agents.common.networks import BatchedMLP, ConvDecoder, ConvEncoder
-from moto_ros.agents.common.optimizer import Optimizer, laid_out
+from moto_ros.agents.common.optimizer import Optimizer, with_strides_of
 
 STEPS = 5
 
@@ -37,7 +37,7 @@ MODULES = {
 
 @pytest.mark.parametrize("name", MODULES)
 def test_weights_move_as_plain_adam_moves_them(name: str) -> None:
-    """Breaks all learning, unseen: a fused step gives each weight the gradient of another where strides differ."""
+    """Breaks all learning silently: a fused step gives each weight the gradient of another where strides differ."""
     build, shape = MODULES[name]
     torch.manual_seed(0)
     one, other, rows = build(), build(), torch.randn(shape)
@@ -53,15 +53,15 @@ def test_weights_move_as_plain_adam_moves_them(name: str) -> None:
         torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3, msg=lambda text, key=key: f"{key}: {text}")
 
 
-def test_a_gradient_is_laid_out_as_its_weight() -> None:
+def test_a_gradient_gets_the_strides_of_its_weight() -> None:
     weight, gradient = torch.zeros(3, 5), torch.arange(15.0).view(5, 3).t()
-    found = laid_out(gradient, weight)
+    found = with_strides_of(weight, gradient)
     assert found.stride() == weight.stride()
     assert torch.equal(found, gradient)
 
 
 def test_a_decoder_learns_a_picture() -> None:
-    """Breaks world models: pictures that stay one colour while every loss term looks busy."""
+    """Breaks world models: decoded images that stay one colour."""
     torch.manual_seed(0)
     picture = torch.full((64, 64, 3), -0.3)
     picture[:32] = 0.4
@@ -89,8 +89,8 @@ sys.exit("loaded" if "torch._dynamo" in sys.modules else 0)
 """
 
 
-def test_who_learns_does_not_wait_for_the_compiler() -> None:
-    """Breaks patience: every node with an agent, and every run of a benchmark, starts seconds later."""
+def test_learning_does_not_import_the_compiler() -> None:
+    """Every node with an agent, and every run of a benchmark, would start seconds later."""
     here = Path(__file__).parent
     done = subprocess.run([sys.executable, "-c", LEARN], cwd=here, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

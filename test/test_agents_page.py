@@ -1,4 +1,4 @@
-"""docs/new_agent.md shows the agent that ships: whoever follows the page gets what is tested."""
+"""docs/new_agent.md shows the source of the agent that ships, so that the page's code is tested code."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moto_ros.agents.fowm.config import FowmSettings
-from moto_ros.agents.interface import Agent, Decision, Spaces
+from moto_ros.agents.interface import ActRequest, Agent, Decision, Spaces
 from moto_ros.agents.registry import agent_plans, make_agent
 from moto_ros.config import build
 from moto_ros.contract.episodes import Purpose
@@ -40,9 +40,9 @@ class Spy:
         self.asked: list[tuple[np.ndarray, Any, np.ndarray]] = []
         plain = self.agent.act
 
-        def watched(observation: Any, state: Any, **options: Any) -> Decision:
-            decision = plain(observation, state, **options)
-            self.asked.append((observation["proprio"][0].numpy(), options["budget"], decision.action[0].numpy()))
+        def watched(observation: Any, state: Any, request: ActRequest) -> Decision:
+            decision = plain(observation, state, request)
+            self.asked.append((observation["proprio"][0].numpy(), request, decision.action[0].numpy()))
             return decision
 
         self.agent.act = watched  # type: ignore[method-assign]
@@ -67,7 +67,7 @@ def test_a_plan_starts_from_as_many_steps_later_as_passed_by_the_stamps(gaps: li
     spy, stamps = Spy(), np.cumsum([5.0, *gaps]).tolist()
     for index, stamp in enumerate(stamps):
         spy.actor.act(seen(index, stamp))
-    assert [budget.elapsed for _, budget, _ in spy.asked] == expected(stamps)
+    assert [request.elapsed for _, request, _ in spy.asked] == expected(stamps)
 
 
 def test_each_episode_counts_its_steps_anew() -> None:
@@ -75,7 +75,7 @@ def test_each_episode_counts_its_steps_anew() -> None:
     spy.actor.act(seen(0, 1.0))
     spy.actor.begin(1, Purpose.TRAINING, sample=False)
     spy.actor.act(seen(0, 9.0))
-    assert [budget.elapsed for _, budget, _ in spy.asked] == [1, 1]
+    assert [request.elapsed for _, request, _ in spy.asked] == [1, 1]
 
 
 def test_a_world_that_waits_makes_one_step_of_each_observation_whatever_its_stamps() -> None:
@@ -83,7 +83,7 @@ def test_a_world_that_waits_makes_one_step_of_each_observation_whatever_its_stam
     actor = EpisodePolicy(spy.agent, 2, 0, torch.device("cpu"))
     for stamp in (1.0, 1.01, 7.0):
         actor.act(seen(0, stamp))
-    assert [(budget.elapsed, budget.deadline) for _, budget, _ in spy.asked] == [(1, None)] * 3
+    assert [(request.elapsed, request.deadline) for _, request, _ in spy.asked] == [(1, None)] * 3
 
 
 def test_what_is_asked_without_planning_does_not_move_the_plan_on() -> None:
@@ -93,7 +93,7 @@ def test_what_is_asked_without_planning_does_not_move_the_plan_on() -> None:
     spy.actor.unplanned(seen(1, 1.1), np.zeros(2, np.float32))
     assert torch.equal(spy.actor._state["mean"], before)
     spy.actor.act(seen(1, 1.1), None, np.zeros(2, np.float32))
-    assert [budget.elapsed for _, budget, _ in spy.asked] == [1, 2, 2]
+    assert [request.elapsed for _, request, _ in spy.asked] == [1, 2, 2]
 
 
 class ByHand:
@@ -139,7 +139,7 @@ class Loop:
         """Check that an action was chosen for this step, and not long ago."""
         last, when, before = self.sent[-1]
         known = [
-            (place[0], budget.pending) for place, budget, action in self.spy.asked if np.array_equal(action, values)
+            (place[0], request.pending) for place, request, action in self.spy.asked if np.array_equal(action, values)
         ]
         fits = [
             place == self.step if pending is None else place == last and np.array_equal(pending[0, 0], before)
@@ -160,7 +160,7 @@ def test_on_time_each_action_is_planned_while_the_one_before_acts() -> None:
         loop.now += PERIOD
     counts = loop.tally.figures()
     assert (counts["plans"], counts.get("plans_late"), counts.get("plans_dropped")) == (6, None, None)
-    pending = [budget.pending for _, budget, _ in loop.spy.asked]
+    pending = [request.pending for _, request, _ in loop.spy.asked]
     assert [found is None for found in pending] == [True, True] + [False] * 10
 
 

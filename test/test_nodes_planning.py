@@ -19,7 +19,7 @@ from support.robot_side import RobotSide
 
 from moto_msgs.msg import Action, EpisodeState, PolicyVersion, PolicyWeights, Reward
 from moto_msgs.srv import ResetRobot
-from moto_ros.agents.interface import Budget, Decision
+from moto_ros.agents.interface import ActRequest, Decision
 from moto_ros.agents.registry import make_agent
 from moto_ros.config import build, read_parameters, shipped
 from moto_ros.contract import topics
@@ -64,7 +64,7 @@ class Watched:
     """
 
     def __init__(self, node: PolicyNode) -> None:
-        self.asked: list[tuple[np.ndarray, Budget, np.ndarray]] = []
+        self.asked: list[tuple[np.ndarray, ActRequest, np.ndarray]] = []
         self.slow = 0.0
         self.loads: list[bool] = []
         self._busy = False
@@ -72,13 +72,13 @@ class Watched:
         node._agent.act = self._act  # type: ignore[method-assign]
         node._agent.load_weights = self._loaded  # type: ignore[method-assign]
 
-    def _act(self, observation: Any, state: Any, *, budget: Budget, **options: Any) -> Decision:
+    def _act(self, observation: Any, state: Any, request: ActRequest) -> Decision:
         self._busy = True
-        decision = self._plain(observation, state, budget=budget, **options)
-        if budget.deadline is None or budget.deadline > 0:
+        decision = self._plain(observation, state, request)
+        if request.deadline is None or request.deadline > 0:
             time.sleep(self.slow)
         self._busy = False
-        self.asked.append((observation["proprio"][0].numpy(), budget, decision.action[0].numpy()))
+        self.asked.append((observation["proprio"][0].numpy(), request, decision.action[0].numpy()))
         return decision
 
     def _loaded(self, tensors: dict[str, Any]) -> None:
@@ -113,9 +113,9 @@ class Listener:
         return {s.message for message in self.diagnostics for s in message.status if s.name.endswith("policy")}
 
     @property
-    def budgets(self) -> list[Budget]:
+    def requests(self) -> list[ActRequest]:
         """What the agent was told of time, question by question."""
-        return [budget for _, budget, _ in self.watched.asked]
+        return [request for _, request, _ in self.watched.asked]
 
 
 class Play(Listener):
@@ -170,7 +170,7 @@ def test_in_real_time_a_planner_is_told_what_is_left_of_the_tick_and_its_plans_a
     """Nobody would know that the arm acts on half a plan."""
     play = Play(graph, plan_share=0.5)
     play.episode(1)
-    deadlines = [budget.deadline for budget in play.budgets]
+    deadlines = [request.deadline for request in play.requests]
     assert all(0 <= deadline <= 0.5 / RATE for deadline in deadlines if deadline is not None)
     assert None not in deadlines
     assert play.told("plans") == play.told("episode_plans") == len(deadlines) >= STEPS
@@ -178,7 +178,7 @@ def test_in_real_time_a_planner_is_told_what_is_left_of_the_tick_and_its_plans_a
         assert play.told(name) >= 0, name
     assert 0 < play.told("plan_p50_ms") <= play.told("plan_p95_ms") <= play.told("plan_max_ms")
     shown = ("plans", "plans_cut", "policy_answers", "deadlines_missed", "plan_p50_ms", "plan_p95_ms", "plan_max_ms")
-    print({name: play.told(name) for name in shown}, "elapsed", [budget.elapsed for budget in play.budgets])
+    print({name: play.told(name) for name in shown}, "elapsed", [request.elapsed for request in play.requests])
 
 
 def test_a_deadline_that_cannot_be_kept_is_counted_said_and_the_policy_acts(graph: Graph) -> None:
@@ -193,14 +193,14 @@ def test_in_lockstep_there_is_no_deadline_and_one_seed_gives_the_same_plans(grap
     play = Play(graph, clock="lockstep")
     first = play.episode(1)
     assert play.episode(1) == first
-    assert {(budget.deadline, budget.elapsed, budget.pending) for budget in play.budgets} == {(None, 1, None)}
+    assert {(request.deadline, request.elapsed, request.pending) for request in play.requests} == {(None, 1, None)}
     assert np.ptp(np.array(first), axis=0).min() > 0
 
 
 def planned_for(play: Listener, step: int, actions: list[list[float]]) -> bool:
     """Return whether an action was chosen for its step: after the one before, or when that step was seen already."""
     values, before = (np.array(actions[at], np.float32) for at in (step, step - 1))
-    pending = [budget.pending for _, budget, action in play.watched.asked if np.array_equal(action, values)]
+    pending = [request.pending for _, request, action in play.watched.asked if np.array_equal(action, values)]
     return any(found is None or np.array_equal(found[0, 0].numpy(), before) for found in pending)
 
 
@@ -209,9 +209,9 @@ def test_planning_ahead_each_action_sent_was_planned_for_its_step_after_the_acti
     play = Play(graph, plan_ahead=True, plan_share=0.9)
     actions = play.episode(1)
     assert all(planned_for(play, step, actions) for step in range(1, STEPS))
-    ahead = [budget for budget in play.budgets if budget.pending is not None]
+    ahead = [request for request in play.requests if request.pending is not None]
     assert len(ahead) > STEPS / 2
-    assert all(budget.pending.shape == (1, 1, 4) for budget in ahead if budget.pending is not None)
+    assert all(request.pending.shape == (1, 1, 4) for request in ahead if request.pending is not None)
     assert play.told("plans") > 0
     shown = ("plans", "plans_late", "plans_dropped", "deadlines_missed", "latency_p50_ms", "plan_p50_ms")
     print({name: play.told(name) for name in shown})
@@ -264,7 +264,7 @@ def test_a_plan_begins_where_the_steps_that_really_passed_lead_though_nothing_wa
     graph.until(lambda: bench.actions[-1].step == 1, "the second action")
     passed = round((second - first) * 1e-9 * RATE)
     assert passed >= 3
-    assert [budget.elapsed for budget in bench.budgets[-2:]] == [1, passed]
+    assert [request.elapsed for request in bench.requests[-2:]] == [1, passed]
 
 
 def test_planning_ahead_keeps_the_beat_of_an_arm_whose_states_come_faster_than_actions(graph: Graph) -> None:
@@ -276,7 +276,7 @@ def test_planning_ahead_keeps_the_beat_of_an_arm_whose_states_come_faster_than_a
         graph.spin(0.2 / RATE)
     actions = {action.step: list(action.values) for action in bench.actions}
     assert all(planned_for(bench, step, [actions[at] for at in range(STEPS)]) for step in range(1, STEPS))
-    assert any(budget.pending is not None for budget in bench.budgets)
+    assert any(request.pending is not None for request in bench.requests)
     graph.until(lambda: bench.told("plans") >= STEPS, "the figures")
     print({name: bench.told(name) for name in ("plans", "plans_late", "plans_dropped", "deadlines_missed")})
 
@@ -290,10 +290,10 @@ def test_planning_ahead_goes_on_from_the_action_that_a_person_made_of_the_propos
     bench.observe(0.0)
     graph.until(lambda: proposals, "a proposal")
     graph.spin(0.3)
-    assert all(budget.pending is None for budget in bench.budgets)
+    assert all(request.pending is None for request in bench.requests)
     decide(Action(episode=0, step=0, values=[1.0, -1.0, 0.5, 0.0]))
-    graph.until(lambda: len(bench.budgets) == 4, "what is planned ahead")
-    assert [budget.pending.tolist() for budget in bench.budgets[2:] if budget.pending is not None] == [
+    graph.until(lambda: len(bench.requests) == 4, "what is planned ahead")
+    assert [request.pending.tolist() for request in bench.requests[2:] if request.pending is not None] == [
         [[[1.0, -1.0, 0.5, 0.0]]]
     ] * 2
 

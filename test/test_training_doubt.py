@@ -15,7 +15,7 @@ from training_support import SPACES, CloneAgent, CloneSettings, PointWorld, play
 from moto_ros.agents import registry
 from moto_ros.agents.fowm.agent import FowmAgent
 from moto_ros.agents.fowm.config import FowmSettings
-from moto_ros.agents.interface import Batch, Budget, Decision, State
+from moto_ros.agents.interface import ActRequest, Batch, Decision, State
 from moto_ros.data.episode import Episode
 from moto_ros.data.records import HUMAN
 from moto_ros.files import read_json
@@ -39,17 +39,9 @@ class DoubtfulAgent(CloneAgent):
     def start(self, batch: int) -> State:
         return {"before": torch.zeros(batch)}
 
-    def act(
-        self,
-        observation: Batch,
-        state: State,
-        *,
-        sample: bool,
-        generator: torch.Generator | None = None,
-        budget: Budget | None = None,
-    ) -> Decision:
-        decision = super().act(observation, {}, sample=sample, generator=generator)
-        noise = 0.01 * torch.rand(len(decision.action), generator=generator)
+    def act(self, observation: Batch, state: State, request: ActRequest) -> Decision:
+        decision = super().act(observation, {}, request)
+        noise = 0.01 * torch.rand(len(decision.action), generator=request.generator)
         doubt = observation["proprio"].norm(dim=-1) + noise + 0 * state["before"]
         return Decision(decision.action, {"before": observation["proprio"][:, 0]}, doubt)
 

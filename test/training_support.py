@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from moto_ros.agents.interface import Agent, Batch, Budget, Data, Decision, Metrics, Spaces, State
+from moto_ros.agents.interface import ActRequest, Agent, Batch, Data, Decision, Metrics, Spaces, State
 from moto_ros.config import parameter
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import StepLayout
@@ -61,18 +61,10 @@ class CloneAgent(Agent):
         return {}
 
     @torch.inference_mode()
-    def act(
-        self,
-        observation: Batch,
-        state: State,
-        *,
-        sample: bool,
-        generator: torch.Generator | None = None,
-        budget: Budget | None = None,
-    ) -> Decision:
+    def act(self, observation: Batch, state: State, request: ActRequest) -> Decision:
         action = self.policy(observation["proprio"])
-        if sample:
-            action = action + 0.1 * torch.randn(action.shape, generator=generator or self._generator)
+        if request.sample:
+            action = action + 0.1 * torch.randn(action.shape, generator=request.generator or self._generator)
         return Decision(action.clamp(-1, 1), state, torch.zeros(len(action)))
 
     def update(self, phase: str, data: Data) -> Metrics:

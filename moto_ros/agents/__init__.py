@@ -1,1 +1,1 @@
-"""What learns: one folder an algorithm, behind the interface in `interface.py`. Pure PyTorch."""
+"""Agents: learning algorithms, one folder each, behind the interface in `interface.py`. Pure PyTorch."""

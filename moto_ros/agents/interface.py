@@ -1,4 +1,4 @@
-"""What every agent offers to the learner and to the policy node; docs/new_agent.md adds one step by step.
+"""The agent interface: what every agent offers to learner and policy node; docs/new_agent.md adds one step by step.
 
 Shapes: B batch, L chunk length in steps, H W image height and width, C = 3 x cameras,
 P proprioception size, A action size.
@@ -21,7 +21,7 @@ reward float32 (B, L); is_first bool (B, L); is_terminal bool (B, L). From a sto
 numbers are the same recorded row; and imitable bool (B, L): rows that source "successful" would draw from.
 
 A batch of windows (`Data.windows`) holds besides: valid bool (B, L), false for rows after the episode's end, which
-repeat its last one; index int64 (B,), which `Data.prioritise` takes back; weight float32 (B,), the importance weight.
+repeat its last one; index int64 (B,), which `Data.prioritise` needs; weight float32 (B,), the importance weight.
 """
 
 State = dict[str, Tensor]
@@ -39,10 +39,12 @@ class Spaces:
     action: int
 
 
-@dataclass(frozen=True)
-class Budget:
-    """What an agent that plans is told of time; an agent that does not plan may ignore it.
+@dataclass(frozen=True, kw_only=True)
+class ActRequest:
+    """How an agent is asked to act; an agent that does not plan uses `sample` and `generator` only.
 
+    sample: explore by a drawn action; otherwise the answer is the best known one.
+    generator: where random numbers come from, on the agent's device; None: the agent's own stream.
     deadline: seconds from the call within which the answer must be there, or None for as long as it takes; 0 asks for
     what is known without planning.
     elapsed: control steps since the decision that `state` came from (2: one observation got no decision).
@@ -50,6 +52,8 @@ class Budget:
     the control loop: the answer is then for the step after them.
     """
 
+    sample: bool
+    generator: torch.Generator | None = None
     deadline: float | None = None
     elapsed: int = 1
     pending: Tensor | None = None
@@ -59,8 +63,8 @@ class Budget:
 class Decision:
     """One answer of a policy: action (B, A) in [-1, 1], next filter state, uncertainty (B,).
 
-    `figures` tell how the answer came about, for diagnostics. A planner gives plan_s (seconds), plan_iterations, and
-    0 or 1 for plan_cut (fewer iterations than set), policy_answered (not even one fitted) and deadline_missed (late).
+    `figures` are for diagnostics. A planner gives plan_s (seconds), plan_iterations, and
+    0 or 1 for plan_cut (fewer iterations than set), policy_answered (time for none of them) and deadline_missed (late).
     """
 
     action: Tensor
@@ -71,7 +75,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Prioritised:
-    """Prioritised replay: chance ~ priority^alpha, weight ~ (steps x chance)^-beta, the largest of a draw being 1.
+    """Prioritised replay: probability p ~ priority^alpha, weight ~ (steps x p)^-beta, scaled to a maximum of 1 a draw.
 
     A step not drawn yet has the largest priority of its source.
     """
@@ -81,17 +85,17 @@ class Prioritised:
 
 
 class Data(Protocol):
-    """Where updates draw their batches from; the learner adapts the replay store to it."""
+    """Source of the batches of updates; the learner adapts the replay store to it."""
 
     def batch(self, source: str, size: int, length: int) -> Batch:
         """Draw `size` chunks of `length` steps from `source`: "all", "successful", "offline" or "online"."""
         ...
 
     def windows(self, source: str, size: int, length: int, prioritised: Prioritised | None = None) -> Batch:
-        """Draw `size` windows of `length` rows that may begin at any step of `source`, also near an episode's end.
+        """Draw `size` windows of `length` rows that may begin at any step of `source`, near an episode's end too.
 
         `source` is "all", "offline", "online" or "successful". Steps are drawn uniformly (all weights are 1), or by
-        the priorities of that source, which are kept apart for each source.
+        the priorities of that source; each source has its own.
         """
         ...
 
@@ -100,17 +104,17 @@ class Data(Protocol):
         ...
 
     def holds(self, source: str) -> bool:
-        """Return whether `source` has any episode to draw from; nothing is drawn from a source that has none."""
+        """Return whether `source` has any episode; nothing may be drawn from a source that has none."""
         ...
 
 
 class Agent(ABC):
     """A learning algorithm: filters observations, acts, and improves by phases of updates.
 
-    `phases` are run in order offline, and once each an update round online. Weights are what acting needs;
+    `phases` run in this order offline, and once each in an online round of updates. Weights are what acting needs;
     the state dict is everything that exact resumption needs (weights, optimisers, counters, RNG), tensors only.
-    An agent that `plans` is told of time by a `Budget`, and may be asked ahead of it: for the step after an action that
-    is under way, of only some observations. All others need every observation, at its time.
+    An agent that `plans` keeps the deadline of an `ActRequest`, and may be asked ahead of time: for the step after an
+    action that is under way, of only some observations. All others need every observation, at its time.
     """
 
     name: ClassVar[str]
@@ -122,21 +126,20 @@ class Agent(ABC):
         """Return the filter state before the first observation of an episode."""
 
     @abstractmethod
-    def act(
-        self,
-        observation: Batch,
-        state: State,
-        *,
-        sample: bool,
-        generator: torch.Generator | None = None,
-        budget: Budget | None = None,
-    ) -> Decision:
+    def act(self, observation: Batch, state: State, request: ActRequest) -> Decision:
         """Filter one observation and decide.
 
         `observation` holds image uint8 (B, H, W, C), proprio float32 (B, P) and action float32 (B, A), the action
-        that led to it (zeros at first). `sample` explores; else the answer is the best known. `budget` bounds the time
-        of agents that plan.
+        that led to it (zeros at first).
         """
+
+    def expected_return(self, observation: Batch, state: State, action: Tensor) -> Tensor | None:
+        """Return the discounted return (B,) that the agent expects of `action` (B, A), taken in `observation`.
+
+        `state` is the filter state that includes the observation, `Decision.state`. None, the default, is the answer of
+        an agent that learns no values. Nothing random is drawn.
+        """
+        return None
 
     @abstractmethod
     def update(self, phase: str, data: Data) -> Metrics:

@@ -1,4 +1,4 @@
-"""Agents by name."""
+"""Registry of agents: name to agent class and settings class."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from moto_ros.training.metrics import Row
 from moto_ros.training.statistics import wilson
 
 PROBE = "probe"
-"""Kind of the metrics rows that say, beside an evaluation episode, what its sampled twin did and what was foretold."""
+"""Kind of the metrics rows beside an evaluation episode: what its sampled twin did, and the predicted return."""
 
 SAID_OF_CELL = ("suite", "task", "row", "agent", "preset", "seed", "demonstrations", "data", "data_seed")
 PLAIN = ("n", "successes", "success_rate", "low", "high", "return", "steps", "outcomes")
@@ -71,7 +71,7 @@ def _mean(rows: Sequence[Row], name: str) -> float | None:
 
 
 def _probed(rows: Sequence[Row]) -> Row:
-    """Return success by sampled actions from the same start states, and returns foretold and achieved."""
+    """Return success by sampled actions from the same start states, and returns predicted and achieved."""
     found: Row = {"sampled": None, "best": [row["best"] for row in rows], "predicted": [], "achieved": []}
     if rows:
         rate = wilson(sum(row["success"] for row in rows), len(rows))
@@ -83,8 +83,8 @@ def _probed(rows: Sequence[Row]) -> Row:
             "return": _mean(rows, "return"),
             "outcomes": [row["success"] for row in rows],
         }
-    foretold = [row for row in rows if row.get("predicted") is not None]
-    return found | {name: [row[name] for row in foretold] for name in ("predicted", "achieved")}
+    predicted = [row for row in rows if row.get("predicted") is not None]
+    return found | {name: [row[name] for row in predicted] for name in ("predicted", "achieved")}
 
 
 def model_error(history: History, after: int) -> list[float]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moto_ros.agents.interface import Agent, Batch, Budget, Decision, State
+from moto_ros.agents.interface import ActRequest, Agent, Batch, Decision, State
 from moto_ros.contract.episodes import Purpose
 from moto_ros.data.layout import SECOND
 from moto_ros.data.observer import Observation
@@ -136,10 +136,15 @@ class EpisodePolicy:
 
     def _decision(self, observation: Observation, deadline: float | None, pending: np.ndarray | None) -> Decision:
         elapsed = self._elapsed(self._time_of(observation, pending))
-        budget = Budget(deadline, elapsed, None if pending is None else self._row(pending)[:, None])
-        seen, sample, stream = self._batch(observation), self._sample, self._generator
+        request = ActRequest(
+            sample=self._sample,
+            generator=self._generator,
+            deadline=deadline,
+            elapsed=elapsed,
+            pending=None if pending is None else self._row(pending)[:, None],
+        )
         with torch.inference_mode():
-            return self._agent.act(seen, self._state, sample=sample, generator=stream, budget=budget)
+            return self._agent.act(self._batch(observation), self._state, request)
 
     def _choice(self, decision: Decision) -> Choice:
         values = decision.action[0].cpu().numpy().astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moto_ros.agents.interface import Agent, Batch
+from moto_ros.agents.interface import ActRequest, Agent, Batch
 from moto_ros.data.episode import Episode
 from moto_ros.data.records import GUARDS
 from moto_ros.training.conductor import EpisodeResult
@@ -22,18 +22,15 @@ class Player:
 
     def __init__(self, agent: Agent, action_size: int, seed: int, *, sample: bool, device: str = "cpu") -> None:
         self._agent = agent
-        self._sample = sample
         self._device = torch.device(device)
-        self._generator = torch.Generator(self._device).manual_seed(seed)
+        self._request = ActRequest(sample=sample, generator=torch.Generator(self._device).manual_seed(seed))
         self._state = agent.start(1)
         self._action = torch.zeros(1, action_size, device=self._device)
         self.uncertainty: list[float] = []
 
     def __call__(self, images: Mapping[str, np.ndarray], proprio: np.ndarray) -> np.ndarray:
         """Return the action (A,) for camera frames (H, W, 3), in camera order, and proprioception (P,)."""
-        decision = self._agent.act(
-            self._observation(images, proprio), self._state, sample=self._sample, generator=self._generator
-        )
+        decision = self._agent.act(self._observation(images, proprio), self._state, self._request)
         self._state, self._action = decision.state, decision.action
         self.uncertainty.append(float(decision.uncertainty))
         return decision.action[0].cpu().numpy()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moto_ros.agents.interface import Agent, Batch, Budget
+from moto_ros.agents.interface import ActRequest, Agent, Batch
 from moto_ros.data.episode import Episode
 
 QUANTILES = 101
@@ -16,8 +16,6 @@ QUANTILES = 101
 
 GROUP = 16
 """Episodes filtered at a time."""
-
-UNPLANNED = Budget(deadline=0.0)
 
 
 def offline_quantiles(
@@ -53,10 +51,11 @@ def _along(
 ) -> np.ndarray:
     """Return the uncertainty at each step, at most `most` an episode; an episode that is over repeats its last row."""
     lengths = np.array([len(episode) for episode in group])
+    request = ActRequest(sample=False, generator=generator, deadline=0.0)
     state, found = agent.start(len(group)), []
     for step in range(min(most, int(lengths.max()))):
         batch = _observation(group, np.minimum(step, lengths), device)
-        decision = agent.act(batch, state, sample=False, generator=generator, budget=UNPLANNED)
+        decision = agent.act(batch, state, request)
         state = decision.state
         found.append(decision.uncertainty.cpu().double().numpy()[step < lengths])
     return np.concatenate(found)

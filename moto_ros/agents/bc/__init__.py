@@ -1,1 +1,1 @@
-"""Behaviour cloning, the baseline that a page of the documentation builds."""
+"""Behaviour cloning, the baseline that docs/new_agent.md builds step by step."""

@@ -1,4 +1,4 @@
-"""Behaviour cloning: a policy that repeats what the data did; the smallest agent there is."""
+"""Behaviour cloning: a policy that imitates the actions in the data; the smallest agent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from moto_ros.agents.common.base import NetworkAgent, observation, to_numbers
 from moto_ros.agents.common.encoder import Encoder, EncoderSettings
 from moto_ros.agents.common.optimizer import Optimizer
 from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, orthogonal
-from moto_ros.agents.interface import Batch, Budget, Data, Decision, Metrics, State
+from moto_ros.agents.interface import ActRequest, Batch, Data, Decision, Metrics, State
 from moto_ros.config import parameter
 
 
@@ -49,7 +49,7 @@ class BcNetwork(nn.Module):
 
 
 class BcAgent(NetworkAgent):
-    """Imitates successful episodes, or all while there are none; each observation stands for itself."""
+    """Imitates successful episodes, or all while there are none; there is no filter state."""
 
     name: ClassVar[str] = "bc"
     phases: ClassVar[tuple[str, ...]] = ("policy",)
@@ -62,7 +62,7 @@ class BcAgent(NetworkAgent):
         return BcNetwork(self.settings, Encoder(self.spaces, self.settings), self.spaces.action)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
-        """Return one optimiser for everything."""
+        """Return one optimiser of the whole network."""
         return {"policy": Optimizer(self.network, self.settings.rate, 1e-8, self.settings.clip, 0.0)}
 
     def start(self, batch: int) -> State:
@@ -70,20 +70,12 @@ class BcAgent(NetworkAgent):
         return {}
 
     @torch.inference_mode()
-    def act(
-        self,
-        observation: Batch,
-        state: State,
-        *,
-        sample: bool,
-        generator: torch.Generator | None = None,
-        budget: Budget | None = None,
-    ) -> Decision:
+    def act(self, observation: Batch, state: State, request: ActRequest) -> Decision:
         """Act by the mean of the heads, with noise to explore."""
         heads = self.actor(self.to_device(observation))
         action = heads.mean(0)
-        if sample:
-            noise = torch.randn(action.shape, generator=generator or self.exploring, device=action.device)
+        if request.sample:
+            noise = torch.randn(action.shape, generator=request.generator or self.exploring, device=action.device)
             action = (action + self.settings.noise * noise).clamp(-1, 1)
         return Decision(action, state, heads.std(0).mean(-1))
 
@@ -91,7 +83,7 @@ class BcAgent(NetworkAgent):
         """Move every head towards the actions that were taken."""
         source = self.settings.source if data.holds(self.settings.source) else "all"
         batch = self.to_device(data.windows(source, self.settings.batch, 2))
-        self.network.encoder.learn(batch)
+        self.network.encoder.update_normaliser(batch)
         seen = observation(batch, 0)
         if "image" in seen and self.settings.shift:
             seen["image"] = random_shift(seen["image"], self.drawing)

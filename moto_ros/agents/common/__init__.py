@@ -1,1 +1,1 @@
-"""What several agents are built from: networks, encoders, losses, optimiser. Pure PyTorch."""
+"""Networks, encoders, losses and optimiser that several agents share. Pure PyTorch."""

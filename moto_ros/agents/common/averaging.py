@@ -1,4 +1,4 @@
-"""Acting by an average of the newest weights: what one batch moves does not decide what the robot does."""
+"""Exponential moving average of weights (Polyak averaging) to act by, so that one batch does not decide an action."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from moto_ros.config import parameter
 
 @dataclass(frozen=True)
 class AveragingSettings:
-    """How far acting stays behind learning."""
+    """How much the weights that act are averaged."""
 
     average: float = parameter(
         0.0,
@@ -25,21 +25,21 @@ class AveragingSettings:
     )
 
 
-def averaged(network: nn.Module, share: float) -> AveragedModel | None:
-    """Return an exponential moving average of the weights of `network` (Polyak averaging), or None with a share of 0.
+def averaged(network: nn.Module, decay: float) -> AveragedModel | None:
+    """Return an exponential moving average of the weights of `network`, or None with a decay of 0.
 
-    Its first updates are averaged evenly, lest the weights before learning count. Buffers are copied.
+    Its first updates are averaged evenly, so that the weights before learning do not count. Buffers are copied.
     """
-    if not share:
+    if not decay:
         return None
-    average = AveragedModel(network, multi_avg_fn=_kept(share))
+    average = AveragedModel(network, multi_avg_fn=_moving_average(decay))
     average.requires_grad_(False)
     return average
 
 
-def _kept(share: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    def move(slow: Sequence[Tensor], fast: Sequence[Tensor], seen: Tensor | int) -> None:
-        count = float(seen)
-        torch._foreach_lerp_(list(slow), list(fast), 1 - min(share, count / (count + 1)))
+def _moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+    def update(average: Sequence[Tensor], newest: Sequence[Tensor], updates: Tensor | int) -> None:
+        count = float(updates)
+        torch._foreach_lerp_(list(average), list(newest), 1 - min(decay, count / (count + 1)))
 
-    return move
+    return update

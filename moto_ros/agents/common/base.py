@@ -1,4 +1,4 @@
-"""What agents that are made of networks share: devices, random streams, weights, and exact resumption."""
+"""`NetworkAgent`, the base class of agents made of networks: devices, random streams, weights, exact resumption."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class NetworkAgent(Agent):
     """An agent whose `network` and `optimizers`, by name, are all there is to save.
 
     `acting` names the parts of the network, by the first word of their parameters, that acting needs. `act` uses those
-    of `actor`: the network itself, or its average. A subclass gives name, phases, `act`, `improve`, and sets `network`
-    (by `build`) and `optimizers`.
+    of `actor`: the network itself, or its average. A subclass gives name, phases, `build`, `build_optimizers`, `act`
+    and `improve`; one that averages a part of its network only, or has other names in its checkpoints, overrides
+    `averaged_part`, `saved_parts` and `acting_tensors`.
     """
 
     network: nn.Module
@@ -38,8 +39,8 @@ class NetworkAgent(Agent):
             torch.manual_seed(seed)
             self.network = self.build()
         self.network.to(self.device)
-        self._average = averaged(self.network, settings.average)
-        self.actor = self.network if self._average is None else self._average.module
+        self.average = averaged(self.averaged_part(), settings.average)
+        self.actor = self.averaged_part() if self.average is None else self.average.module
         self.drawing = torch.Generator(self.device).manual_seed(seed)
         self.exploring = torch.Generator(self.device).manual_seed(seed)
         self.optimizers = self.build_optimizers()
@@ -56,13 +57,32 @@ class NetworkAgent(Agent):
     def improve(self, phase: str, data: Data) -> Metrics:
         """Do one gradient update of `network`; return its scalars."""
 
+    def averaged_part(self) -> nn.Module:
+        """Return the part of the network that acts by its average, where the settings ask for one: all of it."""
+        return self.network
+
+    def update_average(self, phase: str) -> None:
+        """Update the average, if there is one, after an update of `phase`."""
+        if self.average is not None:
+            self.average.update_parameters(self.averaged_part())
+
+    def saved_parts(self) -> dict[str, nn.Module]:
+        """Return the networks of a checkpoint, by the first word of their tensors' names."""
+        return {"network": self.network}
+
+    def acting_tensors(self) -> dict[str, Tensor]:
+        """Return what acting needs, by name; not copied."""
+        return {name: value for name, value in self.actor.state_dict().items() if name.split(".")[0] in self.acting}
+
+    def on_loaded(self) -> None:
+        """Drop what was computed with the weights before these: called once weights or a checkpoint were loaded."""
+
     def update(self, phase: str, data: Data) -> Metrics:
-        """Improve once, and let the average follow; raise MotoError for a phase that the agent has not."""
+        """Do one update of `phase`, and update the average; raise MotoError for a phase that there is not."""
         if phase not in self.phases:
             raise MotoError(f"agent {self.name} has no phase '{phase}', expected one of {', '.join(self.phases)}")
         metrics = self.improve(phase, data)
-        if self._average is not None:
-            self._average.update_parameters(self.network)
+        self.update_average(phase)
         return metrics
 
     def to_device(self, batch: Batch) -> Batch:
@@ -71,11 +91,12 @@ class NetworkAgent(Agent):
 
     def weights(self) -> dict[str, Tensor]:
         """Return the parts of the network that acting needs."""
-        return on_cpu(self._acting())
+        return on_cpu(self.acting_tensors())
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Take acting weights, all or none of them."""
-        copy_into(self._acting(), weights, f"weights of agent {self.name}")
+        copy_into(self.acting_tensors(), weights, f"weights of agent {self.name}")
+        self.on_loaded()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return networks, optimisers and random states."""
@@ -90,17 +111,17 @@ class NetworkAgent(Agent):
         for name, stream in streams.items():
             stream.set_state(state.pop(name))
         copy_into(self._tensors(), state, what)
+        self.on_loaded()
 
     def _streams(self) -> dict[str, torch.Generator]:
         return {"rng/update": self.drawing, "rng/act": self.exploring}
 
-    def _acting(self) -> dict[str, Tensor]:
-        return {name: value for name, value in self.actor.state_dict().items() if name.split(".")[0] in self.acting}
-
     def _tensors(self) -> dict[str, Tensor]:
-        tensors = prefixed("network", self.network.state_dict())
-        if self._average is not None:
-            tensors |= prefixed("average", self._average.state_dict())
+        tensors: dict[str, Tensor] = {}
+        for name, part in self.saved_parts().items():
+            tensors |= prefixed(name, part.state_dict())
+        if self.average is not None:
+            tensors |= prefixed("average", self.average.state_dict())
         for name, optimizer in self.optimizers.items():
             tensors |= prefixed(f"optimizer/{name}", optimizer.tensors())
         return tensors

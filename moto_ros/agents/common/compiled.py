@@ -1,4 +1,4 @@
-"""Functions that PyTorch's compiler may make faster, and that work without it."""
+"""torch.compile with a fallback to the plain function."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 
 
 class Compiled:
-    """A function compiled at its first call; the plain one where the compiler fails, which `failed` then says.
+    """A function compiled at its first call; where the compiler fails, the plain one, and `failed` holds the error.
 
-    `graphs`: as a CUDA graph, which writes each answer where it wrote the one before; callers get copies.
+    `graphs`: as a CUDA graph, which reuses its output memory; callers get copies.
     """
 
     def __init__(self, function: Callable[..., Any], graphs: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Distributions of the world model's latent and of the policy, written as plain tensor functions."""
+"""Distributions: Gaussian and categorical latents, and the policy's truncated normal, as plain tensor functions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-EDGE = 1e-6
-"""Distance that sampled and imitated actions keep from the ends of [-1, 1]."""
+ACTION_MARGIN = 1e-6
+"""Sampled and imitated actions are clamped to [-1 + margin, 1 - margin]."""
 
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -27,7 +27,7 @@ def uniform(shape: torch.Size, like: Tensor, generator: torch.Generator | None) 
 
 
 class LatentSpace(Protocol):
-    """How a vector of statistics (..., stats) becomes a latent (..., size)."""
+    """A family of latent distributions: statistics (..., stats) to latents (..., size)."""
 
     @property
     def size(self) -> int:
@@ -41,15 +41,15 @@ class LatentSpace(Protocol):
 
     @property
     def centres(self) -> int:
-        """Return the size of what members are compared by."""
+        """Return the number of statistics that members of an ensemble are compared by."""
         ...
 
     def noise(self, rows: torch.Size, like: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Draw what `draw` needs for (rows, stats), on the device and in the dtype of `like`."""
+        """Draw the random numbers that `draw` needs for (rows, stats), on the device and in the dtype of `like`."""
         ...
 
     def draw(self, stats: Tensor, noise: Tensor) -> Tensor:
-        """Return the latent that `noise` means, with gradient to the statistics."""
+        """Return the latent drawn by `noise`, reparameterised: with gradient to the statistics."""
         ...
 
     def sample(self, stats: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -64,7 +64,7 @@ class LatentSpace(Protocol):
         """Return what ensemble members are compared by: means or logits (..., centres)."""
         ...
 
-    def divergence(self, left: Tensor, right: Tensor) -> Tensor:
+    def kl_divergence(self, left: Tensor, right: Tensor) -> Tensor:
         """Return KL(left || right) in nats, summed over the latent's dimensions: (..., stats) -> (...)."""
         ...
 
@@ -106,7 +106,7 @@ class GaussianSpace:
         """Return the mean."""
         return stats.chunk(2, -1)[0]
 
-    def divergence(self, left: Tensor, right: Tensor) -> Tensor:
+    def kl_divergence(self, left: Tensor, right: Tensor) -> Tensor:
         """Return the KL divergence between two diagonal Gaussians, summed over dimensions."""
         left_mean, left_std = self._moments(left)
         right_mean, right_std = self._moments(right)
@@ -149,10 +149,10 @@ class CategoricalSpace:
     def draw(self, stats: Tensor, noise: Tensor) -> Tensor:
         """Return one-hot values whose gradient is that of the probabilities.
 
-        The first of several exponential clocks to ring is class i with probability p_i, when its rate is p_i.
+        Among exponential variables of rates p_i, i has the minimum with probability p_i.
         """
-        chances = self._log_chances(stats).exp()
-        return self._straight_through((chances.detach() / noise).argmax(-1), chances)
+        probs = self._log_probs(stats).exp()
+        return self._straight_through((probs.detach() / noise).argmax(-1), probs)
 
     def sample(self, stats: Tensor, generator: torch.Generator | None) -> Tensor:
         """Draw noise and return the latent."""
@@ -160,24 +160,24 @@ class CategoricalSpace:
 
     def mode(self, stats: Tensor) -> Tensor:
         """Return the most likely one-hot values."""
-        chances = self._log_chances(stats).exp()
-        return self._straight_through(chances.argmax(-1), chances)
+        probs = self._log_probs(stats).exp()
+        return self._straight_through(probs.argmax(-1), probs)
 
     def centre(self, stats: Tensor) -> Tensor:
         """Return the logits."""
         return stats
 
-    def divergence(self, left: Tensor, right: Tensor) -> Tensor:
+    def kl_divergence(self, left: Tensor, right: Tensor) -> Tensor:
         """Return the KL divergence, summed over the groups."""
-        first, second = self._log_chances(left), self._log_chances(right)
+        first, second = self._log_probs(left), self._log_probs(right)
         return (first.exp() * (first - second)).sum((-2, -1))
 
-    def _log_chances(self, stats: Tensor) -> Tensor:
+    def _log_probs(self, stats: Tensor) -> Tensor:
         return functional.log_softmax(stats.unflatten(-1, (self.groups, self.classes)), -1)
 
-    def _straight_through(self, index: Tensor, chances: Tensor) -> Tensor:
-        hard = functional.one_hot(index, self.classes).to(chances.dtype)
-        return (hard + chances - chances.detach()).flatten(-2)
+    def _straight_through(self, index: Tensor, probs: Tensor) -> Tensor:
+        hard = functional.one_hot(index, self.classes).to(probs.dtype)
+        return (hard + probs - probs.detach()).flatten(-2)
 
 
 class TruncatedNormal:
@@ -192,17 +192,17 @@ class TruncatedNormal:
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Draw by the inverse distribution function: gradients reach loc and std, also where the result is clamped."""
-        return self.quantile(uniform(self.loc.shape, self.loc, generator))
+        return self.icdf(uniform(self.loc.shape, self.loc, generator))
 
-    def quantile(self, share: Tensor) -> Tensor:
-        """Return the value (..., A) below which `share` (..., A) of the probability lies."""
-        chance = self._below + self._mass * share
-        value = self.loc + self.std * torch.special.ndtri(chance.clamp(EDGE, 1 - EDGE))
-        return value + (value.clamp(-1 + EDGE, 1 - EDGE) - value).detach()
+    def icdf(self, quantile: Tensor) -> Tensor:
+        """Return the inverse distribution function at `quantile` (..., A) in [0, 1]."""
+        probability = self._below + self._mass * quantile
+        value = self.loc + self.std * torch.special.ndtri(probability.clamp(ACTION_MARGIN, 1 - ACTION_MARGIN))
+        return value + (value.clamp(-1 + ACTION_MARGIN, 1 - ACTION_MARGIN) - value).detach()
 
     def mode(self) -> Tensor:
         """Return the most likely action."""
-        return self.loc.clamp(-1 + EDGE, 1 - EDGE)
+        return self.loc.clamp(-1 + ACTION_MARGIN, 1 - ACTION_MARGIN)
 
     def mean(self) -> Tensor:
         """Return the expected action; where the interval cuts a tail off, it lies nearer to zero than the mode."""
@@ -210,7 +210,7 @@ class TruncatedNormal:
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log density, summed over action dimensions; `value` is clamped inside the interval."""
-        scaled = (value.clamp(-1 + EDGE, 1 - EDGE) - self.loc) / self.std
+        scaled = (value.clamp(-1 + ACTION_MARGIN, 1 - ACTION_MARGIN) - self.loc) / self.std
         return (-0.5 * scaled.square() - LOG_SQRT_2PI - self.std.log() - self._mass.log()).sum(-1)
 
     def entropy(self) -> Tensor:

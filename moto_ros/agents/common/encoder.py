@@ -1,4 +1,4 @@
-"""The encoder of FOWM: images, proprioception or both to one bounded latent; shared by all its baselines."""
+"""The encoder of FOWM: images, proprioception or both to one bounded latent; IQL and behaviour cloning use it too."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from moto_ros.errors import MotoError
 KERNELS = (7, 5, 3, 3)
 """Kernels of the four stride-2 convolutions: 84 px go 84-39-18-8-3."""
 
-SMALLEST = 39
-"""Side of the smallest image that leaves one pixel."""
+MIN_IMAGE_SIDE = 39
+"""Minimum side of an image: it leaves one pixel after four convolutions."""
 
-BLOCK = 64
-"""Images that a CPU maps at a time, so that what one convolution writes is still in its cache for the next."""
+CPU_BLOCK_IMAGES = 64
+"""Images encoded at a time on a CPU, so that the output of one convolution is still in cache for the next."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,13 @@ class ImageEncoder(nn.Module):
     """Four stride-2 convolutions with ReLU, a dense layer and the bound."""
 
     def __init__(self, image: tuple[int, int, int], settings: EncoderSettings) -> None:
-        """Refuse images too small for four convolutions with MotoError."""
+        """Build the layers; raise MotoError for images too small for four convolutions."""
         super().__init__()
         height, width, inputs = image
-        if min(height, width) < SMALLEST:
+        if min(height, width) < MIN_IMAGE_SIDE:
             raise MotoError(
-                f"image size is {height}x{width}, the encoder takes {SMALLEST}x{SMALLEST} or more; set image_size"
+                f"image size is {height}x{width}, the encoder takes {MIN_IMAGE_SIDE}x{MIN_IMAGE_SIDE} or more; "
+                "set image_size"
             )
         for kernel in KERNELS:
             height, width = (height - kernel) // 2 + 1, (width - kernel) // 2 + 1
@@ -62,13 +63,13 @@ class ImageEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (rows, H, W, C), uint8 or already float but still 0..255, to latents (rows, latent)."""
-        blocks = images.split(BLOCK) if images.device.type == "cpu" else (images,)
-        # To scale a few weights is cheaper than to scale every pixel.
+        blocks = images.split(CPU_BLOCK_IMAGES) if images.device.type == "cpu" else (images,)
+        # Scaling the first weights is cheaper than scaling every pixel.
         weight = cast(nn.Conv2d, self.layers[0]).weight / 255
         return self.bound(self.dense(torch.cat([self._features(block, weight) for block in blocks])))
 
     def _features(self, images: Tensor, weight: Tensor) -> Tensor:
-        """Return what the last convolution finds (rows, features), the first convolving by `weight`."""
+        """Return the output of the last convolution (rows, features); the first one uses `weight`."""
         first, *others = cast("list[nn.Conv2d]", list(self.layers))
         value = images.to(weight.dtype).permute(0, 3, 1, 2)
         value = functional.relu_(functional.conv2d(value, weight, first.bias, first.stride))
@@ -78,10 +79,10 @@ class ImageEncoder(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Observations to latents: each part that is there by its own network, then fused."""
+    """Observations to latents: image and proprioception by a network each, then fused."""
 
     def __init__(self, spaces: Spaces, settings: EncoderSettings) -> None:
-        """Build the networks for the parts that `spaces` has."""
+        """Build the networks of the observations that `spaces` has."""
         super().__init__()
         size = settings.latent_size
         self.image = None if spaces.image is None else ImageEncoder(spaces.image, settings)
@@ -104,10 +105,10 @@ class Encoder(nn.Module):
             return self.join(torch.cat(parts, -1))
         return torch.stack(parts).mean(0) if len(parts) > 1 else parts[0]
 
-    def learn(self, batch: Batch) -> None:
-        """Let the normaliser, if there is one, see a batch."""
+    def update_normaliser(self, batch: Batch) -> None:
+        """Merge a batch into the statistics of the normaliser, if there is one."""
         if self.normaliser is not None:
-            self.normaliser.learn(batch["proprio"])
+            self.normaliser.update(batch["proprio"])
 
 
 def _state_encoder(inputs: int, settings: EncoderSettings) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""Losses of offline learning that only ask for values of actions in the data (IQL, used by FOWM too)."""
+"""Losses of in-sample offline RL: expectile, TD target, advantage-weighted cloning (IQL, used by FOWM too)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-LARGEST_WEIGHT = 100.0
-"""Advantage weights are cut here."""
+MAX_ADVANTAGE_WEIGHT = 100.0
+"""Advantage weights are clamped to it."""
 
 
 def expectile(error: Tensor, tau: float) -> Tensor:
@@ -23,7 +23,7 @@ def td_target(reward: Tensor, terminal: Tensor, value: Tensor, discount: float) 
 
 def advantage_weight(advantage: Tensor, scale: float) -> Tensor:
     """Return min(exp(scale * advantage), 100)."""
-    return (scale * advantage).exp().clamp(max=LARGEST_WEIGHT)
+    return (scale * advantage).exp().clamp(max=MAX_ADVANTAGE_WEIGHT)
 
 
 def cloning(mean: Tensor, action: Tensor) -> Tensor:
@@ -37,6 +37,6 @@ def pair(members: int, generator: torch.Generator | None, device: torch.device) 
 
 
 @torch.no_grad()
-def follow(targets: list[Tensor], online: list[Tensor], rate: float) -> None:
+def polyak_update(targets: list[Tensor], online: list[Tensor], rate: float) -> None:
     """Move every target weight towards the online one by `rate` of the way."""
     torch._foreach_lerp_(targets, online, rate)

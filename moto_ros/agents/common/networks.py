@@ -1,4 +1,4 @@
-"""Layers every agent is built from: dense stacks, batched ensembles of them, and image encoder and decoder."""
+"""Network layers of all agents: dense stacks, batched ensembles of them, convolutional encoder and decoder."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class BatchedMLP(nn.Module):
     def chosen(self, inputs: Tensor, members: Tensor) -> Tensor:
         """Evaluate member members[t] on block t: (blocks, rows, inputs) -> (blocks, rows, outputs).
 
-        The blocks of a member go through it together: to copy its weights once a block would cost more.
+        All blocks of one member are evaluated together: copying its weights for each block would cost more.
         """
         order = members.argsort(stable=True)
         counts = members.bincount(minlength=self.members).tolist()
@@ -106,7 +106,7 @@ class BatchedMLP(nn.Module):
 
 
 def decoder_kernels(image: tuple[int, int, int]) -> tuple[int, ...]:
-    """Return the decoder's kernels for an image (H, W, C); raise MotoError for a size no stack of them ends at."""
+    """Return the decoder's kernels for an image (H, W, C); raise MotoError for an image size without a decoder."""
     height, width, _ = image
     if height != width or height not in DECODER_KERNELS:
         sides = ", ".join(f"{side}x{side}" for side in DECODER_KERNELS)
@@ -158,5 +158,5 @@ def _grow_pixel(layer: nn.ConvTranspose2d, value: Tensor) -> Tensor:
     """Return layer(value) for one-pixel input (rows, C): a dense product, ten times faster than the convolution."""
     size = layer.kernel_size[0]
     grown = (value @ layer.weight.flatten(1)).view(-1, layer.out_channels, size, size)
-    # Channels last: at the sizes of `quick` the layers that follow are a seventh faster so.
+    # Channels last: the convolutions that follow are faster on it.
     return (grown + cast("Tensor", layer.bias)[:, None, None]).contiguous(memory_format=torch.channels_last)

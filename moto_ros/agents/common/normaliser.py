@@ -1,17 +1,17 @@
-"""Brings vectors of mixed units to zero mean and unit variance."""
+"""Normalisation of vectors of mixed units to zero mean and unit variance."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-SMALLEST_STD = 1e-3
-LARGEST = 8.0
-"""Normalised values are clamped to this many standard deviations, so that one wild reading cannot upset a network."""
+MIN_STD = 1e-3
+CLAMP_STDS = 8.0
+"""Normalised values are clamped to this many standard deviations, so that one outlier cannot upset a network."""
 
 
 class Normaliser(nn.Module):
-    """Mean and variance (size,) of the first `limit` batches it is shown; constant afterwards."""
+    """Normalises by mean and variance (size,) of its first `limit` batches, which are constant afterwards."""
 
     mean: Tensor
     variance: Tensor
@@ -26,7 +26,7 @@ class Normaliser(nn.Module):
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def learn(self, values: Tensor) -> None:
+    def update(self, values: Tensor) -> None:
         """Merge one batch (..., size) into the statistics, each batch with equal weight."""
         seen = int(self.seen)
         if seen >= self._limit:
@@ -41,5 +41,5 @@ class Normaliser(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Return (values - mean) / std, clamped."""
-        std = self.variance.sqrt().clamp(min=SMALLEST_STD)
-        return ((values - self.mean) / std).clamp(-LARGEST, LARGEST)
+        std = self.variance.sqrt().clamp(min=MIN_STD)
+        return ((values - self.mean) / std).clamp(-CLAMP_STDS, CLAMP_STDS)

@@ -9,11 +9,11 @@ from torch.nn import functional
 from moto_ros.agents.common.networks import BatchedLinear
 from moto_ros.errors import MotoError
 
-GROUP = 8
+SIMNORM_GROUP = 8
 """Entries of a SimNorm latent that share one softmax (TD-MPC2)."""
 
-FLAT = 20.0
-"""From here on mish(x) is x in single precision; keeps exp(x) finite."""
+MISH_EXP_LIMIT = 20.0
+"""Upper limit of x before exp(x), which stays finite; above it mish(x) is x in single precision."""
 
 
 def mish(value: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def mish(value: Tensor) -> Tensor:
     if torch.is_grad_enabled() or value.device.type != "cpu":
         return functional.mish(value)
     # tanh(log(1 + e)) = 1 - 2 / ((1 + e)^2 + 1) with e = exp(x)
-    grown = value.clamp(max=FLAT).exp_().add_(1).square_().add_(1)
+    grown = value.clamp(max=MISH_EXP_LIMIT).exp_().add_(1).square_().add_(1)
     return torch.addcdiv(value, value, grown, value=-2)
 
 
@@ -33,7 +33,7 @@ def tanh(value: Tensor) -> Tensor:
 
 
 def elu(value: Tensor) -> Tensor:
-    """Return max(x, 0) + exp(min(x, 0)) - 1, in place; written so, it is a third faster on a CPU without gradients."""
+    """Return ELU max(x, 0) + exp(min(x, 0)) - 1, in place; this form is faster on a CPU without gradients."""
     if torch.is_grad_enabled() or value.device.type != "cpu":
         return functional.elu_(value)
     below = value.clamp(max=0).exp_().sub_(1)
@@ -70,18 +70,20 @@ class LatentBound(nn.Module):
     """LayerNorm, then a bounded latent: entries in (0, 1) ("sigmoid"), or groups of 8 that sum to 1 ("simnorm")."""
 
     def __init__(self, size: int, kind: str) -> None:
-        """Refuse a size that cannot be cut into groups with MotoError."""
+        """Build the norm; raise MotoError for a size that is no multiple of a SimNorm group."""
         super().__init__()
-        if kind == "simnorm" and size % GROUP:
-            raise MotoError(f"parameter 'latent_size' is {size}, expected a multiple of {GROUP} for simnorm; change it")
+        if kind == "simnorm" and size % SIMNORM_GROUP:
+            raise MotoError(
+                f"parameter 'latent_size' is {size}, expected a multiple of {SIMNORM_GROUP} for simnorm; change it"
+            )
         self.norm, self._kind = nn.LayerNorm(size), kind
 
     def forward(self, value: Tensor) -> Tensor:
-        """LatentBound the last dimension."""
+        """Normalise and bound the last dimension."""
         value = self.norm(value)
         if self._kind == "sigmoid":
             return torch.sigmoid(value)
-        return value.unflatten(-1, (-1, GROUP)).softmax(-1).flatten(-2)
+        return value.unflatten(-1, (-1, SIMNORM_GROUP)).softmax(-1).flatten(-2)
 
 
 class HeadEnsemble(nn.Module):
@@ -101,7 +103,7 @@ class HeadEnsemble(nn.Module):
     def forward(self, rows: Tensor, members: Tensor | None = None) -> Tensor:
         """Map rows (rows, inputs) by all members, or those listed, to (members, rows, outputs)."""
         (weight, bias), second, last = (_picked(layer, members) for layer in (self.first, self.second, self.last))
-        # One product for all members. Rows stay first until the next layer, which takes them as they lie: no copies.
+        # One product for all members. Rows stay the first dimension until the next layer: no copies.
         flat = functional.linear(rows, weight.transpose(1, 2).flatten(0, 1), bias.flatten())
         value = self._normed(flat.view(len(rows), len(weight), -1), 0, members, (1, 0))
         value = mish(value) if self._modern else tanh(value)

@@ -1,4 +1,4 @@
-"""Named tensors: checking that a set fits, and moving them in and out of modules."""
+"""Named tensors: checks of names and shapes before loading, copies on the CPU, trainable modules."""
 
 from __future__ import annotations
 

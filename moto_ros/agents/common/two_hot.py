@@ -1,4 +1,4 @@
-"""Scalars as distributions over bins on the symlog scale (DreamerV3, TD-MPC2)."""
+"""Two-hot encoding of scalars over bins on the symlog scale (DreamerV3, TD-MPC2)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 BINS = 101
-REACH = 10.0
+SYMLOG_LIMIT = 10.0
 """The bins cover symlog values from -10 to 10: scalars up to 22,000."""
 
 
@@ -22,18 +22,18 @@ def symexp(value: Tensor) -> Tensor:
 
 
 def decode(logits: Tensor) -> Tensor:
-    """Return the scalar that logits (..., BINS) mean: symexp of the mean bin."""
-    bins = torch.linspace(-REACH, REACH, BINS, device=logits.device, dtype=logits.dtype)
+    """Return the scalar (...) of logits (..., BINS): symexp of the mean bin."""
+    bins = torch.linspace(-SYMLOG_LIMIT, SYMLOG_LIMIT, BINS, device=logits.device, dtype=logits.dtype)
     return symexp((logits.softmax(-1) * bins).sum(-1))
 
 
 def two_hot(value: Tensor) -> Tensor:
     """Return weights (..., BINS) on the two bins around each scalar, whose mean is its symlog."""
-    place = (symlog(value).clamp(-REACH, REACH) + REACH) * (BINS - 1) / (2 * REACH)
-    low = place.floor().clamp(max=BINS - 2)
-    share = (place - low)[..., None]
+    position = (symlog(value).clamp(-SYMLOG_LIMIT, SYMLOG_LIMIT) + SYMLOG_LIMIT) * (BINS - 1) / (2 * SYMLOG_LIMIT)
+    low = position.floor().clamp(max=BINS - 2)
+    fraction = (position - low)[..., None]
     index = low.long()
-    return functional.one_hot(index, BINS) * (1 - share) + functional.one_hot(index + 1, BINS) * share
+    return functional.one_hot(index, BINS) * (1 - fraction) + functional.one_hot(index + 1, BINS) * fraction
 
 
 def cross_entropy(logits: Tensor, value: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from moto_ros.agents.fowm.losses import Windows, model_loss, policy_loss
 from moto_ros.agents.fowm.model import FowmModel, doubt, noisy
 from moto_ros.agents.fowm.planner import Plan, Planner, shifted
 from moto_ros.agents.fowm.planning_time import PlanningTime, Stopwatch
-from moto_ros.agents.interface import Batch, Budget, Data, Decision, Metrics, Prioritised, State
+from moto_ros.agents.interface import ActRequest, Batch, Data, Decision, Metrics, Prioritised, State
 
 ADAM_EPSILON = 1e-8
 LEARNED_JOINTLY = ("encoder", "dynamics", "reward_head", "q", "v")
@@ -53,21 +53,13 @@ class FowmAgent(NetworkAgent):
         return {"mean": torch.zeros(shape, device=self.device)}
 
     @torch.inference_mode()
-    def act(
-        self,
-        observation: Batch,
-        state: State,
-        *,
-        sample: bool,
-        generator: torch.Generator | None = None,
-        budget: Budget | None = None,
-    ) -> Decision:
+    def act(self, observation: Batch, state: State, request: ActRequest) -> Decision:
         """Plan from what is seen; the policy head answers where planning is off or does not fit the deadline."""
-        budget, generator = budget or Budget(), generator or self.exploring
-        watch = Stopwatch(self.pace, time.perf_counter(), budget.deadline)
-        latent = self._ahead(self.actor.encoder(self.to_device(observation)), budget.pending)
+        sample, generator = request.sample, request.generator or self.exploring
+        watch = Stopwatch(self.pace, time.perf_counter(), request.deadline)
+        latent = self._ahead(self.actor.encoder(self.to_device(observation)), request.pending)
         watch.lap("encoder")
-        mean = shifted(state["mean"].transpose(0, 1), budget.elapsed)
+        mean = shifted(state["mean"].transpose(0, 1), request.elapsed)
         plan = None
         if self.settings.plan:
             plan = self.planner.plan(latent, mean, sample=sample, generator=generator, watch=watch)
@@ -76,6 +68,11 @@ class FowmAgent(NetworkAgent):
         uncertainty = doubt(self.actor.q_values(latent, action)) / self.planner.scorer.unit
         watch.lap("answer")
         return Decision(action, {"mean": kept.transpose(0, 1)}, uncertainty, self._figures(plan, watch))
+
+    @torch.inference_mode()
+    def expected_return(self, observation: Batch, state: State, action: Tensor) -> Tensor:
+        """Return the mean of the Q heads at the planned action."""
+        return self.actor.q_values(self.actor.encoder(self.to_device(observation)), action).mean(0)
 
     def _ahead(self, latent: Tensor, pending: Tensor | None) -> Tensor:
         for action in () if pending is None else pending.to(self.device).unbind(1):
@@ -145,7 +142,7 @@ class FowmAgent(NetworkAgent):
     def _prepared(self, shares: list[Batch]) -> Batch:
         """Return one batch of the shares, images shifted."""
         batch = {name: torch.cat([share[name] for share in shares]) for name in shares[0]}
-        self.network.encoder.learn(batch)
+        self.network.encoder.update_normaliser(batch)
         if "image" in batch and self.settings.shift:
             image = batch["image"]
             batch["image"] = random_shift(image.flatten(0, 1), self.drawing).view(image.shape)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from moto_ros.agents.common.distributions import EDGE
+from moto_ros.agents.common.distributions import ACTION_MARGIN
 from moto_ros.agents.common.encoder import Encoder
-from moto_ros.agents.common.in_sample import follow
+from moto_ros.agents.common.in_sample import polyak_update
 from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, LatentBound, NormedMLP, orthogonal
 from moto_ros.agents.common.two_hot import BINS, cross_entropy, decode
 from moto_ros.agents.fowm.config import ModelSettings
@@ -98,7 +98,7 @@ class FowmModel(nn.Module):
     def step_targets(self, rate: float) -> None:
         """Let the slow copies follow."""
         for slow, fast in ((self.slow_encoder, self.encoder), (self.slow_q, self.q)):
-            follow(list(slow.parameters()), list(fast.parameters()), rate)
+            polyak_update(list(slow.parameters()), list(fast.parameters()), rate)
 
     @torch.no_grad()
     def learn_range(self, values: Tensor) -> None:
@@ -109,7 +109,7 @@ class FowmModel(nn.Module):
 
 def noisy(mean: Tensor, std: float, noise: Tensor) -> Tensor:
     """Return the policy's mean with noise, cut to +-0.3 and kept inside (-1, 1)."""
-    return (mean + (std * noise).clamp(-NOISE_LIMIT, NOISE_LIMIT)).clamp(-1 + EDGE, 1 - EDGE)
+    return (mean + (std * noise).clamp(-NOISE_LIMIT, NOISE_LIMIT)).clamp(-1 + ACTION_MARGIN, 1 - ACTION_MARGIN)
 
 
 def doubt(values: Tensor) -> Tensor:

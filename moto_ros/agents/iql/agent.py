@@ -1,4 +1,4 @@
-"""IQL behind the agent interface: offline RL without a model, on the encoder of FOWM (arXiv 2110.06169)."""
+"""Implicit Q-learning (IQL, arXiv 2110.06169): offline RL without a model, on the encoder of FOWM."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from moto_ros.agents.common.augment import random_shift
 from moto_ros.agents.common.averaging import AveragingSettings
 from moto_ros.agents.common.base import NetworkAgent, Terms, observation, to_numbers
 from moto_ros.agents.common.encoder import Encoder, EncoderSettings
-from moto_ros.agents.common.in_sample import advantage_weight, cloning, expectile, follow, td_target
+from moto_ros.agents.common.in_sample import advantage_weight, cloning, expectile, polyak_update, td_target
 from moto_ros.agents.common.optimizer import Optimizer
 from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, NormedMLP, orthogonal
-from moto_ros.agents.interface import Batch, Budget, Data, Decision, Metrics, Spaces, State
+from moto_ros.agents.interface import ActRequest, Batch, Data, Decision, Metrics, Spaces, State
 from moto_ros.config import parameter
 
 
@@ -40,7 +40,7 @@ class IqlSettings(EncoderSettings, AveragingSettings):
 
 
 class IqlNetwork(nn.Module):
-    """Encoder, Q heads with a slow copy, V and policy on latents (B, D)."""
+    """Encoder, Q heads with a target copy, V and policy on latents (B, D)."""
 
     def __init__(self, settings: IqlSettings, spaces: Spaces) -> None:
         super().__init__()
@@ -50,11 +50,17 @@ class IqlNetwork(nn.Module):
         self.v = HeadEnsemble(1, size, hidden, 1)
         self.policy_head = NormedMLP(size, hidden, spaces.action)
         orthogonal(self)
-        self.slow_q = deepcopy(self.q).requires_grad_(False)
+        # Checkpoints have its tensors under this name.
+        self.add_module("slow_q", deepcopy(self.q).requires_grad_(False))
 
-    def q_values(self, latent: Tensor, action: Tensor, slow: bool = False) -> Tensor:
-        """Return Q (heads, B)."""
-        return (self.slow_q if slow else self.q)(torch.cat((latent, action), -1)).squeeze(-1)
+    @property
+    def target_q(self) -> nn.Module:
+        """Return the target copy of the Q heads."""
+        return self.get_submodule("slow_q")
+
+    def q_values(self, latent: Tensor, action: Tensor, target: bool = False) -> Tensor:
+        """Return Q (heads, B), of the target heads where `target` says so."""
+        return (self.target_q if target else self.q)(torch.cat((latent, action), -1)).squeeze(-1)
 
     def value(self, latent: Tensor) -> Tensor:
         """Return V (B,)."""
@@ -63,10 +69,6 @@ class IqlNetwork(nn.Module):
     def policy(self, latent: Tensor) -> Tensor:
         """Return the mean action (B, A) in (-1, 1)."""
         return torch.tanh(self.policy_head(latent))
-
-    def step_target(self, rate: float) -> None:
-        """Let the slow heads follow."""
-        follow(list(self.slow_q.parameters()), list(self.q.parameters()), rate)
 
 
 LEARNED_JOINTLY = ("encoder", "q", "v")
@@ -87,7 +89,7 @@ class IqlAgent(NetworkAgent):
         return IqlNetwork(self.settings, self.spaces)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
-        """Return one optimiser for the policy, one for all else."""
+        """Return one optimiser of encoder, Q and V, and one of the policy."""
         joint = nn.ModuleDict({name: getattr(self.network, name) for name in LEARNED_JOINTLY})
         parts = {"values": joint, "policy": self.network.policy_head}
         return {
@@ -99,58 +101,56 @@ class IqlAgent(NetworkAgent):
         return {}
 
     @torch.inference_mode()
-    def act(
-        self,
-        observation: Batch,
-        state: State,
-        *,
-        sample: bool,
-        generator: torch.Generator | None = None,
-        budget: Budget | None = None,
-    ) -> Decision:
+    def act(self, observation: Batch, state: State, request: ActRequest) -> Decision:
         """Act by the policy, with noise to explore."""
         latent = self.actor.encoder(self.to_device(observation))
         action = self.actor.policy(latent)
-        if sample:
-            noise = torch.randn(action.shape, generator=generator or self.exploring, device=action.device)
+        if request.sample:
+            noise = torch.randn(action.shape, generator=request.generator or self.exploring, device=action.device)
             action = (action + self.settings.noise * noise).clamp(-1, 1)
         return Decision(action, state, self.actor.q_values(latent, action).std(0))
 
+    @torch.inference_mode()
+    def expected_return(self, observation: Batch, state: State, action: Tensor) -> Tensor:
+        """Return V, the expectile of Q over the actions in the data, whatever `action` is."""
+        return self.actor.value(self.actor.encoder(self.to_device(observation)))
+
     def improve(self, phase: str, data: Data) -> Metrics:
         """Update values and encoder, then the policy, on one batch of steps."""
-        batch = self._draw(data)
-        latent, reached = self._encoded(batch)
-        action = batch["action"][:, 1]
-        loss, terms = self._value_loss(latent, reached, action, batch)
-        norm = self.optimizers["values"].step(loss)
-        cloned, weight = self._policy_loss(latent.detach(), action)
-        norms = {"values_norm": norm, "policy_norm": self.optimizers["policy"].step(cloned)}
-        self.network.step_target(self.settings.target_rate)
-        return to_numbers(terms | norms | {"policy_loss": cloned, "advantage_weight": weight.mean()})
-
-    def _draw(self, data: Data) -> Batch:
-        batch = self.to_device(data.windows("all", self.settings.batch, 2))
-        self.network.encoder.learn(batch)
-        if "image" in batch and self.settings.shift:
+        settings, network = self.settings, self.network
+        batch = self.to_device(data.windows("all", settings.batch, 2))
+        network.encoder.update_normaliser(batch)
+        if "image" in batch and settings.shift:
             image = batch["image"]
             batch["image"] = random_shift(image.flatten(0, 1), self.drawing).view(image.shape)
-        return batch
-
-    def _encoded(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the latents (B, D) acted from, with gradient, and those reached, without."""
-        latent = self.network.encoder(observation(batch, 0))
+        # Latents (B, D) of s, with gradient, and of s', without
+        latent = network.encoder(observation(batch, 0))
         with torch.no_grad():
-            return latent, self.network.encoder(observation(batch, 1))
+            reached = network.encoder(observation(batch, 1))
+        action = batch["action"][:, 1]
+        # Q, V and encoder; then the policy, on latents without gradient
+        value_loss, terms = self._value_loss(latent, reached, action, batch)
+        values_norm = self.optimizers["values"].step(value_loss)
+        policy_loss, weight = self._policy_loss(latent.detach(), action)
+        policy_norm = self.optimizers["policy"].step(policy_loss)
+        # Target Q heads
+        polyak_update(list(network.target_q.parameters()), list(network.q.parameters()), settings.target_rate)
+        norms = {"values_norm": values_norm, "policy_norm": policy_norm}
+        return to_numbers(terms | norms | {"policy_loss": policy_loss, "advantage_weight": weight.mean()})
 
     def _value_loss(self, latent: Tensor, reached: Tensor, action: Tensor, batch: Batch) -> tuple[Tensor, Terms]:
+        """Return L_Q + L_V (equations 6 and 5) and the terms, of latents (B, D) and actions (B, A)."""
         settings, network = self.settings, self.network
+        # Minimum over the target heads, and r + gamma V(s')
         with torch.no_grad():
-            least = network.q_values(latent, action, slow=True).amin(0)
+            q_min = network.q_values(latent, action, target=True).amin(0)
             reward, terminal = batch["reward"][:, 1], batch["is_terminal"][:, 1]
             target = td_target(reward, terminal, network.value(reached), settings.discount)
+        # L_Q: squared error of every head
         values = network.q_values(latent, action)
         q_loss = (values - target).square().sum(0).mean()
-        value_loss = expectile(least - network.value(latent), settings.expectile).mean()
+        # L_V: V as the expectile of Q over the actions in the data
+        value_loss = expectile(q_min - network.value(latent), settings.expectile).mean()
         terms = {
             "q_loss": q_loss,
             "value_loss": value_loss,
@@ -160,8 +160,9 @@ class IqlAgent(NetworkAgent):
         return q_loss + value_loss, terms
 
     def _policy_loss(self, latent: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss of the policy, and the weights of its samples."""
+        """Return L_pi, cloning weighted by exp(beta (Q - V)) (equation 7), and the weights (B,)."""
+        network = self.network
         with torch.no_grad():
-            advantage = self.network.q_values(latent, action, slow=True).amin(0) - self.network.value(latent)
+            advantage = network.q_values(latent, action, target=True).amin(0) - network.value(latent)
             weight = advantage_weight(advantage, self.settings.advantage_scale)
-        return (weight * cloning(self.network.policy(latent), action)).mean(), weight
+        return (weight * cloning(network.policy(latent), action)).mean(), weight

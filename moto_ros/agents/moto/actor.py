@@ -1,4 +1,4 @@
-"""The policy: an MLP from model states to a truncated normal over actions."""
+"""The actor: an MLP from model states to a truncated normal over actions, and its cloning loss."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Actor(nn.Module):
         loc, raw = self.network(feature).float().chunk(2, -1)
         return TruncatedNormal(torch.tanh(loc), sigmoid2(raw))
 
-    def _draw(self, feature: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the actions at states (rows, F) that uniform draws (rows, A) mean; loc and std of the policy."""
+    def _draw(self, feature: Tensor, quantile: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the actions at states (rows, F) for uniform draws (rows, A), and loc and std of the policy."""
         policy = self(feature)
-        return policy.quantile(share), policy.loc, policy.std
+        return policy.icdf(quantile), policy.loc, policy.std
 
 
 def cloning_loss(actor: Actor, feature: Tensor, batch: Batch) -> Tensor:
-    """Return minus the mean log likelihood of the actions that were taken at states (B, L, F) of chunks.
+    """Return L_BC = -mean ln pi(a_t | s_t) of the actions that were taken at states (B, L, F) of chunks.
 
     Only actions that may be imitated count; 0 where there are none.
     """

@@ -1,4 +1,4 @@
-"""Actor and critics learning in imagination: critics, imagined trajectories, and the objective of the policy phase."""
+"""Actor and critics that learn in imagination: rollouts of the policy in the model, actor loss and critic loss."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from moto_ros.agents.common.base import Terms
 from moto_ros.agents.common.distributions import TruncatedNormal, uniform
 from moto_ros.agents.common.networks import BatchedMLP
 from moto_ros.agents.common.returns import discount_weights, lambda_return
 from moto_ros.agents.interface import Batch, Spaces
-from moto_ros.agents.moto.actor import Actor, cloning_loss
+from moto_ros.agents.moto.actor import Actor
 from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.agents.moto.rssm import Latent
-from moto_ros.agents.moto.world_model import Terms, WorldModel
+from moto_ros.agents.moto.world_model import WorldModel
 
 
 class Critics(nn.Module):
@@ -43,32 +44,6 @@ class Critics(nn.Module):
         self.target.load_state_dict(self.online.state_dict())
 
 
-def imagined_loss(values: Tensor, returns: Tensor, discount: float) -> Tensor:
-    """Return L_model: values (N, H, rows) against returns (H, rows), weighted by discount^(k+1), k = 0..H-2."""
-    error = values[:, :-1] - returns[:-1]
-    weights = discount * discount_weights(len(returns) - 1, discount, returns)
-    return (weights * 0.5 * error.square()).mean()
-
-
-def expanded_target(
-    reward: Tensor, terminal: Tensor, value: Tensor, returns: Tensor, discount: float, mix: float
-) -> Tensor:
-    """Return y_t of real transitions: the logged reward, then the model's return from the state reached.
-
-    All are (B, T), of the state reached: `value` is Qbar(s', a'), `returns` the lambda-return imagined from s'
-    (model-based value expansion with TD(lambda) mixing).
-    """
-    future = (1 - mix) * value + mix * returns
-    return reward + discount * (~terminal).to(reward.dtype) * future
-
-
-def real_loss(values: Tensor, target: Tensor, is_first: Tensor) -> Tensor:
-    """Return L_real: values (N, B, T) against targets (B, T), leaving out pairs that straddle two episodes."""
-    valid = (~is_first).to(target.dtype)
-    error = 0.5 * (values - target).square() * valid
-    return error.mean(0).sum() / valid.sum().clamp(min=1)
-
-
 @dataclass(frozen=True)
 class Rollout:
     """H states and actions from each of `rows` starts; everything carries gradient to the actor.
@@ -89,61 +64,39 @@ class Rollout:
 
 
 def imagine(model: WorldModel, actor: Actor, start: Latent, horizon: int, generator: torch.Generator) -> Rollout:
-    """Roll the policy out from rows (rows, ...), one random transition head a step; policy inputs are detached."""
-    latent, states, actions, policies = start, [start], [], []
+    """Roll the policy out in the model, `horizon` states from each of the posteriors `start` (rows, ...).
+
+    a_k ~ pi(. | sg(s_k)), s_{k+1} ~ p_j(. | s_k, a_k), where one transition head j is drawn a step for all rows, and
+    sg stops the gradient: actions answer for later rewards through the dynamics, not through the policy's input.
+    """
     shape = torch.Size((len(start.deter), model.spaces.action))
     heads = model.rssm.draw_heads(horizon - 1, generator).tolist()
-    for step in range(horizon):
-        action, *moments = actor.draw(latent.feature.detach(), uniform(shape, start.deter, generator))
-        policies.append(moments)
+    latent, states, actions, moments = start, [start], [], []
+    for k in range(horizon):
+        # a_k ~ pi(. | sg(s_k))
+        action, *loc_and_std = actor.draw(latent.feature.detach(), uniform(shape, start.deter, generator))
         actions.append(action)
-        if step < horizon - 1:
-            latent = model.rssm.imagine(latent, action, heads[step], generator)
+        moments.append(loc_and_std)
+        # s_{k+1} ~ p_j(. | s_k, a_k)
+        if k < horizon - 1:
+            latent = model.rssm.imagine(latent, action, heads[k], generator)
             states.append(latent)
-    return _rollout(model, Latent(*_stacked(states)), torch.stack(actions), policies)
-
-
-def _rollout(model: WorldModel, latent: Latent, action: Tensor, policies: list[list[Tensor]]) -> Rollout:
-    feature = latent.feature
-    before = Latent(*(part[:-1].flatten(0, 1) for part in latent))
-    doubt = model.uncertainty(before, action[:-1].flatten(0, 1), latent.deter[1:].flatten(0, 1))
-    loc, std = _stacked(policies)
+    latents, action = Latent(*map(torch.stack, zip(*states, strict=True))), torch.stack(actions)
+    # u(s_k, a_k) and r(s_{k+1}) of all transitions at once, k = 0..H-2
+    before = Latent(*(part[:-1].flatten(0, 1) for part in latents))
+    uncertainty = model.uncertainty(before, action[:-1].flatten(0, 1), latents.deter[1:].flatten(0, 1))
+    feature = latents.feature
     return Rollout(
         feature=feature,
         action=action,
         reward=model.reward(feature[1:]),
-        uncertainty=doubt.unflatten(0, feature[1:].shape[:2]),
-        policy=TruncatedNormal(loc, std),
+        uncertainty=uncertainty.unflatten(0, feature[1:].shape[:2]),
+        policy=TruncatedNormal(*map(torch.stack, zip(*moments, strict=True))),
     )
 
 
-def _stacked(rows: list[Latent] | list[list[Tensor]]) -> list[Tensor]:
-    return [torch.stack(column) for column in zip(*rows, strict=True)]
-
-
-@dataclass(frozen=True)
-class Losses:
-    """What one policy update descends, and its figures."""
-
-    actor: Tensor
-    critic: Tensor
-    terms: Terms
-
-
-def actor_objective(
-    rewards: Tensor, values: Tensor, entropy: Tensor, discount: float, mix: float, entropy_scale: float
-) -> Tensor:
-    """Return J, the discounted mean of lambda-returns; rewards (H-1, rows), the least critic's values (H, rows).
-
-    J = mean_k discount^k [(1 - mix) Q_k + mix G_k + entropy_scale * entropy_k], k = 0..H-2.
-    """
-    returns = lambda_return(rewards, values, discount, mix)[:-1]
-    gain = (1 - mix) * values[:-1] + mix * returns + entropy_scale * entropy[:-1]
-    return (discount_weights(len(returns), discount, returns) * gain).mean()
-
-
 class Behaviour(nn.Module):
-    """Policy and critics on a frozen world model."""
+    """Policy pi and critics Q_i on a frozen world model."""
 
     updates: Tensor
 
@@ -156,35 +109,26 @@ class Behaviour(nn.Module):
         self.critics = Critics(settings, feature, spaces.action)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
-    def losses(
-        self, model: WorldModel, latent: Latent, batch: Batch, generator: torch.Generator, prior_loss: Tensor | None
-    ) -> Losses:
-        """Return both losses, from detached posteriors (B, L, ...) of `batch` and the behaviour-prior term."""
-        start = Latent(*(part.flatten(0, 1) for part in latent))
-        rollout = imagine(model, self.actor, start, self.settings.horizon, generator)
-        rewards = rollout.penalised(self.alpha)
-        values = self.critics.values(rollout.feature, rollout.action)
-        actor, actor_terms = self._actor_loss(rollout, rewards, values, prior_loss)
-        critic, critic_terms = self._critic_loss(rollout, rewards, values, latent, batch, generator)
-        return Losses(actor, critic, actor_terms | critic_terms)
-
-    def cloning_loss(self, latent: Latent, batch: Batch) -> Tensor:
-        """Return L_BC of the policy on posteriors (B, L, ...) of successful episodes."""
-        return cloning_loss(self.actor, latent.feature, batch)
-
-    def count_update(self) -> None:
-        """Count one update and copy the critics to the target when it is due."""
-        self.updates += 1
-        if int(self.updates) % self.settings.target_every == 0:
-            self.critics.copy_to_target()
-
-    def _actor_loss(
-        self, rollout: Rollout, rewards: Tensor, values: Tensor, prior_loss: Tensor | None
+    def actor_loss(
+        self, rollout: Rollout, rewards: Tensor, values: Tensor, cloning: Tensor | None
     ) -> tuple[Tensor, Terms]:
-        settings, entropy = self.settings, rollout.policy.entropy()
-        least = values.amin(0)
-        objective = actor_objective(rewards, least, entropy, settings.discount, settings.mix, settings.entropy)
-        loss = -objective if prior_loss is None else settings.beta * prior_loss - objective
+        """Return L_actor = beta L_BC - J and its terms.
+
+        J = mean_k gamma^k [(1 - lambda) Q_k + lambda G_k + eta entropy_k], k = 0..H-2, with Q_k = min_i Q_i(s_k, a_k)
+        and the lambda-return G_k of the penalised `rewards` (H-1, rows). `values` (N, H, rows) are the online critics';
+        `cloning` is L_BC, None without behaviour prior.
+        """
+        settings = self.settings
+        gamma, lambda_ = settings.discount, settings.mix
+        # G_k, bootstrapped by the minimum of the critics
+        q = values.amin(0)
+        returns = lambda_return(rewards, q, gamma, lambda_)[:-1]
+        # J; its gradient flows through Q, the rewards, the uncertainty and the chain of latents
+        entropy = rollout.policy.entropy()
+        gain = (1 - lambda_) * q[:-1] + lambda_ * returns + settings.entropy * entropy[:-1]
+        objective = (discount_weights(len(returns), gamma, returns) * gain).mean()
+        # L_actor
+        loss = -objective if cloning is None else settings.beta * cloning - objective
         terms = {
             "actor_loss": loss,
             "objective": objective,
@@ -195,9 +139,9 @@ class Behaviour(nn.Module):
             "penalty": self.alpha * rollout.uncertainty.mean(),
             "critic_spread": values.std(0, correction=0).mean(),
         }
-        return loss, terms if prior_loss is None else terms | {"bc_loss": prior_loss}
+        return loss, terms if cloning is None else terms | {"bc_loss": cloning}
 
-    def _critic_loss(
+    def critic_loss(
         self,
         rollout: Rollout,
         rewards: Tensor,
@@ -206,33 +150,31 @@ class Behaviour(nn.Module):
         batch: Batch,
         generator: torch.Generator,
     ) -> tuple[Tensor, Terms]:
-        settings = self.settings
-        targets, returns = self._targets(rollout, rewards, generator)
-        loss = imagined_loss(values, returns, settings.discount)
+        """Return L_critic = L_model + L_real and its terms; L_real only with value expansion.
+
+        `rollout` began at every posterior `latent` (B, L, ...) of `batch`, so it has rows = B L; penalised `rewards`
+        (H-1, rows); `values` (N, H, rows) of the online critics along the rollout.
+        """
+        settings, critics = self.settings, self.critics
+        gamma, lambda_ = settings.discount, settings.mix
+        # Targets: Qbar of one random target critic, and the lambda-return G_k that it bootstraps
+        with torch.no_grad():
+            member = int(torch.randint(critics.target.members, (), generator=generator, device=generator.device))
+            target_values = critics.target_value(rollout.feature, rollout.action, member)
+            returns = lambda_return(rewards, target_values, gamma, lambda_)
+        # L_model = mean_{i,k} gamma^(k+1) 1/2 (Q_i(s_k, a_k) - G_k)^2, imagined states k = 0..H-2
+        weights = gamma * discount_weights(len(returns) - 1, gamma, returns)
+        loss = (weights * 0.5 * (values[:, :-1] - returns[:-1]).square()).mean()
         terms = {"critic_model_loss": loss, "imagined_return": returns[0].mean(), "q_mean": values[:, 0].mean()}
         if settings.value_expansion:
-            shape = batch["reward"].shape
-            real = self._real_loss(latent, batch, targets[0].view(shape), returns[0].view(shape))
+            # y_t = r_t + gamma [(1 - lambda) Qbar(s_{t+1}, a') + lambda G_0(s_{t+1})], a' ~ pi, real r_t and s_{t+1}
+            reward, terminal, is_first = (batch[name][:, 1:] for name in ("reward", "is_terminal", "is_first"))
+            value, expanded = (rows[0].view(batch["reward"].shape)[:, 1:] for rows in (target_values, returns))
+            future = (1 - lambda_) * value + lambda_ * expanded
+            target = reward + gamma * (~terminal).to(reward.dtype) * future
+            # L_real = mean_{i,t} 1/2 (Q_i(s_t, a_t) - y_t)^2, leaving out pairs that straddle two episodes
+            predicted = critics.values(latent.feature[:, :-1], batch["action"][:, 1:])
+            valid = (~is_first).to(target.dtype)
+            real = (0.5 * (predicted - target).square() * valid).mean(0).sum() / valid.sum().clamp(min=1)
             loss, terms = loss + real, terms | {"critic_real_loss": real}
         return loss, terms | {"critic_loss": loss}
-
-    @torch.no_grad()
-    def _targets(self, rollout: Rollout, rewards: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return one random target critic's values and the lambda-returns they give, both (H, rows)."""
-        members = self.critics.target.members
-        member = int(torch.randint(members, (), generator=generator, device=generator.device))
-        values = self.critics.target_value(rollout.feature, rollout.action, member)
-        return values, lambda_return(rewards, values, self.settings.discount, self.settings.mix)
-
-    def _real_loss(self, latent: Latent, batch: Batch, values: Tensor, returns: Tensor) -> Tensor:
-        """Return L_real; `values` and `returns` (B, L) are the target's at every posterior."""
-        target = expanded_target(
-            batch["reward"][:, 1:],
-            batch["is_terminal"][:, 1:],
-            values[:, 1:],
-            returns[:, 1:],
-            self.settings.discount,
-            self.settings.mix,
-        )
-        predicted = self.critics.values(latent.feature[:, :-1], batch["action"][:, 1:])
-        return real_loss(predicted, target, batch["is_first"][:, 1:])

@@ -1,4 +1,4 @@
-"""What the encoder made of frames, kept while it does not change: policy updates draw the same ones again and again."""
+"""Cache of image encodings for policy updates, which draw the same frames again and again and change no encoder."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-GROUP = 16
+ENCODE_MULTIPLE = 16
 """Frames are encoded in multiples of this: in some odd numbers convolutions on several threads round otherwise, and
-a run that goes on from a checkpoint, with nothing remembered, must learn the same to the bit."""
+a run resumed from a checkpoint, whose cache is empty, must learn the same to the bit."""
 
 
-class FrameMemory:
-    """Encodes frames that are new to it and remembers the result by their number, up to `limit` frames (0: none)."""
+class EncodingCache:
+    """Encodes frames that are new to it and keeps their encodings by frame number, up to `limit` frames (0: none)."""
 
     def __init__(self, encode: Callable[[Tensor], Tensor], limit: int) -> None:
         """Start empty; `encode` maps images uint8 (rows, H, W, C) to encodings (rows, E), each row for itself."""
         self._encode, self._limit = encode, limit
-        self.forget()
+        self.clear()
 
-    def forget(self) -> None:
-        """Forget everything: the encoder has changed."""
+    def clear(self) -> None:
+        """Drop all encodings: the encoder has changed."""
         self._table: Tensor | None = None
         self._known = torch.zeros(0, dtype=torch.bool)
 
@@ -29,17 +29,17 @@ class FrameMemory:
     def __call__(self, images: Tensor, frames: Tensor) -> Tensor:
         """Return the encodings (B, L, E) of images uint8 (B, L, H, W, C), whose numbers are `frames` int64 (B, L).
 
-        Frames of one number are taken to be the same. When a number is beyond the limit nothing is remembered.
+        Frames of one number are taken to be the same. When a number is beyond the limit nothing is kept.
         """
         numbers, flat = frames.flatten(), images.flatten(0, 1)
         needed = int(numbers.max()) + 1
         if needed > self._limit:
             return self._encode(flat).unflatten(0, frames.shape)
-        self._learn(flat, numbers, needed)
+        self._encode_new(flat, numbers, needed)
         assert self._table is not None
         return self._table[numbers].unflatten(0, frames.shape)
 
-    def _learn(self, images: Tensor, numbers: Tensor, needed: int) -> None:
+    def _encode_new(self, images: Tensor, numbers: Tensor, needed: int) -> None:
         """Encode what is new among the images of these numbers, each once."""
         self._known = _grown(self._known.to(numbers.device), needed)
         (new,) = (~self._known[numbers]).nonzero(as_tuple=True)
@@ -61,5 +61,5 @@ def _grown(table: Tensor, needed: int) -> Tensor:
 
 
 def _padded(rows: Tensor) -> Tensor:
-    """Return the row numbers, with the first one repeated up to a multiple of the group."""
-    return torch.cat((rows, rows[:1].expand(-len(rows) % GROUP)))
+    """Return the row numbers, with the first one repeated up to a multiple of ENCODE_MULTIPLE."""
+    return torch.cat((rows, rows[:1].expand(-len(rows) % ENCODE_MULTIPLE)))

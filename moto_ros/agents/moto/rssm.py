@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from moto_ros.agents.common.batched_recurrent_linear import RepeatedLinear
+from moto_ros.agents.common.batched_recurrent_linear import BatchedRecurrentLinear
 from moto_ros.agents.common.compiled import Compiled
 from moto_ros.agents.common.distributions import CategoricalSpace, GaussianSpace, LatentSpace
 from moto_ros.agents.common.networks import BatchedMLP
@@ -33,7 +33,7 @@ Layer = Callable[[Tensor], Tensor]
 
 
 class RecurrentLayers(NamedTuple):
-    """The dense layers that each step of filtering uses."""
+    """The dense layers of one filter step: the plain ones, or their batched stand-ins."""
 
     stoch_in: Layer
     cell: Layer
@@ -64,12 +64,8 @@ class NormGRUCell(nn.Module):
         self.dense = nn.Linear(inputs + size, 3 * size)
         self.norm = nn.LayerNorm(3 * size, eps=1e-3)
 
-    def forward(self, inputs: Tensor, state: Tensor) -> Tensor:
-        """Advance the state (B, size) by one step."""
-        return self.advance(self.dense, inputs, state)
-
     def advance(self, dense: Layer, inputs: Tensor, state: Tensor) -> Tensor:
-        """Advance by one step with `dense` in place of the dense layer that it stands for."""
+        """Return the next state (B, size); `dense` is the cell's dense layer or its batched stand-in."""
         reset, candidate, update = self.norm(dense(torch.cat((inputs, state), -1)).float()).chunk(3, -1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
         return torch.lerp(state, candidate, torch.sigmoid(update - 1))
@@ -92,7 +88,7 @@ class RSSM(nn.Module):
         self.posterior_out = nn.Linear(hidden, self.space.stats)
         self.heads = BatchedMLP(settings.heads, deter, (hidden,), self.space.stats)
         self.filter_step = Compiled(self._plain_step) if settings.compile_steps else None
-        self.leap = Compiled(self.advance) if settings.compile_steps else self.advance
+        self.advance_step = Compiled(self.advance) if settings.compile_steps else self.advance
 
     @property
     def feature_size(self) -> int:
@@ -107,14 +103,16 @@ class RSSM(nn.Module):
     def observe(
         self, embedding: Tensor, action: Tensor, is_first: Tensor, generator: torch.Generator | None
     ) -> Posterior:
-        """Filter chunks: embedding (B, L, E), action (B, L, A), is_first (B, L).
+        """Filter chunks: h_t = GRU(h_{t-1}, z_{t-1}, a_{t-1}), z_t ~ q(z | h_t, o_t).
 
-        Everything that does not depend on the recurrence is computed for all steps at once.
+        embedding (B, L, E) of o_t; action (B, L, A) that led to it; is_first (B, L), where the state starts from zero.
         """
+        # What does not depend on the recurrence, for all steps at once
         keep = (~is_first).to(embedding.dtype).t().unsqueeze(-1)
         actions = self.action_in(action.transpose(0, 1) * keep)
         embeddings = self.embedding_in(embedding.transpose(0, 1))
-        step = self.filter_step or partial(self._step, RecurrentLayers(*map(RepeatedLinear, self._layers())))
+        step = self.filter_step or partial(self._step, RecurrentLayers(*map(BatchedRecurrentLinear, self._layers())))
+        # The recurrence
         (deter, stoch), steps = self.start(len(embedding)), []
         for kept, action_term, embedding_term in zip(keep, actions, embeddings, strict=True):
             noise = self.space.noise(kept.shape[:1], stoch, generator)
@@ -124,18 +122,18 @@ class RSSM(nn.Module):
         return Posterior(Latent(deters, stochs), all_stats)
 
     def filter(self, latent: Latent, embedding: Tensor, action: Tensor, generator: torch.Generator | None) -> Latent:
-        """Take in one observation (B, E) and the action (B, A) that led to it."""
+        """Return the posterior latent after the action (B, A) and the embedding (B, E) of the observation it led to."""
         deter = self.advance(latent, action)
         stats = self._posterior(deter, self.embedding_in(embedding), RecurrentLayers(*self._layers()))
         return Latent(deter, self.space.sample(stats, generator))
 
     def advance(self, latent: Latent, action: Tensor) -> Tensor:
-        """Return the recurrent state (rows, D) that `action` (rows, A) leads to; it is the same for all heads."""
+        """Return the next recurrent state (rows, D) after `action` (rows, A); it is the same for all heads."""
         return self._advance(latent, self.action_in(action), RecurrentLayers(*self._layers()))
 
     def imagine(self, latent: Latent, action: Tensor, head: int, generator: torch.Generator | None) -> Latent:
-        """Predict the next state of rows (rows, ...) with one prior head."""
-        deter = self.leap(latent, action)
+        """Return s_{k+1} ~ p_j(. | s_k, a_k) of rows (rows, ...) by one prior head."""
+        deter = self.advance_step(latent, action)
         return Latent(deter, self.space.sample(self.heads.single(deter, head), generator))
 
     def prior(self, deter: Tensor, heads: Tensor) -> Tensor:
@@ -159,7 +157,7 @@ class RSSM(nn.Module):
         embedding_term: Tensor,
         noise: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the next deter and stoch, and the statistics that stoch was drawn from."""
+        """Return h_t, z_t and the statistics of q(z | h_t, o_t); `kept` (B, 1) is 0 where an episode starts."""
         deter = self._advance(Latent(deter * kept, stoch * kept), action_term, layers)
         stats = self._posterior(deter, embedding_term, layers)
         return deter, self.space.draw(stats, noise), stats

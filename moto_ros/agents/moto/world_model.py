@@ -1,32 +1,33 @@
-"""The latent world model: encoders, RSSM, decoders, reward head, its loss, and how unsure it is."""
+"""The latent world model: encoders, RSSM, decoders, reward head, model loss and ensemble uncertainty."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from moto_ros.agents.common.base import Terms
 from moto_ros.agents.common.distributions import LatentSpace
 from moto_ros.agents.common.networks import MLP, BatchedMLP, ConvDecoder, ConvEncoder
 from moto_ros.agents.common.normaliser import Normaliser
 from moto_ros.agents.interface import Batch, Spaces
 from moto_ros.agents.moto.actor import Actor, cloning_loss
 from moto_ros.agents.moto.config import MotoSettings
-from moto_ros.agents.moto.encoding_cache import FrameMemory
+from moto_ros.agents.moto.encoding_cache import EncodingCache
 from moto_ros.agents.moto.rssm import RSSM, Latent, Posterior
 from moto_ros.errors import MotoError
 
-SMALLEST_VARIANCE = 1e-14
-"""Below it a spread counts as zero: the square root has no gradient there."""
+MIN_VARIANCE = 1e-14
+"""Lower limit of a variance before its square root, whose gradient is infinite at zero."""
 
 
 def disagreement(centres: Tensor) -> Tensor:
-    """Return u = mean over dimensions of the population std over members: (K, ..., d) -> (...).
+    """Return u(s, a) = mean over dimensions of the population std over members: (K, ..., d) -> (...).
 
     `centres` are each member's predicted means (Gaussian latents) or logits (categorical ones).
     """
-    # Tensor.std over the leading dimension takes ten times as long.
+    # Tensor.std over the leading dimension is much slower.
     variance = (centres - centres.mean(0)).square().mean(0)
-    return variance.clamp(min=SMALLEST_VARIANCE).sqrt().mean(-1)
+    return variance.clamp(min=MIN_VARIANCE).sqrt().mean(-1)
 
 
 class SideEnsemble(nn.Module):
@@ -50,9 +51,6 @@ class SideEnsemble(nn.Module):
         return 0.5 * (chosen - target.detach()).square().sum(-1).mean()
 
 
-Terms = dict[str, Tensor]
-"""Loss terms or figures by name, each a scalar tensor."""
-
 ACTING_PARTS = ("encoder", "proprio_encoder", "normaliser", "rssm", "side")
 """The parts of the model that acting needs."""
 
@@ -69,8 +67,8 @@ def balanced_kl(
 
     The free nats are applied after the mean over batch and time, so the whole term has no gradient below them.
     """
-    to_posterior = space.divergence(posterior, prior.detach()).mean()
-    to_prior = space.divergence(posterior.detach(), prior).mean()
+    to_posterior = space.kl_divergence(posterior, prior.detach()).mean()
+    to_prior = space.kl_divergence(posterior.detach(), prior).mean()
     loss = (1 - balance) * to_posterior.clamp(min=free) + balance * to_prior.clamp(min=free)
     return loss, to_prior.detach()
 
@@ -84,26 +82,23 @@ class WorldModel(nn.Module):
         if spaces.image is None and not spaces.proprio:
             raise MotoError("the agent observes neither a camera nor proprioception; name at least one of them")
         self.settings, self.spaces = settings, spaces
-        embedding = self._build_encoders(settings, spaces)
-        self.rssm = RSSM(settings, embedding, spaces.action)
-        self._build_heads(settings, spaces)
-
-    def _build_encoders(self, settings: MotoSettings, spaces: Spaces) -> int:
+        units, head = settings.proprio_units, (settings.head_units,) * settings.head_layers
+        # Encoders
         self.encoder = ConvEncoder(spaces.image, settings.conv_depth) if spaces.image else None
         self.normaliser = Normaliser(spaces.proprio) if spaces.proprio else None
-        units = settings.proprio_units
         self.proprio_encoder = MLP(spaces.proprio, (units,), units) if spaces.proprio else None
-        return (self.encoder.outputs if self.encoder else 0) + (units if spaces.proprio else 0)
-
-    def _build_heads(self, settings: MotoSettings, spaces: Spaces) -> None:
-        feature, units = self.rssm.feature_size, settings.proprio_units
+        embedding = (self.encoder.outputs if self.encoder else 0) + (units if spaces.proprio else 0)
+        # Recurrent state-space model
+        self.rssm = RSSM(settings, embedding, spaces.action)
+        feature = self.rssm.feature_size
+        # Decoders, reward head, cloned policy
         self.decoder = ConvDecoder(feature, spaces.image, settings.conv_depth) if spaces.image else None
         self.proprio_decoder = MLP(feature, (units,), spaces.proprio) if spaces.proprio else None
-        self.reward_head = MLP(feature, (settings.head_units,) * settings.head_layers, 1)
+        self.reward_head = MLP(feature, head, 1)
         self.cloner = Actor(settings, feature, spaces.action) if settings.cloning_scale else None
-        inputs, centres = feature + spaces.action, self.rssm.space.centres
-        members = settings.side_heads
-        self.side = SideEnsemble(members, inputs, settings.hidden, centres) if members else None
+        # Side ensemble
+        members, inputs, outputs = settings.side_heads, feature + spaces.action, self.rssm.space.centres
+        self.side = SideEnsemble(members, inputs, settings.hidden, outputs) if members else None
 
     def encode(self, image: Tensor) -> Tensor:
         """Return the encodings (rows, E) of images uint8 (rows, H, W, C)."""
@@ -111,16 +106,16 @@ class WorldModel(nn.Module):
         encoded: Tensor = self.encoder(centred(image))
         return encoded
 
-    def embed(self, batch: Batch, remembered: FrameMemory | None = None) -> Tensor:
+    def embed(self, batch: Batch, encodings: EncodingCache | None = None) -> Tensor:
         """Return the joint embedding of images and proprioception (B, ..., E), all frames at once.
 
-        `remembered` knows images that were encoded before, by the numbers of their frames.
+        `encodings` holds images that were encoded before, by the numbers of their frames.
         """
         parts = []
         if self.encoder is not None:
             image = batch["image"]
-            if remembered is not None and "frame" in batch:
-                parts.append(remembered(image, batch["frame"]))
+            if encodings is not None and "frame" in batch:
+                parts.append(encodings(image, batch["frame"]))
             else:
                 parts.append(self.encode(image.flatten(0, -4)).unflatten(0, image.shape[:-3]))
         if self.normaliser is not None and self.proprio_encoder is not None:
@@ -128,10 +123,10 @@ class WorldModel(nn.Module):
         return torch.cat(parts, -1)
 
     def posterior(
-        self, batch: Batch, generator: torch.Generator | None, remembered: FrameMemory | None = None
+        self, batch: Batch, generator: torch.Generator | None, encodings: EncodingCache | None = None
     ) -> Posterior:
         """Filter a batch of chunks; see `embed`."""
-        return self.rssm.observe(self.embed(batch, remembered), batch["action"], batch["is_first"], generator)
+        return self.rssm.observe(self.embed(batch, encodings), batch["action"], batch["is_first"], generator)
 
     def reward(self, feature: Tensor) -> Tensor:
         """Return the reward expected at states (..., F), the ones reached: (...)."""
@@ -146,13 +141,54 @@ class WorldModel(nn.Module):
         return disagreement(self.rssm.space.centre(self.rssm.heads(reached)))
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Terms]:
-        """Return the model loss on a batch of chunks and its terms."""
+        """Return L = the weighted sum of its terms on a batch of chunks (B, L, ...), and the terms.
+
+        -ln p(o_t, r_t | s_t) of observations and rewards as unit-variance Gaussians without their constant, and the
+        balanced KL(q(z_t | h_t, o_t) || p_j(z_t | h_t)) (DreamerV2, section 2.1), j being a random head each step.
+        """
+        settings, space = self.settings, self.rssm.space
         if self.normaliser is not None:
-            self.normaliser.learn(batch["proprio"])
+            self.normaliser.update(batch["proprio"])
+        # Posteriors z_t ~ q(z_t | h_t, o_t)
         posterior = self.posterior(batch, generator)
-        terms = self._observation_terms(batch, posterior.latent.feature, generator)
-        terms |= self._latent_terms(batch, posterior, generator)
-        scales = {
+        latent, feature = posterior.latent, posterior.latent.feature
+        # Reward of the state reached
+        error = self.reward(feature) - batch["reward"]
+        terms = {"reward_loss": 0.5 * error.square().mean(), "reward_error": error.detach().abs().mean()}
+        # Observations
+        if self.decoder is not None:
+            terms["image_loss"] = self._image_loss(self.decoder, batch["image"], feature, generator)
+        if self.normaliser is not None and self.proprio_decoder is not None:
+            error = self.proprio_decoder(feature) - self.normaliser(batch["proprio"])
+            terms["proprio_loss"] = 0.5 * error.square().sum(-1).mean()
+        # Cloning inside the model loss, off by default
+        if self.cloner is not None:
+            terms["bc_model_loss"] = cloning_loss(self.cloner, feature, batch)
+        # KL of one random prior head a step, or of all heads when set so
+        if settings.kl_all_heads:
+            priors = self.rssm.heads(latent.deter.flatten(0, 1)).unflatten(1, latent.deter.shape[:2])
+        else:
+            priors = self.rssm.prior(latent.deter, self.rssm.draw_heads(latent.deter.shape[1], generator))[None]
+        balance, free = settings.kl_balance, settings.free_nats
+        pairs = [balanced_kl(space, posterior.stats, prior, balance, free) for prior in priors]
+        losses, values = zip(*pairs, strict=True)
+        terms |= {"kl_loss": torch.stack(losses).sum(), "kl": torch.stack(values).mean()}
+        # Side ensemble: predicts the next posterior from s_t and a_t
+        before, action = Latent(*(part[:, :-1].flatten(0, 1) for part in latent)), batch["action"][:, 1:].flatten(0, 1)
+        if self.side is not None:
+            following = space.centre(posterior.stats)[:, 1:].flatten(0, 1)
+            terms["side_loss"] = self.side.loss(before.feature, action, following, generator)
+        # Mean one-step u along the recorded actions, a figure only
+        with torch.no_grad():
+            reached = latent.deter[:, 1:].flatten(0, 1)
+            terms["data_uncertainty"] = self.uncertainty(before, action, reached).mean()
+        scales = self._scales()
+        total = sum((scales[name] * term for name, term in terms.items() if name in scales), torch.zeros(()))
+        return total, {name: term.detach() for name, term in terms.items()} | {"model_loss": total.detach()}
+
+    def _scales(self) -> dict[str, float]:
+        """Return the weights of the loss's terms by name; other terms are figures."""
+        return {
             "image_loss": self.settings.image_scale,
             "proprio_loss": self.settings.proprio_scale,
             "reward_loss": self.settings.reward_scale,
@@ -160,23 +196,9 @@ class WorldModel(nn.Module):
             "bc_model_loss": self.settings.cloning_scale,
             "side_loss": 1.0,
         }
-        total = sum((scales[name] * term for name, term in terms.items() if name in scales), torch.zeros(()))
-        return total, {name: term.detach() for name, term in terms.items()} | {"model_loss": total.detach()}
-
-    def _observation_terms(self, batch: Batch, feature: Tensor, generator: torch.Generator) -> Terms:
-        error = self.reward(feature) - batch["reward"]
-        terms = {"reward_loss": 0.5 * error.square().mean(), "reward_error": error.detach().abs().mean()}
-        if self.decoder is not None:
-            terms["image_loss"] = self._image_loss(self.decoder, batch["image"], feature, generator)
-        if self.normaliser is not None and self.proprio_decoder is not None:
-            error = self.proprio_decoder(feature) - self.normaliser(batch["proprio"])
-            terms["proprio_loss"] = 0.5 * error.square().sum(-1).mean()
-        if self.cloner is not None:
-            terms["bc_model_loss"] = cloning_loss(self.cloner, feature, batch)
-        return terms
 
     def _image_loss(self, decoder: ConvDecoder, image: Tensor, feature: Tensor, generator: torch.Generator) -> Tensor:
-        """Return half the squared error summed over pixels, mean over frames (unit-variance Gaussian, no constant)."""
+        """Return half the squared error summed over pixels, mean over frames: all, or as large a share as is set."""
         frames, features = image.flatten(0, 1), feature.flatten(0, 1)
         if self.settings.decoded_share < 1:
             count = max(1, round(len(frames) * self.settings.decoded_share))
@@ -184,28 +206,3 @@ class WorldModel(nn.Module):
             frames, features = frames[chosen], features[chosen]
         error = decoder(features) - centred(frames)
         return 0.5 * error.square().sum() / len(frames)
-
-    def _latent_terms(self, batch: Batch, posterior: Posterior, generator: torch.Generator) -> Terms:
-        space, balance, free = self.rssm.space, self.settings.kl_balance, self.settings.free_nats
-        priors = self._priors(posterior.latent.deter, generator)
-        pairs = [balanced_kl(space, posterior.stats, prior, balance, free) for prior in priors]
-        losses, values = zip(*pairs, strict=True)
-        terms = {"kl_loss": torch.stack(losses).sum(), "kl": torch.stack(values).mean()}
-        if self.side is not None:
-            inputs = posterior.latent.feature[:, :-1].flatten(0, 1), batch["action"][:, 1:].flatten(0, 1)
-            target = space.centre(posterior.stats)[:, 1:].flatten(0, 1)
-            terms["side_loss"] = self.side.loss(*inputs, target, generator)
-        return terms | {"data_uncertainty": self._data_uncertainty(batch, posterior.latent)}
-
-    def _priors(self, deter: Tensor, generator: torch.Generator) -> Tensor:
-        """Return prior statistics (heads used, B, L, stats): one random head a step, or all heads when set so."""
-        if self.settings.kl_all_heads:
-            return self.rssm.heads(deter.flatten(0, 1)).unflatten(1, deter.shape[:2])
-        return self.rssm.prior(deter, self.rssm.draw_heads(deter.shape[1], generator))[None]
-
-    @torch.no_grad()
-    def _data_uncertainty(self, batch: Batch, latent: Latent) -> Tensor:
-        """Return the mean one-step u along the data's own actions, the model's doubt about what was really done."""
-        before = Latent(*(part[:, :-1].flatten(0, 1) for part in latent))
-        reached = latent.deter[:, 1:].flatten(0, 1)
-        return self.uncertainty(before, batch["action"][:, 1:].flatten(0, 1), reached).mean()

@@ -18,7 +18,7 @@ from moto_ros.errors import MotoError, sentence
 from moto_ros.experiments.engine import GRACE
 from moto_ros.experiments.progress import ProgressReporter
 from moto_ros.experiments.results import PROBE, results_of, write_rows
-from moto_ros.experiments.return_prediction import Watched, discounted
+from moto_ros.experiments.return_prediction import PredictingPlayer, discounted
 from moto_ros.experiments.suite import Cell, TaskSettings
 from moto_ros.experiments.suite_folder import SuiteFolder, read_cell
 from moto_ros.stopping import watch_parent
@@ -139,24 +139,25 @@ class Runner:
         episode = self._collect(player, asked)
         if asked.purpose == "evaluation":
             twin = self._collect(self._player(session, asked.seed, sample=True), asked)
-            session.metrics.row(PROBE, id=asked.id, **self._probe(episode, twin, player.foretold))
+            session.metrics.row(PROBE, id=asked.id, **self._probe(episode, twin, player.predicted_return))
         return episode, player.uncertainty
 
-    def _player(self, session: TrainingRun, seed: int, *, sample: bool) -> Watched:
-        return Watched(session.agent, self.task.action_size, seed, sample=sample, device=str(session.device))
+    def _player(self, session: TrainingRun, seed: int, *, sample: bool) -> PredictingPlayer:
+        device = str(session.device)
+        return PredictingPlayer(session.agent, self.task.action_size, seed, sample=sample, device=device)
 
-    def _collect(self, player: Watched, asked: RunEpisode) -> Episode:
+    def _collect(self, player: PredictingPlayer, asked: RunEpisode) -> Episode:
         episode = collect(self.world, player, self.task.max_steps, asked.seed, self.task.cameras, self.task.proprio)
         episode.info["id"] = asked.id
         return episode
 
-    def _probe(self, episode: Episode, twin: Episode, foretold: float | None) -> dict[str, float | int | None]:
+    def _probe(self, episode: Episode, twin: Episode, predicted: float | None) -> dict[str, float | int | None]:
         """Return what is worth knowing of an evaluation episode besides its outcome."""
         return {
             "success": int(twin.succeeded),
             "return": float(twin.reward.sum()),
             "best": float(episode.reward.max()),
-            "predicted": foretold,
+            "predicted": predicted,
             "achieved": discounted(episode.reward, self.agent_settings),
         }
 

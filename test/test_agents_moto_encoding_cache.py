@@ -1,4 +1,4 @@
-"""Policy updates that share what the encoder made of frames learn what they would have learned without."""
+"""Cached image encodings: policy updates learn the same to the bit as without the cache, and encode a frame once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from moto_ros.agents.interface import Batch
-from moto_ros.agents.moto.encoding_cache import GROUP, FrameMemory
+from moto_ros.agents.moto.encoding_cache import ENCODE_MULTIPLE, EncodingCache
 from moto_ros.data.episode import Episode
 from moto_ros.data.replay import ReplayStore
 from moto_ros.training.learner import StoreData
@@ -57,8 +57,8 @@ def trained(remembered: int, split: bool = False) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("remembered", [FRAMES, FRAMES - 8])
-def test_remembering_frames_changes_no_bit_of_what_is_learned(remembered: int, split: bool) -> None:
-    """The policy would learn on what an older model saw, or a resumed run would not be the run that was interrupted."""
+def test_caching_encodings_changes_no_bit_of_what_is_learned(remembered: int, split: bool) -> None:
+    """The policy would learn from encodings of an older model, or a resumed run would differ from the whole one."""
     plain, found = trained(0), trained(remembered, split)
     assert plain.keys() == found.keys()
     assert all(torch.equal(plain[name], found[name]) for name in plain)
@@ -78,35 +78,33 @@ def test_remembering_frames_changes_no_bit_of_what_is_learned(remembered: int, s
     ),
     limit=st.integers(0, FRAMES + 5),
 )
-def test_whatever_is_asked_in_whatever_order_every_frame_has_its_own_encoding(
-    calls: list[list[list[int]]], limit: int
-) -> None:
-    """A chunk would show the agent another moment than the one it was recorded at."""
+def test_every_frame_has_its_own_encoding_in_any_order_of_requests(calls: list[list[list[int]]], limit: int) -> None:
+    """A chunk would be filtered with the images of other moments."""
     images = pictures(side=2)
-    memory = FrameMemory(lambda rows: rows.flatten(1).float() / 255, limit)
+    cache = EncodingCache(lambda rows: rows.flatten(1).float() / 255, limit)
     for number, call in enumerate(calls):
         frames = torch.tensor(call)
-        assert torch.equal(memory(images[frames], frames), images[frames].flatten(2).float() / 255)
+        assert torch.equal(cache(images[frames], frames), images[frames].flatten(2).float() / 255)
         if number == 2:
-            memory.forget()
+            cache.clear()
 
 
 def test_a_frame_is_encoded_once_until_the_encoder_changes() -> None:
-    """Updates would take as long as without remembering."""
+    """Updates would take as long as without the cache."""
     images, sizes = pictures(side=2), []
 
     def encode(rows: Tensor) -> Tensor:
         sizes.append(len(rows))
         return rows.flatten(1).float()
 
-    memory, frames = FrameMemory(encode, FRAMES), torch.arange(20).expand(3, 20)
+    cache, frames = EncodingCache(encode, FRAMES), torch.arange(20).expand(3, 20)
     for _ in range(3):
-        memory(images[frames], frames)
-    memory(images[frames + 5], frames + 5)
-    assert sizes == [2 * GROUP, GROUP]
-    memory.forget()
-    memory(images[frames], frames)
-    assert sizes == [2 * GROUP, GROUP, 2 * GROUP]
+        cache(images[frames], frames)
+    cache(images[frames + 5], frames + 5)
+    assert sizes == [2 * ENCODE_MULTIPLE, ENCODE_MULTIPLE]
+    cache.clear()
+    cache(images[frames], frames)
+    assert sizes == [2 * ENCODE_MULTIPLE, ENCODE_MULTIPLE, 2 * ENCODE_MULTIPLE]
 
 
 def episode(number: int, steps: int = 9) -> Episode:
@@ -126,7 +124,7 @@ def episode(number: int, steps: int = 9) -> Episode:
 
 
 def test_policy_updates_from_a_replay_encode_its_frames_once(tmp_path: Path) -> None:
-    """If the replay no longer told frames apart, every update would silently take as long as without remembering."""
+    """If the replay no longer numbered its frames, every update would silently take as long as without the cache."""
     store = ReplayStore(tmp_path)
     for number in range(2):
         store.add(episode(number), None, "offline")
@@ -136,5 +134,5 @@ def test_policy_updates_from_a_replay_encode_its_frames_once(tmp_path: Path) -> 
     agent.model.encoder.register_forward_hook(lambda module, images, encoded: sizes.append(len(encoded)))
     for _ in range(30):
         agent.update("policy", data)
-    assert sum(sizes) <= 20 * GROUP
+    assert sum(sizes) <= 20 * ENCODE_MULTIPLE
     assert len(sizes) < 20
