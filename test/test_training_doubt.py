@@ -110,7 +110,7 @@ def test_a_planner_is_measured_by_its_policy_which_takes_no_time() -> None:
     planner, policy = (FowmAgent(SPACES, FowmSettings(**small, plan=plan), 0) for plan in (True, False))
     found = offline_quantiles(planner, episodes(3), 100, CPU)
     assert found == offline_quantiles(policy, episodes(3), 100, CPU)
-    assert planner.pace.of("iteration") == 0
+    assert planner.planning_time.of("iteration") == 0
 
 
 def test_no_data_none_asked_for_or_an_agent_that_cannot_tell_gives_none() -> None:
