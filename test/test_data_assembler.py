@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.bags import Recipe, Sent, lockstep_episode, make, phase, reward, robot_state, set_time
 
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.assembler import EpisodeAssembler
 from moto_ros.data.episode import Episode
-from moto_ros.data.layout import SECOND, StepLayout
+from moto_ros.data.layout import StepLayout
 from moto_ros.errors import MotoError
 
 LAYOUT = StepLayout(cameras=("agent", "wrist"), image_size=16, proprio=("ee_position", "joint_position"))
@@ -50,7 +51,7 @@ def test_rows_follow_the_dreamer_convention() -> None:
     assert episode.reward[0] == 0.0
     for k, sent in enumerate(actions):
         assert np.array_equal(episode.action[k + 1], sent.message.values)
-        assert episode.stamps[k] == sent.message.state_stamp.sec * SECOND + sent.message.state_stamp.nanosec
+        assert episode.stamps[k] == sent.message.state_stamp.sec * NSEC_PER_SEC + sent.message.state_stamp.nanosec
     assert [int(r.message.step) for r in rewards] == [1, 2, 3, 4, 5, 6]
     frames = of(MESSAGES, "camera/wrist")
     assert np.array_equal(episode.images["wrist"][4], frames[4].message.data.reshape(16, 16, 3))
@@ -104,7 +105,7 @@ def test_parts_around_a_gap_are_kept_and_said() -> None:
 
 def test_messages_of_other_episodes_and_late_steps_are_counted_not_used() -> None:
     """A step of the next episode would be appended to this one."""
-    other = lockstep_episode(Recipe(episode=4, start=200 * SECOND))
+    other = lockstep_episode(Recipe(episode=4, start=200 * NSEC_PER_SEC))
     late = of(lockstep_episode(Recipe(steps=7)), "action")[6]
     assembler = filled([*MESSAGES, *other, late])
     assert equal(assembler.assemble(), assemble(MESSAGES))
@@ -131,7 +132,7 @@ def test_a_late_frame_at_the_end_does_not_cost_the_episode_where_stamps_may_diff
     layout = StepLayout(cameras=("agent",), image_size=16, pairing_tolerance=tolerance)
     messages = lockstep_episode(Recipe(cameras=("agent",)))
     last = of(messages, "camera/agent")[-1]
-    set_time(last.message.header.stamp, last.log_time + SECOND // 100)  # the one before is 0.1 s old
+    set_time(last.message.header.stamp, last.log_time + NSEC_PER_SEC // 100)  # the one before is 0.1 s old
     assert len(filled(messages, layout).missing()) == missing
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rosbags.rosbag2 import StoragePlugin, Writer
 from support.bags import Recipe, Sent, action, image, lockstep_episode, make, phase, reward, robot_state, write_bag
 
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.assembler import EpisodeAssembler
 from moto_ros.data.bag_files import find_bags
 from moto_ros.data.bag_reader import BagReading, read_episodes
@@ -20,7 +21,7 @@ from moto_ros.data.bag_writer import BagWriter
 from moto_ros.data.definitions import contract_types
 from moto_ros.data.episode import Episode
 from moto_ros.data.frame_spool import FrameSpool
-from moto_ros.data.layout import SECOND, StepLayout, TopicMap
+from moto_ros.data.layout import StepLayout, TopicMap
 from moto_ros.errors import MotoError
 
 LAYOUT = StepLayout(cameras=("agent", "wrist"), image_size=16, proprio=("ee_position", "joint_position"))
@@ -84,7 +85,7 @@ def test_bag_gives_the_episode_that_its_messages_give_live(tmp_path: Path, stora
 
 def test_two_episodes_in_one_bag_are_told_apart(tmp_path: Path) -> None:
     """A whole session recorded in one bag would be one long episode with jumps."""
-    other = lockstep_episode(replace(RECIPE, episode=4, start=200 * SECOND))
+    other = lockstep_episode(replace(RECIPE, episode=4, start=200 * NSEC_PER_SEC))
     reading = read(tmp_path, [*MESSAGES, *other])
     assert [episode.info["id"] for episode in reading.episodes] == [3, 4]
     assert equal(reading.episodes[0], WHOLE)
@@ -94,7 +95,7 @@ def test_two_episodes_in_one_bag_are_told_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("named", [True, False])
 def test_the_end_of_the_episode_before_is_not_learned_from_twice(tmp_path: Path, named: bool) -> None:
     """The recorder's pre-roll would add the last steps of each episode once more, as one of their own."""
-    before = lockstep_episode(Recipe(episode=2, start=RECIPE.start - 2 * SECOND))[-14:]
+    before = lockstep_episode(Recipe(episode=2, start=RECIPE.start - 2 * NSEC_PER_SEC))[-14:]
     writer = BagWriter(tmp_path / "bag", {"episode": "3"} if named else None)
     for sent in [*before, *MESSAGES]:
         writer.add_topic(sent.topic, sent.type_name)
@@ -109,7 +110,7 @@ def test_the_end_of_the_episode_before_is_not_learned_from_twice(tmp_path: Path,
 
 
 def test_the_latched_state_of_the_episode_before_is_no_episode(tmp_path: Path) -> None:
-    latched = lockstep_episode(Recipe(episode=2, start=RECIPE.start - 20 * SECOND))[-1]
+    latched = lockstep_episode(Recipe(episode=2, start=RECIPE.start - 20 * NSEC_PER_SEC))[-1]
     reading = read(tmp_path, [latched, *MESSAGES])
     assert reading.problems == []
     assert equal(reading.episodes[0], WHOLE)

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from support.bags import Recipe, Sent, lockstep_episode, make, set_time, write_bag
 
 from moto_ros.cli.main import main
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.assembler import EpisodeAssembler
 from moto_ros.data.bag_info import bag_facts
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.cache import DecodedCache, content_key, facts_of, rows_of
 from moto_ros.data.episode import Episode
 from moto_ros.data.incidents import Incidents
-from moto_ros.data.layout import SECOND, StepLayout
+from moto_ros.data.layout import StepLayout
 from moto_ros.data.prior import success_or_human
 from moto_ros.data.records import NOBODY
 from moto_ros.data.replay import ReplayStore
@@ -60,7 +61,7 @@ def troubled() -> list[Sent]:
             sent.message.mode, sent.message.fault = 5, "reflex on joint 4; recover"
     gone = RECIPE.start + RECIPE.period
     lost = health(gone, healthy=False, reason="camera wrist: no frame")
-    return [*messages, lost, health(gone + SECOND // 5, healthy=True)]
+    return [*messages, lost, health(gone + NSEC_PER_SEC // 5, healthy=True)]
 
 
 def test_each_step_keeps_who_decided_it_and_what_the_guard_did() -> None:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from support.bags import Recipe, Sent, lockstep_episode, robot_state, write_bag
 
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.bag_library import BagLibrary
-from moto_ros.data.layout import SECOND, StepLayout, TopicMap
+from moto_ros.data.layout import StepLayout, TopicMap
 from moto_ros.data.live_episodes import AFTERMATH, LiveEpisodes
 from moto_ros.data.replay import ReplayStore
 
@@ -94,7 +95,7 @@ def test_a_camera_that_films_on_after_an_episode_does_not_fill_the_memory() -> N
     for sent in messages:
         live.add(sent.role, sent.message)
     for later in range(1000):
-        live.add("state", robot_state(200 * SECOND + later, np.random.default_rng(later)))
+        live.add("state", robot_state(200 * NSEC_PER_SEC + later, np.random.default_rng(later)))
     found = live.fetch(5)
     assert found is not None
     assert len(found.assembler.pool.states) <= 4 + AFTERMATH

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.bag_files import content_files, read_messages, storage_files, storage_kind
 from moto_ros.data.bag_reader import MISFITS, BagReading, TopicFacts, read_episodes
 from moto_ros.data.definitions import decoded
 from moto_ros.data.episode import Episode
 from moto_ros.data.incidents import Incident
 from moto_ros.data.joints import JointOrder
-from moto_ros.data.layout import SECOND, Problems, StepLayout, TopicMap
+from moto_ros.data.layout import Problems, StepLayout, TopicMap
 from moto_ros.data.mcap_stream import BagTopic
 from moto_ros.data.reading_progress import ReadingProgress
 from moto_ros.errors import MotoError
@@ -100,7 +101,7 @@ def bag_facts(
         bag=str(bag),
         storage="+".join(sorted({_storage(path) for path in files})),
         bytes=_size(bag),
-        duration=length / SECOND,
+        duration=length / NSEC_PER_SEC,
         messages=sum(len(entry.times) for entry in reading.topics),
         topics=[_topic_row(entry) for entry in sorted(reading.topics, key=lambda entry: entry.name)],
         episodes=[_episode_row(episode) for episode in reading.episodes],
@@ -133,9 +134,9 @@ def _size(bag: Path) -> int:
 
 def _topic_row(facts: TopicFacts) -> TopicRow:
     times = np.sort(np.array(facts.times, np.int64))
-    span = (times[-1] - times[0]) / SECOND
+    span = (times[-1] - times[0]) / NSEC_PER_SEC
     rate = (len(times) - 1) / span if span > 0 else 0.0
-    pause = np.diff(times).max() / SECOND if len(times) > 1 else 0.0
+    pause = np.diff(times).max() / NSEC_PER_SEC if len(times) > 1 else 0.0
     return TopicRow(facts.name, facts.type_name, facts.role, len(times), float(rate), float(pause), facts.bytes)
 
 
@@ -145,7 +146,7 @@ def _episode_row(episode: Episode) -> EpisodeRow:
         id=int(info["id"]),
         part=int(info["part"]),
         steps=len(episode),
-        duration=float(episode.stamps[-1] - episode.stamps[0]) / SECOND,
+        duration=float(episode.stamps[-1] - episode.stamps[0]) / NSEC_PER_SEC,
         total_reward=float(episode.reward.sum()),
         success=episode.succeeded,
         outcome=str(info["outcome"]),
@@ -177,7 +178,7 @@ def _gaps(reading: BagReading) -> list[str]:
 
 def _pause(clock: array[int]) -> tuple[float, float]:
     """Return the longest and the median interval of a clock's times, in seconds."""
-    steps = np.diff(np.sort(np.array(clock, np.int64))) / SECOND
+    steps = np.diff(np.sort(np.array(clock, np.int64))) / NSEC_PER_SEC
     return float(steps.max()), float(np.median(steps))
 
 

@@ -117,12 +117,3 @@ def write_temporary(path: Path, text: str) -> Path:
         file.flush()
         os.fsync(file.fileno())
     return temporary
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,9 +17,10 @@ from mcap.writer import CompressionType, Writer
 from moto_ros import __version__
 from moto_ros.data.bag_files import META_RECORD, METADATA
 from moto_ros.data.bag_index import count_on_disk
-from moto_ros.data.bag_metadata import Qos, TopicEntry, file_text, metadata_text, sync_folder, write_temporary
+from moto_ros.data.bag_metadata import Qos, TopicEntry, file_text, metadata_text, write_temporary
 from moto_ros.data.definitions import definition, type_hash
 from moto_ros.errors import MotoError, remedy
+from moto_ros.files import sync_folder
 
 LIBRARY = "moto_ros"
 """What the header of each file names as its writer, before the version."""

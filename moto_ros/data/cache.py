@@ -15,7 +15,6 @@ import numpy as np
 
 from moto_ros.config import flatten
 from moto_ros.data.bag_files import content_files
-from moto_ros.data.bag_metadata import sync_folder
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.episode import Episode
 from moto_ros.data.joints import JointOrder
@@ -23,6 +22,7 @@ from moto_ros.data.layout import StepLayout, TopicMap, layout_values
 from moto_ros.data.mapped_array import mapped_array
 from moto_ros.data.reading_progress import ReadingProgress
 from moto_ros.data.records import NOBODY, SOURCES
+from moto_ros.files import sync_file, sync_folder
 
 ROWS = ("image", "proprio", "action", "reward", "success", "is_terminal", "stamps")
 REMARKS = ("source", "guard")
@@ -199,6 +199,5 @@ def _bag_key(bag: Path, layout: StepLayout, topics: TopicMap, joints: JointOrder
 
 def _sync(folder: Path) -> None:
     for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        sync_file(path)
     sync_folder(folder)

@@ -8,13 +8,14 @@ from datetime import datetime, timezone
 from itertools import pairwise
 from statistics import median
 
-from moto_ros.data.layout import SECOND, Problems
+from moto_ros.contract.stamps import NSEC_PER_SEC
+from moto_ros.data.layout import Problems
 from moto_ros.data.track import Received, Track
 
-BACK = SECOND // 2
+BACK = NSEC_PER_SEC // 2
 """ns that a stamp may lie before the one logged before it: publishers of one topic differ in their delay."""
 
-AHEAD = SECOND
+AHEAD = NSEC_PER_SEC
 """ns that stamps may gain on the time of logging from one message to the next, at least."""
 
 SLOW = 10
@@ -23,10 +24,10 @@ SLOW = 10
 FEW = 3
 """Messages from which on stamps of another clock are a jump; fewer are strays."""
 
-TOGETHER = SECOND
+TOGETHER = NSEC_PER_SEC
 """ns of log time within which jumps of several topics are one."""
 
-SUSPECT, APART = SECOND, 5 * SECOND
+SUSPECT, APART = NSEC_PER_SEC, 5 * NSEC_PER_SEC
 """ns between two topics' stamps, logged at the same moment: from the first on it is said, beyond the second nothing is
 paired, since no camera or arm is logged so late."""
 
@@ -63,8 +64,8 @@ def segments(sources: dict[str, Track], problems: Problems) -> list[dict[str, Tr
         jumps = _joined(jumps, name, found)
     begin = min((found[0].logged for found in entries.values() if found), default=0)
     for jump in jumps:
-        text = f"stamps of {', '.join(jump.cuts)} jump by {jump.amount / SECOND:+.3f} s"
-        problems.add("jump", f"{text}, {(jump.logged - begin) / SECOND:.3f} s into the bag; steps are cut there")
+        text = f"stamps of {', '.join(jump.cuts)} jump by {jump.amount / NSEC_PER_SEC:+.3f} s"
+        problems.add("jump", f"{text}, {(jump.logged - begin) / NSEC_PER_SEC:.3f} s into the bag; steps are cut there")
     return [_segment(entries, before, after) for before, after in zip([None, *jumps], [*jumps, None], strict=True)]
 
 
@@ -88,7 +89,7 @@ def _steady(name: str, entries: list[Received], problems: Problems) -> tuple[lis
         first = next(run[0] for run in runs if all(run is not other for other in kept))
         near = min(steady, key=lambda entry: abs(entry.logged - first.logged))
         text = f"{name}: {strays} of {len(entries)} messages are stamped otherwise than those around them"
-        problems.add(f"stray/{name}", f"{text} ({_gain(near, first) / SECOND:+.3f} s); they are left out")
+        problems.add(f"stray/{name}", f"{text} ({_gain(near, first) / NSEC_PER_SEC:+.3f} s); they are left out")
     return steady, [(b[0].logged, _gain(a[-1], b[0])) for a, b in pairwise(kept)]
 
 
@@ -164,16 +165,18 @@ def _offset(track: Track, clock: Track) -> int:
 
 def _seconds(nanoseconds: int) -> str:
     return (
-        f"{nanoseconds / SECOND:.1f} s" if nanoseconds < DATE * SECOND else f"{nanoseconds / SECOND / 86400:.0f} days"
+        f"{nanoseconds / NSEC_PER_SEC:.1f} s"
+        if nanoseconds < DATE * NSEC_PER_SEC
+        else f"{nanoseconds / NSEC_PER_SEC / 86400:.0f} days"
     )
 
 
 def when(stamp: int) -> str:
     """Return a stamp for a person: a date in UTC, or seconds where it does not count from 1970."""
-    if not DATE <= stamp // SECOND < 253_000_000_000:
-        return f"{stamp / SECOND:.3f} s"
-    moment = datetime.fromtimestamp(stamp // SECOND, timezone.utc)
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{stamp % SECOND // 1_000_000:03d}"
+    if not DATE <= stamp // NSEC_PER_SEC < 253_000_000_000:
+        return f"{stamp / NSEC_PER_SEC:.3f} s"
+    moment = datetime.fromtimestamp(stamp // NSEC_PER_SEC, timezone.utc)
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{stamp % NSEC_PER_SEC // 1_000_000:03d}"
 
 
 def retime(name: str, track: Track, by_log: bool, problems: Problems) -> None:

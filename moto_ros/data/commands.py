@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from moto_ros.data.fields import Arrange, flatten, nanoseconds, select
+from moto_ros.contract.stamps import to_nanoseconds
+from moto_ros.data.fields import Arrange, flatten, select
 from moto_ros.data.joints import ACTION, JointOrder, Names, can_name, positions
 from moto_ros.data.layout import StepLayout, TopicMap
 from moto_ros.errors import MotoError
@@ -92,7 +93,7 @@ def point_ahead(trajectory: Any) -> int:
     """Return which point of a trajectory is the first to be reached after its start, where the arm already is."""
     points = getattr(trajectory, "points", None) or ()
     times = [getattr(point, "time_from_start", None) for point in points]
-    return next((place for place, time in enumerate(times) if time is not None and nanoseconds(time) > 0), 0)
+    return next((place for place, time in enumerate(times) if time is not None and to_nanoseconds(time) > 0), 0)
 
 
 def _limits(values: tuple[float, ...], default: float, layout: StepLayout) -> np.ndarray:

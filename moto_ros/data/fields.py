@@ -7,25 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from moto_ros.contract.stamps import to_nanoseconds
 from moto_ros.data.joints import STATE, JointOrder, Names, can_name, names_in, positions
-from moto_ros.data.layout import FIELD_SIZES, SECOND, StepLayout
+from moto_ros.data.layout import StepLayout
+from moto_ros.data.proprio_fields import PROPRIO_FIELDS
 from moto_ros.errors import MotoError
-
-STATE_PATHS: dict[str, tuple[str, ...]] = {
-    "ee_position": ("ee_pose.position", "pose.position"),
-    "ee_quaternion": ("ee_pose.orientation", "pose.orientation"),
-    "ee_linear_velocity": ("ee_twist.linear", "twist.linear"),
-    "ee_angular_velocity": ("ee_twist.angular", "twist.angular"),
-    "gripper_width": ("gripper_width",),
-    "joint_position": ("joint_position", "position"),
-    "joint_velocity": ("joint_velocity", "velocity"),
-    "joint_effort": ("joint_effort", "effort"),
-    "wrench": ("ee_wrench", "wrench"),
-    "object_position": ("objects.0",),
-    "goal_position": ("goals.0",),
-}
-"""Where moto_msgs/RobotState, sensor_msgs/JointState, geometry_msgs/PoseStamped, TwistStamped and WrenchStamped keep
-each proprioception field; the first path that a message has is taken."""
 
 PARTS = (
     *(("x", "y", "z", "w"), ("x", "y", "z"), ("position", "orientation"), ("translation", "rotation")),
@@ -46,15 +32,10 @@ Arrange = Callable[[str, Names], list[int]]
 """Given where a message names joints and the names: which of its entries to take, in order."""
 
 
-def nanoseconds(stamp: Any) -> int:
-    """Return a ROS time or duration in nanoseconds."""
-    return int(stamp.sec) * SECOND + int(stamp.nanosec)
-
-
 def message_stamp(message: Any, received_ns: int | None) -> int | None:
     """Return the header's stamp in nanoseconds; without a header, the time of receipt (None where unknown)."""
     header = getattr(message, "header", None)
-    return received_ns if header is None else nanoseconds(header.stamp)
+    return received_ns if header is None else to_nanoseconds(header.stamp)
 
 
 def select(message: Any, path: str, arrange: Arrange | None = None) -> np.ndarray | None:
@@ -136,24 +117,24 @@ def state_fields(
     found: dict[str, np.ndarray] = {}
     joints = JointOrder() if joints is None else joints
     for name in layout.proprio:
-        numbers = next((n for path in STATE_PATHS[name] if (n := select(message, path)) is not None), None)
+        numbers = next((n for path in PROPRIO_FIELDS[name].paths if (n := select(message, path)) is not None), None)
         if numbers is None:
             continue
         try:
             found[name] = _checked(name, numbers, message, layout, joints).astype(np.float32)
         except MotoError as error:
             return {}, f"field {name} {error}"
-    if any(FIELD_SIZES[name] == 0 for name in found) and (names := layout.joint_names or names_in(message)):
+    if any(PROPRIO_FIELDS[name].size == 0 for name in found) and (names := layout.joint_names or names_in(message)):
         joints.settle(STATE, names)
     return found, ""
 
 
 def _checked(name: str, numbers: np.ndarray, message: Any, layout: StepLayout, joints: JointOrder) -> np.ndarray:
-    expected = FIELD_SIZES[name] or layout.joint_count
-    if FIELD_SIZES[name] == 0:
+    expected = PROPRIO_FIELDS[name].size or layout.joint_count
+    if PROPRIO_FIELDS[name].size == 0:
         numbers = _named_joints(numbers, message, layout, joints)
     if len(numbers) != expected:
-        hint = "; set joint_count or joint_names" if FIELD_SIZES[name] == 0 else ""
+        hint = "; set joint_count or joint_names" if PROPRIO_FIELDS[name].size == 0 else ""
         raise MotoError(f"has {len(numbers)} numbers, expected {expected}{hint}")
     if not np.isfinite(numbers).all():
         raise MotoError(f"holds {numbers[~np.isfinite(numbers)][0]}, expected finite numbers")

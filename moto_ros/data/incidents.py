@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from moto_ros.data.layout import SECOND
+from moto_ros.contract.stamps import NSEC_PER_SEC
 
 MODE_STOPPED, MODE_FAULT = 4, 5
 """RobotState.MODE_*."""
@@ -68,8 +68,8 @@ def _runs(source: str, signs: dict[int, str]) -> list[Incident]:
         if signs[stamp] and begun is None:
             begun = stamp, signs[stamp]
         elif not signs[stamp] and begun is not None:
-            found.append(Incident(source, begun[0], (stamp - begun[0]) / SECOND, begun[1]))
+            found.append(Incident(source, begun[0], (stamp - begun[0]) / NSEC_PER_SEC, begun[1]))
             begun = None
     if begun is not None:
-        found.append(Incident(source, begun[0], (stamps[-1] - begun[0]) / SECOND, begun[1]))
+        found.append(Incident(source, begun[0], (stamps[-1] - begun[0]) / NSEC_PER_SEC, begun[1]))
     return found

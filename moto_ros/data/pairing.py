@@ -6,8 +6,9 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Any
 
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.fields import message_stamp
-from moto_ros.data.layout import SECOND, Problems, StepLayout
+from moto_ros.data.layout import Problems, StepLayout
 
 FRAMES_KEPT = 16
 STATES_KEPT = 1024
@@ -49,7 +50,7 @@ class Pairing:
             text = f"{role}: stamps are 0, which is no time, so what belongs together is unknown"
             self.problems.add(f"stamp/{role}", f"{text}; have its driver stamp them, or relay it by the camera node")
             return
-        if kept and stamp < kept[-1][0] - SECOND:
+        if kept and stamp < kept[-1][0] - NSEC_PER_SEC:
             self._clock_jumped(role, kept[-1][0] - stamp)
         newest = kept[-1][0] if kept else -1
         if stamp > newest:
@@ -60,7 +61,7 @@ class Pairing:
     def _clock_jumped(self, role: str, back_ns: int) -> None:
         self.counts["clock_jump"] += 1
         self.problems.add(
-            "clock", f"{role}: stamps jumped back by {back_ns / SECOND:.3f} s; all is taken anew, check it"
+            "clock", f"{role}: stamps jumped back by {back_ns / NSEC_PER_SEC:.3f} s; all is taken anew, check it"
         )
         self.forget()
 
@@ -104,8 +105,8 @@ class Pairing:
         newest = {topic: kept[-1][0] for topic, kept in self._kept.items()}
         first, last = min(newest, key=lambda topic: newest[topic]), max(newest, key=lambda topic: newest[topic])
         behind = newest[last] - newest[first]
-        if behind > SECOND:
-            text = f"{first} is stamped {behind / SECOND:.3f} s before {last}, expected at most"
+        if behind > NSEC_PER_SEC:
+            text = f"{first} is stamped {behind / NSEC_PER_SEC:.3f} s before {last}, expected at most"
             hint = "s, the pairing_tolerance; set their clocks alike"
             self.problems.state("apart", f"{text} {self.layout.pairing_tolerance:g} {hint}")
 
@@ -119,7 +120,7 @@ class Pairing:
         return chosen if max(stamp for stamp, _ in chosen.values()) <= latest_allowed else self._within(latest_allowed)
 
     def _too_old(self, stamps: Iterable[int], now_ns: int | None) -> bool:
-        limit = round(self.layout.max_age * SECOND)
+        limit = round(self.layout.max_age * NSEC_PER_SEC)
         return bool(limit) and now_ns is not None and now_ns - min(stamps) > limit
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from moto_ros.data.fields import nanoseconds
+from moto_ros.contract.stamps import to_nanoseconds
 
 PURPOSES = ("demonstration", "training", "evaluation", "reset")
 """Names of EpisodeState.PURPOSE_*."""
@@ -98,12 +98,12 @@ class PhaseRecord:
 
 def read_action(message: Any) -> Action:
     """Take a moto_msgs/Action; values are not judged here."""
-    stamps = [nanoseconds(stamp) for stamp in message.camera_stamps]
+    stamps = [to_nanoseconds(stamp) for stamp in message.camera_stamps]
     return Action(
         episode=int(message.episode),
         step=int(message.step),
-        sent=nanoseconds(message.header.stamp),
-        state_stamp=nanoseconds(message.state_stamp),
+        sent=to_nanoseconds(message.header.stamp),
+        state_stamp=to_nanoseconds(message.state_stamp),
         camera_stamps=tuple(zip(map(str, message.cameras), stamps, strict=False)),
         values=np.array(message.values, np.float32).reshape(-1),
         source=name_of(SOURCES, int(message.source)),
@@ -117,7 +117,7 @@ def read_reward(message: Any) -> Reward:
     return Reward(
         episode=int(message.episode),
         step=int(message.step),
-        stamp=nanoseconds(message.header.stamp),
+        stamp=to_nanoseconds(message.header.stamp),
         value=float(message.value),
         success=bool(message.success),
         terminal=bool(message.terminal),
@@ -128,9 +128,9 @@ def read_phase(message: Any) -> PhaseRecord:
     """Take a moto_msgs/EpisodeState."""
     return PhaseRecord(
         episode=int(message.episode),
-        stamp=nanoseconds(message.header.stamp),
+        stamp=to_nanoseconds(message.header.stamp),
         ended=int(message.phase) == PHASE_ENDED,
-        start=nanoseconds(message.start),
+        start=to_nanoseconds(message.start),
         steps=int(message.step),
         purpose=name_of(PURPOSES, int(message.purpose)),
         outcome=name_of(OUTCOMES, int(message.outcome)),

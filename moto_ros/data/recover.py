@@ -18,11 +18,12 @@ from mcap.records import Header, McapRecord, Metadata
 from mcap.stream_reader import StreamReader
 
 from moto_ros.data.bag_files import META_RECORD, METADATA
-from moto_ros.data.bag_metadata import file_text, sync_folder, write_temporary
+from moto_ros.data.bag_metadata import file_text, write_temporary
 from moto_ros.data.bag_writer import LIBRARY, BagWriter
 from moto_ros.data.layout import Problems
 from moto_ros.data.mcap_stream import UNREADABLE, first_metadata, read_mcap, read_summary
 from moto_ros.errors import MotoError
+from moto_ros.files import sync_folder
 
 KEPT = ".before_recovery"
 """What is added to the name of a file that was recovered; no reader takes it for a bag."""

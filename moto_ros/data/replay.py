@@ -14,8 +14,9 @@ import numpy as np
 from moto_ros.data.cache import DecodedCache, content_key, episode_of, facts_of, rows_of
 from moto_ros.data.episode import Episode
 from moto_ros.data.joints import STATE, JointOrder
-from moto_ros.data.layout import FIELD_SIZES, Problems, StepLayout, TopicMap
+from moto_ros.data.layout import Problems, StepLayout, TopicMap
 from moto_ros.data.prior import RULES
+from moto_ros.data.proprio_fields import PROPRIO_FIELDS
 from moto_ros.data.windows import EpisodeRows, WindowTable
 from moto_ros.errors import MotoError
 
@@ -328,7 +329,7 @@ class ReplayStore:
         self._dropped = [dict(row) for row in state.get("dropped", [])]
         for source, priorities in state.get("priorities", {}).items():
             self._window_table(source)[1].unpack(priorities)
-        if JOINTS not in state and any(FIELD_SIZES[name] == 0 for name in layout.proprio):
+        if JOINTS not in state and any(PROPRIO_FIELDS[name].size == 0 for name in layout.proprio):
             for bag in [bag for bag in self.bags() if bag.exists()][:1]:  # its order is that of an older version's run
                 self.cache.read(bag, layout, topics or TopicMap(), self.joints)
 

@@ -7,10 +7,11 @@ from itertools import groupby, pairwise
 
 import numpy as np
 
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.assembler import MAX_STEPS
 from moto_ros.data.clocks import apart, retime, segments, when
 from moto_ros.data.episode import Episode
-from moto_ros.data.layout import SECOND, Problems
+from moto_ros.data.layout import Problems
 from moto_ros.data.pool import MessagePool
 from moto_ros.data.report import Usage
 from moto_ros.data.track import Track
@@ -136,7 +137,7 @@ class TickAssembler:
             return []
         first, last = max(found[0] for found in stamps.values()), min(found[-1] for found in stamps.values())
         last = min(last + self.layout.tolerance_ns, span.stop - 1, commands[-1] + self.layout.period_ns)
-        count = 1 + int(max(0, last - first) * self.layout.control_rate / SECOND)
+        count = 1 + int(max(0, last - first) * self.layout.control_rate / NSEC_PER_SEC)
         if count < 2:
             spans = ", ".join(f"{n} from {when(t.stamps[0])} to {when(t.stamps[-1])}" for n, t in tracks.items())
             text = f"episode {span.number}: its topics share less than a control period"
@@ -144,7 +145,7 @@ class TickAssembler:
         if count > MAX_STEPS:
             text = f"episode {span.number}: has {count - 1} steps, of which the first {MAX_STEPS - 1} are used"
             self.problems.add("long", f"{text}; set episode_topic to tell episodes apart, or lower control_rate")
-        return [first + round(k * SECOND / self.layout.control_rate) for k in range(min(count, MAX_STEPS))]
+        return [first + round(k * NSEC_PER_SEC / self.layout.control_rate) for k in range(min(count, MAX_STEPS))]
 
     def _links(self, moment: Moment, ticks: list[int], k: int) -> bool:
         seen = all(self._observed(track, ticks[at]) is not None for track in moment.seen.values() for at in (k, k + 1))
@@ -171,11 +172,13 @@ class TickAssembler:
         """Return what helps: a setting, unless the topic pauses for longer than one could bridge."""
         track = moment.commands if worst == "action" else moment.seen[worst]
         pause = max((b - a for a, b in pairwise([*track.stamps, ticks[-1]])), default=0)
-        if pause > SECOND:
-            return f"it pauses for up to {pause / SECOND:.1f} s"
+        if pause > NSEC_PER_SEC:
+            return f"it pauses for up to {pause / NSEC_PER_SEC:.1f} s"
         if worst == "action":
             return "lower control_rate"
-        return f"raise pairing_tolerance (up to {pause / SECOND:.3f} s between its messages) or lower control_rate"
+        return (
+            f"raise pairing_tolerance (up to {pause / NSEC_PER_SEC:.3f} s between its messages) or lower control_rate"
+        )
 
     def _build(self, moment: Moment, span: EpisodeInterval, ticks: list[int]) -> Episode:
         self._note_repeats(moment, ticks)
