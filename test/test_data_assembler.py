@@ -1,4 +1,4 @@
-"""Steps made of messages are the same whatever order they come in, and what is lacking is said."""
+"""Steps made of messages are the same in any order of arrival, and missing parts are reported."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_order_and_repetition_of_messages_do_not_matter(order: list[Sent], again
 @settings(max_examples=40)
 @given(st.permutations(MESSAGES), st.integers(0, 5))
 def test_of_two_actions_for_one_step_the_first_sent_counts(order: list[Sent], step: int) -> None:
-    """A restarted policy that sends step k again would change what the robot is said to have done."""
+    """A restarted policy that sends step k again would change what the robot has done."""
     rival = of(lockstep_episode(Recipe(seed=9)), "action")[step]
     rival.message.header.stamp.sec += 1
     assert equal(assemble(MESSAGES), assemble([rival, *order]))
@@ -128,7 +128,7 @@ def test_last_observation_waits_for_a_frame_that_may_still_come() -> None:
 def test_a_late_frame_at_the_end_does_not_cost_the_episode_where_stamps_may_differ(
     tolerance: float, missing: int
 ) -> None:
-    """Nobody waits for a better frame once the last reward is paid; in lockstep all stamps are equal."""
+    """Nothing waits for a better frame after the last reward; in lockstep all stamps are equal."""
     layout = StepLayout(cameras=("agent",), image_size=16, pairing_tolerance=tolerance)
     messages = lockstep_episode(Recipe(cameras=("agent",)))
     last = of(messages, "camera/agent")[-1]

@@ -172,7 +172,7 @@ def test_empty_file_and_empty_folder(tmp_path: Path) -> None:
 
 
 def test_unknown_type(tmp_path: Path) -> None:
-    """A topic whose type nobody knows must not stop the others."""
+    """A topic of an unknown type must not stop the others."""
     writer = BagWriter(tmp_path / "bag")
     for sent in MESSAGES:
         strange = sent.role == "camera/wrist"
@@ -228,7 +228,7 @@ def test_no_reward_topic(tmp_path: Path) -> None:
     """Demonstrations without rewards are still worth learning a model from."""
     reading = read(tmp_path, without("reward"))
     assert any("no reward topic '/episode/reward'" in text for text in reading.problems)
-    assert any("episode 3: has no rewards; zeros are taken" in text for text in reading.problems)
+    assert any("episode 3: has no rewards; zeros are used" in text for text in reading.problems)
     assert len(reading.episodes[0]) == 11
     assert not reading.episodes[0].reward.any()
     labelled = read_episodes(tmp_path / "bag", LAYOUT, TopicMap(reward_source="success_at_end"))
@@ -278,7 +278,7 @@ def test_frames_stay_in_memory_where_the_disk_has_no_room(monkeypatch: pytest.Mo
     frames = [np.full((4, 4, 3), k, np.uint8) for k in range(4)]
     spool = FrameSpool(0, 100)
     kept = [spool.keep(frame) for frame in frames[:2]]
-    monkeypatch.setattr("moto_ros.data.frame_spool.KEPT_FREE", 2**62)
+    monkeypatch.setattr("moto_ros.data.frame_spool.MIN_FREE_BYTES", 2**62)
     kept += [spool.keep(frame) for frame in frames[2:]]
     assert [frame.flags.owndata for frame in kept] == [False, False, True, True]
     assert all(np.array_equal(a, b) for a, b in zip(frames, kept, strict=True))

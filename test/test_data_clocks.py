@@ -108,9 +108,7 @@ def test_stamp_0_is_no_time_and_the_log_has_one(tmp_path: Path, given: dict[str,
     assert [len(episode) for episode in reading.episodes] == [40]
     together(reading)
     assert [text.split(":")[0] for text in reading.problems] == names
-    assert all(
-        "have stamp 0, which is no time; the time of their logging is taken" in text for text in reading.problems
-    )
+    assert all("have stamp 0, which is no valid time; their log time is used" in text for text in reading.problems)
 
 
 @pytest.mark.parametrize("jump", [3600 * NSEC_PER_SEC, -3600 * NSEC_PER_SEC, -NSEC_PER_SEC])
@@ -139,7 +137,7 @@ def test_one_far_stamp_costs_one_message(tmp_path: Path, at: int, far: int) -> N
     reading = read(tmp_path, messages)
     assert sum(len(episode) for episode in reading.episodes) >= 36
     together(reading, apart=1)
-    assert "state: 1 of 80 messages are stamped otherwise than those around them" in reading.problems[0]
+    assert "state: 1 of 80 messages have other stamps than those around them" in reading.problems[0]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +196,7 @@ def test_success_is_not_put_where_the_stamps_jump(tmp_path: Path) -> None:
     reading = read(tmp_path, recording(clock, clock))  # goals have no header: they do not jump
     assert [len(episode) for episode in reading.episodes] == [20]
     assert not reading.episodes[0].succeeded
-    assert "what follows the last jump of its stamps gives no step, so that it ends without success" in str(
+    assert "no complete step follows the last jump of its stamps, so that it ends without success" in str(
         reading.problems
     )
 
@@ -221,7 +219,7 @@ def test_an_episode_of_ones_own_topic_goes_on_over_a_jump(tmp_path: Path) -> Non
 
 
 def test_a_bag_that_gives_nothing_always_says_why(tmp_path: Path) -> None:
-    """To fix "what is said above", with nothing above, helps nobody."""
+    """Advice to fix "the problems above" needs problems above."""
     reading = read(tmp_path, recording(seconds=0.05))
     assert reading.episodes == []
     assert len(reading.problems) == 2
@@ -249,12 +247,12 @@ def test_whatever_the_stamps_are_each_sample_is_used_once_or_left_out(times: lis
 
 
 def test_frames_without_stamps_are_named_by_the_policy() -> None:
-    """It would wait for a new frame indefinitely, and nobody would know for what."""
+    """It would wait for a new frame indefinitely, without any message."""
     seen = Observer(LAYOUT)
     for k in range(3):
         seen.add("camera/front", image(np.zeros((8, 8, 3), np.uint8), 0))
         seen.add("state", recording(seconds=0.05 * (k + 1))[-1].message)
-    assert "camera/front: stamps are 0, which is no time" in str(seen.problems.sentences())
+    assert "camera/front: stamps are 0, which is no valid time" in str(seen.problems.sentences())
 
 
 def test_a_camera_of_another_clock_is_named_by_the_policy() -> None:

@@ -1,4 +1,4 @@
-"""Bags recorded by somebody else are mapped by configuration: other topics, types, rates and storage."""
+"""Bags that other programs recorded are mapped by configuration: other topics, types, rates and storage."""
 
 from __future__ import annotations
 

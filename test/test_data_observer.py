@@ -107,8 +107,8 @@ def test_observations_before_the_start_or_too_old_are_not_given() -> None:
     assert watched.newest(now_ns=NSEC_PER_SEC + 50 * MS) is not None
 
 
-def test_late_messages_are_counted_and_a_clock_that_jumps_back_starts_anew() -> None:
-    """A restarted camera whose clock starts at zero would be ignored for ever."""
+def test_late_messages_are_counted_and_after_a_clock_jumps_back_pairing_starts_again() -> None:
+    """A restarted camera whose clock starts at zero would be ignored indefinitely."""
     watched = observer(("agent",))
     see(watched, "agent", 100 * NSEC_PER_SEC)
     see(watched, "agent", 100 * NSEC_PER_SEC - 5)

@@ -1,4 +1,4 @@
-"""Who decided each step, what the guard made of it, and what went wrong, from message to episode, bag and store."""
+"""Who chose each action, what the guard did, and faults, from message to episode, bag and store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from moto_ros.data.episode import Episode
 from moto_ros.data.incidents import Incidents
 from moto_ros.data.layout import StepLayout
 from moto_ros.data.prior import success_or_human
-from moto_ros.data.records import NOBODY
+from moto_ros.data.records import UNKNOWN_SOURCE
 from moto_ros.data.replay import ReplayStore
 
 LAYOUT = StepLayout(cameras=("agent",), image_size=16, proprio=("ee_position",))
@@ -66,7 +66,7 @@ def troubled() -> list[Sent]:
 
 def test_each_step_keeps_who_decided_it_and_what_the_guard_did() -> None:
     episode = assembled(mixed())
-    assert episode.source.tolist() == [NOBODY, *SOURCES]
+    assert episode.source.tolist() == [UNKNOWN_SOURCE, *SOURCES]
     assert episode.guard.tolist() == [0, *GUARDS]
     assert episode.human_share == 0.5
     assert episode.info["source"] == "human+policy"
@@ -99,7 +99,7 @@ def test_what_was_heard_live_and_what_the_bag_gives_are_the_same_also_in_who_dec
 
 
 class Sign:
-    """A robot state as far as trouble goes."""
+    """The fault fields of a robot state."""
 
     def __init__(self, mode: int, fault: str = "") -> None:
         self.mode, self.fault = mode, fault
@@ -150,7 +150,7 @@ def test_a_cache_of_an_older_version_still_gives_its_episodes(tmp_path: Path) ->
     cache.save(key, old, facts_of(episode), durable=False)
     found = cache.load(key)
     assert found is not None
-    assert found[0]["source"].tolist() == [NOBODY, *[2] * 6]
+    assert found[0]["source"].tolist() == [UNKNOWN_SOURCE, *[2] * 6]
     assert not found[0]["guard"].any()
 
 
@@ -158,5 +158,8 @@ def test_a_cache_of_an_older_version_still_gives_its_episodes(tmp_path: Path) ->
 def test_a_demonstration_without_rewards_can_be_imitated_because_a_person_gave_it(
     source: int, success: bool, rows: int
 ) -> None:
-    given_ = {"source": np.array([NOBODY, source, source, 1]), "success": np.array([False, False, False, success])}
+    given_ = {
+        "source": np.array([UNKNOWN_SOURCE, source, source, 1]),
+        "success": np.array([False, False, False, success]),
+    }
     assert success_or_human(given_) == rows

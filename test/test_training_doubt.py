@@ -173,7 +173,7 @@ def test_the_page_says_how_much_people_helped_and_what_the_guard_did(tmp_path: P
     assert first["uncertainty"] > 0
     page = write_report([tmp_path]).read_text()
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
-    assert "Who decided" in text
+    assert "Who chose the actions" in text
     assert "online episodes 2 50.0 4 0 0 2 4" in text
     assert f"{history.quantiles[50]:.3g}" in text
     for name in ("shares", "doubt", "uncertainty"):

@@ -1,4 +1,4 @@
-"""What a bag holds and what is wrong with it, as facts: for `moto bag info` and for whoever checks a recording."""
+"""Contents and problems of a bag: for `moto bag info` and for checks of a recording."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.bag_files import content_files, read_messages, storage_files, storage_kind
-from moto_ros.data.bag_reader import MISFITS, BagReading, TopicFacts, read_episodes
+from moto_ros.data.bag_reader import DECODE_ERRORS, BagReading, TopicFacts, read_episodes
 from moto_ros.data.definitions import decoded
 from moto_ros.data.episode import Episode
 from moto_ros.data.incidents import Incident
@@ -27,7 +27,7 @@ CAMERA = re.compile(r"(?:^|/)camera/([^/]+)/(?:image_raw|compressed)$")
 GAP_FACTOR = 3.0
 """A pause longer than this many median intervals is reported as a gap."""
 
-SHORTEST_GAP = 0.05
+MIN_GAP = 0.05
 """Seconds below which a pause is never called a gap."""
 
 
@@ -46,7 +46,7 @@ class TopicRow:
 
 @dataclass(frozen=True)
 class EpisodeRow:
-    """An episode, or a part of one that has gaps: steps, seconds, sum of rewards, how it ended, who decided."""
+    """An episode, or a part of one that has gaps: steps, seconds, sum of rewards, outcome, who chose the actions."""
 
     id: int
     part: int
@@ -64,7 +64,7 @@ class EpisodeRow:
 
 @dataclass(frozen=True)
 class BagFacts:
-    """All that is known of a bag; `duration` in s between the first and last message, `bytes` on disk."""
+    """Contents of a bag; `duration` in s between the first and last message, `bytes` on disk."""
 
     bag: str
     storage: str
@@ -91,7 +91,7 @@ def bag_facts(
 ) -> BagFacts:
     """Return the facts of a bag; without a layout, that of the contract is taken from what the bag holds.
 
-    `joints` is the order of joints that the bags before gave. Raises MotoError only for a bag that does not exist.
+    `joints` is the order of joints of the bags before it. Raises MotoError only for a bag that does not exist.
     """
     reading = read_episodes(bag, layout or guess_layout(bag), topics, joints, progress)
     files = _files(bag)
@@ -112,7 +112,7 @@ def bag_facts(
 
 
 def _files(bag: Path) -> list[Path]:
-    """Return the storage files; none of a folder that cannot be looked into, which its reading has said."""
+    """Return the storage files; empty for a folder that cannot be listed, which its reading has reported."""
     try:
         return storage_files(bag)
     except OSError:
@@ -170,7 +170,7 @@ def _gaps(reading: BagReading) -> list[str]:
             continue
         pauses = [_pause(clock) for clock in (facts.times, facts.stamps) if len(clock) > 2]
         longest, usual = min(pauses, key=lambda pause: pause[0])
-        if all(pause > max(GAP_FACTOR * often, SHORTEST_GAP) for pause, often in pauses):
+        if all(pause > max(GAP_FACTOR * often, MIN_GAP) for pause, often in pauses):
             text = f"{facts.name}: was silent for {longest:.3f} s, its messages are usually {usual:.3f} s apart"
             found.append(f"{text}; check its driver and the network")
     return found
@@ -207,5 +207,5 @@ def _size_of(stored: tuple[BagTopic, bytes]) -> tuple[str, int]:
     try:
         message = decoded(topic.type_name, topic.definition, data)
         return field, len(getattr(message, field))
-    except (MotoError, *MISFITS):
+    except (MotoError, *DECODE_ERRORS):
         return "", 0

@@ -1,4 +1,4 @@
-"""Numbers out of ROS messages by field path, alike for rclpy objects and for those of a bag reader."""
+"""Reads numbers from ROS messages by field path, from rclpy objects and from those of a bag reader."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ JOINT_ARRAYS = (
     *("position", "velocity", "effort", "positions", "velocities", "accelerations", "displacements", "values"),
     *("values_dot", "joint_position", "joint_velocity", "joint_effort"),
 )
-"""Arrays of which each entry is one named joint's, or which are empty."""
+"""Arrays with one entry a named joint, or empty."""
 
 UNNAMED = "points"
-"""Lists whose entries are moments, not joints, though joints are named beside them."""
+"""Lists whose entries are points in time, not joints, although the message names joints."""
 
 Arrange = Callable[[str, Names], list[int]]
 """Given where a message names joints and the names: which of its entries to take, in order."""
@@ -109,9 +109,9 @@ def _concatenate(parts: list[np.ndarray | None]) -> np.ndarray | None:
 def state_fields(
     message: Any, layout: StepLayout, joints: JointOrder | None = None
 ) -> tuple[dict[str, np.ndarray], str]:
-    """Return the fields of `layout.proprio` that a state message brings, each float32, and what is wrong.
+    """Return the fields of `layout.proprio` that a state message contains, each float32, and an error sentence.
 
-    Joints are taken by name, in the order of `joints`; without one, a usable message that comes first says it. A
+    Joints are taken by name, in the order of `joints`; without one, the first usable message sets it. A
     message without any of the fields gives an empty dict and an empty sentence.
     """
     found: dict[str, np.ndarray] = {}

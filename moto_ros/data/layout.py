@@ -1,4 +1,4 @@
-"""What a step is made of, and which topics bring it: the settings every reader of messages shares."""
+"""Layout of a step, and its topics: the settings that every reader of messages shares."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class StepLayout:
     )
 
     def __post_init__(self) -> None:
-        """Refuse unknown or repeated names, and an observation of nothing."""
+        """Raise MotoError for unknown or repeated names, and for an empty observation."""
         for name in self.proprio:
             if name not in PROPRIO_FIELDS:
                 raise MotoError(unknown_parameter(name, list(PROPRIO_FIELDS), "proprio"))
@@ -143,7 +143,7 @@ class TopicMap:
 
 @dataclass
 class Problems:
-    """Sentences for a person, one for each kind of problem, with how often it happened."""
+    """Sentences for the user, one for each kind of problem, with its count."""
 
     first: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -154,7 +154,7 @@ class Problems:
         self.counts[kind] = self.counts.get(kind, 0) + times
 
     def state(self, kind: str, sentence: str) -> None:
-        """Say something that holds now, in place of what was said of it before."""
+        """Set the sentence of a kind, in place of the one before."""
         self.first[kind], self.counts[kind] = sentence, 1
 
     def sentences(self) -> list[str]:
