@@ -132,7 +132,7 @@ def test_kill_9_leaves_all_up_to_the_last_flush(tmp_path: Path) -> None:
     assert any("metadata.yaml is missing" in text for text in problems.sentences())
 
 
-def test_a_killed_recording_is_mended(tmp_path: Path) -> None:
+def test_a_killed_recording_is_recovered(tmp_path: Path) -> None:
     """Other tools refuse a bag without index and metadata."""
     bag = tmp_path / "bags" / "episode"
     killed_recording(bag)

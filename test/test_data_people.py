@@ -90,7 +90,7 @@ def test_a_bag_tells_people_faults_and_camera_gaps_apart(tmp_path: Path, capsys:
     assert "human" in shown
 
 
-def test_what_was_heard_live_and_what_the_bag_gives_are_the_same_also_in_who_decided(tmp_path: Path) -> None:
+def test_live_messages_and_the_bag_give_the_same_episode_and_sources(tmp_path: Path) -> None:
     write_bag(tmp_path / "bag", troubled())
     (recorded,) = read_episodes(tmp_path / "bag", LAYOUT).episodes
     live = assembled(troubled())

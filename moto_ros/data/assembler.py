@@ -34,13 +34,13 @@ class EpisodeAssembler:
 
     The result is a function of the set of messages: their order of arrival and repetitions do not matter. Action k
     names the stamps of observation k; reward k + 1 has the stamp of the robot state of observation k + 1, which alone
-    identifies the last one, T. Of a camera that is not named the newest frame is taken that is not newer than the robot
+    identifies the last one, T. For a camera that is not named it is the newest frame that is not newer than the robot
     state and within the pairing tolerance; where stamps may differ, a control period more: nothing waits for a better
     frame at the end of an episode, and without one the whole episode would be lost.
     """
 
     def __init__(self, layout: StepLayout, episode: int | None = None, pool: MessagePool | None = None) -> None:
-        """Assemble episode number `episode`; None takes the only one that the messages are of."""
+        """Assemble episode number `episode`; None: the only one in the messages."""
         self.layout = layout
         self.pool = pool or MessagePool(layout)
         self.problems = Problems()

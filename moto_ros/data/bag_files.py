@@ -1,4 +1,4 @@
-"""Which files are a rosbag2 bag, and reading the messages of one whatever its storage and state.
+"""Finds rosbag2 bags, and reads the messages of one in any storage and state.
 
 One rule for every command. A file `.mcap` or `.db3`, also compressed as a whole (`.zstd`, `.zst`), is a bag. A folder
 is a bag of the files that its metadata.yaml lists; without metadata.yaml, of the files named as the folder with a

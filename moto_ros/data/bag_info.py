@@ -89,7 +89,7 @@ def bag_facts(
     joints: JointOrder | None = None,
     progress: ReadingProgress | None = None,
 ) -> BagFacts:
-    """Return the facts of a bag; without a layout, that of the contract is taken from what the bag holds.
+    """Return the facts of a bag; without a layout, one is made from the contract's topics in the bag.
 
     `joints` is the order of joints of the bags before it. Raises MotoError only for a bag that does not exist.
     """

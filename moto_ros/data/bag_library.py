@@ -74,7 +74,7 @@ class BagLibrary:
                 yield bag, episode
 
     def differences(self, folder: Path, topics: TopicMap, store: ReplayStore, since: float) -> Differences:
-        """Compare the bags in `folder` with those whose episodes `store` was given to learn from.
+        """Compare the bags in `folder` with those whose episodes `store` has had.
 
         By content: a bag that was moved or copied is the same. Bags that no process wrote to after `since` (s since
         1970) are not read again.

@@ -110,7 +110,7 @@ def _topic(entry: TopicEntry) -> dict[str, Any]:
 
 
 def write_temporary(path: Path, text: str) -> Path:
-    """Write a durable file beside `path`, to be renamed to it: so that either the old or the whole new file exists."""
+    """Write a durable file beside `path`, to be renamed to it, so that either the old or the whole new file exists."""
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)

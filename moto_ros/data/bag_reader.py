@@ -1,4 +1,4 @@
-"""From a bag to episodes, faster than real time, whatever state the bag is in."""
+"""Reads the episodes of a bag, faster than real time, also of a damaged bag."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from moto_ros.data.layout import Problems
 from moto_ros.data.track import Received, Track
 
 MAX_STEP_BACK = NSEC_PER_SEC // 2
-"""ns that a stamp may lie before the one logged before it: publishers of one topic differ in their delay."""
+"""ns that a stamp may be before that of the message logged before it: publishers of one topic differ in their delay."""
 
 MIN_JUMP = NSEC_PER_SEC
 """Smallest gain (ns) of stamps on the log time, from one message to the next, that is a jump."""

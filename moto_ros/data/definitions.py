@@ -48,7 +48,7 @@ IDL = re.compile(r"\bmodule\s+\w+\s*\{")
 DDS_NAME = re.compile(r"(.+)/dds_/(\w+?)_", re.ASCII)
 """A type's name as DDS has it: `sensor_msgs::msg::dds_::Image_`."""
 MAX_DEFINITION = 1_000_000
-"""Longest definition, in characters, that is taken from a bag."""
+"""Longest definition, in characters, that is read from a bag."""
 
 
 def prefixes() -> list[Path]:
@@ -236,7 +236,7 @@ def _known(type_name: str) -> Typestore:
 
 
 def _register(store: Typestore, type_name: str, text: str) -> list[str]:
-    """Register a type and what it uses; return the names of those that the text lacks and that are known here."""
+    """Register a type and what it uses; return the names of installed types that the text does not contain."""
     try:
         found = _types(type_name, text)
         missing = _complete(found, type_name)
@@ -251,7 +251,7 @@ def _register(store: Typestore, type_name: str, text: str) -> list[str]:
 
 
 def _types(type_name: str, text: str) -> Types:
-    """Return the types of a text in the form of .msg files or of IDL, whatever line ends and separators it has."""
+    """Return the types of a text in the form of .msg files or of IDL, with any line ends and separators."""
     plain = RULER.sub(SEPARATOR, text.replace("\r\n", "\n").strip("\ufeff\0"))
     if not IDL.search(plain):
         return get_types_from_msg(plain, type_name)

@@ -29,7 +29,7 @@ UNNAMED = "points"
 """Lists whose entries are points in time, not joints, although the message names joints."""
 
 Arrange = Callable[[str, Names], list[int]]
-"""Given where a message names joints and the names: which of its entries to take, in order."""
+"""Maps the place where a message names joints, and the names, to the indices of the expected joints, in order."""
 
 
 def message_stamp(message: Any, received_ns: int | None) -> int | None:
@@ -142,7 +142,7 @@ def _checked(name: str, numbers: np.ndarray, message: Any, layout: StepLayout, j
 
 
 def _named_joints(numbers: np.ndarray, message: Any, layout: StepLayout, joints: JointOrder) -> np.ndarray:
-    """Return the entries of the joints that are expected, whatever order the message has them in."""
+    """Return the entries of the joints that are expected, in the expected order."""
     names = names_in(message)
     expected = joints.expected(STATE, layout.joint_names) or names
     if not expected or not len(numbers) or not can_name(message):

@@ -56,7 +56,7 @@ class JointOrder:
 
 
 def names_in(message: Any) -> Names:
-    """Return the names that a message gives its arrays, empty for one that names nothing."""
+    """Return the names of a message's joints, empty for a message without names."""
     return next((names for names in _name_fields(message) if names), ())
 
 

@@ -78,7 +78,7 @@ def layout_values(layout: StepLayout) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TopicMap:
-    """Which topic plays which role. The defaults are the contract; the rest maps bags recorded by somebody else."""
+    """The role of each topic. The defaults are the contract's topics; other values map bags of other programs."""
 
     namespace: str = parameter("", "Namespace that relative topic names are looked up in, e.g. left_arm")
     compressed: bool = parameter(False, "Whether cameras publish JPEG or PNG (sensor_msgs/CompressedImage)")

@@ -47,7 +47,7 @@ class LiveEpisodes:
     """Assembles the running episode and keeps the one before until it is fetched. Thread-safe."""
 
     def __init__(self, layout: StepLayout, joints: JointOrder | None = None) -> None:
-        """Start with no episode; joints are taken in the order of `joints`."""
+        """Start with no episode; `joints` is the order of joints."""
         self._joints = JointOrder() if joints is None else joints
         self._layout, self._lock = layout, threading.Lock()
         self._episodes: dict[int, LiveEpisode] = {}

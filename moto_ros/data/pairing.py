@@ -24,7 +24,7 @@ class Pairing:
     A camera's message may be its image, or its calibration, which has the same stamp. `counts`: received; repeated:
     with the stamp of the message before; unstamped: with stamp 0; late: older than the message before; clock_jump:
     stamped more than a second before it, so that all are forgotten; stale: older than `max_age`;
-    unpaired: newest messages that lie further apart than the tolerance. `problems` describes them.
+    unpaired: newest messages further apart than the tolerance. `problems` describes them.
     """
 
     def __init__(self, layout: StepLayout) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class ProprioField(NamedTuple):
-    """A field: how many numbers it has (0: one a joint), and its paths, the first that a message has being taken."""
+    """A field: how many numbers it has (0: one a joint), and its paths; the first that a message has is used."""
 
     size: int
     paths: tuple[str, ...]

@@ -40,7 +40,7 @@ class Saved:
 
 
 class PreRoll:
-    """The newest samples, kept in case an episode begins."""
+    """The newest samples, kept for the start of the next episode."""
 
     def __init__(self, seconds: float) -> None:
         """Keep samples for `seconds`."""

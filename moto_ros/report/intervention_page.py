@@ -27,7 +27,9 @@ def interventions_section(history: History) -> Section:
     if history.quantiles:
         caption = "The guard acts above a chosen share of this distribution; see its parameters."
         figure = intervention_curves.distribution(history)
-        section.pictures.append(picture(figure, plots / "doubt.png", "Uncertainty on recorded data", caption))
+        section.pictures.append(
+            picture(figure, plots / "uncertainty_quantiles.png", "Uncertainty on recorded data", caption)
+        )
         values = tuple(f"{history.quantiles[percent]:.3g}" for percent in TABLE_PERCENTILES)
         header = ("share below", *(f"{percent} %" for percent in TABLE_PERCENTILES))
         section.tables.append(Table("Uncertainty on recorded data", header, [("u", *values)]))

@@ -47,7 +47,7 @@ def subtitle(history: History) -> str:
 
 
 def parameter_of(history: History, name: str, otherwise: str = "") -> str:
-    """Return the first value of a parameter, whatever its node and group, in the parameter files of the run."""
+    """Return the first value of a parameter, of any node and group, in the parameter files of the run."""
     found = (value for known, value in shipped_settings(history) if known.split(": ")[-1].split(".")[-1] == name)
     return str(next(found, otherwise))
 
