@@ -20,11 +20,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "test")]
 
 from support.bags import Recipe, lockstep_episode, write_bag  # noqa: E402
 
+from moto_ros.contract.stamps import NSEC_PER_SEC  # noqa: E402
 from moto_ros.data.bag_reader import read_episodes  # noqa: E402
 from moto_ros.data.bag_writer import BagWriter  # noqa: E402
 from moto_ros.data.cache import DecodedCache  # noqa: E402
 from moto_ros.data.episode import Episode  # noqa: E402
-from moto_ros.data.layout import SECOND, StepLayout, TopicMap  # noqa: E402
+from moto_ros.data.layout import StepLayout, TopicMap  # noqa: E402
 from moto_ros.data.replay import ReplayStore  # noqa: E402
 
 CAMERA_RATE = 15
@@ -45,7 +46,7 @@ def timed(work: Callable[[], Any], repeats: int) -> tuple[float, float]:
 def bag_to_steps(folder: Path, seconds: int) -> dict[str, float]:
     """Read a bag of two 640x480 JPEG cameras at 15 Hz; return how many times faster than real time."""
     bag = folder / "jpeg" / "episode"
-    recipe = Recipe(steps=seconds * CAMERA_RATE, side=(480, 640), jpeg=True, period=SECOND // CAMERA_RATE)
+    recipe = Recipe(steps=seconds * CAMERA_RATE, side=(480, 640), jpeg=True, period=NSEC_PER_SEC // CAMERA_RATE)
     write_bag(bag, lockstep_episode(recipe))
     layout = StepLayout(cameras=("agent", "wrist"), proprio=("ee_position", "joint_position"))
     topics = TopicMap(compressed=True)

@@ -24,13 +24,13 @@ from torch import Tensor
 
 from moto_ros.agents.fowm.agent import FowmAgent
 from moto_ros.agents.fowm.config import FowmSettings
-from moto_ros.agents.fowm.score import Ending, Imagined, elite_scores, full_scores
+from moto_ros.agents.fowm.score import Imagined, Terminal, elite_scores, full_scores
 from moto_ros.agents.interface import ActRequest, Spaces
 from moto_ros.config import build, config_folder, read_parameters
 from moto_ros.nodes.learning_settings import TrainerNodeSettings
 
-SETTLING = 3
-"""Plans not counted at the start, while the running estimates form."""
+WARM_UP_PLANS = 3
+"""Plans not counted at the start, while the running estimates converge."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class PlanResult:
 
 @dataclass(frozen=True)
 class LossResult:
-    """How much worse the search that looks at likely elites only chooses, in percent of the exact search's score."""
+    """How much lower the score of the search with `plan_exact` off is, in percent of the exact search's score."""
 
     preset: str
     searches: int
@@ -79,23 +79,23 @@ def settings_of(preset: str) -> FowmSettings:
 
 
 def make(settings: FowmSettings, spaces: Spaces, device: torch.device) -> FowmAgent:
-    """Return an agent whose fresh heads, which are zero, say something, so that candidates differ as in use."""
+    """Return an agent whose output layers, zero at first, are random, so that candidates differ as in use."""
     agent = FowmAgent(spaces, settings, 0, device)
     with torch.no_grad():
         agent.network.reward_head.output.weight.normal_(std=0.2)
         agent.network.q.last.weight.normal_(std=0.01)
-    agent.actor.load_state_dict(agent.network.state_dict())  # what acts may be an average, which has not seen this
+    agent.actor.load_state_dict(agent.network.state_dict())  # what acts may be an average, without these weights
     return agent
 
 
 def plans(
     agent: FowmAgent, spaces: Spaces, deadline: float | None, seconds: float, device: torch.device
 ) -> Sequence[Any]:
-    """Return how each plan went, on a grid of deadlines or else one after the other."""
+    """Return the figures of each plan, at a fixed rate where there is a deadline, else one after the other."""
     drawn = {name: rows[:, 0] for name, rows in RandomData(spaces, device).batch("all", 1, 2).items()}
     observation = {name: drawn[name] for name in ("image", "proprio", "action") if name in drawn}
     state, figures, end = agent.start(1), [], time.perf_counter() + seconds
-    while time.perf_counter() < end or len(figures) <= 2 * SETTLING:
+    while time.perf_counter() < end or len(figures) <= 2 * WARM_UP_PLANS:
         began = time.perf_counter()
         decision = agent.act(observation, state, ActRequest(sample=True, deadline=deadline))
         if device.type == "cuda":
@@ -104,7 +104,7 @@ def plans(
         state = decision.state
         if deadline is not None:
             time.sleep(max(0.0, began + deadline - time.perf_counter()))
-    return figures[SETTLING:]
+    return figures[WARM_UP_PLANS:]
 
 
 def plan_case(
@@ -130,7 +130,7 @@ def plan_case(
 
 
 def plain_plan(agent: FowmAgent, latent: Tensor) -> None:
-    """Plan the plain way, for comparison: every head and step on its own, all candidates in every iteration."""
+    """Plan without optimisations, for comparison: each head and step by itself, all candidates in every iteration."""
     settings, model = agent.settings, agent.network
     one_by_one = [torch.tensor([member]) for member in range(settings.heads)]
 
@@ -145,8 +145,8 @@ def plain_plan(agent: FowmAgent, latent: Tensor) -> None:
         ).clamp(-1, 1)
         z, score = latent.expand(settings.candidates, -1), torch.zeros(settings.candidates)
         for step, action in enumerate(actions):
-            doubt = heads(z, action, one_by_one).std(0)
-            score = score + settings.discount**step * (model.reward(z, action) - settings.penalty * doubt)
+            uncertainty = heads(z, action, one_by_one).std(0)
+            score = score + settings.discount**step * (model.reward(z, action) - settings.penalty * uncertainty)
             z = model.advance(z, action)
         last = model.policy(z)
         score = score + heads(z, last, one_by_one[:2]).amin(0) - settings.penalty * heads(z, last, one_by_one).std(0)
@@ -156,7 +156,7 @@ def plain_plan(agent: FowmAgent, latent: Tensor) -> None:
 
 
 def plain_case(preset: str, spaces: Spaces, seconds: float) -> float:
-    """Return the median time of a plain plan [ms]."""
+    """Return the median time of a plan without optimisations [ms]."""
     agent = make(settings_of(preset), spaces, torch.device("cpu"))
     latent = torch.rand(1, agent.settings.latent_size)
     with torch.inference_mode():
@@ -172,28 +172,28 @@ def expected_score(examined: Tensor, scores: Tensor, settings: FowmSettings) -> 
 
 @torch.inference_mode()
 def loss_case(preset: str, spaces: Spaces, searches: int) -> LossResult:
-    """Search among the same candidates exactly and likely, and compare what is chosen."""
+    """Search the same candidates with `plan_exact` on and off, and compare the expected scores."""
     settings = settings_of(preset)
     agent, losses = make(settings, spaces, torch.device("cpu")), []
     for seed in range(searches):
-        bound, imagined, ending = candidates(agent, spaces, torch.Generator().manual_seed(seed))
-        doubts = agent.planner.scorer.doubts
-        scores = full_scores(bound, imagined, ending, doubts)
-        likely = elite_scores(bound, imagined, ending, doubts, settings.plan_elites, likely=True)
+        bound, imagined, terminal = candidates(agent, spaces, torch.Generator().manual_seed(seed))
+        penalty = agent.planner.scorer.penalty
+        scores = full_scores(bound, imagined, terminal, penalty)
+        likely = elite_scores(bound, imagined, terminal, penalty, settings.plan_elites, likely=True)
         exact, found = (expected_score(examined, scores, settings) for examined in (scores, likely))
         losses.append(100 * (exact - found) / abs(exact))
     return LossResult(preset, searches, float(np.mean(losses)), float(np.max(losses)))
 
 
-def candidates(agent: FowmAgent, spaces: Spaces, stream: torch.Generator) -> tuple[Tensor, Imagined, Ending]:
+def candidates(agent: FowmAgent, spaces: Spaces, stream: torch.Generator) -> tuple[Tensor, Imagined, Terminal]:
     """Return first candidates of a plan from a random latent: scores without uncertainty, and what to examine."""
     settings, scorer = agent.settings, agent.planner.scorer
     shape = settings.plan_horizon, 1, settings.candidates, spaces.action
     latent = torch.rand(1, settings.latent_size, generator=stream)
     drawn = (settings.plan_max_std * torch.randn(shape, generator=stream)).clamp(-1, 1)
     imagined = scorer.imagine(latent, drawn)
-    ending = scorer.ending(imagined, torch.randn(shape[1:], generator=stream), torch.tensor([0, 1]))
-    return scorer.optimistic(imagined, ending), imagined, ending
+    terminal = scorer.terminal(imagined, torch.randn(shape[1:], generator=stream), torch.tensor([0, 1]))
+    return scorer.upper_bound(imagined, terminal), imagined, terminal
 
 
 def update_case(preset: str, spaces: Spaces, seconds: float, device: torch.device) -> UpdateResult:
@@ -205,8 +205,8 @@ def update_case(preset: str, spaces: Spaces, seconds: float, device: torch.devic
     return UpdateResult(preset, torch.get_num_threads(), agent.settings.batch, observed, rate)
 
 
-def train_for_ever(preset: str, spaces: Spaces, threads: int) -> None:
-    """Keep the machine as busy as a trainer does, and stand back as far."""
+def train_indefinitely(preset: str, spaces: Spaces, threads: int) -> None:
+    """Keep the machine as busy as a trainer does, at a trainer's nice value."""
     os.setpriority(os.PRIO_PROCESS, 0, TrainerNodeSettings.nice)
     torch.set_num_threads(threads)
     device = torch.device("cpu")
@@ -218,7 +218,7 @@ def train_for_ever(preset: str, spaces: Spaces, threads: int) -> None:
 @contextmanager
 def trainer(preset: str, spaces: Spaces, threads: int) -> Iterator[None]:
     """Run a busy trainer in another process."""
-    process = multiprocessing.get_context("spawn").Process(target=train_for_ever, args=(preset, spaces, threads))
+    process = multiprocessing.get_context("spawn").Process(target=train_indefinitely, args=(preset, spaces, threads))
     process.start()
     time.sleep(5.0)
     try:
@@ -253,7 +253,7 @@ def show(results: dict[str, Sequence[Any]], plain: dict[str, float]) -> None:
     """Print the tables."""
     way = ", ".join(f"{preset} {spent:.0f} ms" for preset, spent in plain.items())
     for title, rows in results.items():
-        table = Table(title=f"{title}; the plain way: {way}" if title == "plans" else title)
+        table = Table(title=f"{title}; without optimisations: {way}" if title == "plans" else title)
         for heading in asdict(rows[0]):
             table.add_column(heading.replace("_", " "))
         for row in rows:

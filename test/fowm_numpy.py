@@ -62,9 +62,9 @@ class NumpyFowm:
             x = mish(self.norm(f"{name}.{layer}.norm", self.linear(f"{name}.{layer}.linear", x)))
         return self.linear(f"{name}.output", x)
 
-    def encode(self, image: Array | None, proprio: Array | None, slow: bool = False) -> Array:
+    def encode(self, image: Array | None, proprio: Array | None, target: bool = False) -> Array:
         """Return the latent of one observation: the mean of the parts' latents."""
-        part = "slow_encoder" if slow else "encoder"
+        part = "slow_encoder" if target else "encoder"
         found = []
         if image is not None:
             x = image.transpose(2, 0, 1) / 255
@@ -98,8 +98,8 @@ class NumpyFowm:
             values.append((h @ self.w[f"{name}.last.weight"][member] + self.w[f"{name}.last.bias"][member, 0])[0])
         return np.array(values)
 
-    def q(self, z: Array, a: Array, slow: bool = False) -> Array:
-        return self.heads("slow_q" if slow else "q", np.concatenate((z, a)))
+    def q(self, z: Array, a: Array, target: bool = False) -> Array:
+        return self.heads("slow_q" if target else "q", np.concatenate((z, a)))
 
     def value(self, z: Array) -> float:
         return float(self.heads("v", z)[0])

@@ -108,15 +108,15 @@ def test_merged_buffers_and_uniform_replay_are_switches() -> None:
     assert stored.returned == []
 
 
-def test_priorities_go_back_for_the_windows_they_are_of() -> None:
+def test_priorities_are_set_for_the_windows_that_were_drawn() -> None:
     @dataclass
-    class Recorded(RandomData):
+    class RecordingData(RandomData):
         def windows(self, source: str, size: int, length: int, prioritised: Prioritised | None = None) -> Batch:
             self.asked = prioritised
             self.last = super().windows(source, size, length, prioritised)
             return self.last
 
-    stored = Recorded(BOTH)
+    stored = RecordingData(BOTH)
     make(priority_alpha=0.5).update("joint", stored)
     (source, index, priority), *_ = stored.returned
     assert (source, stored.asked) == ("all", Prioritised(0.5, 0.4))
@@ -127,17 +127,17 @@ def test_priorities_go_back_for_the_windows_they_are_of() -> None:
 def test_target_networks_follow_every_second_update() -> None:
     agent, stored = make(), data()
     for moves in (False, True, False):
-        before = {name: value.clone() for name, value in agent.network.slow_q.state_dict().items()}
+        before = {name: value.clone() for name, value in agent.network.target_q.state_dict().items()}
         agent.update("joint", stored)
-        assert equal(before, agent.network.slow_q.state_dict()) is not moves
+        assert equal(before, agent.network.target_q.state_dict()) is not moves
 
 
 def test_the_targets_move_one_hundredth_of_the_way() -> None:
     agent = make(target_every=1)
-    before = agent.network.slow_q.second.weight.clone()
+    before = agent.network.target_q.second.weight.clone()
     agent.update("joint", data())
     expected = 0.99 * before + 0.01 * agent.network.q.second.weight.detach()
-    torch.testing.assert_close(agent.network.slow_q.second.weight, expected)
+    torch.testing.assert_close(agent.network.target_q.second.weight, expected)
 
 
 def test_a_decision_tells_how_it_was_planned_and_starts_the_next() -> None:
@@ -152,28 +152,28 @@ def test_a_decision_tells_how_it_was_planned_and_starts_the_next() -> None:
 
 def test_without_time_for_one_iteration_the_policy_answers_at_once() -> None:
     agent = make()
-    agent.pace.learn("iteration", 5.0)
+    agent.planning_time.update("iteration", 5.0)
     decision = agent.act(seen(), agent.start(1), ActRequest(sample=False, deadline=0.5))
     assert decision.figures["policy_answered"] == 1
     assert torch.equal(decision.action, make(plan=False).act(seen(), agent.start(1), ActRequest(sample=False)).action)
 
 
 @pytest.mark.parametrize("stage", ["proposals", "iteration"])
-def test_one_slow_moment_does_not_keep_the_planner_from_planning_for_ever(stage: str) -> None:
+def test_one_slow_moment_does_not_keep_the_planner_from_planning_indefinitely(stage: str) -> None:
     agent, state = make(), make().start(1)
-    agent.pace.learn(stage, 3.0)
+    agent.planning_time.update(stage, 3.0)
     request = ActRequest(sample=False, deadline=1.0)
     answers = [agent.act(seen(), state, request).figures["policy_answered"] for _ in range(20)]
     assert answers[0] == 1
     assert answers[-1] == 0
 
 
-def test_asked_without_any_time_the_planner_does_not_learn_to_hope() -> None:
-    """Its next plan would begin what cannot be done in time."""
+def test_a_deadline_of_zero_does_not_lower_the_time_estimates() -> None:
+    """The next plan would begin an iteration that does not fit."""
     agent = make()
-    agent.pace.learn("iteration", 3.0)
+    agent.planning_time.update("iteration", 3.0)
     agent.act(seen(), agent.start(1), ActRequest(sample=False, deadline=0.0))
-    assert agent.pace.of("iteration") == 3.0
+    assert agent.planning_time.of("iteration") == 3.0
 
 
 def test_an_answer_after_the_deadline_is_counted_as_missed() -> None:
@@ -181,11 +181,11 @@ def test_an_answer_after_the_deadline_is_counted_as_missed() -> None:
     assert decision.figures["deadline_missed"] == 1
 
 
-def test_a_policy_answer_keeps_the_plan_moving_on() -> None:
-    """The next plan would start from where the robot was."""
+def test_a_policy_answer_shifts_the_warm_start() -> None:
+    """The next plan would start from actions of the past."""
     agent = make()
     mean = torch.arange(9.0).view(1, 3, 3)
-    agent.pace.learn("iteration", 5.0)
+    agent.planning_time.update("iteration", 5.0)
     decision = agent.act(seen(), {"mean": mean}, ActRequest(sample=False, deadline=0.5, elapsed=2))
     assert decision.state["mean"][0].tolist() == [[6.0, 7.0, 8.0], [0.0] * 3, [0.0] * 3]
 
@@ -300,7 +300,7 @@ def test_cloning_repeats_what_was_done() -> None:
 @pytest.mark.parametrize("shift", [True, False])
 @pytest.mark.parametrize("name", OWN)
 def test_images_are_shifted_where_the_settings_say_so(name: str, shift: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever measures what shifted images give would compare an agent with itself."""
+    """A comparison with and without `shift` would compare an agent with itself."""
     images: list[Tensor] = []
     monkeypatch.setattr(f"moto_ros.agents.{name}.agent.random_shift", lambda image, _: images.append(image) or image)
     agent = make(name, IMAGE, shift=shift)

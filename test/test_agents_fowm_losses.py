@@ -61,10 +61,10 @@ def expected_model_loss(model: FowmModel, batch: Batch, s: FowmSettings, seed: i
             seen = rows["image"][b, j + 1], rows["proprio"][b, j + 1]
             y = reward + s.discount * (1 - rows["is_terminal"][b, j + 1]) * net.value(net.encode(*seen))
             q, ahead = net.q(z, action), net.advance(z, action)
-            over = net.q(z, action, slow=True)[heads].min() - net.value(z)
+            over = net.q(z, action, target=True)[heads].min() - net.value(z)
             mask = s.rho**j * rows["valid"][b, j + 1]
             loss += mask * (
-                20 * ((ahead - net.encode(*seen, slow=True)) ** 2).mean()
+                20 * ((ahead - net.encode(*seen, target=True)) ** 2).mean()
                 + 0.5 * (net.reward(z, action) - reward) ** 2
                 + 0.1 * ((q - y) ** 2).sum()
                 + 0.1 * abs(s.expectile - (over < 0)) * over**2
@@ -92,7 +92,7 @@ def expected_policy_loss(model: FowmModel, batch: Batch, s: FowmSettings, latent
     for j in range(s.horizon):
         for b in range(s.batch):
             z, action = latents[j, b].double().numpy(), batch["action"][b, j + 1].double().numpy()
-            advantage = net.q(z, action, slow=True)[heads].min() - net.value(z)
+            advantage = net.q(z, action, target=True)[heads].min() - net.value(z)
             weight = min(np.exp(s.advantage_scale * advantage), 100)
             cloned = 0.5 * ((net.policy(z) - action) ** 2).sum() + len(action) / 2 * np.log(2 * np.pi)
             total += s.rho**j * float(batch["valid"][b, j + 1]) * weight * cloned / s.batch
@@ -108,7 +108,7 @@ def test_the_policy_loss_is_the_published_one_with_the_episode_mask_applied() ->
     np.testing.assert_allclose(loss.item(), expected, rtol=1e-4)
 
 
-def test_the_max_q_ablation_raises_the_least_of_two_online_heads() -> None:
+def test_the_max_q_ablation_raises_the_minimum_of_two_online_heads() -> None:
     settings = small(policy_objective="max_q")
     model, batch, found = model_part(settings)
     stream = torch.Generator().manual_seed(7)
@@ -116,12 +116,12 @@ def test_the_max_q_ablation_raises_the_least_of_two_online_heads() -> None:
     net, heads, expected = NumpyFowm.of(model), pair(7), 0.0
     for j, b in np.ndindex(settings.horizon, settings.batch):
         z = found.latents[j, b].double().numpy()
-        least = net.q(z, net.policy(z))[heads].min()
-        expected -= settings.rho**j * float(batch["valid"][b, j + 1]) * least / settings.batch / settings.horizon
+        smallest = net.q(z, net.policy(z))[heads].min()
+        expected -= settings.rho**j * float(batch["valid"][b, j + 1]) * smallest / settings.batch / settings.horizon
     np.testing.assert_allclose(loss.item(), expected, rtol=1e-4)
 
 
-def test_the_policy_target_ablation_asks_for_the_least_of_two_slow_heads_at_the_policy() -> None:
+def test_the_policy_target_ablation_asks_for_the_minimum_of_two_target_heads_at_the_policy() -> None:
     settings = small(value_target="policy", policy_noise=0.0)
     model, batch, found = model_part(settings)
     stream = torch.Generator().manual_seed(3)
@@ -130,14 +130,14 @@ def test_the_policy_target_ablation_asks_for_the_least_of_two_slow_heads_at_the_
     net, targets = NumpyFowm.of(model), []
     for j, b in np.ndindex(settings.horizon, settings.batch):
         z = net.encode(*(batch[name][b, j + 1].double().numpy() for name in ("image", "proprio")))
-        value = net.q(z, net.policy(z), slow=True)[heads].min()
+        value = net.q(z, net.policy(z), target=True)[heads].min()
         going = 1 - float(batch["is_terminal"][b, j + 1])
         targets.append(float(batch["reward"][b, j + 1]) + settings.discount * going * value)
     np.testing.assert_allclose(found.terms["target_mean"].item(), np.mean(targets), rtol=1e-4)
 
 
 def test_rows_after_an_episodes_end_change_nothing() -> None:
-    """What breaks else: the model learns that an arm at rest jumps, and the policy clones actions nobody took."""
+    """Else the model would learn that an arm at rest jumps, and the policy would clone actions that nobody executed."""
     settings = small()
     model, batch, found = model_part(settings)
     later = ~batch["valid"]

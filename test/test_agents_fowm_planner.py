@@ -16,9 +16,9 @@ from torch import Tensor
 
 from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.fowm.model import FowmModel
-from moto_ros.agents.fowm.planner import Plan, Planner, shifted, updated
+from moto_ros.agents.fowm.planner import Plan, Planner, Search, shifted
 from moto_ros.agents.fowm.planning_time import PlanningTime, Stopwatch
-from moto_ros.agents.fowm.score import Ending, Imagined, elite_scores, full_scores
+from moto_ros.agents.fowm.score import Imagined, Terminal, elite_scores, full_scores
 from moto_ros.agents.interface import Spaces
 from moto_ros.errors import MotoError
 
@@ -37,7 +37,7 @@ def planned(**changes: object) -> FowmSettings:
     return small(**(PLAN | changes))
 
 
-def unhurried() -> Stopwatch:
+def no_deadline() -> Stopwatch:
     return Stopwatch(PlanningTime(), time.perf_counter(), None)
 
 
@@ -48,7 +48,7 @@ def run(model: FowmModel, s: FowmSettings, *, sample: bool = False, seed: int = 
             *start(s, robots),
             sample=sample,
             generator=torch.Generator().manual_seed(seed),
-            watch=unhurried(),
+            watch=no_deadline(),
         )
     assert plan is not None
     return plan
@@ -71,8 +71,8 @@ def score(
     """Return the score of one action sequence (H, A): section 3 of the specification."""
     total = 0.0
     for t, action in enumerate(actions):
-        doubt = net.q(z, action).std(ddof=1)
-        total += s.discount**t * (net.reward(z, action) - s.penalty * doubt)
+        uncertainty = net.q(z, action).std(ddof=1)
+        total += s.discount**t * (net.reward(z, action) - s.penalty * uncertainty)
         z = net.advance(z, action)
     last = policy_action(net, z, noise, s)
     values = net.q(z, last)
@@ -136,23 +136,23 @@ def test_the_plan_is_the_published_one(sample: bool, penalty: float) -> None:
     assert plan.iterations == s.plan_iterations
 
 
-def candidates(model: FowmModel, s: FowmSettings, robots: int) -> tuple[Planner, Imagined, Ending]:
+def candidates(model: FowmModel, s: FowmSettings, robots: int) -> tuple[Planner, Imagined, Terminal]:
     planner = Planner(model, s)
     latent, _ = start(s, robots)
     stream = torch.Generator().manual_seed(2)
     actions = 2 * torch.rand(s.plan_horizon, robots, 40, STATE.action, generator=stream) - 1
     imagined = planner.scorer.imagine(latent, actions)
     noise = torch.randn(robots, 40, STATE.action, generator=stream)
-    return planner, imagined, planner.scorer.ending(imagined, noise, torch.tensor([3, 1]))
+    return planner, imagined, planner.scorer.terminal(imagined, noise, torch.tensor([3, 1]))
 
 
 @torch.no_grad()
 def test_every_candidate_gets_its_published_score() -> None:
     s = planned()
     model = random_model(s, STATE)
-    planner, imagined, ending = candidates(model, s, robots=2)
-    bound = planner.scorer.optimistic(imagined, ending)
-    scores = full_scores(bound, imagined, ending, planner.scorer.doubts)
+    planner, imagined, terminal = candidates(model, s, robots=2)
+    bound = planner.scorer.upper_bound(imagined, terminal)
+    scores = full_scores(bound, imagined, terminal, planner.scorer.penalty)
     net, stream = NumpyFowm.of(model), torch.Generator().manual_seed(2)
     torch.rand(s.plan_horizon, 2, 40, STATE.action, generator=stream)
     noise = torch.randn(2, 40, STATE.action, generator=stream).double().numpy()
@@ -162,21 +162,21 @@ def test_every_candidate_gets_its_published_score() -> None:
 
 
 @given(
-    doubts=st.lists(st.floats(0, 5, width=32), min_size=30, max_size=30),
+    penalties=st.lists(st.floats(0, 5, width=32), min_size=30, max_size=30),
     bounds=st.lists(st.sampled_from([-2.0, -0.5, 0.0, 0.25, 1.0, 3.0]), min_size=30, max_size=30),
     elites=st.integers(1, 29),
 )
 @settings(max_examples=200)
-def test_examining_the_promising_first_finds_the_same_scores(
-    doubts: list[float], bounds: list[float], elites: int
+def test_evaluating_penalties_in_order_of_the_bounds_finds_the_same_scores(
+    penalties: list[float], bounds: list[float], elites: int
 ) -> None:
-    """The best candidates must not change because others were not looked at."""
-    bound, taken = torch.tensor([bounds]), torch.tensor([doubts])
+    """The best candidates must not change because the penalty of others was not evaluated."""
+    bound, taken = torch.tensor([bounds]), torch.tensor([penalties])
     actions = taken.view(1, 1, 30, 1)
     imagined = Imagined(actions, actions, taken)
-    ending = Ending(taken[..., None], torch.tensor([0, 1]))
-    lazy = elite_scores(bound, imagined, ending, lambda found, _: found.reward, elites)
-    full = full_scores(bound, imagined, ending, lambda found, _: found.reward)
+    terminal = Terminal(taken[..., None], torch.tensor([0, 1]))
+    lazy = elite_scores(bound, imagined, terminal, lambda found, _: found.reward, elites)
+    full = full_scores(bound, imagined, terminal, lambda found, _: found.reward)
     assert torch.equal(lazy.topk(elites).values, full.topk(elites).values)
     examined = lazy > -torch.inf
     assert torch.equal(lazy[examined], full[examined])
@@ -184,7 +184,7 @@ def test_examining_the_promising_first_finds_the_same_scores(
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_likely_search_loses_less_than_one_percent_of_the_score(seed: int) -> None:
-    """Whoever takes the faster search must not get worse actions for it."""
+    """With `plan_exact` off actions must not get worse."""
     s = planned()
     model = random_model(s, STATE)
     with torch.no_grad():
@@ -192,10 +192,10 @@ def test_a_likely_search_loses_less_than_one_percent_of_the_score(seed: int) -> 
         scorer, stream = Planner(model, s).scorer, torch.Generator().manual_seed(seed)
         actions = 2 * torch.rand(s.plan_horizon, 1, 400, STATE.action, generator=stream) - 1
         imagined = scorer.imagine(latent, actions)
-        ending = scorer.ending(imagined, torch.randn(1, 400, STATE.action, generator=stream), torch.tensor([0, 4]))
-        bound = scorer.optimistic(imagined, ending)
-        full = full_scores(bound, imagined, ending, scorer.doubts)
-        likely = elite_scores(bound, imagined, ending, scorer.doubts, 30, likely=True)
+        terminal = scorer.terminal(imagined, torch.randn(1, 400, STATE.action, generator=stream), torch.tensor([0, 4]))
+        bound = scorer.upper_bound(imagined, terminal)
+        full = full_scores(bound, imagined, terminal, scorer.penalty)
+        likely = elite_scores(bound, imagined, terminal, scorer.penalty, 30, likely=True)
         chosen = full.gather(-1, likely.topk(30).indices)
     spread = float(full.amax() - full.amin())
     assert float(full.topk(30).values.mean() - chosen.mean()) < 0.01 * spread
@@ -212,7 +212,7 @@ def test_several_robots_are_planned_for_at_once_each_as_if_alone() -> None:
     assert not torch.allclose(both.mean[:, 0], both.mean[:, 1])
 
 
-def test_uncertainty_keeps_the_plan_where_the_heads_agree() -> None:
+def test_the_uncertainty_penalty_keeps_the_plan_where_the_heads_agree() -> None:
     """Only the penalty tells the two apart: the heads disagree about actions with a positive first entry."""
     s = planned(plan_samples=64, plan_iterations=4, penalty=0.0)
     model = random_model(s, STATE)
@@ -220,7 +220,7 @@ def test_uncertainty_keeps_the_plan_where_the_heads_agree() -> None:
         model.reward_head.output.weight.zero_()
         model.q.last.weight.zero_()
 
-    def spread(_: Tensor, action: Tensor, slow: bool = False, members: Tensor | None = None) -> Tensor:
+    def spread(_: Tensor, action: Tensor, target: bool = False, members: Tensor | None = None) -> Tensor:
         values = torch.linspace(-1, 1, 5).view(5, *(1,) * (action.ndim - 1)) * action[..., 0].clamp(min=0)
         return values + action[..., 0] if members is None else values[members] + action[..., 0]
 
@@ -253,39 +253,48 @@ def test_nan_scores_count_as_zero_and_the_action_stays_finite() -> None:
 
 
 @pytest.mark.parametrize(("steps", "kept"), [(0, [1, 2, 3]), (1, [2, 3, 0]), (2, [3, 0, 0]), (9, [0, 0, 0])])
-def test_a_warm_start_moves_on_by_the_steps_that_passed(steps: int, kept: list[int]) -> None:
+def test_a_warm_start_is_shifted_by_the_elapsed_steps(steps: int, kept: list[int]) -> None:
     mean = torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1)
     assert shifted(mean, steps).flatten().tolist() == kept
 
 
-def test_an_update_by_hand() -> None:
-    s = planned()
-    elites = torch.tensor([[[[1.0], [-1.0]]]])
-    found = updated(torch.tensor([[[0.5]]]), elites, torch.tensor([[2.0, 0.0]]), s)
+def test_one_iteration_by_hand() -> None:
+    """The new mean and std are the elites' weighted ones: one candidate at the mean, for std is 0, and one proposal."""
+    s = planned(plan_horizon=1, plan_samples=1, plan_policy_samples=1, plan_elites=2, penalty=0.0)
+    model = random_model(s, STATE)
+    model.reward = lambda _, action: 2.0 * (action[..., 0] > 0)  # type: ignore[method-assign, assignment]
+    with torch.no_grad():
+        model.q.last.weight.zero_()
+        model.q.last.bias.zero_()
+    latent, mean = torch.rand(1, s.latent_size), torch.tensor([1.0, 0.5]).view(1, 1, 2)
+    with torch.inference_mode():
+        planner = Planner(model, s)
+        proposal = planner.scorer.imagine(latent, -torch.ones(1, 1, 1, 2))
+        found = planner.iterate(Search(mean, torch.zeros_like(mean)), latent, proposal, torch.Generator())
     weight = 1 / (1 + np.exp(-1))
     centre = 2 * weight - 1
-    np.testing.assert_allclose(found.mean.item(), 0.05 + 0.9 * centre, rtol=1e-5)
+    np.testing.assert_allclose(found.mean[0, 0, 0].item(), 0.1 + 0.9 * centre, rtol=1e-5)
     variance = weight * (1 - centre) ** 2 + (1 - weight) * (1 + centre) ** 2
-    np.testing.assert_allclose(found.std.item(), np.sqrt(variance), rtol=1e-5)
+    np.testing.assert_allclose(found.std[0, 0, 0].item(), np.sqrt(variance), rtol=1e-5)
 
 
 def test_a_deadline_that_is_known_to_be_missed_is_not_begun() -> None:
-    """The policy head answers instead; and old measurements fade, so that the planner gets another chance."""
+    """The policy head answers instead; and old estimates decay, so that the planner is tried again."""
     s = planned()
-    pace = PlanningTime({"iteration": 30.0})
-    watch = Stopwatch(pace, time.perf_counter(), 1.0)
+    times = PlanningTime({"iteration": 30.0})
+    watch = Stopwatch(times, time.perf_counter(), 1.0)
     with torch.inference_mode():
         plan = Planner(random_model(s, STATE), s).plan(*start(s), sample=False, generator=None, watch=watch)
     assert plan is None
     for _ in range(40):
-        pace.doubt("iteration")
+        times.decay_estimates("iteration")
     assert watch.fits("iteration")
 
 
 def test_iterations_stop_when_the_next_would_miss_the_deadline() -> None:
     s = planned(plan_iterations=1000)
-    pace = PlanningTime()
-    watch = Stopwatch(pace, time.perf_counter(), 0.5)
+    times = PlanningTime()
+    watch = Stopwatch(times, time.perf_counter(), 0.5)
     with torch.inference_mode():
         plan = Planner(random_model(s, STATE), s).plan(*start(s), sample=False, generator=None, watch=watch)
     assert plan is not None
@@ -294,36 +303,36 @@ def test_iterations_stop_when_the_next_would_miss_the_deadline() -> None:
 
 
 def test_an_estimate_rises_at_once_and_falls_slowly() -> None:
-    pace = PlanningTime()
+    times = PlanningTime()
     for seconds in (0.1, 0.5, 0.1):
-        pace.learn("iteration", seconds)
-    assert 0.1 < pace.of("iteration") < 0.5
+        times.update("iteration", seconds)
+    assert 0.1 < times.of("iteration") < 0.5
 
 
 def test_where_plans_never_fit_late_answers_become_rare() -> None:
-    """Every trial on a busy machine is an action that comes too late; after a while nearly all must be the policy's."""
-    pace, deadline, late = PlanningTime(), 0.05, []
+    """On a busy machine every attempt to plan is a late action; after a while nearly all must be the policy's."""
+    times, deadline, late = PlanningTime(), 0.05, []
     for tick in range(1000):
-        if Stopwatch(pace, time.perf_counter(), deadline).fits("iteration"):
-            pace.learn("iteration", 2 * deadline)
-            pace.answered(late=True)
+        if Stopwatch(times, time.perf_counter(), deadline).fits("iteration"):
+            times.update("iteration", 2 * deadline)
+            times.answered(late=True)
             late.append(tick)
         else:
-            pace.doubt("iteration")
+            times.decay_estimates("iteration")
     assert 2 <= len(late) <= 15
     assert late[-1] > 300, "and it is tried again, for the machine may have become idle"
 
 
-def test_a_plan_in_time_makes_bold_again() -> None:
+def test_after_plans_in_time_the_planner_is_tried_at_once_again() -> None:
     """One slow second must not leave the robot to its policy for the rest of the run."""
-    pace = PlanningTime()
+    times = PlanningTime()
     for _ in range(10):
-        pace.answered(late=True)
-    shy = pace.boldness
+        times.answered(late=True)
+    low = times.retry_rate
     for _ in range(10):
-        pace.answered(late=False)
-    assert shy < 0.05
-    assert pace.boldness == 1
+        times.answered(late=False)
+    assert low < 0.05
+    assert times.retry_rate == 1
 
 
 def test_more_elites_than_candidates_are_refused() -> None:

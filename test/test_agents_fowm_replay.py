@@ -61,7 +61,7 @@ def opened(folder: Path, saved: dict[str, Any] | None = None) -> tuple[FowmAgent
     return agent, store, data
 
 
-def work(agent: FowmAgent, store: ReplayStore, data: StoreData, first: int, last: int) -> None:
+def train(agent: FowmAgent, store: ReplayStore, data: StoreData, first: int, last: int) -> None:
     """Do updates; an online episode arrives before the third and the fifth."""
     for update in range(first, last):
         if update in (2, 4):
@@ -71,23 +71,23 @@ def work(agent: FowmAgent, store: ReplayStore, data: StoreData, first: int, last
 
 def test_a_run_split_between_any_two_updates_equals_the_whole_run_to_the_bit(tmp_path: Path) -> None:
     whole = opened(tmp_path / "whole")
-    work(*whole, 0, 6)
+    train(*whole, 0, 6)
     for split in (1, 3, 4):
         part = opened(tmp_path / f"part{split}")
-        work(*part, 0, split)
+        train(*part, 0, split)
         replay = json.loads(json.dumps(part[1].state()))
         saved = {"agent": part[0].state_dict(), "replay": replay, "generator": part[2].generator.bit_generator.state}
         resumed = opened(tmp_path / f"part{split}", saved)
-        work(*resumed, split, 6)
+        train(*resumed, split, 6)
         left, right = whole[0].state_dict(), resumed[0].state_dict()
         assert all(torch.equal(left[name], right[name]) for name in left)
         assert whole[1].state()["priorities"] == resumed[1].state()["priorities"]
 
 
-def test_what_surprised_is_drawn_more_often(tmp_path: Path) -> None:
-    """Prioritised replay would be a name only."""
+def test_an_update_changes_the_priorities(tmp_path: Path) -> None:
+    """Prioritised replay would have no effect."""
     agent, store, data = opened(tmp_path)
-    work(agent, store, data, 0, 2)
+    train(agent, store, data, 0, 2)
     before = json.dumps(store.state()["priorities"])
     agent.update("joint", data)
     assert json.dumps(store.state()["priorities"]) != before
@@ -95,5 +95,5 @@ def test_what_surprised_is_drawn_more_often(tmp_path: Path) -> None:
 
 def test_both_sources_are_learned_from_once_both_have_episodes(tmp_path: Path) -> None:
     agent, store, data = opened(tmp_path)
-    work(agent, store, data, 0, 3)
+    train(agent, store, data, 0, 3)
     assert set(store.state()["priorities"]) == {"offline", "online"}

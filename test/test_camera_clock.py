@@ -9,18 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moto_ros.camera.clock import SECOND, WRAP, DeviceClock, Stamped
+from moto_ros.camera.clock import WRAP, DeviceClock, Stamped
+from moto_ros.contract.stamps import NSEC_PER_SEC
 
-MILLI = SECOND // 1000
-PERIOD = SECOND // 30
-BOOT = 1_700_000_000 * SECOND
+MILLI = NSEC_PER_SEC // 1000
+PERIOD = NSEC_PER_SEC // 30
+BOOT = 1_700_000_000 * NSEC_PER_SEC
 QUICKEST, SLOWEST = 8 * MILLI, 30 * MILLI
 
 
 class Line:
     """A camera whose exposures, clock and delays are known: device time = (1 + drift) x true time + offset."""
 
-    def __init__(self, drift: float = 0.0, offset: int = -BOOT + 77 * SECOND, seed: int = 0) -> None:
+    def __init__(self, drift: float = 0.0, offset: int = -BOOT + 77 * NSEC_PER_SEC, seed: int = 0) -> None:
         self.clock = DeviceClock()
         self.drift, self.offset = drift, offset
         self.rng = np.random.default_rng(seed)
@@ -60,7 +61,7 @@ def test_stamps_never_go_backwards_whatever_a_driver_says(pairs: list[tuple[int,
 def test_a_jump_of_the_cameras_clock_is_counted_once_and_forgotten_after_a_second(jump: float, seed: int) -> None:
     line = Line(seed=seed)
     line.run(2)
-    line.offset += round(jump * SECOND)
+    line.offset += round(jump * NSEC_PER_SEC)
     frames = line.run(4)
     assert sum(stamped.jumped for stamped, _, _ in frames) == 1
     for stamped, exposed, _ in frames[45:]:
@@ -70,8 +71,8 @@ def test_a_jump_of_the_cameras_clock_is_counted_once_and_forgotten_after_a_secon
 def test_a_step_of_the_computers_clock_is_a_jump_too_and_stamps_still_only_rise() -> None:
     line = Line()
     before = line.run(2)
-    line.now -= 5 * SECOND
-    line.offset += 5 * SECOND
+    line.now -= 5 * NSEC_PER_SEC
+    line.offset += 5 * NSEC_PER_SEC
     after = line.run(8)
     assert sum(stamped.jumped for stamped, _, _ in after) == 1
     stamps = [stamped.stamp for stamped, _, _ in before + after]
@@ -96,7 +97,7 @@ def test_the_first_slow_frames_of_a_camera_are_no_jump() -> None:
 
 
 def test_a_32_bit_counter_that_begins_again_is_no_jump() -> None:
-    clock, start = DeviceClock(), WRAP - SECOND
+    clock, start = DeviceClock(), WRAP - NSEC_PER_SEC
     for number in range(90):
         exposed = number * PERIOD
         stamped = clock.stamp((start + exposed) % WRAP + 1, BOOT + exposed + QUICKEST)
@@ -108,7 +109,7 @@ def test_a_camera_that_shares_the_computers_clock_is_believed_while_that_is_poss
     line = Line(offset=0)
     stamped, exposed, _ = line.frame(synchronised=True)
     assert stamped.stamp == exposed
-    wrong = Line(offset=-7 * SECOND)
+    wrong = Line(offset=-7 * NSEC_PER_SEC)
     stamped, exposed, arrival = wrong.frame(synchronised=True)
     assert stamped.stamp == arrival
 
@@ -117,11 +118,11 @@ def test_a_camera_without_a_clock_gets_the_time_of_arrival() -> None:
     assert DeviceClock().stamp(0, BOOT).stamp == BOOT
 
 
-@pytest.mark.parametrize("device", [5 * SECOND, 0])
+@pytest.mark.parametrize("device", [5 * NSEC_PER_SEC, 0])
 def test_opened_again_a_camera_may_begin_its_clock_anew_without_a_jump(device: int) -> None:
     clock = DeviceClock()
-    first = clock.stamp(900 * SECOND, BOOT)
+    first = clock.stamp(900 * NSEC_PER_SEC, BOOT)
     clock.restart()
-    second = clock.stamp(device, BOOT + SECOND)
+    second = clock.stamp(device, BOOT + NSEC_PER_SEC)
     assert not second.jumped
     assert second.stamp > first.stamp

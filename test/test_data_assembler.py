@@ -1,4 +1,4 @@
-"""Steps made of messages are the same whatever order they come in, and what is lacking is said."""
+"""Steps made of messages are the same in any order of arrival, and missing parts are reported."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.bags import Recipe, Sent, lockstep_episode, make, phase, reward, robot_state, set_time
 
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.assembler import EpisodeAssembler
 from moto_ros.data.episode import Episode
-from moto_ros.data.layout import SECOND, StepLayout
+from moto_ros.data.layout import StepLayout
 from moto_ros.errors import MotoError
 
 LAYOUT = StepLayout(cameras=("agent", "wrist"), image_size=16, proprio=("ee_position", "joint_position"))
@@ -50,7 +51,7 @@ def test_rows_follow_the_dreamer_convention() -> None:
     assert episode.reward[0] == 0.0
     for k, sent in enumerate(actions):
         assert np.array_equal(episode.action[k + 1], sent.message.values)
-        assert episode.stamps[k] == sent.message.state_stamp.sec * SECOND + sent.message.state_stamp.nanosec
+        assert episode.stamps[k] == sent.message.state_stamp.sec * NSEC_PER_SEC + sent.message.state_stamp.nanosec
     assert [int(r.message.step) for r in rewards] == [1, 2, 3, 4, 5, 6]
     frames = of(MESSAGES, "camera/wrist")
     assert np.array_equal(episode.images["wrist"][4], frames[4].message.data.reshape(16, 16, 3))
@@ -68,7 +69,7 @@ def test_order_and_repetition_of_messages_do_not_matter(order: list[Sent], again
 @settings(max_examples=40)
 @given(st.permutations(MESSAGES), st.integers(0, 5))
 def test_of_two_actions_for_one_step_the_first_sent_counts(order: list[Sent], step: int) -> None:
-    """A restarted policy that sends step k again would change what the robot is said to have done."""
+    """A restarted policy that sends step k again would change what the robot has done."""
     rival = of(lockstep_episode(Recipe(seed=9)), "action")[step]
     rival.message.header.stamp.sec += 1
     assert equal(assemble(MESSAGES), assemble([rival, *order]))
@@ -104,7 +105,7 @@ def test_parts_around_a_gap_are_kept_and_said() -> None:
 
 def test_messages_of_other_episodes_and_late_steps_are_counted_not_used() -> None:
     """A step of the next episode would be appended to this one."""
-    other = lockstep_episode(Recipe(episode=4, start=200 * SECOND))
+    other = lockstep_episode(Recipe(episode=4, start=200 * NSEC_PER_SEC))
     late = of(lockstep_episode(Recipe(steps=7)), "action")[6]
     assembler = filled([*MESSAGES, *other, late])
     assert equal(assembler.assemble(), assemble(MESSAGES))
@@ -127,11 +128,11 @@ def test_last_observation_waits_for_a_frame_that_may_still_come() -> None:
 def test_a_late_frame_at_the_end_does_not_cost_the_episode_where_stamps_may_differ(
     tolerance: float, missing: int
 ) -> None:
-    """Nobody waits for a better frame once the last reward is paid; in lockstep all stamps are equal."""
+    """Nothing waits for a better frame after the last reward; in lockstep all stamps are equal."""
     layout = StepLayout(cameras=("agent",), image_size=16, pairing_tolerance=tolerance)
     messages = lockstep_episode(Recipe(cameras=("agent",)))
     last = of(messages, "camera/agent")[-1]
-    set_time(last.message.header.stamp, last.log_time + SECOND // 100)  # the one before is 0.1 s old
+    set_time(last.message.header.stamp, last.log_time + NSEC_PER_SEC // 100)  # the one before is 0.1 s old
     assert len(filled(messages, layout).missing()) == missing
 
 

@@ -47,7 +47,7 @@ def test_loose_files_are_a_demonstration_each(tmp_path: Path) -> None:
 
 
 def test_a_stray_file_hides_no_bag_folder(tmp_path: Path) -> None:
-    """One file that somebody tried something with would hide every demonstration."""
+    """One stray file would hide every demonstration."""
     for number in range(2):
         write(tmp_path / "bags" / f"demo_{number}", number)
     shutil.copy(write(tmp_path / "other", 5), tmp_path / "bags" / "test.mcap")
@@ -118,7 +118,7 @@ def test_bag_folders_behind_links_are_found_and_loops_end(tmp_path: Path) -> Non
     ],
 )
 def test_a_path_without_bags_is_refused_before_anything_starts(tmp_path: Path, name: str, said: str) -> None:
-    """After half a minute of starting nodes nobody remembers what was typed."""
+    """The error must come before half a minute of starting nodes."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "ros1").mkdir()
     (tmp_path / "ros1" / "day.bag").write_bytes(b"#ROSBAG V2.0")

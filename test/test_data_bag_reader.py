@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rosbags.rosbag2 import StoragePlugin, Writer
 from support.bags import Recipe, Sent, action, image, lockstep_episode, make, phase, reward, robot_state, write_bag
 
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.assembler import EpisodeAssembler
 from moto_ros.data.bag_files import find_bags
 from moto_ros.data.bag_reader import BagReading, read_episodes
@@ -20,7 +21,7 @@ from moto_ros.data.bag_writer import BagWriter
 from moto_ros.data.definitions import contract_types
 from moto_ros.data.episode import Episode
 from moto_ros.data.frame_spool import FrameSpool
-from moto_ros.data.layout import SECOND, StepLayout, TopicMap
+from moto_ros.data.layout import StepLayout, TopicMap
 from moto_ros.errors import MotoError
 
 LAYOUT = StepLayout(cameras=("agent", "wrist"), image_size=16, proprio=("ee_position", "joint_position"))
@@ -84,7 +85,7 @@ def test_bag_gives_the_episode_that_its_messages_give_live(tmp_path: Path, stora
 
 def test_two_episodes_in_one_bag_are_told_apart(tmp_path: Path) -> None:
     """A whole session recorded in one bag would be one long episode with jumps."""
-    other = lockstep_episode(replace(RECIPE, episode=4, start=200 * SECOND))
+    other = lockstep_episode(replace(RECIPE, episode=4, start=200 * NSEC_PER_SEC))
     reading = read(tmp_path, [*MESSAGES, *other])
     assert [episode.info["id"] for episode in reading.episodes] == [3, 4]
     assert equal(reading.episodes[0], WHOLE)
@@ -94,7 +95,7 @@ def test_two_episodes_in_one_bag_are_told_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("named", [True, False])
 def test_the_end_of_the_episode_before_is_not_learned_from_twice(tmp_path: Path, named: bool) -> None:
     """The recorder's pre-roll would add the last steps of each episode once more, as one of their own."""
-    before = lockstep_episode(Recipe(episode=2, start=RECIPE.start - 2 * SECOND))[-14:]
+    before = lockstep_episode(Recipe(episode=2, start=RECIPE.start - 2 * NSEC_PER_SEC))[-14:]
     writer = BagWriter(tmp_path / "bag", {"episode": "3"} if named else None)
     for sent in [*before, *MESSAGES]:
         writer.add_topic(sent.topic, sent.type_name)
@@ -109,7 +110,7 @@ def test_the_end_of_the_episode_before_is_not_learned_from_twice(tmp_path: Path,
 
 
 def test_the_latched_state_of_the_episode_before_is_no_episode(tmp_path: Path) -> None:
-    latched = lockstep_episode(Recipe(episode=2, start=RECIPE.start - 20 * SECOND))[-1]
+    latched = lockstep_episode(Recipe(episode=2, start=RECIPE.start - 20 * NSEC_PER_SEC))[-1]
     reading = read(tmp_path, [latched, *MESSAGES])
     assert reading.problems == []
     assert equal(reading.episodes[0], WHOLE)
@@ -171,7 +172,7 @@ def test_empty_file_and_empty_folder(tmp_path: Path) -> None:
 
 
 def test_unknown_type(tmp_path: Path) -> None:
-    """A topic whose type nobody knows must not stop the others."""
+    """A topic of an unknown type must not stop the others."""
     writer = BagWriter(tmp_path / "bag")
     for sent in MESSAGES:
         strange = sent.role == "camera/wrist"
@@ -227,7 +228,7 @@ def test_no_reward_topic(tmp_path: Path) -> None:
     """Demonstrations without rewards are still worth learning a model from."""
     reading = read(tmp_path, without("reward"))
     assert any("no reward topic '/episode/reward'" in text for text in reading.problems)
-    assert any("episode 3: has no rewards; zeros are taken" in text for text in reading.problems)
+    assert any("episode 3: has no rewards; zeros are used" in text for text in reading.problems)
     assert len(reading.episodes[0]) == 11
     assert not reading.episodes[0].reward.any()
     labelled = read_episodes(tmp_path / "bag", LAYOUT, TopicMap(reward_source="success_at_end"))
@@ -277,7 +278,7 @@ def test_frames_stay_in_memory_where_the_disk_has_no_room(monkeypatch: pytest.Mo
     frames = [np.full((4, 4, 3), k, np.uint8) for k in range(4)]
     spool = FrameSpool(0, 100)
     kept = [spool.keep(frame) for frame in frames[:2]]
-    monkeypatch.setattr("moto_ros.data.frame_spool.KEPT_FREE", 2**62)
+    monkeypatch.setattr("moto_ros.data.frame_spool.MIN_FREE_BYTES", 2**62)
     kept += [spool.keep(frame) for frame in frames[2:]]
     assert [frame.flags.owndata for frame in kept] == [False, False, True, True]
     assert all(np.array_equal(a, b) for a, b in zip(frames, kept, strict=True))

@@ -69,7 +69,7 @@ def test_definition_is_the_concatenation_that_rosbag2_embeds() -> None:
 
 
 def test_counts_in_and_on_disk_are_compared(tmp_path: Path) -> None:
-    """Twenty episodes recorded, one on disk, and nobody told."""
+    """Twenty episodes recorded, one on disk, and no warning."""
     counts = write_bag(tmp_path / "episode", MESSAGES, flush_every=7)
     assert counts.complete
     assert counts.total == len(MESSAGES)
@@ -132,7 +132,7 @@ def test_kill_9_leaves_all_up_to_the_last_flush(tmp_path: Path) -> None:
     assert any("metadata.yaml is missing" in text for text in problems.sentences())
 
 
-def test_a_killed_recording_is_mended(tmp_path: Path) -> None:
+def test_a_killed_recording_is_recovered(tmp_path: Path) -> None:
     """Other tools refuse a bag without index and metadata."""
     bag = tmp_path / "bags" / "episode"
     killed_recording(bag)
@@ -193,6 +193,6 @@ def test_a_full_disk_is_said_and_leaves_what_was_flushed(tmp_path: Path) -> None
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", textwrap.dedent(FULL), str(tmp_path / "episode")]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True)
-    assert "so the bag cannot be written; free or mend the disk" in done.stdout
+    assert "so the bag cannot be written; free space on the disk, or check it" in done.stdout
     problems = Problems()
     assert len(list(read_messages(tmp_path / "episode", problems))) >= 100

@@ -13,16 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.bags import Recipe, Sent, blank, image, lockstep_episode, make, set_time, write_bag
 
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.assembler import EpisodeAssembler
 from moto_ros.data.bag_reader import BagReading, read_episodes
 from moto_ros.data.clocks import segments
-from moto_ros.data.layout import SECOND, Problems, StepLayout, TopicMap
+from moto_ros.data.layout import Problems, StepLayout, TopicMap
 from moto_ros.data.observer import Observer
 from moto_ros.data.track import Track
 
-MS = SECOND // 1000
-START = 1_760_000_000 * SECOND
-SIMULATED = 12 * SECOND
+MS = NSEC_PER_SEC // 1000
+START = 1_760_000_000 * NSEC_PER_SEC
+SIMULATED = 12 * NSEC_PER_SEC
 LAYOUT = StepLayout(
     cameras=("front",),
     image_size=8,
@@ -107,17 +108,15 @@ def test_stamp_0_is_no_time_and_the_log_has_one(tmp_path: Path, given: dict[str,
     assert [len(episode) for episode in reading.episodes] == [40]
     together(reading)
     assert [text.split(":")[0] for text in reading.problems] == names
-    assert all(
-        "have stamp 0, which is no time; the time of their logging is taken" in text for text in reading.problems
-    )
+    assert all("have stamp 0, which is no valid time; their log time is used" in text for text in reading.problems)
 
 
-@pytest.mark.parametrize("jump", [3600 * SECOND, -3600 * SECOND, -SECOND])
+@pytest.mark.parametrize("jump", [3600 * NSEC_PER_SEC, -3600 * NSEC_PER_SEC, -NSEC_PER_SEC])
 def test_a_clock_that_is_set_while_recording_cuts_the_bag_and_mixes_nothing(tmp_path: Path, jump: int) -> None:
     """Set back by a second, the stamps of two seconds would be one."""
 
     def clock(ns: int) -> int:
-        return ns + jump * (ns >= START + 2 * SECOND)
+        return ns + jump * (ns >= START + 2 * NSEC_PER_SEC)
 
     reading = read(tmp_path, recording(clock, clock, clock))
     assert [len(episode) for episode in reading.episodes] == [20, 20]
@@ -125,11 +124,11 @@ def test_a_clock_that_is_set_while_recording_cuts_the_bag_and_mixes_nothing(tmp_
     together(reading)
     assert [episode.succeeded for episode in reading.episodes] == [False, True]
     (said,) = reading.problems
-    assert f"jump by {jump / SECOND:+.3f} s, 2.000 s into the bag; steps are cut there" in said
+    assert f"jump by {jump / NSEC_PER_SEC:+.3f} s, 2.000 s into the bag; steps are cut there" in said
 
 
 @pytest.mark.parametrize("at", [0, 20, 79])
-@pytest.mark.parametrize("far", [0x7FFFFFFF * SECOND, 5 * SECOND])
+@pytest.mark.parametrize("far", [0x7FFFFFFF * NSEC_PER_SEC, 5 * NSEC_PER_SEC])
 def test_one_far_stamp_costs_one_message(tmp_path: Path, at: int, far: int) -> None:
     """One wrong stamp would make the episode years long, and all of it a gap."""
     messages = recording()
@@ -138,13 +137,13 @@ def test_one_far_stamp_costs_one_message(tmp_path: Path, at: int, far: int) -> N
     reading = read(tmp_path, messages)
     assert sum(len(episode) for episode in reading.episodes) >= 36
     together(reading, apart=1)
-    assert "state: 1 of 80 messages are stamped otherwise than those around them" in reading.problems[0]
+    assert "state: 1 of 80 messages have other stamps than those around them" in reading.problems[0]
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"camera": lambda ns: ns - 30 * SECOND}, "camera/front is stamped 30.0 s behind state"),
+        ({"camera": lambda ns: ns - 30 * NSEC_PER_SEC}, "camera/front is stamped 30.0 s behind state"),
         ({"camera": lambda ns: ns - START + SIMULATED}, "camera/front is stamped 20370 days behind state"),
         (
             {"camera": lambda ns: ns - START + SIMULATED, "state": lambda ns: ns - START + SIMULATED},
@@ -169,7 +168,7 @@ def test_clocks_that_do_not_fit_are_named_with_their_spans(
 
 
 def test_a_camera_two_seconds_late_is_used_and_said(tmp_path: Path) -> None:
-    reading = read(tmp_path, recording(camera=lambda ns: ns - 2 * SECOND))
+    reading = read(tmp_path, recording(camera=lambda ns: ns - 2 * NSEC_PER_SEC))
     assert len(reading.episodes) == 1
     assert "camera/front is stamped 2.0 s behind state" in reading.problems[0]
     assert "they are used as stamped" in reading.problems[0]
@@ -192,12 +191,12 @@ def test_success_is_not_put_where_the_stamps_jump(tmp_path: Path) -> None:
     """What follows the jump holds the end of the task; the middle would be taught as its success."""
 
     def clock(ns: int) -> int:
-        return ns + 3600 * SECOND * (ns >= START + 2 * SECOND)
+        return ns + 3600 * NSEC_PER_SEC * (ns >= START + 2 * NSEC_PER_SEC)
 
     reading = read(tmp_path, recording(clock, clock))  # goals have no header: they do not jump
     assert [len(episode) for episode in reading.episodes] == [20]
     assert not reading.episodes[0].succeeded
-    assert "what follows the last jump of its stamps gives no step, so that it ends without success" in str(
+    assert "no complete step follows the last jump of its stamps, so that it ends without success" in str(
         reading.problems
     )
 
@@ -206,11 +205,11 @@ def test_an_episode_of_ones_own_topic_goes_on_over_a_jump(tmp_path: Path) -> Non
     """One demonstration would become two, or lose its second half."""
 
     def clock(ns: int) -> int:
-        return ns + 3600 * SECOND * (ns >= START + 2 * SECOND)
+        return ns + 3600 * NSEC_PER_SEC * (ns >= START + 2 * NSEC_PER_SEC)
 
     messages = recording(clock, clock, clock)
     for at, text in ((0.0, "a"), (3.0, ""), (3.3, "b")):
-        log = START + round(at * SECOND)
+        log = START + round(at * NSEC_PER_SEC)
         mark = make("std_msgs/msg/String", data=text)
         messages.append(Sent("/task", "", mark.__msgtype__, mark, log))
     topics = TopicMap(**{**TOPICS.__dict__, "episode_source": "topic", "episode_topic": "/task"})
@@ -220,7 +219,7 @@ def test_an_episode_of_ones_own_topic_goes_on_over_a_jump(tmp_path: Path) -> Non
 
 
 def test_a_bag_that_gives_nothing_always_says_why(tmp_path: Path) -> None:
-    """To fix "what is said above", with nothing above, helps nobody."""
+    """Advice to fix "the problems above" needs problems above."""
     reading = read(tmp_path, recording(seconds=0.05))
     assert reading.episodes == []
     assert len(reading.problems) == 2
@@ -228,14 +227,14 @@ def test_a_bag_that_gives_nothing_always_says_why(tmp_path: Path) -> None:
 
 
 def test_a_pause_is_no_matter_of_the_tolerance(tmp_path: Path) -> None:
-    messages = [m for m in recording() if m.topic != "/rgb" or not SECOND < m.log_time - START < 3 * SECOND]
+    messages = [m for m in recording() if m.topic != "/rgb" or not NSEC_PER_SEC < m.log_time - START < 3 * NSEC_PER_SEC]
     reading = read(tmp_path, messages)
     assert "camera/front has no sample in time; it pauses for up to 2.0 s" in str(reading.problems)
     assert "pairing_tolerance" not in str(reading.problems)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 20 * SECOND), st.integers(1, 2**33 * SECOND)), max_size=40))
+@given(st.lists(st.tuples(st.integers(0, 20 * NSEC_PER_SEC), st.integers(1, 2**33 * NSEC_PER_SEC)), max_size=40))
 def test_whatever_the_stamps_are_each_sample_is_used_once_or_left_out(times: list[tuple[int, int]]) -> None:
     """A clock gone wild would end the reading, or put a sample into two parts."""
     track = Track()
@@ -248,17 +247,17 @@ def test_whatever_the_stamps_are_each_sample_is_used_once_or_left_out(times: lis
 
 
 def test_frames_without_stamps_are_named_by_the_policy() -> None:
-    """It would wait for a new frame indefinitely, and nobody would know for what."""
+    """It would wait for a new frame indefinitely, without any message."""
     seen = Observer(LAYOUT)
     for k in range(3):
         seen.add("camera/front", image(np.zeros((8, 8, 3), np.uint8), 0))
         seen.add("state", recording(seconds=0.05 * (k + 1))[-1].message)
-    assert "camera/front: stamps are 0, which is no time" in str(seen.problems.sentences())
+    assert "camera/front: stamps are 0, which is no valid time" in str(seen.problems.sentences())
 
 
 def test_a_camera_of_another_clock_is_named_by_the_policy() -> None:
     seen = Observer(LAYOUT)
-    for sent in recording(camera=lambda ns: ns - 30 * SECOND):
+    for sent in recording(camera=lambda ns: ns - 30 * NSEC_PER_SEC):
         if sent.topic != "/goal":
             seen.add("camera/front" if sent.topic == "/rgb" else "state", sent.message)
             assert seen.newest() is None

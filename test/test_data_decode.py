@@ -143,7 +143,7 @@ def test_16_bit_colours_keep_their_upper_half_in_either_order_of_bytes(
 
 
 def test_16_bit_brightness_is_a_picture_and_depth_is_none() -> None:
-    """A picture of the depth in mm is nearly black, and nobody would learn why the policy is blind."""
+    """A picture of the depth in mm is nearly black, and the user would not learn why the policy sees nothing."""
     bright = np.linspace(0, 65535, 256).reshape(16, 16, 1)
     found = decode_image(raw16(bright, "mono16"), LAYOUT)
     assert np.array_equal(found[:, :, 0], np.arange(256).reshape(16, 16))

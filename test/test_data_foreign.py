@@ -1,4 +1,4 @@
-"""Bags recorded by somebody else are mapped by configuration: other topics, types, rates and storage."""
+"""Bags that other programs recorded are mapped by configuration: other topics, types, rates and storage."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from support.bags import Sent, blank, compressed, image, make
 
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.bag_reader import BagReading, read_episodes
 from moto_ros.data.definitions import contract_types
-from moto_ros.data.layout import SECOND, StepLayout, TopicMap
+from moto_ros.data.layout import StepLayout, TopicMap
 from moto_ros.errors import MotoError
 
-MS = SECOND // 1000
-START = 50 * SECOND
+MS = NSEC_PER_SEC // 1000
+START = 50 * NSEC_PER_SEC
 LAYOUT = StepLayout(
     cameras=("agent",),
     image_size=16,
@@ -148,13 +149,13 @@ def test_episodes_by_a_topic_of_ones_own(tmp_path: Path) -> None:
     """One long bag with a "recording" flag holds many demonstrations."""
     marks = []
     for at, value in ((0.0, True), (0.7, False), (1.0, True)):
-        time = START + round(at * SECOND)
+        time = START + round(at * NSEC_PER_SEC)
         marks.append(sent("/recording", make("std_msgs/msg/Bool", data=value), time))
     topics = TopicMap(**{**MAP.__dict__, "episode_source": "topic", "episode_topic": "/recording"})
     reading = read(tmp_path, [*recording(), *marks], topics)
     assert [episode.info["id"] for episode in reading.episodes] == [0, 1]
     assert reading.episodes[0].stamps[-1] < START + 700 * MS
-    assert reading.episodes[1].stamps[0] == START + SECOND
+    assert reading.episodes[1].stamps[0] == START + NSEC_PER_SEC
     assert [episode.reward[-1] for episode in reading.episodes] == [1.0, 1.0]
 
 

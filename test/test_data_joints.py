@@ -12,19 +12,20 @@ from hypothesis import strategies as st
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from support.bags import Recipe, Sent, blank, image, lockstep_episode, make, robot_state, write_bag
 
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.cache import DecodedCache
 from moto_ros.data.commands import KNOWN_COMMANDS, command
 from moto_ros.data.fields import select
 from moto_ros.data.joints import STATE, JointOrder, positions
-from moto_ros.data.layout import SECOND, StepLayout, TopicMap
+from moto_ros.data.layout import StepLayout, TopicMap
 from moto_ros.data.live_episodes import LiveEpisodes
 from moto_ros.data.observer import Observer
 from moto_ros.data.pool import MessagePool
 from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError
 
-MS = SECOND // 1000
+MS = NSEC_PER_SEC // 1000
 NAMES = ("a", "b", "c")
 ANGLES = {"a": 0.1, "b": 0.2, "c": 0.3, "finger": 9.0}
 LAYOUT = StepLayout(
@@ -59,7 +60,7 @@ def bag(folder: Path, states: list[tuple[str, ...]], goals: list[tuple[str, ...]
     """Write a bag at 10 Hz whose messages name joints in the given orders, one after the other."""
     sent = []
     for k in range(10):
-        stamp = 50 * SECOND + k * 100 * MS
+        stamp = 50 * NSEC_PER_SEC + k * 100 * MS
         found = {
             "/rgb": image(np.zeros((16, 16, 3), np.uint8), stamp),
             "/joints": joints(states[k % len(states)], stamp),

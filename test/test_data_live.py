@@ -13,9 +13,10 @@ from support.bags import Recipe, Sent, lockstep_episode
 from moto_ros.data.assembler import EpisodeAssembler
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.bag_writer import BagWriter
-from moto_ros.data.layout import FIELD_SIZES, StepLayout
+from moto_ros.data.layout import StepLayout
+from moto_ros.data.proprio_fields import PROPRIO_FIELDS
 
-LAYOUT = StepLayout(cameras=("agent", "wrist"), image_size=12, proprio=tuple(FIELD_SIZES))
+LAYOUT = StepLayout(cameras=("agent", "wrist"), image_size=12, proprio=tuple(PROPRIO_FIELDS))
 
 
 def received(sent: Sent) -> Any:

@@ -1,4 +1,4 @@
-"""Who decided each step, what the guard made of it, and what went wrong, from message to episode, bag and store."""
+"""Who chose each action, what the guard did, and faults, from message to episode, bag and store."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 from support.bags import Recipe, Sent, lockstep_episode, make, set_time, write_bag
 
 from moto_ros.cli.main import main
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.assembler import EpisodeAssembler
 from moto_ros.data.bag_info import bag_facts
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.cache import DecodedCache, content_key, facts_of, rows_of
 from moto_ros.data.episode import Episode
 from moto_ros.data.incidents import Incidents
-from moto_ros.data.layout import SECOND, StepLayout
+from moto_ros.data.layout import StepLayout
 from moto_ros.data.prior import success_or_human
-from moto_ros.data.records import NOBODY
+from moto_ros.data.records import UNKNOWN_SOURCE
 from moto_ros.data.replay import ReplayStore
 
 LAYOUT = StepLayout(cameras=("agent",), image_size=16, proprio=("ee_position",))
@@ -60,12 +61,12 @@ def troubled() -> list[Sent]:
             sent.message.mode, sent.message.fault = 5, "reflex on joint 4; recover"
     gone = RECIPE.start + RECIPE.period
     lost = health(gone, healthy=False, reason="camera wrist: no frame")
-    return [*messages, lost, health(gone + SECOND // 5, healthy=True)]
+    return [*messages, lost, health(gone + NSEC_PER_SEC // 5, healthy=True)]
 
 
 def test_each_step_keeps_who_decided_it_and_what_the_guard_did() -> None:
     episode = assembled(mixed())
-    assert episode.source.tolist() == [NOBODY, *SOURCES]
+    assert episode.source.tolist() == [UNKNOWN_SOURCE, *SOURCES]
     assert episode.guard.tolist() == [0, *GUARDS]
     assert episode.human_share == 0.5
     assert episode.info["source"] == "human+policy"
@@ -89,7 +90,7 @@ def test_a_bag_tells_people_faults_and_camera_gaps_apart(tmp_path: Path, capsys:
     assert "human" in shown
 
 
-def test_what_was_heard_live_and_what_the_bag_gives_are_the_same_also_in_who_decided(tmp_path: Path) -> None:
+def test_live_messages_and_the_bag_give_the_same_episode_and_sources(tmp_path: Path) -> None:
     write_bag(tmp_path / "bag", troubled())
     (recorded,) = read_episodes(tmp_path / "bag", LAYOUT).episodes
     live = assembled(troubled())
@@ -98,7 +99,7 @@ def test_what_was_heard_live_and_what_the_bag_gives_are_the_same_also_in_who_dec
 
 
 class Sign:
-    """A robot state as far as trouble goes."""
+    """The fault fields of a robot state."""
 
     def __init__(self, mode: int, fault: str = "") -> None:
         self.mode, self.fault = mode, fault
@@ -149,7 +150,7 @@ def test_a_cache_of_an_older_version_still_gives_its_episodes(tmp_path: Path) ->
     cache.save(key, old, facts_of(episode), durable=False)
     found = cache.load(key)
     assert found is not None
-    assert found[0]["source"].tolist() == [NOBODY, *[2] * 6]
+    assert found[0]["source"].tolist() == [UNKNOWN_SOURCE, *[2] * 6]
     assert not found[0]["guard"].any()
 
 
@@ -157,5 +158,8 @@ def test_a_cache_of_an_older_version_still_gives_its_episodes(tmp_path: Path) ->
 def test_a_demonstration_without_rewards_can_be_imitated_because_a_person_gave_it(
     source: int, success: bool, rows: int
 ) -> None:
-    given_ = {"source": np.array([NOBODY, source, source, 1]), "success": np.array([False, False, False, success])}
+    given_ = {
+        "source": np.array([UNKNOWN_SOURCE, source, source, 1]),
+        "success": np.array([False, False, False, success]),
+    }
     assert success_or_human(given_) == rows

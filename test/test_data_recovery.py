@@ -18,7 +18,7 @@ from support.bags import Recipe, lockstep_episode, write_bag
 from moto_ros.data.bag_files import METADATA, find_bags, read_messages
 from moto_ros.data.bag_writer import BagWriter
 from moto_ros.data.layout import Problems
-from moto_ros.data.recover import KEPT, has_mark, recover_all, remove_bag
+from moto_ros.data.recover import BACKUP_SUFFIX, has_mark, recover_all, remove_bag
 from moto_ros.errors import MotoError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,7 +127,7 @@ def test_the_file_that_was_recovered_is_kept_and_is_no_bag(tmp_path: Path) -> No
     assert 0 < readable < len(MESSAGES)
     said = recover_all(tmp_path)[bag]
     assert "cut or damaged" in said
-    kept = bag / f"{path.name}{KEPT}"
+    kept = bag / f"{path.name}{BACKUP_SUFFIX}"
     assert kept.name in said
     assert kept.read_bytes() == before
     assert find_bags(tmp_path) == [bag]
@@ -145,15 +145,15 @@ def test_a_recovery_that_is_killed_at_any_point_is_done_again(tmp_path: Path, st
     shutil.copytree(bag, tmp_path / "copy" / bag.name)
     recover_all(tmp_path / "copy")
     shutil.copytree(tmp_path / "copy" / bag.name, work / bag.name)
-    (work / bag.name / f"{path.name}{KEPT}").unlink()
+    (work / bag.name / f"{path.name}{BACKUP_SUFFIX}").unlink()
     if state != "copied":
-        path.rename(bag / f"{path.name}{KEPT}")
+        path.rename(bag / f"{path.name}{BACKUP_SUFFIX}")
     if state == "new file in place":
         (work / bag.name / path.name).rename(path)
     assert "recovered" in recover_all(tmp_path / "online")[bag]
     assert count(bag) == readable
     assert (bag / METADATA).is_file()
-    assert (bag / f"{path.name}{KEPT}").read_bytes() == before
+    assert (bag / f"{path.name}{BACKUP_SUFFIX}").read_bytes() == before
     assert not work.exists()
 
 

@@ -1,4 +1,4 @@
-"""The replay store draws the same chunks after a restart, within its memory, and tells offline from online."""
+"""The replay store draws the same chunks after a restart, within its memory, and separates offline from online."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LAYOUT = StepLayout(cameras=("agent", "wrist"), image_size=16, proprio=("ee_posi
 
 
 def episode(number: int, steps: int = 20, success: bool = False) -> Episode:
-    """Return an episode whose rows all say which episode and step they are."""
+    """Return an episode whose rows all hold their episode and step."""
     rng = np.random.default_rng(number)
     count = np.arange(steps + 1)
     reward = np.zeros(steps + 1, np.float32)
@@ -237,7 +237,7 @@ def bag_store(tmp_path: Path) -> tuple[ReplayStore, Path]:
     return store, bag
 
 
-def test_lost_cache_is_made_anew_from_the_bags_of_a_moved_run(tmp_path: Path) -> None:
+def test_a_lost_cache_is_decoded_again_from_the_bags_of_a_moved_run(tmp_path: Path) -> None:
     """Cleaning up the cache, or copying a run to another disk, would end it."""
     store, _ = bag_store(tmp_path)
     state, drawn = store.state(), store.sample("all", 8, 5, rng())
@@ -268,7 +268,7 @@ def test_a_bag_that_is_gone_or_changed_is_named(tmp_path: Path) -> None:
     with pytest.raises(MotoError, match="episode_000000: an episode learned from is gone"):
         ReplayStore(tmp_path / "run" / "cache").restore(state, LAYOUT)
     write_bag(bag, lockstep_episode(Recipe(steps=12, seed=5)))
-    with pytest.raises(MotoError, match="gives another episode than the one learned from"):
+    with pytest.raises(MotoError, match="holds another episode than the one learned from"):
         ReplayStore(tmp_path / "run" / "cache").restore(state, LAYOUT)
 
 
@@ -344,12 +344,12 @@ def test_a_rule_that_leaves_nothing_to_imitate_is_said(tmp_path: Path) -> None:
     """A door that swings past its goal leaves no demonstration that ends in success: the prior must not go quietly."""
     swings_past = episode(0)
     swings_past.success[3:6] = True
-    store, mended = ReplayStore(tmp_path / "a"), ReplayStore(tmp_path / "b", prior_rule="success_prefix")
+    store, prefixes = ReplayStore(tmp_path / "a"), ReplayStore(tmp_path / "b", prior_rule="success_prefix")
     assert store.nothing_to_imitate() == ""
-    for each in (store, mended):
+    for each in (store, prefixes):
         each.add(swings_past, None, "offline")
     assert "'success_at_end': leaves none of 1 episodes to imitate (1 of them reach" in store.nothing_to_imitate()
-    assert mended.nothing_to_imitate() == ""
+    assert prefixes.nothing_to_imitate() == ""
     store.add(episode(1, success=True), None, "online")
     assert store.nothing_to_imitate() == ""
 

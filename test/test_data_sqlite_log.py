@@ -128,7 +128,7 @@ def test_a_bag_that_cannot_be_written_to_is_read_with_its_log(recorder: Recorder
 
 
 def test_a_recorder_that_still_writes_is_not_disturbed(recorder: Recorder) -> None:
-    """Reading must neither take its locks nor move its log; what it writes meanwhile is said to be missing."""
+    """Reading must neither take its locks nor move its log; what it writes meanwhile is reported as missing."""
     problems = Problems()
     reading = read_messages(recorder.path, problems)
     first = next(reading)[2]
@@ -140,7 +140,7 @@ def test_a_recorder_that_still_writes_is_not_disturbed(recorder: Recorder) -> No
 
 
 def test_a_transaction_that_was_cut_short_is_rolled_back(tmp_path: Path) -> None:
-    """With a rollback journal, half a transaction stands in the file until somebody takes it back."""
+    """With a rollback journal, half a transaction stands in the file until it is rolled back."""
     recorder = Recorder(tmp_path / "live" / "live_0.db3", log="DELETE")
     recorder.write(MESSAGES[:20])
     recorder.connection.execute("BEGIN")
@@ -187,7 +187,7 @@ def test_a_log_without_its_file_is_named(recorder: Recorder, tmp_path: Path) -> 
 
 
 def test_the_cache_knows_that_the_log_has_changed(recorder: Recorder, tmp_path: Path) -> None:
-    """A bag that was read too early would be taken from the cache for ever."""
+    """A bag that was read too early would be taken from the cache indefinitely."""
     path = killed(recorder, tmp_path / "bag")
     log = path.with_name("live_0.db3-wal")
     whole = log.read_bytes()

@@ -117,7 +117,7 @@ HOSTILE_NAMES = [
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
 def test_type_names_from_a_bag_are_never_code(name: str) -> None:
-    """Reading somebody's bag would run their program."""
+    """Reading a bag would run code in it."""
     with pytest.raises(MotoError, match="is no name of a type"):
         embedded_type(name, "float32 x\n")
 
@@ -214,7 +214,7 @@ def test_a_file_that_unpacks_to_more_than_there_is_room_for_is_named(
     packed.write_bytes(zstandard.compress(write_mcap(tmp_path / "a.mcap", MESSAGES).read_bytes()))
     cache = DecodedCache(tmp_path / "cache")
     with monkeypatch.context() as patch:
-        patch.setattr(private_copy, "KEPT_FREE", 2**62)
+        patch.setattr(private_copy, "MIN_FREE_BYTES", 2**62)
         episodes, problems = cache.read(packed, LAYOUT, TopicMap())
     assert episodes == []
     assert "set TMPDIR to a folder with more room" in " ".join(problems)
@@ -374,7 +374,7 @@ def test_both_orders_of_bytes_and_names_of_cdr_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["ros1", "json", "protobuf", "cbor", ""])
 def test_messages_of_another_encoding_are_named_and_counted_as_there(tmp_path: Path, encoding: str) -> None:
-    """`the rest is lost` would be said of messages that are whole."""
+    """`the rest is lost` would be reported for messages that are complete."""
     rows = [("/a", encoding, ("thing", "x", b""), b"{}"), ("/b", "cdr", STRING, TEXT)]
     found, said = read_all(write_channels(tmp_path / "a.mcap", rows))
     assert found == [("/b", STRING[0])]
@@ -383,7 +383,7 @@ def test_messages_of_another_encoding_are_named_and_counted_as_there(tmp_path: P
 
 
 def test_a_channel_without_schema_has_the_type_of_metadata_or_is_named(tmp_path: Path) -> None:
-    """Schema number 0 is allowed, and says nothing of the type."""
+    """Schema number 0 is allowed, and does not state the type."""
     path = write_channels(tmp_path / "a.mcap", [("/a", "cdr", None, TEXT), ("/b", "cdr", None, TEXT)])
     assert read_all(path)[0] == []
     assert "/a has no schema" in read_all(path)[1]
@@ -456,7 +456,7 @@ NAMED = {
     "another compression": (chunk(SCHEMA + CHANNEL + MESSAGE, "brotli") + FOOTER + MAGIC, "compressed by 'brotli'"),
     "no channel": (MESSAGE + FOOTER + MAGIC, "channel 7 has no description"),
     "no schema": (CHANNEL + MESSAGE + FOOTER + MAGIC, "/a has no schema (number 1)"),
-    "two files joined": (SCHEMA + CHANNEL + MESSAGE + FOOTER + MAGIC + MAGIC + HEADER, "bytes stand behind its end"),
+    "two files joined": (SCHEMA + CHANNEL + MESSAGE + FOOTER + MAGIC + MAGIC + HEADER, "bytes are behind its end"),
     "no end": (SCHEMA + CHANNEL + MESSAGE, "cut or damaged"),
 }
 

@@ -35,7 +35,7 @@ def test_only_items_with_weight_are_drawn(weights: list[float], seed: int) -> No
 
 @given(WEIGHTS, st.data())
 @settings(max_examples=100)
-def test_a_changed_tree_equals_one_built_anew_to_the_bit(weights: list[float], data: st.DataObject) -> None:
+def test_a_changed_tree_equals_a_new_one_to_the_bit(weights: list[float], data: st.DataObject) -> None:
     """A resumed run would draw other windows than the whole run."""
     items = data.draw(st.lists(st.integers(0, len(weights) - 1), min_size=1, max_size=20))
     values = data.draw(st.lists(st.floats(0.01, 10), min_size=len(items), max_size=len(items)))
@@ -43,9 +43,9 @@ def test_a_changed_tree_equals_one_built_anew_to_the_bit(weights: list[float], d
     changed.update(np.array(items), np.array(values))
     for item, value in zip(items, values, strict=True):
         final[item] = value
-    anew = SumTree(final)
-    assert changed.total == anew.total
-    assert np.array_equal(changed.draw(50, rng()), anew.draw(50, rng()))
+    rebuilt = SumTree(final)
+    assert changed.total == rebuilt.total
+    assert np.array_equal(changed.draw(50, rng()), rebuilt.draw(50, rng()))
 
 
 def test_items_are_drawn_in_proportion_to_their_weights() -> None:
@@ -107,7 +107,7 @@ def test_new_steps_begin_with_the_largest_priority_so_that_they_are_soon_drawn()
 
 
 def test_dropped_steps_are_passed_over_and_the_others_keep_their_priorities() -> None:
-    """The learner hands back priorities of an episode that was dropped for lack of room meanwhile."""
+    """The learner sets priorities of an episode that was dropped meanwhile as the store was full."""
     table = WindowTable([EpisodeRows(0, 3), EpisodeRows(3, 4)])
     table.prioritise(np.array([0, 4]), np.array([9.0, 2.0]))
     left = WindowTable([EpisodeRows(3, 4)], table)

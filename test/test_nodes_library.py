@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from support.bags import Recipe, Sent, lockstep_episode, robot_state, write_bag
 
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.bag_library import BagLibrary
-from moto_ros.data.layout import SECOND, StepLayout, TopicMap
-from moto_ros.data.live_episodes import AFTERMATH, LiveEpisodes
+from moto_ros.data.layout import StepLayout, TopicMap
+from moto_ros.data.live_episodes import MAX_MESSAGES_AFTER_END, LiveEpisodes
 from moto_ros.data.replay import ReplayStore
 
 LAYOUT = StepLayout(cameras=("agent",), image_size=16, proprio=("ee_position",))
@@ -94,10 +95,10 @@ def test_a_camera_that_films_on_after_an_episode_does_not_fill_the_memory() -> N
     for sent in messages:
         live.add(sent.role, sent.message)
     for later in range(1000):
-        live.add("state", robot_state(200 * SECOND + later, np.random.default_rng(later)))
+        live.add("state", robot_state(200 * NSEC_PER_SEC + later, np.random.default_rng(later)))
     found = live.fetch(5)
     assert found is not None
-    assert len(found.assembler.pool.states) <= 4 + AFTERMATH
+    assert len(found.assembler.pool.states) <= 4 + MAX_MESSAGES_AFTER_END
     assert len(found.assembler.assemble()) == 3
 
 
@@ -107,7 +108,7 @@ def test_what_happens_while_the_scene_is_brought_back_is_no_part_of_the_episode_
     messages = lockstep_episode(Recipe(5, 3, ("agent",), (16, 16)))
     for sent in messages[:-1]:
         live.add(sent.role, sent.message)
-    live.rest()
+    live.stop()
     live.add(messages[-1].role, messages[-1].message)
     found = live.fetch(5)
     assert found is not None

@@ -102,7 +102,7 @@ def test_a_planner_is_measured_by_its_policy_which_takes_no_time() -> None:
     planner, policy = (FowmAgent(SPACES, FowmSettings(**small, plan=plan), 0) for plan in (True, False))
     found = offline_quantiles(planner, episodes(3), 100, CPU)
     assert found == offline_quantiles(policy, episodes(3), 100, CPU)
-    assert planner.pace.of("iteration") == 0
+    assert planner.planning_time.of("iteration") == 0
 
 
 def test_no_data_none_asked_for_or_an_agent_that_cannot_tell_gives_none() -> None:
@@ -165,7 +165,7 @@ def test_the_page_says_how_much_people_helped_and_what_the_guard_did(tmp_path: P
     assert first["uncertainty"] > 0
     page = write_report([tmp_path]).read_text()
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
-    assert "Who decided" in text
+    assert "Who chose the actions" in text
     assert "online episodes 2 50.0 4 0 0 2 4" in text
     assert f"{history.quantiles[50]:.3g}" in text
     for name in ("shares", "doubt", "uncertainty"):

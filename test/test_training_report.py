@@ -1,4 +1,4 @@
-"""The report says what happened, from the run folder alone, at any stage of a run."""
+"""The report shows the results of a run from its folder alone, at any stage."""
 
 from __future__ import annotations
 
@@ -170,9 +170,9 @@ def test_an_agent_without_a_camera_has_a_page(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_report_is_not_overwritten(finished: Path, tmp_path: Path) -> None:
-    """`--output thesis.html` would replace somebody's work; a report is replaced by the newer one."""
+    """`--output thesis.html` would replace a user's file; a report is replaced by the newer one."""
     (tmp_path / "thesis.html").write_text("<!doctype html><title>My thesis</title>")
-    with pytest.raises(MotoError, match="no report of moto_ros"):
+    with pytest.raises(MotoError, match="not a report of moto_ros"):
         write_report([finished], tmp_path / "thesis.html")
     assert "My thesis" in (tmp_path / "thesis.html").read_text()
     for _ in range(2):

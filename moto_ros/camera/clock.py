@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-SECOND = 1_000_000_000
-WINDOW = 10 * SECOND
+from moto_ros.contract.stamps import NSEC_PER_SEC
+
+WINDOW = 10 * NSEC_PER_SEC
 """ns of frames that the offset is taken from: long enough to hold a quick one, short enough for a drift of 100 ppm."""
 
-AHEAD = SECOND // 20
+AHEAD = NSEC_PER_SEC // 20
 """ns by which a frame may be quicker than every other one before the clock is said to have jumped."""
 
-BEHIND = SECOND // 2
+BEHIND = NSEC_PER_SEC // 2
 """ns that a frame may be slower than the quickest before it is asked whether the clock has jumped."""
 
-PATIENCE = SECOND
+PATIENCE = NSEC_PER_SEC
 """ns for which frames must stay so slow: a computer that was busy catches up, a clock that was set does not."""
 
 WRAP = 2**32 * 1000
 """ns after which the 32-bit microsecond counters of cameras begin again."""
 
-WRAP_SLACK = 60 * SECOND
+WRAP_SLACK = 60 * NSEC_PER_SEC
 """ns within which a step back of WRAP is the counter's, not a jump."""
 
 
@@ -105,7 +106,7 @@ class DeviceClock:
 
     def _offset(self, synchronised: bool) -> int:
         least = self._differences[0][1]
-        return 0 if synchronised and 0 <= least < SECOND else least
+        return 0 if synchronised and 0 <= least < NSEC_PER_SEC else least
 
     def _forward(self, stamp: int) -> int:
         self._last_stamp = max(stamp, self._last_stamp + 1)

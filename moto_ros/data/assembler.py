@@ -1,4 +1,4 @@
-"""From messages to the steps of an episode: the one path, for live topics, bag replay and bag files."""
+"""Assembles messages into the steps of an episode: the only way, for live topics, bag replay and bag files."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import numpy as np
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import Problems, StepLayout
 from moto_ros.data.pool import MessagePool
-from moto_ros.data.records import NOBODY, Action, PhaseRecord, Reward
+from moto_ros.data.records import UNKNOWN_SOURCE, Action, PhaseRecord, Reward
 from moto_ros.data.report import AssemblyReport, Usage, tally
 from moto_ros.errors import MotoError
 
 MAX_STEPS = 100_000
-"""An episode that claims more steps is damaged."""
+"""An episode with more steps is damaged."""
 
 
 @dataclass(frozen=True)
 class Observed:
-    """Stamps (ns) of an observation's parts, and what is lacking of it."""
+    """Stamps (ns) of an observation's parts, and which parts are missing."""
 
     state: int
     cameras: dict[str, int]
-    lacking: list[str]
+    missing: list[str]
 
 
 class EpisodeAssembler:
@@ -34,13 +34,13 @@ class EpisodeAssembler:
 
     The result is a function of the set of messages: their order of arrival and repetitions do not matter. Action k
     names the stamps of observation k; reward k + 1 has the stamp of the robot state of observation k + 1, which alone
-    identifies the last one, T. A camera that is not named gives its newest frame that is not newer than the robot
-    state and within the pairing tolerance; where stamps may differ, a control period more: nobody waited for a better
-    frame at the end of an episode, and for want of one the whole of it would be lost.
+    identifies the last one, T. For a camera that is not named it is the newest frame that is not newer than the robot
+    state and within the pairing tolerance; where stamps may differ, a control period more: nothing waits for a better
+    frame at the end of an episode, and without one the whole episode would be lost.
     """
 
     def __init__(self, layout: StepLayout, episode: int | None = None, pool: MessagePool | None = None) -> None:
-        """Assemble episode number `episode`; None takes the only one that the messages speak of."""
+        """Assemble episode number `episode`; None: the only one in the messages."""
         self.layout = layout
         self.pool = pool or MessagePool(layout)
         self.problems = Problems()
@@ -63,12 +63,12 @@ class EpisodeAssembler:
 
     @property
     def phase(self) -> PhaseRecord | None:
-        """Return the ending of the episode if it was seen, else what is known of it."""
+        """Return the ended state of the episode if it was received, else its latest known state."""
         return self.pool.phases.get(self.episode)
 
     @property
     def ended(self) -> bool:
-        """Whether the end of the episode was seen."""
+        """Whether the end of the episode was received."""
         if self._episode is None and len(self.pool.episodes()) != 1:
             return False
         return self.phase is not None and self.phase.ended
@@ -97,17 +97,17 @@ class EpisodeAssembler:
             return ["the end of the episode"]
         if not 1 <= steps <= MAX_STEPS:
             return [f"steps: the episode ended after {steps}, expected 1 to {MAX_STEPS}"]
-        lacking = [text for k in range(steps + 1) for text in self._lacking_at(k, steps)]
-        return lacking + self._unsettled(steps)
+        missing = [text for k in range(steps + 1) for text in self._missing_at(k, steps)]
+        return missing + self._awaited_frames(steps)
 
-    def _lacking_at(self, k: int, steps: int) -> list[str]:
-        lacking = [] if k == steps or k in self._actions else [f"step {k}: action"]
+    def _missing_at(self, k: int, steps: int) -> list[str]:
+        missing = [] if k == steps or k in self._actions else [f"step {k}: action"]
         if k and k not in self._rewards:
-            lacking.append(f"step {k}: reward")
-        return lacking + self._observed(k).lacking
+            missing.append(f"step {k}: reward")
+        return missing + self._observed(k).missing
 
-    def _unsettled(self, steps: int) -> list[str]:
-        """Return cameras that may still bring a newer frame for the last observation; those before are named."""
+    def _awaited_frames(self, steps: int) -> list[str]:
+        """Return cameras that may still send a newer frame for the last observation; actions name those before."""
         reward = self._rewards.get(steps)
         late = [] if reward is None else [c for c, track in self.pool.frames.items() if not track.after(reward.stamp)]
         return [f"step {steps}: image of camera {camera} at or after the last robot state" for camera in late]
@@ -124,22 +124,22 @@ class EpisodeAssembler:
 
     def _named(self, k: int, state: int, named: dict[str, int]) -> Observed:
         cameras: dict[str, int] = {}
-        lacking = [] if state in self.pool.states else [f"step {k}: robot state"]
+        missing = [] if state in self.pool.states else [f"step {k}: robot state"]
         for camera, track in self.pool.frames.items():
             stamp = named[camera] if camera in named else track.newest(state, self._slack)
             if stamp is None or stamp not in track:
-                lacking.append(f"step {k}: image of camera {camera}")
+                missing.append(f"step {k}: image of camera {camera}")
             else:
                 cameras[camera] = stamp
-        return Observed(state, cameras, lacking)
+        return Observed(state, cameras, missing)
 
     def assemble(self) -> Episode:
         """Return the whole episode; MotoError, saying what is missing, when it is not complete."""
-        lacking = self.missing()
-        if lacking:
-            more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        missing = self.missing()
+        if missing:
+            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             name = "?" if self._episode is None else self._episode
-            raise MotoError(f"episode {name} is incomplete: {'; '.join(lacking[:3])}{more}; read its bag, or wait")
+            raise MotoError(f"episode {name} is incomplete: {'; '.join(missing[:3])}{more}; read its bag, or wait")
         return self._build(0, self._steps or 0, 0, 0)
 
     def parts(self, reward_source: str = "topic") -> list[Episode]:
@@ -148,24 +148,22 @@ class EpisodeAssembler:
         `reward_source` is `TopicMap.reward_source`. Gaps, a missing end and missing rewards go to the report.
         """
         rewarded = bool(self._rewards)
-        steps = [k for k in sorted(self._actions) if self._links(k, rewarded)]
+        steps = [k for k in sorted(self._actions) if self._is_complete(k, rewarded)]
         runs = [[k for _, k in run] for _, run in groupby(enumerate(steps), key=lambda place: place[1] - place[0])]
         lost = self._note_gaps(steps, len(runs))
         if not rewarded and reward_source == "topic":
-            self.problems.add(
-                "reward", f"episode {self.episode}: has no rewards; zeros are taken, or set reward_source"
-            )
+            self.problems.add("reward", f"episode {self.episode}: has no rewards; zeros are used, or set reward_source")
         episodes = [self._build(run[0], run[-1] + 1, part, lost) for part, run in enumerate(runs)]
         return [_relabelled(found, reward_source, found is episodes[-1], self.phase) for found in episodes]
 
-    def _links(self, k: int, rewarded: bool) -> bool:
+    def _is_complete(self, k: int, rewarded: bool) -> bool:
         """Whether step k is complete: both observations, the action and its reward."""
         inside = self._steps is None or k < self._steps
-        paid = k + 1 in self._rewards or not rewarded
-        return inside and paid and not self._observed(k).lacking and not self._observed(k + 1).lacking
+        has_reward = k + 1 in self._rewards or not rewarded
+        return inside and has_reward and not self._observed(k).missing and not self._observed(k + 1).missing
 
     def _note_gaps(self, steps: list[int], parts: int) -> int:
-        """Say which steps are incomplete, and return how many."""
+        """Report which steps are incomplete, and return how many."""
         known = max([-1, *(k for k in self._actions if self._steps is None or k < self._steps)]) + 1
         expected = known if self._steps is None else min(self._steps, MAX_STEPS)
         if self._steps is None:
@@ -173,10 +171,10 @@ class EpisodeAssembler:
             self.problems.add("end", text)
         elif len(steps) < expected:
             first = next(k for k in range(expected) if k >= len(steps) or steps[k] != k)
-            lacking = [*self._lacking_at(first, expected), *self._lacking_at(first + 1, expected)]
+            missing = [*self._missing_at(first, expected), *self._missing_at(first + 1, expected)]
             text = f"episode {self.episode}: {expected - len(steps)} of {expected} steps are incomplete"
             kept = f"{parts} parts are kept" if parts > 1 else "the rest is kept" if parts else "nothing is kept"
-            self.problems.add("gap", f"{text} ({lacking[0] if lacking else f'step {first}'}); {kept}")
+            self.problems.add("gap", f"{text} ({missing[0] if missing else f'step {first}'}); {kept}")
         return expected - len(steps)
 
     def _build(self, first: int, last: int, part: int, lost: int) -> Episode:
@@ -190,12 +188,12 @@ class EpisodeAssembler:
             images={camera: self._stack(camera, seen) for camera in self.layout.cameras},
             proprio=np.stack([self.pool.states[found.state] for found in seen]),
             action=np.stack([blank, *(action.values for action in actions)]),
-            reward=np.array([0.0, *(0.0 if paid is None else paid.value for paid in rewards)], np.float32),
-            success=np.array([False, *(paid is not None and paid.success for paid in rewards)]),
+            reward=np.array([0.0, *(0.0 if reward is None else reward.value for reward in rewards)], np.float32),
+            success=np.array([False, *(reward is not None and reward.success for reward in rewards)]),
             is_terminal=self._terminal(rewards, last),
             stamps=np.array([found.state for found in seen], np.int64),
             info=self._info(actions, first, part) | {"lost_steps": lost},
-            source=np.array([NOBODY, *(action.source_number for action in actions)], np.uint8),
+            source=np.array([UNKNOWN_SOURCE, *(action.source_number for action in actions)], np.uint8),
             guard=np.array([0, *(action.guard for action in actions)], np.uint8),
         )
 
@@ -203,7 +201,7 @@ class EpisodeAssembler:
         return np.stack([self.pool.frames[camera][found.cameras[camera]] for found in seen])
 
     def _terminal(self, rewards: list[Reward | None], last: int) -> np.ndarray:
-        terminal = np.array([False, *(paid is not None and paid.terminal for paid in rewards)])
+        terminal = np.array([False, *(reward is not None and reward.terminal for reward in rewards)])
         if last == self._steps and self.phase is not None and self.phase.outcome == "failure":
             terminal[-1] = True
         return terminal
@@ -232,7 +230,7 @@ class EpisodeAssembler:
 
     @property
     def report(self) -> AssemblyReport:
-        """Return what became of the messages so far."""
+        """Return how many messages were used, and why others were not."""
         counts = tally(self.pool, [self.used])
         counts.update(self.strays())
         return AssemblyReport(dict(counts), self.pool.problems.sentences() + self.problems.sentences())

@@ -1,4 +1,4 @@
-"""Which files are a rosbag2 bag, and reading the messages of one whatever its storage and state.
+"""Finds rosbag2 bags, and reads the messages of one in any storage and state.
 
 One rule for every command. A file `.mcap` or `.db3`, also compressed as a whole (`.zstd`, `.zst`), is a bag. A folder
 is a bag of the files that its metadata.yaml lists; without metadata.yaml, of the files named as the folder with a
@@ -25,19 +25,19 @@ from moto_ros.errors import MotoError, refusal, unreadable
 
 Reader = Callable[[Path, Problems, Mapping[str, str]], Iterator[Stored]]
 READERS: dict[str, Reader] = {".mcap": read_mcap, ".db3": read_sqlite}
-PACKED = (".zstd", ".zst")
-"""Endings of files that are compressed as a whole: by `ros2 bag record --compression-mode file`, or by hand."""
+COMPRESSED = (".zstd", ".zst")
+"""Endings of files that are compressed as a whole: by `ros2 bag record --compression-mode file`, or by zstd."""
 FOREIGN = re.compile(r"\.(mcap|db3)\.\w+$|\.bag$", re.IGNORECASE)
-"""Names of recordings in a form that is not read: packed by something else, or of ROS 1."""
+"""Names of recordings in a format that is not read: with another compression, or of ROS 1."""
 METADATA = "metadata.yaml"
 UNREADABLE = "unreadable"
 """Kind of the problem of a file or folder that may not be read."""
 META_RECORD = "moto_ros"
-"""Name of the record at the start of an MCAP file that holds what the recorder says of the bag."""
+"""Name of the metadata record at the start of an MCAP file in which the recorder describes the bag."""
 MAX_METADATA = 4_000_000
 """Characters of metadata.yaml that are read."""
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's where it is there: the other one takes longer over metadata.yaml than a short episode takes to read."""
+"""libyaml's where it is installed: Python's takes longer for metadata.yaml than a short episode takes to read."""
 EXPECTED = "a .mcap or .db3 file (also .zstd), a bag folder, or a folder of them"
 
 
@@ -49,19 +49,19 @@ def storage_kind(path: PurePath) -> str:
 
 def _unpacked_name(name: str) -> str:
     """Return a file's name without the ending of a compression as a whole."""
-    return next((name[: -len(ending)] for ending in PACKED if name.lower().endswith(ending)), name)
+    return next((name[: -len(ending)] for ending in COMPRESSED if name.lower().endswith(ending)), name)
 
 
 def check_bags(path: Path) -> None:
-    """Refuse a path that holds no bag, in a moment and without reading one: a MotoError says what is wrong."""
+    """Raise MotoError for a path that holds no bag, without reading one."""
     next(_bags(path))
 
 
 def find_bags(folder: Path) -> list[Path]:
     """Return every bag of a file, a bag folder, or a folder tree with bag folders and loose files, sorted by path.
 
-    What cannot be looked into is returned too: reading it says why, and hides nothing else. Raises MotoError for a
-    path that is not there or holds no bag.
+    A folder that cannot be listed is returned too, so that reading it reports why. Raises MotoError for a path that
+    does not exist or holds no bag.
     """
     return sorted(_bags(folder))
 
@@ -92,7 +92,7 @@ def _bags(path: Path) -> Iterator[Path]:
 
 
 def _in_folder(folder: Path, seen: set[tuple[int, int]], foreign: list[Path]) -> Iterator[Path]:
-    """Yield the bags of a folder tree; hidden folders are work in progress, such as that of a killed recovery."""
+    """Yield the bags of a folder tree; hidden folders are unfinished work, e.g. of a killed recovery."""
     try:
         with os.scandir(folder) as listing:
             entries = sorted(listing, key=lambda entry: (entry.is_symlink(), entry.name))
@@ -116,7 +116,7 @@ def _in_folder(folder: Path, seen: set[tuple[int, int]], foreign: list[Path]) ->
 
 
 def _is(question: Callable[[], bool]) -> bool:
-    """Ask what a folder's entry is; what cannot be asked is nothing."""
+    """Return the answer to a question about a folder's entry; False where the system refuses it."""
     try:
         return question()
     except OSError:
@@ -124,12 +124,12 @@ def _is(question: Callable[[], bool]) -> bool:
 
 
 def _storage(names: set[str]) -> set[str]:
-    """Return the storage files among names; of one that is there packed and unpacked, only the unpacked one."""
+    """Return the storage files among names; of one that is there compressed and uncompressed, only the latter."""
     return {name for name in names if storage_kind(PurePath(name)) and (_unpacked_name(name) not in names - {name})}
 
 
 def _own_files(folder: Path, names: set[str]) -> list[str]:
-    """Return the storage files that make a folder a bag, in order; none where each is a bag of its own."""
+    """Return the storage files that make a folder a bag, in order; empty where each file is a bag of its own."""
     storage = _storage(names)
     if METADATA not in names:
         number = re.compile(re.escape(folder.absolute().name) + r"_\d+")
@@ -138,7 +138,7 @@ def _own_files(folder: Path, names: set[str]) -> list[str]:
         return list(storage)
     listed = [_unpacked_name(name) for name in _listed(read_metadata(folder))]
     there = [name for name in storage if _unpacked_name(name) in listed]
-    # files renamed by hand are listed by their old names, and are the folder's all the same
+    # files renamed by a user are listed by their old names, and belong to the folder all the same
     return sorted(there, key=lambda name: listed.index(_unpacked_name(name))) or _in_order(storage)
 
 
@@ -152,7 +152,7 @@ def _in_order(names: Iterator[str] | set[str]) -> list[str]:
 
 
 def storage_files(bag: Path) -> list[Path]:
-    """Return the storage files of a bag, in order; none for a folder that is none."""
+    """Return the storage files of a bag, in order; empty for a folder that is no bag."""
     if not bag.is_dir():
         return [bag]
     names = {entry.name for entry in bag.iterdir() if not entry.name.startswith(".") and entry.is_file()}
@@ -160,12 +160,12 @@ def storage_files(bag: Path) -> list[Path]:
 
 
 def content_files(bag: Path) -> list[Path]:
-    """Return every file whose bytes decide what a bag gives: the storage files and the logs that belong to them."""
+    """Return every file that determines the content of a bag: its storage files and their sqlite logs."""
     return [found for path in storage_files(bag) for found in (path, *log_files(path))]
 
 
 def read_messages(bag: Path, problems: Problems) -> Iterator[Stored]:
-    """Yield the messages of a bag (folder or storage file); problems go to `problems`, never an exception for them.
+    """Yield the messages of a bag (folder or storage file); problems are reported in `problems`, not raised.
 
     Raises MotoError for a bag that does not exist.
     """
@@ -182,7 +182,7 @@ def read_messages(bag: Path, problems: Problems) -> Iterator[Stored]:
 
 
 def _state(path: Path) -> list[tuple[int, int]]:
-    """Return size and time of change of a file and its logs; nothing for those that cannot be asked."""
+    """Return size and modification time of a file and its logs; empty where they cannot be read."""
     try:
         return [(status.st_size, status.st_mtime_ns) for status in (file.stat() for file in (path, *log_files(path)))]
     except OSError:
@@ -224,7 +224,7 @@ def _files(bag: Path, problems: Problems) -> list[Path]:
 
 
 def _check_listed(bag: Path, found: list[Path], problems: Problems) -> None:
-    """Say what metadata.yaml lists and is not there; a missing or damaged one is a problem, no obstacle."""
+    """Report files that metadata.yaml lists and that do not exist; without metadata.yaml reading continues."""
     facts = read_metadata(bag)
     if facts is None:
         missing = "is missing" if not (bag / METADATA).is_file() else "cannot be read"
@@ -242,7 +242,7 @@ def _check_listed(bag: Path, found: list[Path], problems: Problems) -> None:
 
 
 def _check_others(bag: Path, found: list[Path], problems: Problems) -> None:
-    """Say what lies in a bag's folder and is not read."""
+    """Report files in a bag's folder that are not read."""
     names = sorted(path.name for path in bag.iterdir())
     if not found:
         packed = next((name for name in names if FOREIGN.search(name)), "")
@@ -264,7 +264,7 @@ def _listed(facts: Mapping[str, Any] | None) -> list[str]:
 
 
 def _stated_types(bag: Path) -> dict[str, str]:
-    """Return the types of topics as metadata.yaml has them, for storage that does not say."""
+    """Return the types of topics in metadata.yaml, for storage without them."""
     entries = (read_metadata(bag) or {}).get("topics_with_message_count") if bag.is_dir() else None
     types: dict[str, str] = {}
     for entry in entries if isinstance(entries, list) else ():
@@ -275,7 +275,7 @@ def _stated_types(bag: Path) -> dict[str, str]:
 
 
 def bag_meta(bag: Path) -> dict[str, str]:
-    """Return what the recorder said of a bag (`BagWriter`'s `meta`); empty for bags of other programs."""
+    """Return the recorder's description of a bag (`BagWriter`'s `meta`); empty for bags of other programs."""
     custom = (read_metadata(bag) or {}).get("custom_data") if bag.is_dir() else None
     if isinstance(custom, dict) and custom:
         return {str(key): str(value) for key, value in custom.items()}
@@ -284,7 +284,7 @@ def bag_meta(bag: Path) -> dict[str, str]:
 
 
 def read_metadata(bag: Path) -> dict[str, Any] | None:
-    """Return what metadata.yaml says of a bag folder, or None where there is none to read."""
+    """Return the content of metadata.yaml of a bag folder, or None where it cannot be read."""
     try:
         with (bag / METADATA).open(encoding="utf-8") as file:
             content = yaml.load(file.read(MAX_METADATA), Loader)

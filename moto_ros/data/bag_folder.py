@@ -1,4 +1,4 @@
-"""Where the recorder puts bags, and that nobody else does at the same time. No ROS."""
+"""The folder of the recorder's bags, locked against a second recorder. No ROS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class BagFolder:
     """The folder of a run's bags: one sub-folder a purpose, in it one bag an episode. Names are never used twice."""
 
     def __init__(self, root: Path, evaluation: str = "evaluation") -> None:
-        """Create `root` and hold it for this process. Raises MotoError when another recorder holds it."""
+        """Create `root` and lock it for this process. Raises MotoError when another recorder has locked it."""
         self.root = root
         self._names = {Purpose[purpose.upper()]: folder for purpose, folder in PURPOSE_FOLDERS.items()}
         self._names[Purpose.EVALUATION] = evaluation
@@ -40,5 +40,5 @@ class BagFolder:
         return found
 
     def release(self) -> None:
-        """Let another recorder have the folder."""
+        """Unlock the folder."""
         self._lock.close()

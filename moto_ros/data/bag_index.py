@@ -1,4 +1,4 @@
-"""Counting what a closed MCAP file really holds, from its message indexes."""
+"""Counts the messages in a closed MCAP file, from its message indexes."""
 
 from __future__ import annotations
 

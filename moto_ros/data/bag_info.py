@@ -1,4 +1,4 @@
-"""What a bag holds and what is wrong with it, as facts: for `moto bag info` and for whoever checks a recording."""
+"""Contents and problems of a bag: for `moto bag info` and for checks of a recording."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.bag_files import content_files, read_messages, storage_files, storage_kind
-from moto_ros.data.bag_reader import MISFITS, BagReading, TopicFacts, read_episodes
+from moto_ros.data.bag_reader import DECODE_ERRORS, BagReading, TopicFacts, read_episodes
 from moto_ros.data.definitions import decoded
 from moto_ros.data.episode import Episode
 from moto_ros.data.incidents import Incident
 from moto_ros.data.joints import JointOrder
-from moto_ros.data.layout import SECOND, Problems, StepLayout, TopicMap
+from moto_ros.data.layout import Problems, StepLayout, TopicMap
 from moto_ros.data.mcap_stream import BagTopic
 from moto_ros.data.reading_progress import ReadingProgress
 from moto_ros.errors import MotoError
@@ -26,7 +27,7 @@ CAMERA = re.compile(r"(?:^|/)camera/([^/]+)/(?:image_raw|compressed)$")
 GAP_FACTOR = 3.0
 """A pause longer than this many median intervals is reported as a gap."""
 
-SHORTEST_GAP = 0.05
+MIN_GAP = 0.05
 """Seconds below which a pause is never called a gap."""
 
 
@@ -45,7 +46,7 @@ class TopicRow:
 
 @dataclass(frozen=True)
 class EpisodeRow:
-    """An episode, or a part of one that has gaps: steps, seconds, sum of rewards, how it ended, who decided."""
+    """An episode, or a part of one that has gaps: steps, seconds, sum of rewards, outcome, who chose the actions."""
 
     id: int
     part: int
@@ -63,7 +64,7 @@ class EpisodeRow:
 
 @dataclass(frozen=True)
 class BagFacts:
-    """All that is known of a bag; `duration` in s between the first and last message, `bytes` on disk."""
+    """Contents of a bag; `duration` in s between the first and last message, `bytes` on disk."""
 
     bag: str
     storage: str
@@ -88,9 +89,9 @@ def bag_facts(
     joints: JointOrder | None = None,
     progress: ReadingProgress | None = None,
 ) -> BagFacts:
-    """Return the facts of a bag; without a layout, that of the contract is taken from what the bag holds.
+    """Return the facts of a bag; without a layout, one is made from the contract's topics in the bag.
 
-    `joints` is the order of joints that the bags before gave. Raises MotoError only for a bag that does not exist.
+    `joints` is the order of joints of the bags before it. Raises MotoError only for a bag that does not exist.
     """
     reading = read_episodes(bag, layout or guess_layout(bag), topics, joints, progress)
     files = _files(bag)
@@ -100,7 +101,7 @@ def bag_facts(
         bag=str(bag),
         storage="+".join(sorted({_storage(path) for path in files})),
         bytes=_size(bag),
-        duration=length / SECOND,
+        duration=length / NSEC_PER_SEC,
         messages=sum(len(entry.times) for entry in reading.topics),
         topics=[_topic_row(entry) for entry in sorted(reading.topics, key=lambda entry: entry.name)],
         episodes=[_episode_row(episode) for episode in reading.episodes],
@@ -111,7 +112,7 @@ def bag_facts(
 
 
 def _files(bag: Path) -> list[Path]:
-    """Return the storage files; none of a folder that cannot be looked into, which its reading has said."""
+    """Return the storage files; empty for a folder that cannot be listed, which its reading has reported."""
     try:
         return storage_files(bag)
     except OSError:
@@ -133,9 +134,9 @@ def _size(bag: Path) -> int:
 
 def _topic_row(facts: TopicFacts) -> TopicRow:
     times = np.sort(np.array(facts.times, np.int64))
-    span = (times[-1] - times[0]) / SECOND
+    span = (times[-1] - times[0]) / NSEC_PER_SEC
     rate = (len(times) - 1) / span if span > 0 else 0.0
-    pause = np.diff(times).max() / SECOND if len(times) > 1 else 0.0
+    pause = np.diff(times).max() / NSEC_PER_SEC if len(times) > 1 else 0.0
     return TopicRow(facts.name, facts.type_name, facts.role, len(times), float(rate), float(pause), facts.bytes)
 
 
@@ -145,7 +146,7 @@ def _episode_row(episode: Episode) -> EpisodeRow:
         id=int(info["id"]),
         part=int(info["part"]),
         steps=len(episode),
-        duration=float(episode.stamps[-1] - episode.stamps[0]) / SECOND,
+        duration=float(episode.stamps[-1] - episode.stamps[0]) / NSEC_PER_SEC,
         total_reward=float(episode.reward.sum()),
         success=episode.succeeded,
         outcome=str(info["outcome"]),
@@ -169,7 +170,7 @@ def _gaps(reading: BagReading) -> list[str]:
             continue
         pauses = [_pause(clock) for clock in (facts.times, facts.stamps) if len(clock) > 2]
         longest, usual = min(pauses, key=lambda pause: pause[0])
-        if all(pause > max(GAP_FACTOR * often, SHORTEST_GAP) for pause, often in pauses):
+        if all(pause > max(GAP_FACTOR * often, MIN_GAP) for pause, often in pauses):
             text = f"{facts.name}: was silent for {longest:.3f} s, its messages are usually {usual:.3f} s apart"
             found.append(f"{text}; check its driver and the network")
     return found
@@ -177,7 +178,7 @@ def _gaps(reading: BagReading) -> list[str]:
 
 def _pause(clock: array[int]) -> tuple[float, float]:
     """Return the longest and the median interval of a clock's times, in seconds."""
-    steps = np.diff(np.sort(np.array(clock, np.int64))) / SECOND
+    steps = np.diff(np.sort(np.array(clock, np.int64))) / NSEC_PER_SEC
     return float(steps.max()), float(np.median(steps))
 
 
@@ -206,5 +207,5 @@ def _size_of(stored: tuple[BagTopic, bytes]) -> tuple[str, int]:
     try:
         message = decoded(topic.type_name, topic.definition, data)
         return field, len(getattr(message, field))
-    except (MotoError, *MISFITS):
+    except (MotoError, *DECODE_ERRORS):
         return "", 0

@@ -1,4 +1,4 @@
-"""The bags of a run as a source of episodes: demonstrations, and episodes that a killed trainer did not take in."""
+"""The bags of a run as a source of episodes: demonstrations, and episodes that a killed trainer did not learn from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from moto_ros.errors import MotoError
 
 @dataclass(frozen=True)
 class Differences:
-    """Bags that a run has not learned from although they are there, or has although they are not as they were."""
+    """Bags added since a run learned, and bags it has learned from that are gone or changed."""
 
     added: list[Path] = field(default_factory=list)
     removed: list[Path] = field(default_factory=list)
@@ -47,23 +47,23 @@ class BagLibrary:
         bags: Path,
         layout: StepLayout,
         joints: JointOrder | None = None,
-        say: Callable[[str], None] = print,
+        log: Callable[[str], None] = print,
     ) -> None:
-        """Use the folder `bags`, with its sub-folders `offline`, `online`...; `say` hears how far a long reading is.
+        """Use the folder `bags`, with its sub-folders `offline`, `online`...; `log` gets a long reading's progress.
 
         `joints` is the order of joints of the run, to which its bags may add.
         """
         self.joints = JointOrder() if joints is None else joints
-        self.bags, self._layout, self._say = bags, layout, say
+        self.bags, self._layout, self._log = bags, layout, log
         self.problems: list[str] = []
         self.left_out: list[str] = []
-        """What is wrong with bags that gave no demonstration."""
+        """Problems of the bags without any usable demonstration."""
 
     def demonstrations(self, folder: Path, topics: TopicMap, store: ReplayStore) -> Iterator[tuple[Path, Episode]]:
         """Yield the episodes of every bag in `folder` that `store` does not hold, in the order of their names."""
         known = {bag.resolve() for bag in (*store.bags(), *store.recorded())}
         bags = find_bags(folder) if folder.exists() else []
-        progress = ReadingProgress(self._say, len(bags))
+        progress = ReadingProgress(self._log, len(bags))
         for bag in bags:
             progress.begin(bag)
             if bag.resolve() in known:
@@ -74,7 +74,7 @@ class BagLibrary:
                 yield bag, episode
 
     def differences(self, folder: Path, topics: TopicMap, store: ReplayStore, since: float) -> Differences:
-        """Compare the bags in `folder` with those whose episodes `store` was given to learn from.
+        """Compare the bags in `folder` with those whose episodes `store` has had.
 
         By content: a bag that was moved or copied is the same. Bags that no process wrote to after `since` (s since
         1970) are not read again.
@@ -83,7 +83,7 @@ class BagLibrary:
         learned, present, found = set[str]().union(*known.values()), set[str](), Differences()
         bags = _bags_in(folder)
         if not bags or not known:
-            return found  # bags that were moved elsewhere after the run has learned from them are not asked for
+            return found  # bags that were moved after the run has learned from them are not required
         for bag in bags:
             own = known.get(bag.resolve(), set())
             if own and _changed_at(bag) < since:
@@ -98,7 +98,7 @@ class BagLibrary:
         return found
 
     def inside(self, uri: str) -> Path | None:
-        """Return the path that a message names, if it is a folder inside the run's bags; anybody may send a message."""
+        """Return the path in a message if it is a folder inside the run's bags; any program may send a message."""
         try:
             path, root = Path(os.path.abspath(uri)), Path(os.path.abspath(self.bags))
             is_inside = root in path.parents or root.resolve() in path.resolve().parents
@@ -116,7 +116,7 @@ class BagLibrary:
         return None
 
     def whole(self, bag: Path, episode: int) -> Episode | None:
-        """Return the episode of a bag if it is there from first to last step and was not aborted or discarded."""
+        """Return the episode of a bag if every step is there and it was not aborted or discarded."""
         try:
             reading = read_episodes(bag, self._layout, joints=self.joints)
         except MotoError as error:
@@ -136,7 +136,7 @@ def _bags_in(folder: Path) -> list[Path]:
 
 
 def _changed_at(bag: Path) -> float:
-    """Return when a bag's files were last written to, renamed or replaced, s since 1970; no copying sets it back."""
+    """Return when a bag's files were last written, renamed or replaced, s since 1970; copying does not preserve it."""
     files = [bag, *bag.iterdir()] if bag.is_dir() else [bag]
     return max(path.stat().st_ctime for path in files)
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-"""The parser in C where PyYAML has it: closing a bag must not take long."""
+"""libyaml's where it is installed: closing a bag must not take long."""
 
 VERSION = 8
 """rosbag2 metadata version. From 9 on QoS is a list of maps, which Humble cannot read; unknown keys it skips."""
@@ -37,7 +37,7 @@ QOS_TEXT = """- history: 1
 
 @dataclass(frozen=True)
 class Qos:
-    """Delivery that a topic's publisher offers; what a player of the bag offers again."""
+    """The QoS profile that a topic's publisher offers, and a player of the bag again."""
 
     reliable: bool = True
     latched: bool = False
@@ -49,8 +49,8 @@ class Qos:
         return QOS_TEXT.format(depth=self.depth, reliability=reliability, durability=durability)
 
 
-class Plain(Dumper):
-    """Repeats shared maps in full: not every reader of bags follows YAML aliases."""
+class NoAliasDumper(Dumper):
+    """Writes shared maps in full: not every reader of bags resolves YAML aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """Never write an alias."""
@@ -90,7 +90,7 @@ def metadata_text(
         "custom_data": dict(custom) or None,
         "ros_distro": os.environ.get("ROS_DISTRO", ""),
     }
-    return yaml.dump(facts, Dumper=Plain, sort_keys=False)
+    return yaml.dump(facts, Dumper=NoAliasDumper, sort_keys=False)
 
 
 def file_text(metadata: str) -> str:
@@ -110,19 +110,10 @@ def _topic(entry: TopicEntry) -> dict[str, Any]:
 
 
 def write_temporary(path: Path, text: str) -> Path:
-    """Write a durable file beside `path`, to be renamed to it: either the old or the whole new one is ever there."""
+    """Write a durable file beside `path`, to be renamed to it, so that either the old or the whole new file exists."""
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     return temporary
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

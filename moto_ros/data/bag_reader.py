@@ -1,4 +1,4 @@
-"""From a bag to episodes, faster than real time, whatever state the bag is in."""
+"""Reads the episodes of a bag, faster than real time, also of a damaged bag."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from moto_ros.data.roles import RoleFinder
 from moto_ros.data.tick_assembler import TickAssembler
 from moto_ros.errors import MotoError
 
-MISFITS = (
+DECODE_ERRORS = (
     SerdeError,
     struct.error,
     AttributeError,
@@ -46,17 +46,17 @@ MISFITS = (
     OverflowError,
     cv2.error,
 )
-"""What a message whose bytes or fields are not those of its type can cause."""
+"""Exceptions of a message whose bytes or fields do not fit its type."""
 
-LOST = {"empty", "damage", "chunk", "count", "metadata"}
-"""Kinds of problems of storage that tell of lost data; all others can be fixed without recording again."""
+DATA_LOSS = {"empty", "damage", "chunk", "count", "metadata"}
+"""Kinds of storage problems that mean lost data; all others can be fixed without recording again."""
 
-PASSING = {"unreadable", "growing"}
-"""Kinds of problems of storage that need not last."""
+TRANSIENT = {"unreadable", "growing"}
+"""Kinds of storage problems that may be gone at the next reading."""
 
 THREADS = min(4, os.cpu_count() or 1)
-IN_FLIGHT = 64
-"""Frames that may wait for a decoder thread: bounds the memory a bag takes."""
+MAX_PENDING_FRAMES = 64
+"""Frames that may wait for a decoder thread: limits the memory for a bag."""
 
 HEALTH_TYPE = "moto_msgs/msg/CameraHealth"
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -64,9 +64,9 @@ IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 @dataclass
 class TopicFacts:
-    """What a bag holds of a topic: its type, the role it plays ("" for none), when its messages were logged (ns).
+    """A topic of a bag: its type, its role in a step ("" for none), when its messages were logged (ns).
 
-    `stamps` are those that its messages carry, of the roles that learning needs.
+    `stamps` are the header stamps, for the roles that learning needs.
     """
 
     name: str
@@ -79,10 +79,10 @@ class TopicFacts:
 
 @dataclass(frozen=True)
 class BagReading:
-    """What a bag gave: episodes (parts of one where it has gaps), a sentence for each problem, counts, its topics.
+    """Result of reading a bag: episodes (in parts where they have gaps), problems as sentences, counts, topics.
 
-    `incidents` are the faults of the robot and the losses of cameras while it was recorded. `passing`: what kept
-    something from being read need not last (rights, room for a copy, a recorder that still writes).
+    `incidents` are the faults of the robot and the losses of cameras while it was recorded. `transient`: what
+    was not read may be readable later (permissions, room for a copy, a recorder that still writes).
     """
 
     bag: Path
@@ -91,7 +91,7 @@ class BagReading:
     report: AssemblyReport
     topics: list[TopicFacts] = field(default_factory=list)
     incidents: list[Incident] = field(default_factory=list)
-    passing: bool = False
+    transient: bool = False
 
 
 def read_episodes(
@@ -101,11 +101,11 @@ def read_episodes(
     joints: JointOrder | None = None,
     progress: ReadingProgress | None = None,
 ) -> BagReading:
-    """Read a bag, folder or storage file, by the same assembler that live topics go through.
+    """Read a bag, folder or storage file, by the same assembler as live topics.
 
-    `joints` is the order of joints of a run; the bag adds to it what it says first. Whatever is wrong with the bag is
-    said in `problems`, and the rest of it is used. Raises MotoError only for a bag that does not exist or settings that
-    contradict each other.
+    `joints` is the order of joints of a run; the bag adds joints that it is the first to name. What is wrong with the
+    bag is in `problems`, and the rest of it is used. Raises MotoError only for a bag that does not exist or for
+    contradictory settings.
     """
     topics = topics or TopicMap()
     feed = _Feed(bag, MessagePool(layout, topics, joints), RoleFinder(topics, layout), progress)
@@ -116,7 +116,7 @@ def read_episodes(
 
 
 class _Feed:
-    """Carries messages from the bag into the pool; images are decoded by threads, since OpenCV lets others run."""
+    """Reads messages into the pool; threads decode images, as OpenCV releases the interpreter lock."""
 
     def __init__(self, bag: Path, pool: MessagePool, finder: RoleFinder, progress: ReadingProgress | None) -> None:
         self.bag, self.pool, self.finder, self.progress = bag, pool, finder, progress
@@ -151,9 +151,9 @@ class _Feed:
         return facts
 
     def _note_definition(self, topic: BagTopic) -> None:
-        """Say where the definition known here is taken, since the bag's is missing or cannot be used."""
+        """Report where the installed definition is used, since the bag's is missing or cannot be used."""
         for note in filter(None, (topic.note, definition_note(topic.type_name, topic.definition))):
-            text = f"{topic.name} ({topic.type_name}) {note}; the definition known here is taken"
+            text = f"{topic.name} ({topic.type_name}) {note}; the installed definition is used"
             self.problems.add("definition", f"{self.bag.name}: {text}")
 
     def _take(self, facts: TopicFacts, stored: Stored, workers: ThreadPoolExecutor) -> None:
@@ -167,8 +167,8 @@ class _Feed:
                 self.pool.add(role, message, time)
         except MotoError as error:
             self.problems.add(topic.name, f"{topic.name}: {error}")
-        except MISFITS as error:
-            text = f"{topic.name}: a message is no {topic.type_name} ({_brief(error)}); it is left out"
+        except DECODE_ERRORS as error:
+            text = f"{topic.name}: a message is not of type {topic.type_name} ({_brief(error)}); it is left out"
             self.problems.add(topic.name, text)
 
     def _submit(self, role: str, topic: BagTopic, message: Any, time: int, workers: ThreadPoolExecutor) -> None:
@@ -176,7 +176,7 @@ class _Feed:
             raise MotoError(f"has type {topic.type_name}, expected {' or '.join(IMAGE_TYPES)}; set camera_topics")
         stamp, frame = message_stamp(message, time), workers.submit(decode_image, message, self.pool.layout)
         self.waiting.append((role, topic.name, stamp, time, frame))
-        if len(self.waiting) >= IN_FLIGHT:
+        if len(self.waiting) >= MAX_PENDING_FRAMES:
             self._collect()
 
     def _collect(self) -> None:
@@ -186,17 +186,17 @@ class _Feed:
             frame = self.spool.keep(future.result())
         except MotoError as error:
             frame = MotoError(f"{error} ({topic})")
-        except MISFITS as error:
+        except DECODE_ERRORS as error:
             frame = MotoError(f"a frame cannot be decoded ({_brief(error)}); it is left out ({topic})")
         self.pool.add_frame(role.split("/", 1)[1], stamp, frame, time)
 
     def note_absent(self) -> None:
-        """Say which of the expected topics the bag does not have, with the closest it has."""
+        """Report expected topics that the bag does not have, with the most similar it has."""
         if not self.facts and UNREADABLE in self.problems.first:
-            return  # that may be a good bag
+            return  # the bag may be good
         if not self.facts:
             kinds = set(self.problems.first)
-            advice = "fix what is said above" if kinds - LOST else "record it again"
+            advice = "fix the problems above" if kinds - DATA_LOSS else "record it again"
             self.problems.add("messages", f"{self.bag.name}: holds no message that can be read; {advice}")
             return
         for topic, role in self.finder.absent():
@@ -217,11 +217,11 @@ def _assembled(feed: _Feed, topics: TopicMap) -> BagReading:
         episodes, counts = _from_steps(feed, topics, problems)
     problems += pool.problems.sentences()
     if not episodes and feed.facts:
-        hint = "fix what is said above, or map its topics" if problems else "map its topics"
-        problems.append(f"{feed.bag.name}: gives no step; {hint}")
+        hint = "fix the problems above, or map its topics" if problems else "map its topics"
+        problems.append(f"{feed.bag.name}: has no complete step; {hint}")
     report, facts = AssemblyReport(dict(counts), problems), list(feed.facts.values())
-    passing = bool(PASSING & set(feed.problems.first))
-    return BagReading(feed.bag, episodes, problems, report, facts, pool.incidents.found(), passing)
+    transient = bool(TRANSIENT & set(feed.problems.first))
+    return BagReading(feed.bag, episodes, problems, report, facts, pool.incidents.found(), transient)
 
 
 def _from_ticks(pool: MessagePool, problems: list[str]) -> tuple[list[Episode], Counter[str]]:
@@ -232,11 +232,11 @@ def _from_ticks(pool: MessagePool, problems: list[str]) -> tuple[list[Episode], 
 
 
 def _from_steps(feed: _Feed, topics: TopicMap, problems: list[str]) -> tuple[list[Episode], Counter[str]]:
-    """Assemble every episode of a bag in the contract's form; those an operator discarded are left out, and said."""
+    """Assemble every episode of a bag with the contract's topics; discarded ones are left out, and reported."""
     pool = feed.pool
     numbers = _own_episodes(feed.bag, pool, problems)
     assemblers = [EpisodeAssembler(pool.layout, number, pool) for number in numbers]
-    episodes = [episode for assembler in assemblers for episode in _kept(assembler, topics, problems)]
+    episodes = [episode for assembler in assemblers for episode in _not_discarded(assembler, topics, problems)]
     counts = tally(pool, [assembler.used for assembler in assemblers])
     counts["late"] += sum(assembler.strays()["late"] for assembler in assemblers)
     counts["foreign"] = sum(len(pool.actions.get(n, ())) for n in pool.episodes() if n not in numbers)
@@ -244,10 +244,10 @@ def _from_steps(feed: _Feed, topics: TopicMap, problems: list[str]) -> tuple[lis
 
 
 def _own_episodes(bag: Path, pool: MessagePool, problems: list[str]) -> list[int]:
-    """Return the episodes that a bag is about.
+    """Return the numbers of the episodes that a bag was recorded for.
 
-    A recorder writes the moments before an episode too, which may hold the last steps of the one before; those are in
-    that one's own bag.
+    The recorder also writes a moment before an episode, which may hold the last steps of the episode before; these are
+    in that episode's own bag.
     """
     found, named = pool.episodes(), bag_meta(bag).get("episode", "")
     if named.isdecimal() and int(named) in found:
@@ -258,7 +258,7 @@ def _own_episodes(bag: Path, pool: MessagePool, problems: list[str]) -> list[int
     return [number for number in found if number not in tails]
 
 
-def _kept(assembler: EpisodeAssembler, topics: TopicMap, problems: list[str]) -> Iterator[Episode]:
+def _not_discarded(assembler: EpisodeAssembler, topics: TopicMap, problems: list[str]) -> Iterator[Episode]:
     """Yield the parts of an episode, unless an operator discarded it."""
     phase = assembler.phase
     if phase is not None and phase.outcome == "discarded":

@@ -1,4 +1,4 @@
-"""Writing a bag: one MCAP file in rosbag2 layout, from serialized messages, durable at least once a second."""
+"""Writes a bag: one MCAP file in rosbag2 layout, from serialized messages, synced to disk at least once a second."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from mcap.writer import CompressionType, Writer
 from moto_ros import __version__
 from moto_ros.data.bag_files import META_RECORD, METADATA
 from moto_ros.data.bag_index import count_on_disk
-from moto_ros.data.bag_metadata import Qos, TopicEntry, file_text, metadata_text, sync_folder, write_temporary
+from moto_ros.data.bag_metadata import Qos, TopicEntry, file_text, metadata_text, write_temporary
 from moto_ros.data.definitions import definition, type_hash
 from moto_ros.errors import MotoError, remedy
+from moto_ros.files import sync_folder
 
 LIBRARY = "moto_ros"
-"""What the header of each file names as its writer, before the version."""
+"""Name of the writer in the header of each file, before the version."""
 
 CHUNK_SIZE = 4 * 2**20
 """Bytes after which a chunk is closed even within the flush period."""
@@ -30,14 +31,14 @@ CHUNK_SIZE = 4 * 2**20
 
 @dataclass(frozen=True)
 class MessageCounts:
-    """Messages by topic: taken in, and found on disk when the bag was closed."""
+    """Messages by topic: written, and found on disk when the bag was closed."""
 
     written: dict[str, int]
     on_disk: dict[str, int]
 
     @property
     def complete(self) -> bool:
-        """Whether every message taken in is on disk."""
+        """Whether every written message is on disk."""
         return self.written == self.on_disk
 
     @property
@@ -62,9 +63,9 @@ class BagWriter:
     def __init__(self, folder: Path, meta: Mapping[str, str] | None = None, flush_period: float = 1.0) -> None:
         """Create the bag's folder, which must be new or empty.
 
-        `meta` is what others need to know of the bag, e.g. `episode`; it is kept at the start of the file, where a kill
-        does not reach it, and in metadata.yaml's custom_data.
-        `flush_period` (s) is the most that a kill or a power failure may cost.
+        `meta` describes the bag, e.g. `episode`; it is at the start of the file, where it survives a kill, and in
+        metadata.yaml's custom_data.
+        `flush_period` (s): a kill or a power failure loses at most this much.
         """
         self.folder, self.flush_period = folder, flush_period
         self.path = folder / f"{folder.name}_0.mcap"
@@ -82,7 +83,7 @@ class BagWriter:
             raise MotoError(f"{self.folder}: is not empty, expected a new folder for the bag; choose another name")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            # The file has its name only once it carries the mark by which a killed recorder's bag is known as its own.
+            # The file gets its name only once it has the metadata record that identifies it as this recorder's.
             part = self.path.with_name(f".{self.path.name}.part")
             self._file = part.open("wb")
             self._mcap = Writer(self._file, chunk_size=CHUNK_SIZE, compression=CompressionType.NONE)
@@ -98,13 +99,13 @@ class BagWriter:
 
     def _disk_error(self, error: OSError) -> MotoError:
         refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
-        advice = remedy(error) if refused else "free or mend the disk"
+        advice = remedy(error) if refused else "free space on the disk, or check it"
         return MotoError(f"{self.path}: {error.strerror}, so the bag cannot be written; {advice}")
 
     def add_topic(self, topic: str, type_name: str, text: str | None = None, qos: Qos | None = None) -> None:
-        """Announce a topic (absolute name); `text` is the concatenated definition, None looks it up.
+        """Add a topic (absolute name); `text` is the concatenated definition, None looks it up.
 
-        Raises MotoError for an unknown type or a topic announced with another type.
+        Raises MotoError for an unknown type or a topic added before with another type.
         """
         known = self._topics.get(topic)
         if known is not None:
@@ -123,9 +124,9 @@ class BagWriter:
         return self._schemas[type_name]
 
     def write(self, topic: str, data: bytes, log_time_ns: int, publish_time_ns: int | None = None) -> None:
-        """Take one serialized message (CDR); MotoError for an unannounced topic or a full disk."""
+        """Write one serialized message (CDR); MotoError for a topic that was not added or a full disk."""
         if topic not in self._channels:
-            raise MotoError(f"{self.path}: {topic} was not announced; call add_topic first")
+            raise MotoError(f"{self.path}: {topic} was not added; call add_topic first")
         published = log_time_ns if publish_time_ns is None else publish_time_ns
         self._counts[topic] += 1
         self._span = (min(self._span[0], log_time_ns), max(self._span[1], log_time_ns))
@@ -146,17 +147,17 @@ class BagWriter:
         self._flushed = time.monotonic()
 
     def close(self) -> MessageCounts:
-        """Finish file and metadata.yaml, make them durable, and compare what is on disk with what was taken in.
+        """Finish file and metadata.yaml, make them durable, and compare the messages on disk with those written.
 
-        Raises MotoError when the disk refuses; what was flushed before stays readable.
+        Raises MotoError where writing fails; what was flushed before stays readable.
         """
         metadata = self._metadata()
         try:
-            # From Jazzy on, rosbag2 takes from this record which version the QoS profiles are written in.
+            # From Jazzy on, rosbag2 reads from this record the version in which QoS profiles are written.
             self._mcap.add_metadata("rosbag2", {"serialized_metadata": metadata})
             self._mcap.finish()
             self._file.flush()
-            with ThreadPoolExecutor(1) as other:  # the disk takes two requests at once in the time of one
+            with ThreadPoolExecutor(1) as other:  # two syncs at once take the time of one
                 synced = other.submit(os.fsync, self._file.fileno())
                 temporary = write_temporary(self.folder / METADATA, file_text(metadata))
             synced.result()

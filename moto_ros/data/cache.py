@@ -1,4 +1,4 @@
-"""Decoded episodes on disk, keyed by their content: read back as memory maps, made anew from bags when lost."""
+"""Decoded episodes on disk, keyed by their content: read as memory maps, decoded again from bags when lost."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ import numpy as np
 
 from moto_ros.config import flatten
 from moto_ros.data.bag_files import content_files
-from moto_ros.data.bag_metadata import sync_folder
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.episode import Episode
 from moto_ros.data.joints import JointOrder
 from moto_ros.data.layout import StepLayout, TopicMap, layout_values
 from moto_ros.data.mapped_array import mapped_array
 from moto_ros.data.reading_progress import ReadingProgress
-from moto_ros.data.records import NOBODY, SOURCES
+from moto_ros.data.records import SOURCES, UNKNOWN_SOURCE
+from moto_ros.files import sync_file, sync_folder
 
 ROWS = ("image", "proprio", "action", "reward", "success", "is_terminal", "stamps")
-REMARKS = ("source", "guard")
-"""Rows about the actions that nothing learns from: not part of a key, and absent from caches of version 0.1."""
+ANNOTATIONS = ("source", "guard")
+"""Rows that annotate the actions and are not learned from: not in a key, and absent from caches of version 0.1."""
 
 KEY = re.compile("[0-9a-f]{32}")
 """What `content_key` returns."""
 
-FORMAT = 1
-"""Part of every episode's key; raised when its rows change their meaning, after which old runs do not resume."""
+ROWS_VERSION = 1
+"""Part of every episode's key; raised when the meaning of its rows changes, after which old runs do not resume."""
 
-SMALL = 2**16
-"""Bytes of an array's file below which it is read, not mapped."""
+MIN_MAPPED_BYTES = 2**16
+"""Smaller files of arrays are read, not mapped."""
 
-READING = 2
-"""Raised when the same bag gives more or other episodes than before, so that it is read again; episodes that were
+READER_VERSION = 2
+"""Raised when the reader finds more or other episodes in the same bag, so that bags are read again; episodes that were
 learned from keep their keys."""
 
 
 def rows_of(episode: Episode) -> dict[str, np.ndarray]:
     """Return an episode's rows with its cameras concatenated to `image`, uint8 (T+1, H, W, 3 x cameras)."""
     frames = list(episode.images.values())
-    rows = {name: getattr(episode, name) for name in (*ROWS, *REMARKS) if name != "image"}
+    rows = {name: getattr(episode, name) for name in (*ROWS, *ANNOTATIONS) if name != "image"}
     if frames:
         rows["image"] = frames[0] if len(frames) == 1 else np.concatenate(frames, axis=3)
     return rows
@@ -60,21 +60,21 @@ def episode_of(rows: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Epis
 
 def content_key(rows: Mapping[str, np.ndarray]) -> str:
     """Return 32 hexadecimal digits of the SHA-256 of an episode's rows."""
-    digest = hashlib.sha256(str(FORMAT).encode())
-    for name in sorted(set(rows) - set(REMARKS)):
+    digest = hashlib.sha256(str(ROWS_VERSION).encode())
+    for name in sorted(set(rows) - set(ANNOTATIONS)):
         digest.update(f"{name}{rows[name].dtype.str}{rows[name].shape}".encode())
         digest.update(np.ascontiguousarray(rows[name]).data)
     return digest.hexdigest()[:32]
 
 
 class DecodedCache:
-    """A folder of episodes by content key, and of what each bag gave."""
+    """A folder of episodes by content key, and of the list of episodes in each bag."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def save(self, key: str, rows: Mapping[str, np.ndarray], facts: Mapping[str, Any], *, durable: bool) -> None:
-        """Write an episode unless it is there; `durable` also waits for the disk, for data that no bag holds."""
+        """Write an episode unless it exists; `durable` also syncs it to disk, for data that are in no bag."""
         place = self.folder / key
         if place.is_dir():
             return
@@ -87,14 +87,14 @@ class DecodedCache:
             _sync(temporary)
         try:
             temporary.replace(place)
-        except OSError:  # another process was faster with the same content
+        except OSError:  # another process has written the same content
             shutil.rmtree(temporary, ignore_errors=True)
         if durable:
             sync_folder(self.folder)
 
     def load(self, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """Return an episode's rows as read-only memory maps and its facts; None where it is not there, or damaged."""
-        if not KEY.fullmatch(str(key)):  # it comes from a file, and must not lead out of this folder
+        """Return an episode's rows as read-only memory maps and its facts; None where it is absent or damaged."""
+        if not KEY.fullmatch(str(key)):  # read from a file: it must not name a path outside this folder
             return None
         place = self.folder / key
         try:
@@ -103,7 +103,7 @@ class DecodedCache:
             rows = {path.stem: _mapped(path) for path in files}
         except (OSError, ValueError, EOFError):
             return None
-        return (_remarked(rows, facts), facts) if set(ROWS) - {"image"} <= set(rows) else None
+        return (_annotated(rows, facts), facts) if set(ROWS) - {"image"} <= set(rows) else None
 
     def read(
         self,
@@ -113,15 +113,15 @@ class DecodedCache:
         joints: JointOrder | None = None,
         progress: ReadingProgress | None = None,
     ) -> tuple[list[Episode], list[str]]:
-        """Return a bag's episodes and problems, from the cache when bag and settings are those it was made of.
+        """Return a bag's episodes and problems, from the cache when bag and settings are unchanged.
 
-        `joints` is the order of joints of the run, to which the bag may add. A bag that may not be read is not kept: it
-        may be read next time.
+        `joints` is the order of joints of the run, to which the bag may add. A bag with transient problems is not
+        cached, so that it is read again next time.
         """
         joints = JointOrder() if joints is None else joints
         try:
             listing = self.folder / "bags" / f"{_bag_key(bag, layout, topics, joints)}.json"
-        except OSError:  # the reading says why
+        except OSError:  # reading it reports why
             reading = read_episodes(bag, layout, topics, joints, progress)
             return reading.episodes, reading.problems
         known = _read_listing(listing)
@@ -132,9 +132,9 @@ class DecodedCache:
                 for place, names in known["joints"].items():
                     joints.settle(place, tuple(names))
                 return found, [str(text) for text in known["problems"]]
-        return self._read_anew(bag, layout, topics, joints, listing, progress)
+        return self._read_bag(bag, layout, topics, joints, listing, progress)
 
-    def _read_anew(
+    def _read_bag(
         self,
         bag: Path,
         layout: StepLayout,
@@ -144,7 +144,7 @@ class DecodedCache:
         progress: ReadingProgress | None,
     ) -> tuple[list[Episode], list[str]]:
         reading = read_episodes(bag, layout, topics, joints, progress)
-        if reading.passing:
+        if reading.transient:
             return reading.episodes, reading.problems
         keys = []
         for episode in reading.episodes:
@@ -160,21 +160,21 @@ class DecodedCache:
 
 
 def facts_of(episode: Episode) -> dict[str, Any]:
-    """Return what the cache keeps beside the rows."""
+    """Return what the cache stores beside the rows."""
     return {"cameras": list(episode.images), "info": dict(episode.info)}
 
 
-def _remarked(rows: dict[str, np.ndarray], facts: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return the rows with those that caches of version 0.1 lack: all actions are from the episode's one source."""
+def _annotated(rows: dict[str, np.ndarray], facts: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the rows with annotations; in caches of version 0.1, without any, all actions are of one source."""
     only = str(facts["info"].get("source", ""))
-    source = np.full(len(rows["reward"]), SOURCES.index(only) if only in SOURCES else NOBODY, np.uint8)
-    source[0] = NOBODY
+    source = np.full(len(rows["reward"]), SOURCES.index(only) if only in SOURCES else UNKNOWN_SOURCE, np.uint8)
+    source[0] = UNKNOWN_SOURCE
     return {"source": source, "guard": np.zeros_like(source)} | rows
 
 
 def _mapped(path: Path) -> np.ndarray:
     """Return a file's array as a memory map; small ones are read, since the number of maps is limited."""
-    return np.load(path, allow_pickle=False) if path.stat().st_size < SMALL else mapped_array(path)
+    return np.load(path, allow_pickle=False) if path.stat().st_size < MIN_MAPPED_BYTES else mapped_array(path)
 
 
 def _read_listing(path: Path) -> dict[str, Any] | None:
@@ -187,7 +187,7 @@ def _read_listing(path: Path) -> dict[str, Any] | None:
 
 def _bag_key(bag: Path, layout: StepLayout, topics: TopicMap, joints: JointOrder) -> str:
     """Return a digest of a bag's storage files and of the settings it is read with."""
-    settings = [FORMAT, READING, layout_values(layout), flatten(topics), joints.state()]
+    settings = [ROWS_VERSION, READER_VERSION, layout_values(layout), flatten(topics), joints.state()]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in content_files(bag):
         digest.update(os.fsencode(path.name))
@@ -199,6 +199,5 @@ def _bag_key(bag: Path, layout: StepLayout, topics: TopicMap, joints: JointOrder
 
 def _sync(folder: Path) -> None:
     for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        sync_file(path)
     sync_folder(folder)

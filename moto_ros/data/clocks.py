@@ -1,4 +1,4 @@
-"""Clocks of a bag's topics: stamps that jump against the time of logging, and topics stamped by different clocks."""
+"""Clocks of a bag's topics: stamps that jump relative to the log time, and topics stamped by different clocks."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from datetime import datetime, timezone
 from itertools import pairwise
 from statistics import median
 
-from moto_ros.data.layout import SECOND, Problems
+from moto_ros.contract.stamps import NSEC_PER_SEC
+from moto_ros.data.layout import Problems
 from moto_ros.data.track import Received, Track
 
-BACK = SECOND // 2
-"""ns that a stamp may lie before the one logged before it: publishers of one topic differ in their delay."""
+MAX_STEP_BACK = NSEC_PER_SEC // 2
+"""ns that a stamp may be before that of the message logged before it: publishers of one topic differ in their delay."""
 
-AHEAD = SECOND
-"""ns that stamps may gain on the time of logging from one message to the next, at least."""
+MIN_JUMP = NSEC_PER_SEC
+"""Smallest gain (ns) of stamps on the log time, from one message to the next, that is a jump."""
 
-SLOW = 10
-"""Usual intervals that they may gain, for slow topics of a simulation that is faster than real time."""
+MIN_JUMP_INTERVALS = 10
+"""The same in median intervals, for topics of low rate in a simulation that is faster than real time."""
 
-FEW = 3
-"""Messages from which on stamps of another clock are a jump; fewer are strays."""
+MIN_RUN = 3
+"""Messages with stamps of another clock that make a jump; fewer are outliers."""
 
-TOGETHER = SECOND
+SAME_JUMP = NSEC_PER_SEC
 """ns of log time within which jumps of several topics are one."""
 
-SUSPECT, APART = SECOND, 5 * SECOND
-"""ns between two topics' stamps, logged at the same moment: from the first on it is said, beyond the second nothing is
-paired, since no camera or arm is logged so late."""
+REPORTED_OFFSET, MAX_OFFSET = NSEC_PER_SEC, 5 * NSEC_PER_SEC
+"""ns between two topics' stamps, logged at the same moment: above the first it is reported, above the second nothing is
+paired, since no camera or arm is logged this late."""
 
-DATE = 100_000_000
-"""Seconds from which on a stamp is a date; below, it counts from the start of a simulation or computer."""
+MIN_DATE = 100_000_000
+"""Seconds: larger stamps count from 1970, smaller ones from the start of a simulation or computer."""
 
 
 @dataclass
@@ -52,9 +53,9 @@ class Jump:
 
 
 def segments(sources: dict[str, Track], problems: Problems) -> list[dict[str, Track]]:
-    """Return the samples of every source, cut where stamps jump, in the order of logging; strays are left out.
+    """Return the samples of every source, cut where stamps jump, in the order of logging; outliers are left out.
 
-    Without a jump it is one segment. Samples whose time of logging is not known count as logged when stamped.
+    Without a jump it is one segment. Samples without a log time count as logged when stamped.
     """
     entries = {name: _entries(track) for name, track in sources.items()}
     jumps: list[Jump] = []
@@ -63,8 +64,8 @@ def segments(sources: dict[str, Track], problems: Problems) -> list[dict[str, Tr
         jumps = _joined(jumps, name, found)
     begin = min((found[0].logged for found in entries.values() if found), default=0)
     for jump in jumps:
-        text = f"stamps of {', '.join(jump.cuts)} jump by {jump.amount / SECOND:+.3f} s"
-        problems.add("jump", f"{text}, {(jump.logged - begin) / SECOND:.3f} s into the bag; steps are cut there")
+        text = f"stamps of {', '.join(jump.cuts)} jump by {jump.amount / NSEC_PER_SEC:+.3f} s"
+        problems.add("jump", f"{text}, {(jump.logged - begin) / NSEC_PER_SEC:.3f} s into the bag; steps are cut there")
     return [_segment(entries, before, after) for before, after in zip([None, *jumps], [*jumps, None], strict=True)]
 
 
@@ -74,32 +75,32 @@ def _entries(track: Track) -> list[Received]:
 
 
 def _steady(name: str, entries: list[Received], problems: Problems) -> tuple[list[Received], list[tuple[int, int]]]:
-    """Return a source's samples without strays, and log time and amount of its jumps."""
+    """Return a source's samples without outliers, and log time and amount of its jumps."""
     runs = _runs(entries)
     kept: list[list[Received]] = []
     longest_first = sorted(runs, key=len, reverse=True)
-    for run in [run for run in longest_first if len(run) >= FEW] or longest_first[:1]:
+    for run in [run for run in longest_first if len(run) >= MIN_RUN] or longest_first[:1]:
         if all(run[-1].logged < other[0].logged or other[-1].logged < run[0].logged for other in kept):
             kept.append(run)
     kept.sort(key=lambda run: run[0].logged)
     steady = [entry for run in kept for entry in run]
-    strays = len(entries) - len(steady)
-    if strays:
+    outliers = len(entries) - len(steady)
+    if outliers:
         first = next(run[0] for run in runs if all(run is not other for other in kept))
         near = min(steady, key=lambda entry: abs(entry.logged - first.logged))
-        text = f"{name}: {strays} of {len(entries)} messages are stamped otherwise than those around them"
-        problems.add(f"stray/{name}", f"{text} ({_gain(near, first) / SECOND:+.3f} s); they are left out")
+        text = f"{name}: {outliers} of {len(entries)} messages have other stamps than those around them"
+        problems.add(f"outlier/{name}", f"{text} ({_gain(near, first) / NSEC_PER_SEC:+.3f} s); they are left out")
     return steady, [(b[0].logged, _gain(a[-1], b[0])) for a, b in pairwise(kept)]
 
 
 def _runs(entries: list[Received]) -> list[list[Received]]:
-    """Divide samples into runs whose stamps go on steadily; one that fits to an earlier run belongs there."""
+    """Divide samples into runs of steady stamps; a sample that fits an earlier run belongs to it."""
     steps = [abs(b.time - a.time) for a, b in pairwise(entries)]
-    ahead = max(AHEAD, SLOW * median(steps) if steps else 0)
+    ahead = max(MIN_JUMP, MIN_JUMP_INTERVALS * median(steps) if steps else 0)
     runs: list[list[Received]] = []
     for entry in entries:
-        for run in runs[: -FEW - 1 : -1]:
-            if entry.time - run[-1].time >= -BACK and _gain(run[-1], entry) <= ahead:
+        for run in runs[: -MIN_RUN - 1 : -1]:
+            if entry.time - run[-1].time >= -MAX_STEP_BACK and _gain(run[-1], entry) <= ahead:
                 run.append(entry)
                 break
         else:
@@ -108,13 +109,13 @@ def _runs(entries: list[Received]) -> list[list[Received]]:
 
 
 def _gain(before: Received, after: Received) -> int:
-    """Return by how much the stamps gained on the time of logging (ns)."""
+    """Return the gain of the stamps on the log time (ns)."""
     return (after.time - before.time) - (after.logged - before.logged)
 
 
 def _joined(jumps: list[Jump], name: str, found: list[tuple[int, int]]) -> list[Jump]:
     for logged, amount in found:
-        same = next((j for j in jumps if name not in j.cuts and abs(j.logged - logged) <= TOGETHER), None)
+        same = next((j for j in jumps if name not in j.cuts and abs(j.logged - logged) <= SAME_JUMP), None)
         if same is None:
             jumps.append(Jump({name: logged}, amount))
         else:
@@ -133,8 +134,8 @@ def _segment(entries: dict[str, list[Received]], before: Jump | None, after: Jum
     return tracks
 
 
-def apart(segment: dict[str, Track], problems: Problems) -> bool:
-    """Whether sources of a segment are stamped by clocks that do not fit together; says so, with their spans."""
+def clocks_differ(segment: dict[str, Track], problems: Problems) -> bool:
+    """Whether the clocks that stamped a segment's sources differ; reports it, with their spans."""
     found = {name: track for name, track in segment.items() if len(track)}
     if not found:
         return False
@@ -142,16 +143,16 @@ def apart(segment: dict[str, Track], problems: Problems) -> bool:
     offsets = {other: _offset(track, clock) for other, track in found.items() if other != name}
     worst = max(offsets, key=lambda other: abs(offsets[other]), default=name)
     offset = offsets.get(worst, 0)
-    if abs(offset) <= SUSPECT:
+    if abs(offset) <= REPORTED_OFFSET:
         return False
     text = f"{worst} is stamped {_seconds(abs(offset))} {'behind' if offset < 0 else 'ahead of'} {name}"
     spans = ", ".join(
         f"{other} from {when(track.stamps[0])} to {when(track.stamps[-1])}" for other, track in found.items()
     )
     hint = "set the clocks alike and record again, or set topics.stamp_source to log"
-    lost = "no steps are made of them" if abs(offset) > APART else "they are used as stamped"
+    lost = "no steps are made from them" if abs(offset) > MAX_OFFSET else "they are used as stamped"
     problems.add("clocks", f"{text} when both are logged ({spans}); {lost}: {hint}")
-    return abs(offset) > APART
+    return abs(offset) > MAX_OFFSET
 
 
 def _offset(track: Track, clock: Track) -> int:
@@ -164,20 +165,22 @@ def _offset(track: Track, clock: Track) -> int:
 
 def _seconds(nanoseconds: int) -> str:
     return (
-        f"{nanoseconds / SECOND:.1f} s" if nanoseconds < DATE * SECOND else f"{nanoseconds / SECOND / 86400:.0f} days"
+        f"{nanoseconds / NSEC_PER_SEC:.1f} s"
+        if nanoseconds < MIN_DATE * NSEC_PER_SEC
+        else f"{nanoseconds / NSEC_PER_SEC / 86400:.0f} days"
     )
 
 
 def when(stamp: int) -> str:
-    """Return a stamp for a person: a date in UTC, or seconds where it does not count from 1970."""
-    if not DATE <= stamp // SECOND < 253_000_000_000:
-        return f"{stamp / SECOND:.3f} s"
-    moment = datetime.fromtimestamp(stamp // SECOND, timezone.utc)
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{stamp % SECOND // 1_000_000:03d}"
+    """Return a stamp as text: a date in UTC, or seconds where it does not count from 1970."""
+    if not MIN_DATE <= stamp // NSEC_PER_SEC < 253_000_000_000:
+        return f"{stamp / NSEC_PER_SEC:.3f} s"
+    moment = datetime.fromtimestamp(stamp // NSEC_PER_SEC, timezone.utc)
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{stamp % NSEC_PER_SEC // 1_000_000:03d}"
 
 
 def retime(name: str, track: Track, by_log: bool, problems: Problems) -> None:
-    """Give samples stamped 0 the time of logging, and say so; with `by_log` every sample."""
+    """Stamp samples with stamp 0 by their log time, and report it; with `by_log` every sample."""
     unstamped = sum(not entry.stamp for entry in track.received)
     if not by_log and not unstamped:
         return
@@ -186,5 +189,5 @@ def retime(name: str, track: Track, by_log: bool, problems: Problems) -> None:
     for entry in entries:
         track.receive(entry.logged if by_log else entry.time, entry.sample, entry.logged)
     if not by_log:
-        text = f"{name}: {unstamped} of {len(entries)} messages have stamp 0, which is no time"
-        problems.add(f"stamp/{name}", f"{text}; the time of their logging is taken")
+        text = f"{name}: {unstamped} of {len(entries)} messages have stamp 0, which is no valid time"
+        problems.add(f"stamp/{name}", f"{text}; their log time is used")

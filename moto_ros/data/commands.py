@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from moto_ros.data.fields import Arrange, flatten, nanoseconds, select
+from moto_ros.contract.stamps import to_nanoseconds
+from moto_ros.data.fields import Arrange, flatten, select
 from moto_ros.data.joints import ACTION, JointOrder, Names, can_name, positions
 from moto_ros.data.layout import StepLayout, TopicMap
 from moto_ros.errors import MotoError
@@ -23,13 +24,13 @@ KNOWN_COMMANDS = (
     *("trajectory_msgs/JointTrajectory", "trajectory_msgs/MultiDOFJointTrajectory"),
     *("control_msgs/JointJog", "control_msgs/GripperCommand", "control_msgs/MultiDOFCommand"),
 )
-"""Types whose numbers are found without `action_fields`, and so are those of other types with the same fields."""
+"""Types that need no `action_fields`; nor do other types with the same fields."""
 
 GUESSES = (
     *("values", "data", "transforms", "twist", "twist.twist", "pose", "pose.pose", "transform", "wrench", "accel"),
     *("point", "vector", "quaternion", "position", "velocity", "effort", "displacements", "velocities", "axes"),
 )
-"""Fields that hold the numbers of those types, where they are not those of the whole message."""
+"""Fields that hold the numbers of these types, unless the whole message does."""
 
 POINT_GUESSES = ("positions", "velocities", "effort", "transforms")
 """Fields of a trajectory's point that hold the command."""
@@ -89,10 +90,10 @@ def _guessed(message: Any, arrange: Arrange) -> np.ndarray | None:
 
 
 def point_ahead(trajectory: Any) -> int:
-    """Return which point of a trajectory is the first to be reached after its start, where the arm already is."""
+    """Return the index of a trajectory's first point after its start, where the arm already is."""
     points = getattr(trajectory, "points", None) or ()
     times = [getattr(point, "time_from_start", None) for point in points]
-    return next((place for place, time in enumerate(times) if time is not None and nanoseconds(time) > 0), 0)
+    return next((place for place, time in enumerate(times) if time is not None and to_nanoseconds(time) > 0), 0)
 
 
 def _limits(values: tuple[float, ...], default: float, layout: StepLayout) -> np.ndarray:
@@ -102,7 +103,7 @@ def _limits(values: tuple[float, ...], default: float, layout: StepLayout) -> np
 
 
 def check_limits(topics: TopicMap, layout: StepLayout) -> None:
-    """Refuse limits of a wrong length or order before any message is read."""
+    """Raise MotoError for limits of a wrong length or order."""
     low, high = _limits(topics.action_low, -1.0, layout), _limits(topics.action_high, 1.0, layout)
     if not (low < high).all():
         raise MotoError(f"action_low {low.tolist()} is not below action_high {high.tolist()}; fix them")
@@ -117,7 +118,7 @@ def scalar(message: Any) -> float:
 
 
 def mark(message: Any) -> str:
-    """Return what a foreign episode topic says, as text; empty means no episode (false, 0 or an empty text)."""
+    """Return the content of a foreign episode topic as text; empty means no episode (false, 0 or an empty text)."""
     data = getattr(message, "data", None)
     if data is None:
         raise MotoError("episode: the message has no field 'data', expected std_msgs/Bool, Int32 or String")

@@ -1,4 +1,4 @@
-"""Image messages to square RGB frames. One function for live topics and for bags, so that both give the same bits."""
+"""Decodes image messages to square RGB frames: one function for live topics and bags, so that both are equal."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from moto_ros.data.layout import StepLayout
 from moto_ros.errors import MotoError
 
 MAX_PIXELS = 64_000_000
-"""Frames that claim to be larger are refused before anything is allocated for them."""
+"""Larger frames are refused before memory is allocated for them."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """How a raw encoding lies in memory, and OpenCV's conversion to RGB (None: it is RGB); 16 bit become 8 before."""
+    """Memory layout of a raw encoding, and OpenCV's conversion to RGB (None: it is RGB), after 16 bit became 8."""
 
     channels: int
     to_rgb: int | None
@@ -48,21 +48,21 @@ def _forms() -> Iterator[tuple[str, Form]]:
 
 
 FORMS = dict(_forms())
-"""Raw encodings of sensor_msgs/image_encodings.hpp that are understood; 8UC3 and 8UC4 are OpenCV's BGR and BGRA."""
+"""Supported raw encodings of sensor_msgs/image_encodings.hpp; 8UC3 and 8UC4 are OpenCV's BGR and BGRA."""
 
 DEPTH = ("16UC1", "16SC1", "32FC1", "64FC1")
-"""Raw encodings of depth images (REP-118), which are no pictures."""
+"""Raw encodings of depth images (REP-118)."""
 
-DARKEST = 4096
-"""A 16-bit picture whose brightest value is below is refused: with 65535 as white it would be black. Cameras of 12 bit
-and depth in mm look so."""
+MIN_PEAK_16_BIT = 4096
+"""A 16-bit image with a lower maximum is refused, since with 65535 as white it would be black: it is from a 12-bit
+camera, or depth in mm."""
 
 OTHER_FILES = (
     *((b"RIFF", 0, "WebP"), (b"II*\0", 0, "TIFF"), (b"MM\0*", 0, "TIFF"), (b"GIF8", 0, "GIF"), (b"BM", 0, "BMP")),
     *((b"ftyp", 4, "AVIF or HEIF"), (b"jP  ", 4, "JPEG 2000"), (b"\xff\x4f\xff\x51", 0, "JPEG 2000")),
     *((b"\xff\x0a", 0, "JPEG XL"), (b"JXL ", 4, "JPEG XL"), (b"\0\0\0\x01", 0, "H.264 or H.265")),
 )
-"""Signatures, and where they stand, of files that are whole but not read here."""
+"""Signatures, with their offsets, of file formats that are not supported."""
 
 REDUCED = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
@@ -70,7 +70,7 @@ REDUCED = {
     2: cv2.IMREAD_REDUCED_COLOR_2,
     1: cv2.IMREAD_COLOR,
 }
-"""Decoder flags by scale: a JPEG can be decoded at a fraction of its size, which is faster and averages its pixels."""
+"""Decoder flags by scale: a JPEG can be decoded at a fraction of its size, which is faster and averages pixels."""
 
 FRAME_HEADERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """JPEG markers that carry the frame's size (start of frame), ISO/IEC 10918-1 table B.1."""
@@ -83,15 +83,15 @@ def decode_image(message: Any, layout: StepLayout) -> np.ndarray:
     sentence on an unknown encoding, data that do not fit the stated size, an undecodable file, or a refused size.
     """
     data = np.frombuffer(memoryview(message.data), np.uint8)
-    with _one_sentence():
+    with _opencv_errors():
         if hasattr(message, "format"):
             return _decode_compressed(data, str(message.format), layout)
         return _fit(_raw_rgb(message, data), layout)
 
 
 @contextmanager
-def _one_sentence() -> Iterator[None]:
-    """Turn what OpenCV says of a picture that it cannot convert into a sentence."""
+def _opencv_errors() -> Iterator[None]:
+    """Raise OpenCV's errors as MotoError."""
     try:
         yield
     except cv2.error as error:
@@ -99,7 +99,7 @@ def _one_sentence() -> Iterator[None]:
 
 
 def _raw_rgb(message: Any, data: np.ndarray) -> np.ndarray:
-    """Return the RGB pixels of a raw image, uint8 (H, W, 3); a view on the message's bytes where they are RGB."""
+    """Return the RGB pixels of a raw image, uint8 (H, W, 3); a view of the message's bytes where they are RGB."""
     encoding = str(message.encoding)
     form = FORMS.get(encoding)
     if form is None:
@@ -124,7 +124,7 @@ def _pixels(message: Any, data: np.ndarray, form: Form) -> np.ndarray:
     height, width = int(message.height), int(message.width)
     _check_size(height, width)
     row = width * form.channels * form.bits // 8
-    # 0 is no length of a row, though drivers send it; where the size of the data leaves no doubt it is the natural one.
+    # Some drivers send a step of 0; where the size of the data allows only the unpadded row length, that is used.
     step = row if not message.step and len(data) == row * height else int(message.step)
     if step < row or len(data) < step * height - (step - row):
         raise MotoError(
@@ -138,7 +138,7 @@ def _pixels(message: Any, data: np.ndarray, form: Form) -> np.ndarray:
 def _eight_bits(pixels: np.ndarray, what: str) -> np.ndarray:
     """Return 16-bit brightness as 8 bit, 65535 as 255, as cv_bridge does."""
     brightest = int(pixels.max())
-    if brightest < DARKEST:
+    if brightest < MIN_PEAK_16_BIT:
         raise MotoError(
             f"image of 16 bit ({what}) has values up to {brightest}, expected 65535 for white, so it would be black: "
             "it holds depths, or is a camera's of fewer bits; choose a colour topic, or have its driver publish 8 bit"
@@ -154,7 +154,7 @@ def _check_size(height: int, width: int) -> None:
 def decode_rgb(message: Any) -> np.ndarray:
     """Return a camera's whole frame as RGB uint8 (H, W, 3) of its own; raises MotoError as `decode_image` does."""
     data = np.frombuffer(memoryview(message.data), np.uint8)
-    with _one_sentence():
+    with _opencv_errors():
         if not hasattr(message, "format"):
             return np.array(_raw_rgb(message, data))
         form = str(message.format)
@@ -172,7 +172,7 @@ def _decode_compressed(data: np.ndarray, form: str, layout: StepLayout) -> np.nd
 
 @dataclass(frozen=True)
 class Encoded:
-    """What a JPEG or PNG file states of its picture: its size in pixels, and bits a channel."""
+    """Header of a JPEG or PNG file: size in pixels, bits a channel."""
 
     height: int
     width: int
@@ -212,7 +212,7 @@ def _decoded(data: np.ndarray, form: str, found: Encoded, flags: int) -> np.ndar
 
 
 def encoded(data: np.ndarray, form: str) -> Encoded:
-    """Return what a JPEG or PNG file states, without decoding it; MotoError where it is neither."""
+    """Return the header of a JPEG or PNG file, without decoding it; MotoError where it is neither."""
     raw = data.data
     if bytes(raw[:8]) == b"\x89PNG\r\n\x1a\n" and len(raw) >= 26:
         width, height, bits, colour = struct.unpack(">IIBB", raw[16:26])
@@ -224,7 +224,7 @@ def encoded(data: np.ndarray, form: str) -> Encoded:
 
 
 def _other_file(head: bytes, what: str) -> str:
-    """Return what is wrong with a file that is neither JPEG nor PNG: another format is not damage."""
+    """Return the error for a file that is neither JPEG nor PNG: another format, or damaged."""
     kind = next((kind for mark, place, kind in OTHER_FILES if head[place : place + len(mark)] == mark), "")
     if kind:
         return f"{what} is {kind}, which is not supported, expected JPEG or PNG; have its publisher send these"

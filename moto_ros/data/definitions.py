@@ -1,4 +1,4 @@
-"""Texts of message definitions, and type stores made of them: what makes a bag readable by others, and to us."""
+"""Message definitions as text, and rosbags type stores made from them: to write bags that others read, and to read."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ CONTRACT = (
 """Messages of moto_msgs."""
 
 SINCE_SESSIONS = ("PolicyVersion", "SystemNode")
-"""Those of them that have had a session from the beginning."""
+"""Those that have had the field `session` from the beginning."""
 
 SESSION_FIELD = re.compile(r"^uint64 session\b.*\n", re.MULTILINE)
 ALIGNMENT = 4
-"""A serialized message may be filled up to a multiple of so many bytes."""
+"""A serialized message may be padded to a multiple of this many bytes."""
 
 TYPE_NAME = re.compile(r"[A-Za-z]\w*(/msg)?/[A-Za-z]\w*", re.ASCII)
 """A message type's name. Names from bags are checked against it, since type stores generate code from them."""
@@ -44,11 +44,11 @@ SEPARATOR = "=" * 80
 RULER = re.compile(r"^={3,}[ \t]*$", re.MULTILINE)
 """Separators as other writers write them, of any length."""
 IDL = re.compile(r"\bmodule\s+\w+\s*\{")
-"""What a definition in IDL has (`ros2idl`, `omgidl`), and one in the form of .msg files never."""
+"""Found in every definition in IDL (`ros2idl`, `omgidl`), and in none in .msg form."""
 DDS_NAME = re.compile(r"(.+)/dds_/(\w+?)_", re.ASCII)
 """A type's name as DDS has it: `sensor_msgs::msg::dds_::Image_`."""
 MAX_DEFINITION = 1_000_000
-"""Longest definition, in characters, that is taken from a bag."""
+"""Longest definition, in characters, that is read from a bag."""
 
 
 def prefixes() -> list[Path]:
@@ -67,7 +67,7 @@ def _file(package: str, name: str) -> Path | None:
 
 def _split(type_name: str) -> tuple[str, str]:
     if not TYPE_NAME.fullmatch(type_name):
-        raise MotoError(f"message type '{type_name[:80]}' is no name of a type, expected e.g. sensor_msgs/msg/Image")
+        raise MotoError(f"message type '{type_name[:80]}' is not a type name, expected e.g. sensor_msgs/msg/Image")
     package, *_, name = type_name.split("/")
     return package, name
 
@@ -135,7 +135,7 @@ def contract_types() -> Typestore:
 
 @dataclass(frozen=True)
 class _Described:
-    """What a description of a type came to: its type store, or the sentence of an error; and what was wrong with it."""
+    """Result for a type: its type store, or an error sentence; and a note on its definition."""
 
     store: Typestore | None
     error: str = ""
@@ -143,9 +143,9 @@ class _Described:
 
 
 def ros_type_name(name: str) -> str:
-    """Return a type's name as ROS 2 has it (`sensor_msgs/msg/Image`), whatever way of writing it a recorder has.
+    """Return a type's name as ROS 2 has it (`sensor_msgs/msg/Image`), from any recorder's spelling.
 
-    A name that is none stays as it is.
+    An invalid name is returned unchanged.
     """
     plain = re.sub(r"::|\.", "/", name.strip().strip("\0"))
     if match := DDS_NAME.fullmatch(plain):
@@ -156,10 +156,10 @@ def ros_type_name(name: str) -> str:
 
 
 def embedded_type(type_name: str, text: str) -> Typestore:
-    """Return a type store for one type as a bag describes it; an empty text means the definition known here.
+    """Return a type store for one type as a bag describes it; an empty text means the installed definition.
 
-    So does a text that lacks what it uses, or cannot be read, as far as the type is known here: `definition_note` says
-    so. Raises MotoError for a name that is none, and for a text that is no definition of a type that is not known.
+    So does a text that is incomplete or cannot be parsed, as far as the type is installed: `definition_note` says
+    so. Raises MotoError for an invalid name, and for an invalid text of a type that is not installed.
     """
     described = _described(type_name, text)
     if described.store is None:
@@ -168,13 +168,13 @@ def embedded_type(type_name: str, text: str) -> Typestore:
 
 
 def definition_note(type_name: str, text: str) -> str:
-    """Return what is wrong with a bag's definition of a type where another one is taken for it; "" otherwise."""
+    """Return what is wrong with a bag's definition where the installed one is used instead; "" otherwise."""
     return _described(type_name, text).note
 
 
 @lru_cache(maxsize=256)
 def _described(type_name: str, text: str) -> _Described:
-    """Return what became of a description; failures too are remembered, since every message asks."""
+    """Return the result for a type; failures are cached too, since every message asks."""
     try:
         _split(type_name)
         return _Described(_known(type_name)) if not text.strip("\0 \t\r\n") else _parsed(type_name, text)
@@ -187,7 +187,7 @@ def _described(type_name: str, text: str) -> _Described:
 
 
 def _parsed(type_name: str, text: str) -> _Described:
-    """Take the definition of a bag, and from here what it uses and does not hold."""
+    """Parse the definition of a bag; types that it uses and does not contain are the installed ones."""
     if len(text) > MAX_DEFINITION:
         raise MotoError(f"definition of '{type_name}' has {len(text)} characters, expected at most {MAX_DEFINITION}")
     store = get_typestore(Stores.EMPTY)
@@ -196,7 +196,7 @@ def _parsed(type_name: str, text: str) -> _Described:
 
 
 def decoded(type_name: str, text: str, data: bytes | memoryview) -> Any:
-    """Return a stored message, by its bag's definition, or where that has none (ROS 2 Humble) by those known here.
+    """Return a stored message, by its bag's definition, or where that has none (ROS 2 Humble) by the installed one.
 
     Raises MotoError as `embedded_type` does, and what rosbags raises for bytes that are no such message.
     """
@@ -208,7 +208,7 @@ def decoded(type_name: str, text: str, data: bytes | memoryview) -> Any:
 
 
 def _is_whole(store: Typestore, type_name: str, data: bytes | memoryview) -> bool:
-    """Tell whether the message of these bytes has their length: a longer or a shorter one is of another version."""
+    """Return whether the message has the length of its bytes; otherwise it is of another version."""
     try:
         message = store.deserialize_cdr(data, type_name)
         return 0 <= len(data) - len(store.serialize_cdr(message, type_name)) < ALIGNMENT
@@ -236,7 +236,7 @@ def _known(type_name: str) -> Typestore:
 
 
 def _register(store: Typestore, type_name: str, text: str) -> list[str]:
-    """Register a type and what it uses; return the names of those that the text lacks and that are known here."""
+    """Register a type and what it uses; return the names of installed types that the text does not contain."""
     try:
         found = _types(type_name, text)
         missing = _complete(found, type_name)
@@ -251,7 +251,7 @@ def _register(store: Typestore, type_name: str, text: str) -> list[str]:
 
 
 def _types(type_name: str, text: str) -> Types:
-    """Return the types of a text in the form of .msg files or of IDL, whatever line ends and separators it has."""
+    """Return the types of a text in the form of .msg files or of IDL, with any line ends and separators."""
     plain = RULER.sub(SEPARATOR, text.replace("\r\n", "\n").strip("\ufeff\0"))
     if not IDL.search(plain):
         return get_types_from_msg(plain, type_name)
@@ -268,7 +268,7 @@ def _types(type_name: str, text: str) -> Types:
 
 
 def _complete(found: Types, type_name: str) -> list[str]:
-    """Add the definitions known here of the types that others use and that are not there; return their names."""
+    """Add the installed definitions of types that are used and missing; return their names."""
     missing: list[str] = []
     queue = list(found)
     while queue:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from moto_ros.data.records import HUMAN, NOBODY
+from moto_ros.data.records import HUMAN, UNKNOWN_SOURCE
 from moto_ros.errors import MotoError
 
 
@@ -17,7 +17,7 @@ class Episode:
     images: camera name -> uint8 (T+1, H, W, 3); proprio: float32 (T+1, P); action: float32 (T+1, A) in [-1, 1];
     reward: float32 (T+1,); success: bool (T+1,); is_terminal: bool (T+1,), true only where no future exists (a time
     limit is a truncation, not a termination); stamps: int64 (T+1,), nanoseconds of the robot state observed.
-    source: uint8 (T+1,), who decided the action, Action.SOURCE_* or `NOBODY`; guard: uint8 (T+1,), Action.GUARD_*.
+    source: uint8 (T+1,), Action.SOURCE_* or `UNKNOWN_SOURCE` for each action; guard: uint8 (T+1,), Action.GUARD_*.
     """
 
     images: dict[str, np.ndarray]
@@ -33,8 +33,8 @@ class Episode:
     guard: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
 
     def __post_init__(self) -> None:
-        """Refuse arrays whose lengths differ or that hold no step; without sources nobody is known to have decided."""
-        for name, nothing in (("source", NOBODY), ("guard", 0)):
+        """Raise MotoError for arrays of different lengths or without a step; no sources mean `UNKNOWN_SOURCE`."""
+        for name, nothing in (("source", UNKNOWN_SOURCE), ("guard", 0)):
             if len(getattr(self, name)) == 0:
                 object.__setattr__(self, name, np.full(len(self.reward), nothing, np.uint8))
         lengths = {name: len(rows) for name, rows in self.arrays().items()}
@@ -52,7 +52,7 @@ class Episode:
 
     @property
     def human_share(self) -> float:
-        """Return the share of steps that a person decided, 0 to 1."""
+        """Return the fraction of steps whose action a person chose."""
         return float((self.source[1:] == HUMAN).mean())
 
     def arrays(self) -> dict[str, np.ndarray]:

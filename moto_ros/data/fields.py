@@ -1,4 +1,4 @@
-"""Numbers out of ROS messages by field path, alike for rclpy objects and for those of a bag reader."""
+"""Reads numbers from ROS messages by field path, from rclpy objects and from those of a bag reader."""
 
 from __future__ import annotations
 
@@ -7,25 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from moto_ros.contract.stamps import to_nanoseconds
 from moto_ros.data.joints import STATE, JointOrder, Names, can_name, names_in, positions
-from moto_ros.data.layout import FIELD_SIZES, SECOND, StepLayout
+from moto_ros.data.layout import StepLayout
+from moto_ros.data.proprio_fields import PROPRIO_FIELDS
 from moto_ros.errors import MotoError
-
-STATE_PATHS: dict[str, tuple[str, ...]] = {
-    "ee_position": ("ee_pose.position", "pose.position"),
-    "ee_quaternion": ("ee_pose.orientation", "pose.orientation"),
-    "ee_linear_velocity": ("ee_twist.linear", "twist.linear"),
-    "ee_angular_velocity": ("ee_twist.angular", "twist.angular"),
-    "gripper_width": ("gripper_width",),
-    "joint_position": ("joint_position", "position"),
-    "joint_velocity": ("joint_velocity", "velocity"),
-    "joint_effort": ("joint_effort", "effort"),
-    "wrench": ("ee_wrench", "wrench"),
-    "object_position": ("objects.0",),
-    "goal_position": ("goals.0",),
-}
-"""Where moto_msgs/RobotState, sensor_msgs/JointState, geometry_msgs/PoseStamped, TwistStamped and WrenchStamped keep
-each proprioception field; the first path that a message has is taken."""
 
 PARTS = (
     *(("x", "y", "z", "w"), ("x", "y", "z"), ("position", "orientation"), ("translation", "rotation")),
@@ -37,24 +23,19 @@ JOINT_ARRAYS = (
     *("position", "velocity", "effort", "positions", "velocities", "accelerations", "displacements", "values"),
     *("values_dot", "joint_position", "joint_velocity", "joint_effort"),
 )
-"""Arrays of which each entry is one named joint's, or which are empty."""
+"""Arrays with one entry a named joint, or empty."""
 
 UNNAMED = "points"
-"""Lists whose entries are moments, not joints, though joints are named beside them."""
+"""Lists whose entries are points in time, not joints, although the message names joints."""
 
 Arrange = Callable[[str, Names], list[int]]
-"""Given where a message names joints and the names: which of its entries to take, in order."""
-
-
-def nanoseconds(stamp: Any) -> int:
-    """Return a ROS time or duration in nanoseconds."""
-    return int(stamp.sec) * SECOND + int(stamp.nanosec)
+"""Maps the place where a message names joints, and the names, to the indices of the expected joints, in order."""
 
 
 def message_stamp(message: Any, received_ns: int | None) -> int | None:
     """Return the header's stamp in nanoseconds; without a header, the time of receipt (None where unknown)."""
     header = getattr(message, "header", None)
-    return received_ns if header is None else nanoseconds(header.stamp)
+    return received_ns if header is None else to_nanoseconds(header.stamp)
 
 
 def select(message: Any, path: str, arrange: Arrange | None = None) -> np.ndarray | None:
@@ -128,32 +109,32 @@ def _concatenate(parts: list[np.ndarray | None]) -> np.ndarray | None:
 def state_fields(
     message: Any, layout: StepLayout, joints: JointOrder | None = None
 ) -> tuple[dict[str, np.ndarray], str]:
-    """Return the fields of `layout.proprio` that a state message brings, each float32, and what is wrong.
+    """Return the fields of `layout.proprio` that a state message contains, each float32, and an error sentence.
 
-    Joints are taken by name, in the order of `joints`; without one, a usable message that comes first says it. A
+    Joints are taken by name, in the order of `joints`; without one, the first usable message sets it. A
     message without any of the fields gives an empty dict and an empty sentence.
     """
     found: dict[str, np.ndarray] = {}
     joints = JointOrder() if joints is None else joints
     for name in layout.proprio:
-        numbers = next((n for path in STATE_PATHS[name] if (n := select(message, path)) is not None), None)
+        numbers = next((n for path in PROPRIO_FIELDS[name].paths if (n := select(message, path)) is not None), None)
         if numbers is None:
             continue
         try:
             found[name] = _checked(name, numbers, message, layout, joints).astype(np.float32)
         except MotoError as error:
             return {}, f"field {name} {error}"
-    if any(FIELD_SIZES[name] == 0 for name in found) and (names := layout.joint_names or names_in(message)):
+    if any(PROPRIO_FIELDS[name].size == 0 for name in found) and (names := layout.joint_names or names_in(message)):
         joints.settle(STATE, names)
     return found, ""
 
 
 def _checked(name: str, numbers: np.ndarray, message: Any, layout: StepLayout, joints: JointOrder) -> np.ndarray:
-    expected = FIELD_SIZES[name] or layout.joint_count
-    if FIELD_SIZES[name] == 0:
+    expected = PROPRIO_FIELDS[name].size or layout.joint_count
+    if PROPRIO_FIELDS[name].size == 0:
         numbers = _named_joints(numbers, message, layout, joints)
     if len(numbers) != expected:
-        hint = "; set joint_count or joint_names" if FIELD_SIZES[name] == 0 else ""
+        hint = "; set joint_count or joint_names" if PROPRIO_FIELDS[name].size == 0 else ""
         raise MotoError(f"has {len(numbers)} numbers, expected {expected}{hint}")
     if not np.isfinite(numbers).all():
         raise MotoError(f"holds {numbers[~np.isfinite(numbers)][0]}, expected finite numbers")
@@ -161,7 +142,7 @@ def _checked(name: str, numbers: np.ndarray, message: Any, layout: StepLayout, j
 
 
 def _named_joints(numbers: np.ndarray, message: Any, layout: StepLayout, joints: JointOrder) -> np.ndarray:
-    """Return the entries of the joints that are expected, whatever order the message has them in."""
+    """Return the entries of the joints that are expected, in the expected order."""
     names = names_in(message)
     expected = joints.expected(STATE, layout.joint_names) or names
     if not expected or not len(numbers) or not can_name(message):

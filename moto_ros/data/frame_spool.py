@@ -1,4 +1,4 @@
-"""Decoded frames of a long bag: beyond some size they lie in a temporary file, not in memory."""
+"""Decoded frames of a long bag: beyond some size they are in a temporary file, not in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tempfile
 
 import numpy as np
 
-from moto_ros.data.private_copy import KEPT_FREE
+from moto_ros.data.private_copy import MIN_FREE_BYTES
 
 IN_MEMORY = 2**29
 """Bytes of frames that stay in memory: 24 minutes of one camera at 30 Hz and 64 x 64 pixels."""
@@ -19,7 +19,7 @@ BLOCK = 2**28
 
 
 class FrameSpool:
-    """Takes in frames and gives back equal ones; those on disk are read-only, and their files vanish with them."""
+    """Stores frames and returns equal ones; those on disk are read-only, and their files are deleted with them."""
 
     def __init__(self, in_memory: int = IN_MEMORY, block: int = BLOCK) -> None:
         """Keep `in_memory` bytes in memory; the rest goes to files of `block` bytes in the temporary folder."""
@@ -28,7 +28,7 @@ class FrameSpool:
         self._file, self._place = -1, block
 
     def keep(self, frame: np.ndarray) -> np.ndarray:
-        """Return a frame with these pixels; one from memory also where the temporary folder has no room."""
+        """Return a frame with these pixels; in memory also where the temporary folder has no room."""
         self._room -= frame.nbytes
         if self._room >= 0 or not frame.nbytes:
             return frame
@@ -43,7 +43,7 @@ class FrameSpool:
         """Map a new file from its beginning to its end, though nothing is written yet: frames are views of it."""
         self.close()
         size = max(self._size, needed)
-        if shutil.disk_usage(tempfile.gettempdir()).free < KEPT_FREE + size:
+        if shutil.disk_usage(tempfile.gettempdir()).free < MIN_FREE_BYTES + size:
             raise OSError("no room for another block")
         with tempfile.TemporaryFile("w+b", prefix="moto_ros_") as file:
             file.truncate(size)
@@ -51,7 +51,7 @@ class FrameSpool:
             self._file, self._place = os.dup(file.fileno()), 0
 
     def _written(self, frame: np.ndarray) -> np.ndarray:
-        """Write by the file, where a full disk is an error, not through the map, where it would end the process."""
+        """Write to the file, where a full disk is an error, not to the map, where it would kill the process."""
         data, start = np.ascontiguousarray(frame).data.cast("B"), self._place
         while data:
             data = data[os.pwrite(self._file, data, self._place) :]
@@ -59,7 +59,7 @@ class FrameSpool:
         return np.frombuffer(self._map, frame.dtype, frame.size, start).reshape(frame.shape)  # type: ignore[arg-type]
 
     def close(self) -> None:
-        """Write no more; frames that were given back stay."""
+        """Stop writing; returned frames stay valid."""
         if self._file >= 0:
             os.close(self._file)
         self._file, self._map, self._place = -1, None, self._size

@@ -1,4 +1,4 @@
-"""Names of joints decide which number is whose: within a bag, across bags, and between bags and live topics."""
+"""The order of joints by their names: within a bag, across bags, and between bags and live topics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from moto_ros.errors import MotoError
 
 NAME_FIELDS = ("joint_names", "name", "names", "dof_names")
-"""Where JointTrajectory, RobotState, JointJog, JointState and MultiDOFCommand name what their arrays hold."""
+"""Fields in which JointTrajectory, RobotState, JointJog, JointState and MultiDOFCommand name their joints."""
 
 STATE = "state"
 """The joints of the robot state, configured as `joint_names`."""
@@ -25,16 +25,16 @@ Names = tuple[str, ...]
 class JointOrder:
     """The order of the joints that holds for a run, by place: `state`, `action`, `action/<field>`.
 
-    What is configured holds; else the order of the first usable message. It is kept with the run, so that later bags,
+    The configured order holds; else that of the first usable message. It is saved with the run, so that later bags,
     live topics, a resumed run and the acting policy have the same one.
     """
 
     def __init__(self, known: Mapping[str, Sequence[str]] | None = None) -> None:
-        """Begin with what is known of the run."""
+        """Start with the known order of the run."""
         self.known: dict[str, Names] = {place: tuple(names) for place, names in (known or {}).items()}
 
     def expected(self, place: str, configured: Names) -> Names:
-        """Return the joints in the order that holds, empty where the next message says it.
+        """Return the joints in the order of the run, empty where the next message sets it.
 
         Raises MotoError where `configured` joints are others than the run has learned with.
         """
@@ -47,7 +47,7 @@ class JointOrder:
         return configured or known
 
     def settle(self, place: str, names: Names) -> None:
-        """Let the order of a usable message hold, unless there is one."""
+        """Set the order of a place, unless it is set."""
         self.known.setdefault(place, names)
 
     def state(self) -> dict[str, list[str]]:
@@ -56,7 +56,7 @@ class JointOrder:
 
 
 def names_in(message: Any) -> Names:
-    """Return the names that a message gives its arrays, empty for one that names nothing."""
+    """Return the names of a message's joints, empty for a message without names."""
     return next((names for names in _name_fields(message) if names), ())
 
 
@@ -73,7 +73,7 @@ def _name_fields(message: Any) -> Iterator[Names]:
 
 
 def positions(names: Names, expected: Names, place: str) -> list[int]:
-    """Return where in `names` each of the expected joints stands; others are not looked at.
+    """Return where in `names` each of the expected joints is; others are ignored.
 
     Raises MotoError where one is missing or is there twice.
     """

@@ -1,4 +1,4 @@
-"""What a step is made of, and which topics bring it: the settings every reader of messages shares."""
+"""Layout of a step, and its topics: the settings that every reader of messages shares."""
 
 from __future__ import annotations
 
@@ -7,25 +7,9 @@ from typing import Any
 
 from moto_ros.config import parameter, unknown_parameter
 from moto_ros.contract import topics
+from moto_ros.contract.stamps import NSEC_PER_SEC
+from moto_ros.data.proprio_fields import PROPRIO_FIELDS
 from moto_ros.errors import MotoError
-
-SECOND = 1_000_000_000
-"""Nanoseconds in a second."""
-
-FIELD_SIZES: dict[str, int] = {
-    "ee_position": 3,
-    "ee_quaternion": 4,
-    "ee_linear_velocity": 3,
-    "ee_angular_velocity": 3,
-    "gripper_width": 1,
-    "joint_position": 0,
-    "joint_velocity": 0,
-    "joint_effort": 0,
-    "wrench": 6,
-    "object_position": 3,
-    "goal_position": 3,
-}
-"""Proprioception fields and their sizes (m, rad, s, N; quaternion x y z w); 0 stands for the number of joints."""
 
 MAX_IMAGE_SIZE = 1024
 
@@ -56,10 +40,10 @@ class StepLayout:
     )
 
     def __post_init__(self) -> None:
-        """Refuse unknown or repeated names, and an observation of nothing."""
+        """Raise MotoError for unknown or repeated names, and for an empty observation."""
         for name in self.proprio:
-            if name not in FIELD_SIZES:
-                raise MotoError(unknown_parameter(name, list(FIELD_SIZES), "proprio"))
+            if name not in PROPRIO_FIELDS:
+                raise MotoError(unknown_parameter(name, list(PROPRIO_FIELDS), "proprio"))
         for key in ("cameras", "proprio"):
             if len(set(getattr(self, key))) != len(getattr(self, key)):
                 raise MotoError(f"parameter '{key}' is {getattr(self, key)}, expected each name once; remove repeats")
@@ -74,17 +58,17 @@ class StepLayout:
     @property
     def proprio_size(self) -> int:
         """Return the length of the proprioception vector."""
-        return sum(FIELD_SIZES[name] or self.joint_count for name in self.proprio)
+        return sum(PROPRIO_FIELDS[name].size or self.joint_count for name in self.proprio)
 
     @property
     def tolerance_ns(self) -> int:
         """Return the pairing tolerance in nanoseconds."""
-        return round(self.pairing_tolerance * SECOND)
+        return round(self.pairing_tolerance * NSEC_PER_SEC)
 
     @property
     def period_ns(self) -> int:
         """Return the control period in nanoseconds."""
-        return round(SECOND / self.control_rate)
+        return round(NSEC_PER_SEC / self.control_rate)
 
 
 def layout_values(layout: StepLayout) -> dict[str, Any]:
@@ -94,7 +78,7 @@ def layout_values(layout: StepLayout) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TopicMap:
-    """Which topic plays which role. The defaults are the contract; the rest maps bags recorded by somebody else."""
+    """The role of each topic. The defaults are the contract's topics; other values map bags of other programs."""
 
     namespace: str = parameter("", "Namespace that relative topic names are looked up in, e.g. left_arm")
     compressed: bool = parameter(False, "Whether cameras publish JPEG or PNG (sensor_msgs/CompressedImage)")
@@ -159,7 +143,7 @@ class TopicMap:
 
 @dataclass
 class Problems:
-    """Sentences for a person, one for each kind of problem, with how often it happened."""
+    """Sentences for the user, one for each kind of problem, with its count."""
 
     first: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -170,7 +154,7 @@ class Problems:
         self.counts[kind] = self.counts.get(kind, 0) + times
 
     def state(self, kind: str, sentence: str) -> None:
-        """Say something that holds now, in place of what was said of it before."""
+        """Set the sentence of a kind, in place of the one before."""
         self.first[kind], self.counts[kind] = sentence, 1
 
     def sentences(self) -> list[str]:

@@ -11,13 +11,13 @@ from moto_ros.data.joints import JointOrder
 from moto_ros.data.layout import StepLayout
 from moto_ros.data.pool import MessagePool
 
-AFTERMATH = 200
-"""Messages taken after an episode's end, for its last observation; then its assembler takes no more."""
+MAX_MESSAGES_AFTER_END = 200
+"""Messages added after an episode's end, for its last observation; later ones are ignored."""
 
 
 @dataclass
 class LiveEpisode:
-    """What was heard of one episode: its messages, and by step the policy's uncertainty and the rank of that."""
+    """One episode as received: its messages, and by step the policy's uncertainty and the rank of that."""
 
     assembler: EpisodeAssembler
     uncertainty: dict[int, float] = field(default_factory=dict)
@@ -25,17 +25,17 @@ class LiveEpisode:
     after: int = 0
 
     def uncertainties(self, steps: int) -> list[float]:
-        """Return the uncertainty at each step that was heard."""
+        """Return the uncertainty at each step that was received."""
         return [self.uncertainty[step] for step in range(steps) if step in self.uncertainty]
 
     def ranks(self, steps: int) -> list[float]:
-        """Return the rank of the uncertainty at each step that was heard."""
+        """Return the rank of the uncertainty at each step that was received."""
         return [self.rank[step] for step in range(steps) if step in self.rank]
 
     def add(self, role: str, message: Any) -> None:
-        """Take a message in its role."""
+        """Add a message in its role."""
         self.after += self.assembler.ended
-        if self.after > AFTERMATH:
+        if self.after > MAX_MESSAGES_AFTER_END:
             return
         self.assembler.add(role, message)
         if role == "action" and message.episode == self.assembler.episode:
@@ -44,17 +44,17 @@ class LiveEpisode:
 
 
 class LiveEpisodes:
-    """Assembles the running episode and keeps the one before until it is fetched; filled and fetched by two threads."""
+    """Assembles the running episode and keeps the one before until it is fetched. Thread-safe."""
 
     def __init__(self, layout: StepLayout, joints: JointOrder | None = None) -> None:
-        """Start with no episode; joints are taken in the order of `joints`."""
+        """Start with no episode; `joints` is the order of joints."""
         self._joints = JointOrder() if joints is None else joints
         self._layout, self._lock = layout, threading.Lock()
         self._episodes: dict[int, LiveEpisode] = {}
         self._running: int | None = None
 
     def begin(self, episode: int) -> None:
-        """Take what comes from now on as part of `episode`."""
+        """Add messages from now on to `episode`."""
         with self._lock:
             kept = {number: live for number, live in self._episodes.items() if number == self._running}
             pool = MessagePool(self._layout, joints=self._joints)
@@ -62,18 +62,18 @@ class LiveEpisodes:
             self._running = episode
 
     def add(self, role: str, message: Any) -> None:
-        """Take a message of the running episode in its role, see `EpisodeAssembler.add`."""
+        """Add a message of the running episode in its role, see `EpisodeAssembler.add`."""
         with self._lock:
             live = None if self._running is None else self._episodes.get(self._running)
             if live is not None:
                 live.add(role, message)
 
-    def rest(self) -> None:
-        """Take nothing more until the next episode begins."""
+    def stop(self) -> None:
+        """Ignore messages until the next episode begins."""
         with self._lock:
             self._running = None
 
     def fetch(self, episode: int) -> LiveEpisode | None:
-        """Return what was heard of an episode, and forget it; None when its beginning was not heard."""
+        """Return an episode and forget it; None when its beginning was not received."""
         with self._lock:
             return self._episodes.pop(episode, None)

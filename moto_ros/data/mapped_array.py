@@ -1,4 +1,4 @@
-"""Memory maps of `.npy` files that hold no file open, so that thousands of them stay below the limit of open files."""
+"""Memory maps of `.npy` files that keep no file open, so that thousands of them stay below the limit of open files."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ LIBC.mmap.restype = ctypes.c_void_p
 LIBC.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64)
 LIBC.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 FAILED = ctypes.c_void_p(-1).value
-"""What mmap returns where it fails."""
+"""Return value of a failed mmap."""
 
 
 def mapped_array(path: Path) -> np.ndarray:
     """Return the array of a `.npy` file as a read-only memory map.
 
-    Unlike that of `np.load`, it holds no file open (Python's mmap can do so from version 3.13 on). Raises ValueError
-    for a file that is cut or holds no array, OSError for one that may not be read, MotoError where the system refuses
-    another map.
+    Unlike that of `np.load`, it keeps no file open (Python's mmap can do so from version 3.13 on). Raises ValueError
+    for a file that is cut or holds no array, OSError for one that cannot be read, MotoError where the system allows no
+    more maps.
     """
     seen: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     mapping = _mapping(path, seen.offset + seen.nbytes)

@@ -1,4 +1,4 @@
-"""Reading an MCAP file from its first byte on, as far as it goes: whole, cut or damaged."""
+"""Reads an MCAP file in file order, as far as possible: whole, truncated or damaged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from moto_ros.data.definitions import ros_type_name
 from moto_ros.data.layout import Problems
 
 MAX_RECORD = 512 * 2**20
-"""Longest record, in bytes, packed or unpacked, that is read; larger ones are taken for damage."""
+"""Longest record, in bytes, packed or unpacked, that is read; a longer one means damage."""
 
 UNREADABLE = (
     McapError,
@@ -38,7 +38,7 @@ UNREADABLE = (
     MemoryError,
     zstandard.ZstdError,
 )
-"""What the library raises on a damaged file (a failed checksum is a ValueError, bad lz4 data a RuntimeError)."""
+"""Exceptions of the library on a damaged file (a failed checksum is a ValueError, bad lz4 data a RuntimeError)."""
 
 
 MAGIC = b"\x89MCAP0\r\n"
@@ -53,9 +53,9 @@ PARSED: dict[int, Callable[[ReadDataStream], McapRecord]] = {
     Opcode.STATISTICS: Statistics.read,
     Opcode.FOOTER: Footer.read,
 }
-"""Kinds of records that are read, beside messages; all others (attachments, indexes, private ones) are passed over."""
+"""Kinds of records that are read, beside messages; all others (attachments, indexes, private ones) are skipped."""
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-"""What data compressed by zstd begin with, and CDR never."""
+"""First bytes of zstd data, and never of CDR."""
 CDR = ("cdr", "cdr_le", "cdr_be", "cdr-le", "cdr-be", "ros2")
 
 
@@ -63,7 +63,7 @@ CDR = ("cdr", "cdr_le", "cdr_be", "cdr-le", "cdr-be", "ros2")
 class BagTopic:
     """A topic as a bag describes it: name, type, and its definition's text ("" where the bag has none).
 
-    `note` says what its description lacks, "" for nothing.
+    `note` says what is missing in its description, "" for nothing.
     """
 
     name: str
@@ -77,7 +77,7 @@ Stored = tuple[BagTopic, int, bytes]
 
 
 class _Capped:
-    """A file that never allocates more than it holds, whatever length a damaged record asks for."""
+    """A file that never allocates more than its size, whatever length a damaged record states."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file, self.size = file, size
@@ -96,14 +96,14 @@ class _Capped:
 
 
 def is_cdr(encoding: str) -> bool:
-    """Whether messages in an encoding are ROS 2 messages, whatever way of writing its name a recorder has."""
+    """Whether an encoding is that of ROS 2 messages, in any recorder's spelling."""
     return encoding.strip().lower() in CDR
 
 
 def unpacked_message(data: bytes, topic: BagTopic, path: Path, problems: Problems) -> bytes | None:
-    """Return a message's CDR bytes; those that `ros2 bag record --compression-mode message` packed are unpacked.
+    """Return a message's CDR bytes; those of `ros2 bag record --compression-mode message` are decompressed.
 
-    None, and a problem, for one that cannot be unpacked.
+    None, and a problem, for one that cannot be decompressed.
     """
     if data[:4] != ZSTD_MAGIC:
         return data
@@ -116,10 +116,10 @@ def unpacked_message(data: bytes, topic: BagTopic, path: Path, problems: Problem
 
 
 def read_mcap(path: Path, problems: Problems, types: Mapping[str, str] | None = None) -> Iterator[Stored]:
-    """Yield every readable message in file order; what cannot be read goes to `problems`, one sentence a kind.
+    """Yield every readable message in file order; what cannot be read is reported in `problems`, one sentence a kind.
 
-    `types` of topics, as metadata.yaml states them, serve where the file states none. Raises OSError for a file that
-    may not be read.
+    `types` of topics, from metadata.yaml, are used where the file has none. Raises OSError for a file that cannot be
+    read.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -127,15 +127,15 @@ def read_mcap(path: Path, problems: Problems, types: Mapping[str, str] | None = 
             text = f"{path.name}: is empty (0 bytes), expected an MCAP file; nothing was written to it"
             problems.add("empty", text)
             return
-        seen = _Seen(path, problems, types or {})
+        channels = _Channels(path, problems, types or {})
         for record in _records(file, size, path, problems):
             if isinstance(record, Chunk):
-                yield from seen.messages(_unpacked(record, path, problems))
+                yield from channels.messages(_unpacked(record, path, problems))
             else:
-                yield from seen.messages([record])
+                yield from channels.messages([record])
 
 
-class _Seen:
+class _Channels:
     """Schemas and channels read so far, and how many messages."""
 
     def __init__(self, path: Path, problems: Problems, types: Mapping[str, str]) -> None:
@@ -147,7 +147,7 @@ class _Seen:
         self.searched = False
 
     def messages(self, records: Iterator[McapRecord] | list[McapRecord]) -> Iterator[Stored]:
-        """Yield the messages among records, and remember what describes them."""
+        """Yield the messages among records, and keep their schemas and channels."""
         for record in records:
             if isinstance(record, Message):
                 self.count += 1
@@ -165,7 +165,7 @@ class _Seen:
                 self._check_count(record.message_count)
 
     def _take_schema(self, schema: Schema) -> None:
-        """Take a schema; one that says something else under a known number holds for what follows."""
+        """Add a schema; another one with a known number holds for the messages after it."""
         if self.schemas.get(schema.id, schema) != schema:
             self.topics.clear()
         self.schemas[schema.id] = schema
@@ -181,7 +181,7 @@ class _Seen:
         return self.topics[channel_id]
 
     def _described(self, channel: Channel | None) -> BagTopic | None:
-        """Return a channel's topic; None where its messages are no ROS 2 messages or nothing says their type."""
+        """Return a channel's topic; None where its messages are not ROS 2 messages or their type is unknown."""
         if channel is None or not is_cdr(channel.message_encoding):
             return None
         schema = self.schemas.get(channel.schema_id)
@@ -207,7 +207,7 @@ class _Seen:
         return channel is not None and (channel.schema_id == 0 or channel.schema_id in self.schemas)
 
     def _search(self, channel_id: int) -> None:
-        """Take descriptions that did not come in time from the index at the end, else from the whole file."""
+        """Get schemas and channels that come after their messages from the index, else from the whole file."""
         if self.searched:
             return
         self.searched = True
@@ -225,13 +225,13 @@ class _Seen:
 
 
 def _indexed(path: Path) -> list[McapRecord]:
-    """Return the schemas and channels in the index at the end of a file; it may have any of them, or none."""
+    """Return the schemas and channels in the index at the end of a file, as far as it has them."""
     summary = read_summary(path)
     return [] if summary is None else [*summary.schemas.values(), *summary.channels.values()]
 
 
 def _descriptions(path: Path) -> Iterator[McapRecord]:
-    """Yield every schema and channel of a file, with all else that is read."""
+    """Yield every record of a file, schemas and channels among them."""
     with path.open("rb") as file:
         for record in _records(file, path.stat().st_size, path, Problems()):
             yield from _unpacked(record, path, Problems()) if isinstance(record, Chunk) else [record]
@@ -256,7 +256,7 @@ def _records(file: BinaryIO, size: int, path: Path, problems: Problems) -> Itera
 def _walk(
     file: BinaryIO, place: int, size: int, path: Path, problems: Problems
 ) -> Iterator[tuple[int, McapRecord | None]]:
-    """Yield the records from `place` on, each with the place behind it; None for one that is passed over unread."""
+    """Yield the records from `place` on, each with the place behind it; None for one that is skipped."""
     if place == 0:
         file.seek(0)
         start = file.read(len(MAGIC))
@@ -284,7 +284,7 @@ def _walk(
 
 
 def _record_head(head: bytes, room: int) -> tuple[int, int]:
-    """Return kind and length of a record; EndOfFile or ValueError for one that cannot be."""
+    """Return kind and length of a record; EndOfFile or ValueError for an impossible one."""
     if len(head) < RECORD_HEAD.size:
         raise EndOfFile("no whole record follows")
     kind, length = RECORD_HEAD.unpack(head)
@@ -296,7 +296,7 @@ def _record_head(head: bytes, room: int) -> tuple[int, int]:
 
 
 def _record(kind: int, body: bytes) -> McapRecord:
-    """Return a record; fields that a later version of the format appends are passed over."""
+    """Return a record; fields that a later version of the format appends are ignored."""
     if kind == Opcode.MESSAGE:
         channel, sequence, logged, published = MESSAGE_HEAD.unpack_from(body)
         return Message(channel, logged, body[MESSAGE_HEAD.size :], published, sequence)
@@ -304,13 +304,13 @@ def _record(kind: int, body: bytes) -> McapRecord:
 
 
 def _check_end(file: BinaryIO, place: int, size: int, path: Path, problems: Problems) -> None:
-    """Say what stands behind the end of an MCAP file, as when two were joined."""
+    """Report bytes behind the end of an MCAP file, e.g. of two joined files."""
     file.seek(place)
     if file.read(len(MAGIC)) != MAGIC:
         problems.add("damage", f"{path.name}: cut or damaged at byte {place} of {size} (no magic at its end)")
     elif place + len(MAGIC) < size:
         rest = size - place - len(MAGIC)
-        text = f"{path.name}: {rest} bytes stand behind its end, expected none; they are left out, part the files again"
+        text = f"{path.name}: {rest} bytes are behind its end, expected none; they are left out, split the files again"
         problems.add("tail", text)
 
 
@@ -324,11 +324,11 @@ def _chunk_starts(path: Path) -> list[int]:
 
 
 def _unpacked(chunk: Chunk, path: Path, problems: Problems) -> Iterator[McapRecord]:
-    """Yield the records of a chunk whose checksum holds; none, and a problem, otherwise."""
+    """Yield the records of a chunk with a valid checksum; none, and a problem, otherwise."""
     try:
         data = _chunk_data(chunk)
         if chunk.uncompressed_crc not in (0, zlib.crc32(data)):
-            raise ValueError("its checksum does not hold")
+            raise ValueError("its checksum is wrong")
         place = 0
         while place < len(data):
             kind, length = _record_head(data[place : place + RECORD_HEAD.size], len(data) - place)
@@ -372,7 +372,7 @@ def _zstd(data: bytes, limit: int) -> bytes:
 
 
 def first_metadata(path: Path, name: str) -> dict[str, str]:
-    """Return the metadata record `name` if it stands before the first data of an MCAP file, else an empty dict."""
+    """Return the metadata record `name` if it is before the first data of an MCAP file, else an empty dict."""
     if path.suffix != ".mcap":
         return {}
     try:

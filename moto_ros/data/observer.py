@@ -16,7 +16,7 @@ from moto_ros.errors import MotoError
 
 @dataclass(frozen=True)
 class Observation:
-    """What a policy sees: image uint8 (H, W, 3 x cameras) or None, proprio float32 (P,), and its stamps (ns)."""
+    """Input of a policy: image uint8 (H, W, 3 x cameras) or None, proprio float32 (P,), and its stamps (ns)."""
 
     image: np.ndarray | None
     proprio: np.ndarray
@@ -30,9 +30,9 @@ class Observation:
 
 
 class Observer(Pairing):
-    """Decodes what belongs together; a message is decoded only if it becomes an observation.
+    """Decodes paired messages; a message is decoded only if it becomes an observation.
 
-    `counts` also has bad: images or states that cannot be used. `joints` is the order that the agent has learned with.
+    `counts` also has bad: images or states that cannot be used. `joints` is the order that the agent was trained with.
     """
 
     def __init__(self, layout: StepLayout, joints: JointOrder | None = None) -> None:
@@ -41,9 +41,9 @@ class Observer(Pairing):
         self.joints = JointOrder() if joints is None else joints
 
     def newest(self, after_ns: int = 0, now_ns: int | None = None) -> Observation | None:
-        """Return the newest complete observation that was not given before, all of it stamped at or after `after_ns`.
+        """Return the newest complete observation not returned before, with all stamps at or after `after_ns`.
 
-        `now_ns` lets it refuse what is older than `max_age`. None means: there is nothing new to act on.
+        With `now_ns` observations older than `max_age` are refused. None: there is no new observation.
         """
         chosen = self.take(after_ns, now_ns)
         return None if chosen is None else self._decoded(chosen)

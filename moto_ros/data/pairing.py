@@ -6,24 +6,25 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Any
 
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.fields import message_stamp
-from moto_ros.data.layout import SECOND, Problems, StepLayout
+from moto_ros.data.layout import Problems, StepLayout
 
 FRAMES_KEPT = 16
 STATES_KEPT = 1024
-"""Messages kept while partners for an observation are awaited: a second of states at 1 kHz, half of frames at 30 Hz."""
+"""Messages kept until an observation is complete: a second of states at 1 kHz, half a second of frames at 30 Hz."""
 
 Paired = dict[str, tuple[int, Any]]
 """Stamp (ns) and message by role."""
 
 
 class Pairing:
-    """Pairs cameras and robot state within the tolerance of the layout, and never gives the same frame twice as new.
+    """Pairs cameras and robot state within the tolerance of the layout, and returns no frame twice.
 
     A camera's message may be its image, or its calibration, which has the same stamp. `counts`: received; repeated:
     with the stamp of the message before; unstamped: with stamp 0; late: older than the message before; clock_jump:
-    stamped more than a second before it, so that all is forgotten; stale: asked for, but older than `max_age`;
-    unpaired: newest messages that lie further apart than the tolerance. `problems` describes them.
+    stamped more than a second before it, so that all are forgotten; stale: older than `max_age`;
+    unpaired: newest messages further apart than the tolerance. `problems` describes them.
     """
 
     def __init__(self, layout: StepLayout) -> None:
@@ -33,23 +34,23 @@ class Pairing:
         self.problems = Problems()
         self._kept: dict[str, deque[tuple[int, Any]]] = {topic: deque(maxlen=FRAMES_KEPT) for topic in self.topics}
         self._kept["state"] = deque(maxlen=STATES_KEPT)
-        self._given: dict[str, int] = {}
+        self._returned: dict[str, int] = {}
         self._unpaired_at = -1
 
     def add(self, role: str, message: Any, received_ns: int | None = None) -> None:
-        """Take a message in the role `camera/<name>` or `state`."""
+        """Add a message in the role `camera/<name>` or `state`."""
         kept = self._kept.get(role)
         stamp = message_stamp(message, received_ns)
         if kept is None or stamp is None:
             self.counts["ignored"] += 1
             return
         self.counts["received"] += 1
-        if kept and not stamp:  # the first may be the first moment of a simulation
+        if kept and not stamp:  # the first may be from the start of a simulation
             self.counts["unstamped"] += 1
-            text = f"{role}: stamps are 0, which is no time, so what belongs together is unknown"
+            text = f"{role}: stamps are 0, which is no valid time, so messages cannot be paired"
             self.problems.add(f"stamp/{role}", f"{text}; have its driver stamp them, or relay it by the camera node")
             return
-        if kept and stamp < kept[-1][0] - SECOND:
+        if kept and stamp < kept[-1][0] - NSEC_PER_SEC:
             self._clock_jumped(role, kept[-1][0] - stamp)
         newest = kept[-1][0] if kept else -1
         if stamp > newest:
@@ -60,31 +61,32 @@ class Pairing:
     def _clock_jumped(self, role: str, back_ns: int) -> None:
         self.counts["clock_jump"] += 1
         self.problems.add(
-            "clock", f"{role}: stamps jumped back by {back_ns / SECOND:.3f} s; all is taken anew, check it"
+            "clock",
+            f"{role}: stamps jumped back by {back_ns / NSEC_PER_SEC:.3f} s; pairing starts again, check the clock",
         )
         self.forget()
 
     def forget(self) -> None:
-        """Start anew, e.g. after a reset: what was received before is no part of what comes."""
+        """Start again, e.g. after a reset: messages received before are not used."""
         for kept in self._kept.values():
             kept.clear()
-        self._given.clear()
+        self._returned.clear()
 
     def take(self, after_ns: int = 0, now_ns: int | None = None) -> Paired | None:
-        """Return the newest pairing of which no part was taken before, all of it stamped at or after `after_ns`.
+        """Return the newest pairing of which no part was returned before, all of it stamped at or after `after_ns`.
 
-        `now_ns` lets it refuse what is older than `max_age`. None means: there is nothing new.
+        With `now_ns` pairings older than `max_age` are refused. None: there is no new pairing.
         """
         chosen = self._paired()
         if chosen is None:
             return None
         stamps = {topic: stamp for topic, (stamp, _) in chosen.items()}
-        if min(stamps.values()) < after_ns or any(stamp <= self._given.get(t, -1) for t, stamp in stamps.items()):
+        if min(stamps.values()) < after_ns or any(stamp <= self._returned.get(t, -1) for t, stamp in stamps.items()):
             return None
         if self._too_old(stamps.values(), now_ns):
             self.counts["stale"] += 1
             return None
-        self._given = stamps
+        self._returned = stamps
         return chosen
 
     def _paired(self) -> Paired | None:
@@ -100,13 +102,13 @@ class Pairing:
         return chosen
 
     def _note_unpaired(self) -> None:
-        """Say which topics are too far apart, where their newest messages are: one of them is of another clock."""
+        """Report the topics whose newest messages are too far apart: one of them has another clock."""
         newest = {topic: kept[-1][0] for topic, kept in self._kept.items()}
         first, last = min(newest, key=lambda topic: newest[topic]), max(newest, key=lambda topic: newest[topic])
         behind = newest[last] - newest[first]
-        if behind > SECOND:
-            text = f"{first} is stamped {behind / SECOND:.3f} s before {last}, expected at most"
-            hint = "s, the pairing_tolerance; set their clocks alike"
+        if behind > NSEC_PER_SEC:
+            text = f"{first} is stamped {behind / NSEC_PER_SEC:.3f} s before {last}, expected at most"
+            hint = "s, the pairing_tolerance; synchronise their clocks"
             self.problems.state("apart", f"{text} {self.layout.pairing_tolerance:g} {hint}")
 
     def _within(self, until: int) -> Paired | None:
@@ -119,7 +121,7 @@ class Pairing:
         return chosen if max(stamp for stamp, _ in chosen.values()) <= latest_allowed else self._within(latest_allowed)
 
     def _too_old(self, stamps: Iterable[int], now_ns: int | None) -> bool:
-        limit = round(self.layout.max_age * SECOND)
+        limit = round(self.layout.max_age * NSEC_PER_SEC)
         return bool(limit) and now_ns is not None and now_ns - min(stamps) > limit
 
 

@@ -1,4 +1,4 @@
-"""Messages, decoded and kept by stamp or by step until an episode is made of them."""
+"""Messages, decoded and kept by stamp or by step until an episode is assembled from them."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from moto_ros.errors import MotoError
 
 
 class Ordered(Protocol):
-    """A record that says which of two for the same place counts."""
+    """A record with an order, which decides between two for the same step or episode."""
 
     @property
     def order(self) -> Any:
-        """Return what is compared; the smallest counts."""
+        """Return the value to compare; the smallest counts."""
 
 
 R = TypeVar("R", bound=Ordered)
 
 
 class MessagePool:
-    """What was received, without regard to the order it came in: the same set of messages gives the same pool.
+    """Received messages, independent of their order: the same set of messages gives the same pool.
 
     `frames` by camera, `states` whole and `fields` each by itself, all by stamp; `actions`, `rewards` and `phases` of
-    the contract by episode; `commands`, `payments` and `marks` are their counterparts in foreign bags, by stamp.
+    the contract by episode; `commands`, `foreign_rewards` and `marks` are their counterparts in foreign bags, by stamp.
     `counts` has `received`, `duplicate`, `bad`...; `problems` a sentence for each kind of bad message.
     """
 
     def __init__(self, layout: StepLayout, topics: TopicMap | None = None, joints: JointOrder | None = None) -> None:
-        """Keep what `layout` asks for; `topics` says how others' messages are read, `joints` the order of joints."""
+        """Keep the parts of `layout`; `topics` maps foreign messages, `joints` is the order of joints."""
         self.layout = layout
         self.topics = topics or TopicMap()
         self.joints = JointOrder() if joints is None else joints
@@ -47,7 +47,7 @@ class MessagePool:
         self.frames = {camera: Track() for camera in layout.cameras}
         self.states = Track()
         self.fields: defaultdict[str, Track] = defaultdict(Track)
-        self.commands, self.payments, self.marks = Track(), Track(), Track()
+        self.commands, self.foreign_rewards, self.marks = Track(), Track(), Track()
         self.actions: defaultdict[int, dict[int, Action]] = defaultdict(dict)
         self.rewards: defaultdict[int, dict[int, Reward]] = defaultdict(dict)
         self.phases: dict[int, PhaseRecord] = {}
@@ -56,9 +56,9 @@ class MessagePool:
         self.problems = Problems()
 
     def add(self, role: str, message: Any, received_ns: int | None = None) -> None:
-        """Take a message in the role `camera/<name>`, `state`, `action`, `reward`, `episode` or `health`.
+        """Add a message in the role `camera/<name>`, `state`, `action`, `reward`, `episode` or `health`.
 
-        Never raises for what a message holds: a bad one is counted and described in `problems`.
+        Never raises for the content of a message: a bad one is counted and described in `problems`.
         """
         kind, _, name = role.partition("/")
         if kind == "camera":
@@ -81,7 +81,7 @@ class MessagePool:
     def add_frame(
         self, camera: str, stamp: int | None, frame: np.ndarray | MotoError, received_ns: int | None = None
     ) -> None:
-        """Take a decoded frame, or the reason why it could not be decoded; cameras not asked for are ignored."""
+        """Add a decoded frame, or the error of its decoding; cameras that are not in the layout are ignored."""
         if camera not in self.frames:
             self.counts["ignored"] += 1
             return
@@ -133,7 +133,7 @@ class MessagePool:
             self.problems.add("range", f"{where}: holds {largest:.6g}, expected numbers in [-1, 1]; it is clipped")
 
     def _foreign(self, kind: str, track: Track, message: Any, received_ns: int | None) -> None:
-        """Take an action, reward or episode mark of another program."""
+        """Add an action, reward or episode mark of another program."""
         try:
             sample = self._foreign_sample(kind, message)
         except MotoError as error:
@@ -161,7 +161,7 @@ class MessagePool:
 
     def _add_reward(self, message: Any, received_ns: int | None) -> None:
         if not hasattr(message, "terminal"):
-            self._foreign("reward", self.payments, message, received_ns)
+            self._foreign("reward", self.foreign_rewards, message, received_ns)
             return
         reward = read_reward(message)
         if np.isfinite(reward.value):
@@ -189,7 +189,7 @@ class MessagePool:
         self.problems.add(kind, sentence)
 
     def episodes(self) -> list[int]:
-        """Return the numbers of all episodes that steps or rewards were seen of, sorted; else of those that ended.
+        """Return the numbers of all episodes with steps or rewards, sorted; without any, of those that ended.
 
         The state of an episode alone may be the latched one of the episode before.
         """

@@ -1,4 +1,4 @@
-"""Which part of an episode the behaviour prior may imitate: D_BC of the MOTO specification, section 5."""
+"""Rules for the part of an episode that the behaviour prior imitates: MOTO's D_BC."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from moto_ros.data.records import HUMAN
 
 Rows = Mapping[str, np.ndarray]
 
-MARGIN = 10
-"""Steps kept after the last completion (spec section 5, Kitchen)."""
+EXTRA_STEPS = 10
+"""Steps that are imitated after the last completion (MOTO, Kitchen)."""
 
 
 def success_at_end(rows: Rows) -> int:
@@ -25,17 +25,17 @@ def any_success(rows: Rows) -> int:
 
 
 def success_prefix(rows: Rows) -> int:
-    """Return the rows up to the first success, and `MARGIN` more; none where success never held.
+    """Return the rows up to the first success, and `EXTRA_STEPS` more; none where success never held.
 
-    For episodes that go on for long once the task is solved, as Meta-World's do: most of their steps show nothing of
-    the skill, and some end beyond the goal.
+    For episodes that continue long after success, as Meta-World's do: most of their steps do not show the skill, and
+    some leave the goal.
     """
     success = rows["success"]
-    return min(len(success), int(np.argmax(success)) + MARGIN + 1) if success.any() else 0
+    return min(len(success), int(np.argmax(success)) + EXTRA_STEPS + 1) if success.any() else 0
 
 
 def reward_prefix(rows: Rows) -> int:
-    """Return the rows up to the last rise to the final reward, and `MARGIN` more; none where the final reward is 0.
+    """Return the rows up to the last rise to the final reward, and `EXTRA_STEPS` more; 0 for a final reward of 0.
 
     The Kitchen rule where the reward is the number of completed elements and their order is not recorded.
     """
@@ -44,11 +44,11 @@ def reward_prefix(rows: Rows) -> int:
         return 0
     below = np.flatnonzero(reward < reward[-1])
     reached = int(below[-1]) + 1 if len(below) else 0
-    return min(len(reward), reached + MARGIN + 1)
+    return min(len(reward), reached + EXTRA_STEPS + 1)
 
 
 def element_prefix(completed: np.ndarray, targets: Sequence[int]) -> int:
-    """Return the rows that complete `targets` in their given order, and `MARGIN` more; 0 where not even the first is.
+    """Return the rows that complete `targets` in their given order, and `EXTRA_STEPS` more; 0 where none is.
 
     completed: bool (T+1, E), whether each element is in its goal state. Elements that are complete at the end are
     ordered by their first completion; the prefix ends after the last that matches the order of `targets`.
@@ -58,7 +58,7 @@ def element_prefix(completed: np.ndarray, targets: Sequence[int]) -> int:
     matched = 0
     while matched < min(len(order), len(targets)) and order[matched] == targets[matched]:
         matched += 1
-    return min(len(completed), first[order[matched - 1]] + MARGIN + 1) if matched else 0
+    return min(len(completed), first[order[matched - 1]] + EXTRA_STEPS + 1) if matched else 0
 
 
 def whole(rows: Rows) -> int:
@@ -67,7 +67,7 @@ def whole(rows: Rows) -> int:
 
 
 def success_or_human(rows: Rows) -> int:
-    """Return all rows of an episode that ends in success or in which a person decided every step, else none.
+    """Return all rows of an episode that ends in success or in which a person chose every action, else none.
 
     For demonstrations whose rewards were not recorded. Help in the middle of an episode counts by its success.
     """

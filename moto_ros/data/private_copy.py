@@ -1,7 +1,7 @@
-"""Private copies of storage files, unpacked (zstd) or with sqlite's write-ahead log; the originals stay as they are.
+"""Private copies of storage files, decompressed (zstd) or with sqlite's write-ahead log; originals are not changed.
 
-sqlite writes to a database and its log when it opens them, so that a log is only ever opened beside a copy. Copies lie
-in the folder of temporary files (TMPDIR) while a bag is read; neither file is ever held in memory.
+sqlite writes to a database and its log when it opens them, so a log is only opened beside a copy. Copies are in the
+folder of temporary files (TMPDIR) while a bag is read; no file is held in memory.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from moto_ros.data.layout import Problems
 from moto_ros.errors import MotoError
 
 BLOCK = 2**20
-KEPT_FREE = 2**29
-"""Bytes of the folder of temporary files that a copy leaves free."""
+MIN_FREE_BYTES = 2**29
+"""Bytes that a copy leaves free in the folder of temporary files."""
 GIB = 2**30
 LOG_HEAD = struct.Struct(">III")
 """Magic number, format and page size at the start of a write-ahead log (sqlite.org/fileformat2.html, 4.1)."""
 LOG_MAGIC = (0x377F0682, 0x377F0683)
 ATTEMPTS = 5
-"""Times that a database is copied, until its writer does not move pages from the log into it meanwhile."""
+"""How often a database is copied until its writer did not move pages from the log into it meanwhile."""
 
 
 @contextmanager
 def unpacked(path: Path, problems: Problems) -> Iterator[Path]:
-    """Give a private, unpacked copy of a file that zstd compressed, as far as it can be unpacked.
+    """Yield a private, decompressed copy of a zstd file, as far as it can be decompressed.
 
     Raises MotoError where the temporary folder has no room for it.
     """
@@ -51,23 +51,23 @@ def unpacked(path: Path, problems: Problems) -> Iterator[Path]:
 
 
 def log_files(path: Path) -> list[Path]:
-    """Return the logs beside a sqlite file that hold something its last writer has not moved into it."""
+    """Return the logs beside a sqlite file with content that its last writer has not moved into it."""
     if path.suffix.lower() != ".db3":
         return []
     real = path.resolve()
     beside = [real.with_name(f"{real.name}{ending}") for ending in ("-wal", "-journal")]
-    return [log for log in beside if log.is_file() and _begins(log)]
+    return [log for log in beside if log.is_file() and _has_content(log)]
 
 
-def _begins(log: Path) -> bool:
-    """Whether a log holds anything; sqlite zeroes the start of one that is done with."""
+def _has_content(log: Path) -> bool:
+    """Whether a log has content; sqlite zeroes the start of a finished one."""
     with log.open("rb") as file:
         return any(file.read(LOG_HEAD.size))
 
 
 @contextmanager
 def without_log(path: Path, problems: Problems) -> Iterator[Path]:
-    """Give a sqlite file that holds everything: the file itself, or a private copy into which sqlite took the log.
+    """Yield a sqlite file with all messages: the file itself, or a private copy into which sqlite merged the log.
 
     Raises MotoError where the temporary folder has no room for the copy.
     """
@@ -88,7 +88,7 @@ def without_log(path: Path, problems: Problems) -> Iterator[Path]:
 
 
 def _fits(path: Path, log: Path, problems: Problems) -> bool:
-    """Whether a log can be that of a database, by what both say at their start."""
+    """Whether a log can belong to a database, by the headers of both."""
     if log.name.endswith("-journal"):
         return True
     with path.open("rb") as file, log.open("rb") as beside:
@@ -98,7 +98,7 @@ def _fits(path: Path, log: Path, problems: Problems) -> bool:
     magic, _, size = LOG_HEAD.unpack(start)
     page = int.from_bytes(head[16:18], "big")
     if magic not in LOG_MAGIC:
-        found = "is no write-ahead log of sqlite"
+        found = "is not a write-ahead log of sqlite"
     elif head[18:20] != b"\x02\x02":
         found = f"belongs to another file ({path.name} has never had a write-ahead log)"
     elif size != (2**16 if page == 1 else page):
@@ -110,20 +110,20 @@ def _fits(path: Path, log: Path, problems: Problems) -> bool:
 
 
 def _copy(path: Path, logs: list[Path], folder: Path, problems: Problems) -> Path:
-    """Copy a database and its logs as they belong together, also while a recorder writes to them."""
+    """Copy a database and its logs in a consistent state, also while a recorder writes to them."""
     copy = folder / path.resolve().name
     for _ in range(ATTEMPTS):
-        before = _moment(path, logs)
+        before = _version(path, logs)
         for source in (path, *logs):
             _copy_file(source, folder / source.name if source in logs else copy)
-        if _moment(path, logs) == before:
+        if _version(path, logs) == before:
             return copy
     problems.add("growing", f"{path.name}: is being written to; read it again when its recorder has ended")
     return copy
 
 
-def _moment(path: Path, logs: list[Path]) -> tuple[int, int, list[bytes]]:
-    """Return what changes when pages move from the log into the database, and not when the log only grows."""
+def _version(path: Path, logs: list[Path]) -> tuple[int, int, list[bytes]]:
+    """Return values that change when pages move from the log into the database, and not when the log only grows."""
     status = path.stat()
     heads = []
     for log in logs:
@@ -133,7 +133,7 @@ def _moment(path: Path, logs: list[Path]) -> tuple[int, int, list[bytes]]:
 
 
 def _copy_file(source: Path, target: Path) -> None:
-    """Copy a file in blocks; those of zeros become holes, as they mostly were."""
+    """Copy a file in blocks; blocks of zeros become holes."""
     with source.open("rb") as old, target.open("wb") as new:
         while block := old.read(BLOCK):
             if block.count(0) == len(block):
@@ -146,7 +146,7 @@ def _copy_file(source: Path, target: Path) -> None:
 def _write(target: BinaryIO, block: bytes, source: Path) -> None:
     """Write a block while there is room for it; MotoError otherwise."""
     folder = tempfile.gettempdir()
-    if shutil.disk_usage(folder).free < KEPT_FREE + len(block):
+    if shutil.disk_usage(folder).free < MIN_FREE_BYTES + len(block):
         raise MotoError(
             f"{source.name}: reading it takes a copy of more than {target.tell() / GIB:.1f} GiB, and {folder} has no "
             "room for more; set TMPDIR to a folder with more room"
@@ -165,7 +165,7 @@ def _folder() -> Iterator[Path]:
 
 
 def _messages(path: Path, *, immutable: bool = False) -> int:
-    """Return the messages in a file, -1 if sqlite finds anything wrong with it; takes a log in on the way."""
+    """Return the messages in a file, -1 if sqlite finds it damaged; merges a log beside it."""
     mode = "mode=ro&immutable=1" if immutable else "mode=rw"
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)) as connection:

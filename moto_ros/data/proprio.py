@@ -21,10 +21,10 @@ def join(found: Mapping[str, np.ndarray], layout: StepLayout) -> np.ndarray | No
 
 
 def vector(message: Any, layout: StepLayout, joints: JointOrder | None = None) -> np.ndarray:
-    """Return the proprioception of one state message, float32 (P,); MotoError when it does not bring every field."""
+    """Return the proprioception of one state message, float32 (P,); MotoError when a field is missing."""
     found, sentence = state_fields(message, layout, joints)
     values = join(found, layout)
     if values is None:
-        lacking = [name for name in layout.proprio if name not in found]
-        raise MotoError(f"robot state: {sentence or f'has no field {lacking[0]}'}; set 'proprio' to what it brings")
+        missing = [name for name in layout.proprio if name not in found]
+        raise MotoError(f"robot state: {sentence or f'has no field {missing[0]}'}; set 'proprio' to fields that it has")
     return values

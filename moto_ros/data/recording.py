@@ -1,4 +1,4 @@
-"""One episode on its way to disk: messages queued by the node, written by a thread, counted in and out. No ROS."""
+"""Recording of one episode: messages queued by the node, written by a thread, counted at both ends. No ROS."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RecordedTopic:
 
 @dataclass(frozen=True)
 class Sample:
-    """One serialized message (CDR) and when it was received, in nanoseconds of the ROS clock; 0: before that began."""
+    """One serialized message (CDR) and when it was received, in nanoseconds of the ROS clock; 0: before it started."""
 
     topic: str
     data: bytes
@@ -32,7 +32,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Saved:
-    """A closed bag: messages on disk, and one sentence when that is not all there was."""
+    """A closed bag: messages on disk, and one sentence when messages are missing."""
 
     folder: Path
     messages: int
@@ -40,7 +40,7 @@ class Saved:
 
 
 class PreRoll:
-    """The newest samples, kept in case an episode begins."""
+    """The newest samples, kept for the start of the next episode."""
 
     def __init__(self, seconds: float) -> None:
         """Keep samples for `seconds`."""
@@ -48,13 +48,13 @@ class PreRoll:
         self._samples: deque[tuple[float, Sample]] = deque()
 
     def add(self, sample: Sample, now: float) -> None:
-        """Take a sample and forget those that are too old; `now` (s) is of a steady clock."""
+        """Add a sample and remove those that are too old; `now` (s) is of a monotonic clock."""
         self._samples.append((now, sample))
         while self._samples[0][0] < now - self._span:
             self._samples.popleft()
 
     def since(self, now: float) -> list[Sample]:
-        """Return the samples that are young enough at `now` (s), in order of arrival."""
+        """Return the samples of the last `seconds` at `now` (s), in order of arrival."""
         return [sample for arrived, sample in self._samples if arrived >= now - self._span]
 
 
@@ -65,7 +65,7 @@ class Backlog:
         """Allow `limit` bytes."""
         self._limit, self._bytes, self._lock = limit, 0, threading.Lock()
 
-    def take(self, size: int) -> bool:
+    def reserve(self, size: int) -> bool:
         """Reserve `size` bytes; return False when that is more than allowed."""
         with self._lock:
             if self._bytes + size > self._limit:
@@ -73,8 +73,8 @@ class Backlog:
             self._bytes += size
             return True
 
-    def give_back(self, size: int) -> None:
-        """Free bytes that are written."""
+    def release(self, size: int) -> None:
+        """Release bytes that are written."""
         with self._lock:
             self._bytes -= size
 
@@ -99,13 +99,13 @@ class Recording:
     def accepts(self, sample: Sample) -> bool:
         """Count a sample; return whether there is room to queue it."""
         self.received[sample.topic] += 1
-        if self.backlog.take(len(sample.data)):
+        if self.backlog.reserve(len(sample.data)):
             return True
         self.dropped[sample.topic] += 1
         return False
 
     def open(self) -> None:
-        """Create the bag and announce its topics."""
+        """Create the bag and add its topics."""
         self._writer = BagWriter(self.folder, self.meta, self.flush_period)
         for topic in self.topics:
             self._writer.add_topic(topic.name, topic.type_name, qos=topic.qos)
@@ -120,7 +120,7 @@ class Recording:
     def write(self, sample: Sample) -> None:
         """Write one accepted sample."""
         self.writer.write(sample.topic, sample.data, sample.received)
-        self.backlog.give_back(len(sample.data))
+        self.backlog.release(len(sample.data))
 
     def flush(self) -> None:
         """Make what was written durable."""

@@ -1,4 +1,4 @@
-"""Messages of the contract as plain records: what the step assembler keeps of each."""
+"""Messages of the contract as plain records, with the fields that the step assembler needs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from moto_ros.data.fields import nanoseconds
+from moto_ros.contract.stamps import to_nanoseconds
 
 PURPOSES = ("demonstration", "training", "evaluation", "reset")
 """Names of EpisodeState.PURPOSE_*."""
@@ -20,8 +20,8 @@ SOURCES = ("policy", "human", "script")
 
 HUMAN = SOURCES.index("human")
 
-NOBODY = 255
-"""Source of a row that no known source decided: the first one, and those of foreign bags."""
+UNKNOWN_SOURCE = 255
+"""Source of a row without a known source: the first row, and those of foreign bags."""
 
 GUARDS = ("none", "slowed", "held", "asked")
 """Names of Action.GUARD_*; an episode keeps their numbers."""
@@ -31,13 +31,13 @@ PHASE_ENDED = 3
 
 
 def name_of(names: tuple[str, ...], number: int) -> str:
-    """Return the name of an enumeration's value; a number nobody named yet stays a number."""
+    """Return the name of an enumeration's value; a number without a name stays a number."""
     return names[number] if 0 <= number < len(names) else str(number)
 
 
 @dataclass(frozen=True)
 class Action:
-    """moto_msgs/Action: the stamps of observation k (ns) and the command that left it, float32 (A,)."""
+    """moto_msgs/Action: the stamps of observation k (ns) and the command sent at it, float32 (A,)."""
 
     episode: int
     step: int
@@ -51,8 +51,8 @@ class Action:
 
     @property
     def source_number(self) -> int:
-        """Return Action.SOURCE_*, `NOBODY` for one that nobody named yet."""
-        return SOURCES.index(self.source) if self.source in SOURCES else NOBODY
+        """Return Action.SOURCE_*, `UNKNOWN_SOURCE` for one without a name."""
+        return SOURCES.index(self.source) if self.source in SOURCES else UNKNOWN_SOURCE
 
     @property
     def order(self) -> tuple[int, bytes]:
@@ -79,7 +79,7 @@ class Reward:
 
 @dataclass(frozen=True)
 class PhaseRecord:
-    """moto_msgs/EpisodeState: where the episode stands; once ended, `steps` and `outcome` are final."""
+    """moto_msgs/EpisodeState: state of an episode; once ended, `steps` and `outcome` are final."""
 
     episode: int
     stamp: int
@@ -97,13 +97,13 @@ class PhaseRecord:
 
 
 def read_action(message: Any) -> Action:
-    """Take a moto_msgs/Action; values are not judged here."""
-    stamps = [nanoseconds(stamp) for stamp in message.camera_stamps]
+    """Return the record of a moto_msgs/Action; values are not checked."""
+    stamps = [to_nanoseconds(stamp) for stamp in message.camera_stamps]
     return Action(
         episode=int(message.episode),
         step=int(message.step),
-        sent=nanoseconds(message.header.stamp),
-        state_stamp=nanoseconds(message.state_stamp),
+        sent=to_nanoseconds(message.header.stamp),
+        state_stamp=to_nanoseconds(message.state_stamp),
         camera_stamps=tuple(zip(map(str, message.cameras), stamps, strict=False)),
         values=np.array(message.values, np.float32).reshape(-1),
         source=name_of(SOURCES, int(message.source)),
@@ -113,11 +113,11 @@ def read_action(message: Any) -> Action:
 
 
 def read_reward(message: Any) -> Reward:
-    """Take a moto_msgs/Reward."""
+    """Return the record of a moto_msgs/Reward."""
     return Reward(
         episode=int(message.episode),
         step=int(message.step),
-        stamp=nanoseconds(message.header.stamp),
+        stamp=to_nanoseconds(message.header.stamp),
         value=float(message.value),
         success=bool(message.success),
         terminal=bool(message.terminal),
@@ -125,12 +125,12 @@ def read_reward(message: Any) -> Reward:
 
 
 def read_phase(message: Any) -> PhaseRecord:
-    """Take a moto_msgs/EpisodeState."""
+    """Return the record of a moto_msgs/EpisodeState."""
     return PhaseRecord(
         episode=int(message.episode),
-        stamp=nanoseconds(message.header.stamp),
+        stamp=to_nanoseconds(message.header.stamp),
         ended=int(message.phase) == PHASE_ENDED,
-        start=nanoseconds(message.start),
+        start=to_nanoseconds(message.start),
         steps=int(message.step),
         purpose=name_of(PURPOSES, int(message.purpose)),
         outcome=name_of(OUTCOMES, int(message.outcome)),

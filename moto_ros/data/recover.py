@@ -1,8 +1,8 @@
-"""Recovering a bag whose recorder was killed: index and metadata.yaml are made again from what is readable.
+"""Recovers a bag whose recorder was killed: index and metadata.yaml are written again from the readable messages.
 
 Only a bag of this program's recorder is recovered: `<bag>/<bag>_0.mcap` whose header names moto_ros as its writer and
-whose first record is moto_ros's own, without a metadata.yaml, which the recorder writes when it closes a bag. Every
-other file is left as it is. The file as the killed recorder left it is kept beside the new one.
+whose first record is moto_ros's own, without a metadata.yaml, which the recorder writes when it closes a bag. No other
+file is changed. The file of the killed recorder is kept beside the new one.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ from mcap.records import Header, McapRecord, Metadata
 from mcap.stream_reader import StreamReader
 
 from moto_ros.data.bag_files import META_RECORD, METADATA
-from moto_ros.data.bag_metadata import file_text, sync_folder, write_temporary
+from moto_ros.data.bag_metadata import file_text, write_temporary
 from moto_ros.data.bag_writer import LIBRARY, BagWriter
 from moto_ros.data.layout import Problems
 from moto_ros.data.mcap_stream import UNREADABLE, first_metadata, read_mcap, read_summary
 from moto_ros.errors import MotoError
+from moto_ros.files import sync_folder
 
-KEPT = ".before_recovery"
-"""What is added to the name of a file that was recovered; no reader takes it for a bag."""
+BACKUP_SUFFIX = ".before_recovery"
+"""Added to the name of a file that was recovered; readers ignore such files."""
 
-HEAD = 2**16
-"""Bytes at the start of a file in which the recorder's mark is looked for."""
+HEAD_BYTES = 2**16
+"""Bytes at the start of a file in which the recorder's metadata record is searched."""
 
 
 def has_mark(path: Path) -> bool:
-    """Whether an MCAP file was begun by this program's writer, whatever became of the rest of it."""
+    """Whether the header of an MCAP file is this program's; the rest may be damaged."""
     try:
         with path.open("rb") as file:
-            reader = StreamReader(io.BytesIO(file.read(HEAD)), emit_chunks=True)
+            reader = StreamReader(io.BytesIO(file.read(HEAD_BYTES)), emit_chunks=True)
             head = list(takewhile(lambda record: isinstance(record, (Header, Metadata)), _records(reader)))
     except OSError:
         return False
@@ -52,7 +53,7 @@ def _records(reader: StreamReader) -> Iterator[McapRecord]:
 
 
 def own_file(bag: Path) -> Path | None:
-    """Return the MCAP file that the recorder writes in the folder `bag`, or None where it is not the recorder's."""
+    """Return the recorder's MCAP file in the folder `bag`, or None where it is not the recorder's."""
     path = bag / f"{bag.name}_0.mcap"
     return path if path.is_file() and not path.is_symlink() and has_mark(path) else None
 
@@ -63,14 +64,16 @@ def needs_recovery(bag: Path) -> bool:
 
 
 def recover_bag(bag: Path) -> str:
-    """Make an unclosed bag of the recorder whole and return a sentence on what was done; MotoError when it cannot be.
+    """Complete an unclosed bag of the recorder and return a sentence on what was done; MotoError when that fails.
 
-    A file that has its index stays as it is and gets its metadata.yaml. Of any other one the readable messages go to a
-    new file, and it is kept with `KEPT` behind its name. Killed in between, it can be called again.
+    A file with an index is not changed and gets its metadata.yaml. The readable messages of any other one are copied to
+    a new file, and it is kept with `BACKUP_SUFFIX` added to its name. If killed, it can be called again.
     """
     path = own_file(bag)
     if path is None:
-        raise MotoError(f"{bag}: is no bag of this program's recorder, expected {bag.name}_0.mcap; leave it as it is")
+        raise MotoError(
+            f"{bag}: is not a bag of this program's recorder, expected {bag.name}_0.mcap; leave it as it is"
+        )
     try:
         return _close(path) if read_summary(path) is not None else _rewrite(path)
     except OSError as error:
@@ -78,7 +81,7 @@ def recover_bag(bag: Path) -> str:
 
 
 def _close(path: Path) -> str:
-    """Write the metadata.yaml of a whole file, which holds the text of it."""
+    """Write the metadata.yaml of a complete file from the text in it."""
     with path.open("rb") as file:
         try:
             records = list(SeekingReader(file).iter_metadata())
@@ -86,19 +89,19 @@ def _close(path: Path) -> str:
             raise MotoError(f"{path}: its index cannot be read ({error}); it stays as it is") from error
     texts = [record.metadata.get("serialized_metadata") for record in records if record.name == "rosbag2"]
     if not texts or not texts[-1]:
-        raise MotoError(f"{path}: has no record 'rosbag2' to make metadata.yaml of; it stays as it is")
+        raise MotoError(f"{path}: has no record 'rosbag2' to write metadata.yaml from; it stays as it is")
     write_temporary(path.parent / METADATA, file_text(texts[-1])).rename(path.parent / METADATA)
     sync_folder(path.parent)
     return "recovered: only metadata.yaml was missing"
 
 
 def _rewrite(path: Path) -> str:
-    """Put a whole file with the readable messages of `path` in its place, and keep `path` under another name."""
+    """Replace `path` by a complete file with its readable messages, and keep it under another name."""
     bag, problems, work = path.parent, Problems(), _work(path.parent)
     _clear(work)
     try:
         _copy(path, work, problems)
-        kept = _unused(path.with_name(f"{path.name}{KEPT}"))
+        kept = _unused(path.with_name(f"{path.name}{BACKUP_SUFFIX}"))
         path.rename(kept)
         (work / path.name).rename(path)
         (work / METADATA).rename(bag / METADATA)
@@ -106,7 +109,7 @@ def _rewrite(path: Path) -> str:
     finally:
         _clear(work)
     losses = "; ".join(problems.sentences()) or "nothing lost up to the last flush"
-    return f"recovered: {losses}; the file as it was is kept as {kept.name} until you remove it"
+    return f"recovered: {losses}; the original file is kept as {kept.name} until you remove it"
 
 
 def _copy(path: Path, work: Path, problems: Problems) -> None:
@@ -120,7 +123,7 @@ def _copy(path: Path, work: Path, problems: Problems) -> None:
 
 
 def _work(bag: Path) -> Path:
-    """Return the folder in which the new file of a bag is made, so that its names are those of the bag."""
+    """Return the folder in which the new file of a bag is written, so that its names are those of the bag."""
     return bag.with_name(f".{bag.name}.recovering") / bag.name
 
 
@@ -134,9 +137,9 @@ def _unused(path: Path) -> Path:
 
 
 def _clear(work: Path) -> None:
-    """Remove what a recovery has made, and nothing else; an unfinished exchange of files is undone first."""
+    """Remove the files of a recovery, and nothing else; an unfinished exchange of files is undone first."""
     bag, name = work.parent.with_name(work.name), f"{work.name}_0.mcap"
-    kept = sorted(bag.glob(f"{name}{KEPT}*"), key=lambda path: path.stat().st_ctime_ns)
+    kept = sorted(bag.glob(f"{name}{BACKUP_SUFFIX}*"), key=lambda path: path.stat().st_ctime_ns)
     if work.is_dir() and kept and not (bag / name).exists():
         kept[-1].rename(bag / name)
     for made in (name, f".{name}.part", METADATA, f".{METADATA}.tmp"):
@@ -147,7 +150,7 @@ def _clear(work: Path) -> None:
 
 
 def remove_bag(bag: Path) -> None:
-    """Remove a bag that this program's writer has made, closed or not; MotoError when anything else is in it."""
+    """Remove a bag that this program has written, closed or not; MotoError when it holds other files."""
     own = {path.name for path in [own_file(bag)] if path} | {f".{bag.name}_0.mcap.part", METADATA, f".{METADATA}.tmp"}
     entries = sorted(bag.iterdir()) if bag.is_dir() and not bag.is_symlink() else [bag]
     if foreign := [path for path in entries if path.name not in own]:
@@ -159,18 +162,18 @@ def remove_bag(bag: Path) -> None:
 
 def recover_all(folder: Path) -> dict[Path, str]:
     """Recover every bag in a folder tree that needs it; return for each a sentence on what was done, or why not."""
-    for half in sorted(folder.rglob(".*.recovering")):
-        _clear(half / half.name[1 : -len(".recovering")])
+    for unfinished in sorted(folder.rglob(".*.recovering")):
+        _clear(unfinished / unfinished.name[1 : -len(".recovering")])
     bags = {path.parent for path in folder.rglob("*_0.mcap") if path.name == f"{path.parent.name}_0.mcap"}
     found = sorted(bag for bag in bags if not _hidden(bag, folder) and needs_recovery(bag))
-    return {bag: _told(bag) for bag in found}
+    return {bag: _recovered(bag) for bag in found}
 
 
 def _hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
-def _told(bag: Path) -> str:
+def _recovered(bag: Path) -> str:
     try:
         return recover_bag(bag)
     except MotoError as error:

@@ -1,4 +1,4 @@
-"""The replay store: an index over episodes, sampled in chunks; what does not fit into memory stays on disk."""
+"""The replay store: an index over episodes, sampled in chunks; episodes beyond the memory limit are memory-mapped."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import numpy as np
 from moto_ros.data.cache import DecodedCache, content_key, episode_of, facts_of, rows_of
 from moto_ros.data.episode import Episode
 from moto_ros.data.joints import STATE, JointOrder
-from moto_ros.data.layout import FIELD_SIZES, Problems, StepLayout, TopicMap
+from moto_ros.data.layout import Problems, StepLayout, TopicMap
 from moto_ros.data.prior import RULES
+from moto_ros.data.proprio_fields import PROPRIO_FIELDS
 from moto_ros.data.windows import EpisodeRows, WindowTable
 from moto_ros.errors import MotoError
 
@@ -23,12 +24,12 @@ SAMPLED = ("image", "proprio", "action", "reward", "is_terminal")
 SOURCES = ("all", "successful", "offline", "online")
 STATE_VERSION = 1
 JOINTS = "joints"
-"""Entry of the index: the order of joints by place; runs of older versions have none."""
+"""Entry of the index: the order of joints by place; absent in runs of older versions."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One episode of the store: its rows (in memory or mapped), where it came from, and how much may be imitated."""
+    """One episode of the store: its rows (in memory or mapped), where it came from, and how many may be imitated."""
 
     key: str
     rows: dict[str, np.ndarray]
@@ -38,7 +39,7 @@ class Entry:
     imitable: int
     in_memory: bool
     first: int = 0
-    """Number of its first step, counted over all that the store ever took in."""
+    """Number of its first step, counted over all episodes ever added."""
 
     @property
     def size(self) -> int:
@@ -55,14 +56,14 @@ class Entry:
 class ReplayStore:
     """Episodes in the order they came, drawn from uniformly: first an episode, then where its chunk starts.
 
-    A start beyond either end is moved to it: the first and the last row are drawn as often as one in the middle. Else
-    they come in chunks of 16 a sixteenth as often, and a model hardly learns to see where an episode begins.
+    Starts beyond either end are clipped, so that the first and the last row are drawn as often as those in the middle.
+    Otherwise they are in a sixteenth as many chunks of 16, and a model hardly learns how an episode begins.
 
     Every episode is also in the decoded cache, so that `restore` finds it again; those beyond `memory_limit` bytes are
     used from there as memory maps. Beyond `capacity` steps the oldest are dropped. Thread-safe.
 
     An episode shorter than a chunk is not drawn from; when none is long enough, chunks shrink to the longest. Both are
-    said in `problems`.
+    reported in `problems`.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class ReplayStore:
         self.prior_rule, self._rule = prior_rule, RULES[prior_rule]
         self._entries: list[Entry] = []
         self._dropped: list[dict[str, Any]] = []
-        """Rows of the index of episodes that were learned from and dropped."""
+        """Index rows of episodes that were learned from and dropped."""
         self._tables: dict[tuple[str, int], tuple[list[Entry], np.ndarray, int]] = {}
         self._windows: dict[str, tuple[list[Entry], WindowTable]] = {}
         self._stale: set[str] = set()
@@ -97,9 +98,9 @@ class ReplayStore:
         return len(self._entries)
 
     def add(self, episode: Episode, bag: Path | None, origin: str) -> bool:
-        """Take in an episode that `bag` holds (None: no bag does); `origin` is "offline" or "online".
+        """Add an episode from `bag` (None: in no bag); `origin` is "offline" or "online".
 
-        Returns False for an episode that is already there, whatever its origin.
+        Returns False for an episode that is already in the store, whatever its origin.
         """
         if origin not in ("offline", "online"):
             raise MotoError(f"origin is '{origin}', expected offline or online; name where the episode is from")
@@ -130,7 +131,7 @@ class ReplayStore:
         return rows if found is None else found[0]
 
     def _check_shapes(self, rows: Mapping[str, np.ndarray]) -> None:
-        """Refuse an episode whose rows could not be stacked with those that are there."""
+        """Raise MotoError for an episode whose rows do not have the shapes of those in the store."""
         if not self._entries:
             return
         for name in set(rows) | set(self._entries[0].rows):
@@ -170,8 +171,8 @@ class ReplayStore:
 
         Returns image uint8 (B, L, H, W, C) if there are cameras, proprio float32 (B, L, P), action float32 (B, L, A),
         reward float32 (B, L), is_terminal and is_first bool (B, L); is_first is true at each chunk's start; imitable
-        bool (B, L), the rows that "successful" would draw from; frame int64 (B, L), the row's number, which stays its
-        own while the store is open.
+        bool (B, L), the rows that "successful" would draw from; frame int64 (B, L), the row's number, which stays
+        the same while the store is open.
         Raises MotoError when the source is empty.
         """
         entries, spans, length = self._table(source, length)
@@ -309,13 +310,15 @@ class ReplayStore:
         return {"key": entry.key, "origin": entry.origin, "bag": bag}
 
     def restore(self, state: Mapping[str, Any], layout: StepLayout, topics: TopicMap | None = None) -> None:
-        """Take in the episodes of a saved index, in its order, from the cache or else from their bags.
+        """Add the episodes of a saved index, in its order, from the cache or else from their bags.
 
-        Raises MotoError, naming the bag, when an episode is lost or its bag now gives another one, and when the joints
+        Raises MotoError, naming the bag, when an episode is lost or its bag now has another one, and when the joints
         are now configured in another order.
         """
         if state.get("version") != STATE_VERSION:
-            raise MotoError(f"replay index has version {state.get('version')}, expected {STATE_VERSION}; start anew")
+            raise MotoError(
+                f"replay index has version {state.get('version')}, expected {STATE_VERSION}; start a new run"
+            )
         for place, names in state.get(JOINTS, {}).items():
             self.joints.settle(place, tuple(names))
             self.joints.expected(place, layout.joint_names if place == STATE else (topics or TopicMap()).action_names)
@@ -328,7 +331,7 @@ class ReplayStore:
         self._dropped = [dict(row) for row in state.get("dropped", [])]
         for source, priorities in state.get("priorities", {}).items():
             self._window_table(source)[1].unpack(priorities)
-        if JOINTS not in state and any(FIELD_SIZES[name] == 0 for name in layout.proprio):
+        if JOINTS not in state and any(PROPRIO_FIELDS[name].size == 0 for name in layout.proprio):
             for bag in [bag for bag in self.bags() if bag.exists()][:1]:  # its order is that of an older version's run
                 self.cache.read(bag, layout, topics or TopicMap(), self.joints)
 
@@ -337,14 +340,14 @@ class ReplayStore:
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         if bag is None or not bag.exists():
             raise MotoError(
-                f"{bag or self.cache.folder / key}: an episode learned from is gone; put it back, or start anew"
+                f"{bag or self.cache.folder / key}: an episode learned from is gone; put it back, or start a new run"
             )
         for episode in self.cache.read(bag, layout, topics, self.joints)[0]:
             rows = rows_of(episode)
             if content_key(rows) == key:
                 return rows, facts_of(episode)
         raise MotoError(
-            f"{bag}: gives another episode than the one learned from; put the bag or settings back as they were"
+            f"{bag}: holds another episode than the one learned from; put the bag or settings back as they were"
         )
 
 
@@ -364,4 +367,4 @@ def _starts(spans: np.ndarray, length: int, generator: np.random.Generator) -> n
 
 
 def _empty(source: str) -> str:
-    return f"replay: holds no episode of source '{source}'; record some, or take source 'all'"
+    return f"replay: holds no episode of source '{source}'; record some, or use source 'all'"

@@ -1,4 +1,4 @@
-"""What became of the messages that went into an assembler."""
+"""Counts of the messages of an assembler: used, and left out for which reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class AssemblyReport:
 
     used: in a step; unmatched: stamped within an episode, but in no step; early, late: stamped before the first or
     after the last observation, or a step after the end; duplicate: received again; foreign: of another episode; bad:
-    undecodable, misshapen or not finite; clipped: actions outside [-1, 1]; ignored: of a camera that is not asked for.
+    undecodable, misshapen or not finite; clipped: actions outside [-1, 1]; ignored: of a camera not in the layout.
     """
 
     counts: dict[str, int]
@@ -26,7 +26,7 @@ class AssemblyReport:
 
 
 def tally(pool: MessagePool, usages: list[Usage]) -> Counter[str]:
-    """Count the messages of a pool by what became of them, given what each episode used."""
+    """Count the messages of a pool by category, given those that each episode used."""
     counts = Counter({name: pool.counts[name] for name in ("received", "duplicate", "bad", "clipped", "ignored")})
     counts.update(unmatched=0, early=0, late=0)
     counts["used"] = sum(len(usage) for usage in usages)
@@ -35,7 +35,7 @@ def tally(pool: MessagePool, usages: list[Usage]) -> Counter[str]:
     for topic, stamps in _stamps(pool):
         for stamp in stamps if spans else ():
             if (topic, stamp) not in used:
-                counts[_fate(stamp, spans)] += 1
+                counts[_category(stamp, spans)] += 1
     return counts
 
 
@@ -50,7 +50,7 @@ def _stamps(pool: MessagePool) -> Iterable[tuple[str, list[int]]]:
         yield f"camera/{camera}", track.stamps
 
 
-def _fate(stamp: int, spans: list[tuple[int, int]]) -> str:
+def _category(stamp: int, spans: list[tuple[int, int]]) -> str:
     if any(first <= stamp <= last for first, last in spans):
         return "unmatched"
     return "early" if stamp < spans[0][0] else "late"

@@ -1,4 +1,4 @@
-"""Which role a topic of a bag plays, under whatever namespace it was recorded."""
+"""Finds the role of each topic of a bag, in any namespace."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from moto_ros.data.layout import Problems, StepLayout, TopicMap
 class RoleFinder:
     """Matches the topics of a bag with the configured ones.
 
-    Without a configured namespace the first one seen is taken, and others are said. A camera that is not there in the
-    configured form, raw or compressed, is taken in the other.
+    Without a configured namespace the first one found is used, and others are reported. A camera that is missing in the
+    configured form, raw or compressed, is used in the other one.
     """
 
     def __init__(self, topics: TopicMap, layout: StepLayout) -> None:
@@ -22,7 +22,7 @@ class RoleFinder:
         self.found: dict[str, str] = {}
 
     def role(self, topic: str, problems: Problems) -> str:
-        """Return the role of a topic that was not asked for before; empty when it plays none."""
+        """Return the role of a topic, called once for each; empty when it has none."""
         for name, role in (self.wanted | self.instead).items():
             if topic == name or (topic.endswith(f"/{name}") and self._in_namespace(topic, name, problems)):
                 return self._claim(topic, role, problems)
@@ -40,19 +40,17 @@ class RoleFinder:
     def _claim(self, topic: str, role: str, problems: Problems) -> str:
         if role in self.found.values():
             other = next(name for name, claimed in self.found.items() if claimed == role)
-            problems.add(
-                f"twice {role}", f"{topic}: {other} already gives {role}; it is not used, or set camera_topics"
-            )
+            problems.add(f"twice {role}", f"{topic}: {other} already is {role}; it is not used, or set camera_topics")
             return ""
         self.found[topic] = role
         return role
 
     def absent(self) -> Iterator[tuple[str, str]]:
-        """Yield absolute name and role of the topics that were wanted and not found."""
-        needless = {
+        """Yield absolute name and role of the topics that are configured and not found."""
+        optional = {
             "reward": self.topics.reward_source != "topic",
             "episode": self.topics.episode_source == "whole_bag",
         }
         for name, role in self.wanted.items():
-            if role not in self.found.values() and not needless.get(role):
+            if role not in self.found.values() and not optional.get(role):
                 yield name if name.startswith("/") else f"{self.prefix or '/'}{name}", role

@@ -1,4 +1,4 @@
-"""Reading a rosbag2 sqlite3 file as far as it goes: whole, cut or damaged."""
+"""Reads a rosbag2 sqlite3 file as far as possible: whole, truncated or damaged."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FIRST_BYTES = b"SQLite format 3\x00"
 
 
 def read_sqlite(path: Path, problems: Problems, types: Mapping[str, str] | None = None) -> Iterator[Stored]:
-    """Yield every readable message in stored order; what cannot be read goes to `problems`.
+    """Yield every readable message in stored order; what cannot be read is reported in `problems`.
 
-    Reads row by row without the index, so that a cut file gives what precedes the cut. `types` of topics, as
-    metadata.yaml states them, serve where the file states none. Raises OSError for a file that may not be read.
+    Reads row by row without the index, so that a truncated file is read up to its end. `types` of topics, from
+    metadata.yaml, are used where the file has none. Raises OSError for a file that cannot be read.
     """
     with path.open("rb") as file:
         start = file.read(len(FIRST_BYTES))
@@ -36,7 +36,7 @@ def read_sqlite(path: Path, problems: Problems, types: Mapping[str, str] | None 
 def _topics(
     connection: sqlite3.Connection, path: Path, problems: Problems, types: Mapping[str, str]
 ) -> dict[int, BagTopic | None]:
-    """Return the topics by number; None for those whose messages are left out, which is said."""
+    """Return the topics by number; None for those whose messages are left out, which is reported."""
     texts = _definitions(connection)
     found: dict[int, BagTopic | None] = {}
     for number, name, type_name, form in connection.execute("SELECT id, name, type, serialization_format FROM topics"):

@@ -8,7 +8,7 @@ import numpy as np
 class SumTree:
     """Weights >= 0 of items 0..N-1; each inner node holds the sum of its two children.
 
-    Every node is always the sum of its children, whatever the order of changes, so equal weights give equal draws.
+    Every node is the sum of its children, whatever the order of changes, so that equal weights give equal draws.
     """
 
     def __init__(self, weights: np.ndarray) -> None:
@@ -50,7 +50,7 @@ class SumTree:
         while nodes[0] < self._leaves:
             nodes *= 2
             left = self._nodes[nodes]
-            # A side without weight is never entered, whatever rounding left of `rest`.
+            # A side without weight is never entered, whatever the rounding of `rest`.
             right = (rest >= left) & (self._nodes[nodes + 1] > 0)
             rest = np.where(right, rest - left, rest)
             nodes += right

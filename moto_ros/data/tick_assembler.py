@@ -1,4 +1,4 @@
-"""From messages without step numbers to steps: the path for bags that were recorded by somebody else."""
+"""Assembles messages without step numbers into steps: for bags that other programs recorded."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from itertools import groupby, pairwise
 
 import numpy as np
 
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.assembler import MAX_STEPS
-from moto_ros.data.clocks import apart, retime, segments, when
+from moto_ros.data.clocks import clocks_differ, retime, segments, when
 from moto_ros.data.episode import Episode
-from moto_ros.data.layout import SECOND, Problems
+from moto_ros.data.layout import Problems
 from moto_ros.data.pool import MessagePool
 from moto_ros.data.report import Usage
 from moto_ros.data.track import Track
@@ -26,8 +27,8 @@ class EpisodeInterval:
 
 
 @dataclass(frozen=True)
-class Moment:
-    """Samples between two jumps of the stamps: of what is observed, of commands, rewards and episode marks."""
+class Segment:
+    """Samples between two jumps of the stamps: of observations, commands, rewards and episode marks."""
 
     seen: dict[str, Track]
     commands: Track
@@ -36,7 +37,7 @@ class Moment:
 
     @property
     def logged(self) -> int:
-        """Return the time for which observations and commands were logged (ns)."""
+        """Return the time from the first to the last log time of observations and commands (ns)."""
         times = [entry.logged for track in (*self.seen.values(), self.commands) for entry in track.received]
         return max(times) - min(times) if times else 0
 
@@ -46,8 +47,8 @@ class TickAssembler:
 
     Observation k has the newest sample of every topic that is not newer than tick k and at most the pairing tolerance
     older. Action k is the newest command stamped in [tick k, tick k + 1): one stamped like the observation was
-    computed from it. A tick that lacks either cuts the episode into parts, and so does a jump of the stamps. A stamp of
-    0 is none: the time of logging is taken.
+    computed from it. A tick without either cuts the episode into parts, and so does a jump of the stamps. Instead of
+    a stamp of 0 the log time is used.
     """
 
     def __init__(self, pool: MessagePool) -> None:
@@ -56,12 +57,12 @@ class TickAssembler:
         self._mark, self._number = "", -1
 
     def parts(self) -> list[Episode]:
-        """Return one Episode for each run of steps without a gap; what is left out goes to `problems`."""
+        """Return one Episode for each run of steps without a gap; what is left out is reported in `problems`."""
         found: dict[int, list[Episode]] = {}
         whole: dict[int, bool] = {}
-        for moment in self._moments():
-            for span in self._spans(moment):
-                made = self._span_parts(moment, span)
+        for segment in self._segments():
+            for span in self._spans(segment):
+                made = self._span_parts(segment, span)
                 found.setdefault(span.number, []).extend(made)
                 whole[span.number] = bool(made)
         for number, episodes in found.items():
@@ -75,27 +76,27 @@ class TickAssembler:
         if whole:
             last.reward[-1], last.success[-1] = 1.0, True
         else:
-            text = f"episode {number}: what follows the last jump of its stamps gives no step"
+            text = f"episode {number}: no complete step follows the last jump of its stamps"
             self.problems.add("end", f"{text}, so that it ends without success")
 
-    def _moments(self) -> list[Moment]:
-        """Return what was recorded, cut where stamps jump, without what is too short for a step."""
+    def _segments(self) -> list[Segment]:
+        """Return the recorded samples, cut where stamps jump, without segments too short for a step."""
         pool, by_log = self.pool, self.pool.topics.stamp_source == "log"
         states = {"state": pool.states} if len(pool.states) or not self.layout.proprio else self._fields()
         seen = {f"camera/{camera}": track for camera, track in pool.frames.items()} | states
-        others = {"action": pool.commands, "reward": pool.payments, "episode": pool.marks}
+        others = {"action": pool.commands, "reward": pool.foreign_rewards, "episode": pool.marks}
         for name, track in (seen | others).items():
             retime(name, track, by_log, self.problems)
         found = [
-            Moment({name: segment[name] for name in seen}, *(segment[name] for name in others))
-            for segment in segments(seen | others, self.problems)
+            Segment({name: tracks[name] for name in seen}, *(tracks[name] for name in others))
+            for tracks in segments(seen | others, self.problems)
         ]
-        return [moment for moment in found if moment.logged >= self.layout.period_ns] or found[:1]
+        return [segment for segment in found if segment.logged >= self.layout.period_ns] or found[:1]
 
     def _fields(self) -> dict[str, Track]:
         return {name: self.pool.fields[name] for name in self.layout.proprio}
 
-    def _spans(self, moment: Moment) -> list[EpisodeInterval]:
+    def _spans(self, segment: Segment) -> list[EpisodeInterval]:
         whole = [EpisodeInterval(0, 0, 2**63 - 1)]
         if self.pool.topics.episode_source == "whole_bag":
             return whole
@@ -104,7 +105,7 @@ class TickAssembler:
             self.problems.add("episode", text)
             return whole
         carried = [(0, self._mark)] if self._mark else []
-        marks = carried + [(stamp, str(moment.marks[stamp])) for stamp in moment.marks.stamps]
+        marks = carried + [(stamp, str(segment.marks[stamp])) for stamp in segment.marks.stamps]
         runs = [(name, next(run)[0]) for name, run in groupby(marks, key=lambda mark: mark[1])]
         stops = [start for _, start in runs[1:]] + [2**63 - 1]
         spans = []
@@ -115,20 +116,20 @@ class TickAssembler:
                 spans.append(EpisodeInterval(self._number, start, stop))
         return spans
 
-    def _span_parts(self, moment: Moment, span: EpisodeInterval) -> list[Episode]:
-        ticks = self._ticks(moment, span)
-        steps = [k for k in range(len(ticks) - 1) if self._links(moment, ticks, k)]
+    def _span_parts(self, segment: Segment, span: EpisodeInterval) -> list[Episode]:
+        ticks = self._ticks(segment, span)
+        steps = [k for k in range(len(ticks) - 1) if self._is_complete(segment, ticks, k)]
         runs = [[k for _, k in run] for _, run in groupby(enumerate(steps), key=lambda place: place[1] - place[0])]
-        self._note_gaps(moment, span, ticks, steps)
-        return [self._build(moment, span, ticks[run[0] : run[-1] + 2]) for run in runs]
+        self._note_gaps(segment, span, ticks, steps)
+        return [self._build(segment, span, ticks[run[0] : run[-1] + 2]) for run in runs]
 
-    def _ticks(self, moment: Moment, span: EpisodeInterval) -> list[int]:
+    def _ticks(self, segment: Segment, span: EpisodeInterval) -> list[int]:
         """Return the ticks of an episode: from the first complete observation to the last sample of the slowest."""
-        stamps = {name: track.between(span.start, span.stop) for name, track in moment.seen.items()}
-        commands = moment.commands.between(span.start, span.stop)
+        stamps = {name: track.between(span.start, span.stop) for name, track in segment.seen.items()}
+        commands = segment.commands.between(span.start, span.stop)
         absent = [name for name, found in (stamps | {"action": commands}).items() if not found]
-        tracks = moment.seen | {"action": moment.commands}
-        if apart(tracks | ({"episode": moment.marks} if absent else {}), self.problems):
+        tracks = segment.seen | {"action": segment.commands}
+        if clocks_differ(tracks | ({"episode": segment.marks} if absent else {}), self.problems):
             return []
         if absent:
             text = f"episode {span.number}: has no usable message for {', '.join(absent)}; map its topic, see bag info"
@@ -136,7 +137,7 @@ class TickAssembler:
             return []
         first, last = max(found[0] for found in stamps.values()), min(found[-1] for found in stamps.values())
         last = min(last + self.layout.tolerance_ns, span.stop - 1, commands[-1] + self.layout.period_ns)
-        count = 1 + int(max(0, last - first) * self.layout.control_rate / SECOND)
+        count = 1 + int(max(0, last - first) * self.layout.control_rate / NSEC_PER_SEC)
         if count < 2:
             spans = ", ".join(f"{n} from {when(t.stamps[0])} to {when(t.stamps[-1])}" for n, t in tracks.items())
             text = f"episode {span.number}: its topics share less than a control period"
@@ -144,47 +145,49 @@ class TickAssembler:
         if count > MAX_STEPS:
             text = f"episode {span.number}: has {count - 1} steps, of which the first {MAX_STEPS - 1} are used"
             self.problems.add("long", f"{text}; set episode_topic to tell episodes apart, or lower control_rate")
-        return [first + round(k * SECOND / self.layout.control_rate) for k in range(min(count, MAX_STEPS))]
+        return [first + round(k * NSEC_PER_SEC / self.layout.control_rate) for k in range(min(count, MAX_STEPS))]
 
-    def _links(self, moment: Moment, ticks: list[int], k: int) -> bool:
-        seen = all(self._observed(track, ticks[at]) is not None for track in moment.seen.values() for at in (k, k + 1))
-        return seen and bool(moment.commands.between(ticks[k], ticks[k + 1]))
+    def _is_complete(self, segment: Segment, ticks: list[int], k: int) -> bool:
+        seen = all(self._observed(track, ticks[at]) is not None for track in segment.seen.values() for at in (k, k + 1))
+        return seen and bool(segment.commands.between(ticks[k], ticks[k + 1]))
 
     def _observed(self, track: Track, tick: int) -> int | None:
         return track.newest(tick, self.layout.tolerance_ns)
 
-    def _note_gaps(self, moment: Moment, span: EpisodeInterval, ticks: list[int], steps: list[int]) -> None:
+    def _note_gaps(self, segment: Segment, span: EpisodeInterval, ticks: list[int], steps: list[int]) -> None:
         lost = max(0, len(ticks) - 1) - len(steps)
         if not lost:
             return
-        counts = {name: len(self._unseen(track, ticks)) for name, track in moment.seen.items()}
-        counts["action"] = sum(not moment.commands.between(a, b) for a, b in pairwise(ticks))
+        counts = {name: len(self._unseen(track, ticks)) for name, track in segment.seen.items()}
+        counts["action"] = sum(not segment.commands.between(a, b) for a, b in pairwise(ticks))
         worst = max(counts, key=lambda name: counts[name])
         text = f"episode {span.number}: {lost} of {len(ticks) - 1} steps are left out"
-        hint = self._hint(moment, worst, ticks)
+        hint = self._hint(segment, worst, ticks)
         self.problems.add("gap", f"{text}, at {counts[worst]} of them {worst} has no sample in time; {hint}")
 
     def _unseen(self, track: Track, ticks: list[int]) -> list[int]:
         return [tick for tick in ticks if self._observed(track, tick) is None]
 
-    def _hint(self, moment: Moment, worst: str, ticks: list[int]) -> str:
-        """Return what helps: a setting, unless the topic pauses for longer than one could bridge."""
-        track = moment.commands if worst == "action" else moment.seen[worst]
+    def _hint(self, segment: Segment, worst: str, ticks: list[int]) -> str:
+        """Return advice: a setting, unless the topic pauses for too long for any."""
+        track = segment.commands if worst == "action" else segment.seen[worst]
         pause = max((b - a for a, b in pairwise([*track.stamps, ticks[-1]])), default=0)
-        if pause > SECOND:
-            return f"it pauses for up to {pause / SECOND:.1f} s"
+        if pause > NSEC_PER_SEC:
+            return f"it pauses for up to {pause / NSEC_PER_SEC:.1f} s"
         if worst == "action":
             return "lower control_rate"
-        return f"raise pairing_tolerance (up to {pause / SECOND:.3f} s between its messages) or lower control_rate"
+        return (
+            f"raise pairing_tolerance (up to {pause / NSEC_PER_SEC:.3f} s between its messages) or lower control_rate"
+        )
 
-    def _build(self, moment: Moment, span: EpisodeInterval, ticks: list[int]) -> Episode:
-        self._note_repeats(moment, ticks)
-        self._use(moment, ticks)
-        reward = self._reward(moment, ticks)
+    def _build(self, segment: Segment, span: EpisodeInterval, ticks: list[int]) -> Episode:
+        self._note_repeats(segment, ticks)
+        self._use(segment, ticks)
+        reward = self._reward(segment, ticks)
         return Episode(
-            images={camera: self._rows(moment.seen[f"camera/{camera}"], ticks) for camera in self.pool.frames},
-            proprio=self._proprio(moment, ticks),
-            action=self._action(moment, ticks),
+            images={camera: self._rows(segment.seen[f"camera/{camera}"], ticks) for camera in self.pool.frames},
+            proprio=self._proprio(segment, ticks),
+            action=self._action(segment, ticks),
             reward=reward,
             success=reward > 0,
             is_terminal=np.zeros(len(ticks), bool),
@@ -192,41 +195,39 @@ class TickAssembler:
             info={"id": span.number, "part": 0, "purpose": "demonstration", "outcome": "none", "source": "foreign"},
         )
 
-    def _use(self, moment: Moment, ticks: list[int]) -> None:
-        for name, track in moment.seen.items():
+    def _use(self, segment: Segment, ticks: list[int]) -> None:
+        for name, track in segment.seen.items():
             topic = name if name.startswith("camera/") else "state"
             self.used |= {(topic, stamp) for tick in ticks if (stamp := self._observed(track, tick)) is not None}
 
     def _rows(self, track: Track, ticks: list[int]) -> np.ndarray:
         return np.stack([track[stamp] for tick in ticks if (stamp := self._observed(track, tick)) is not None])
 
-    def _proprio(self, moment: Moment, ticks: list[int]) -> np.ndarray:
+    def _proprio(self, segment: Segment, ticks: list[int]) -> np.ndarray:
         if not self.layout.proprio:
             return np.zeros((len(ticks), 0), np.float32)
-        states = [track for name, track in moment.seen.items() if not name.startswith("camera/")]
+        states = [track for name, track in segment.seen.items() if not name.startswith("camera/")]
         return np.concatenate([self._rows(track, ticks) for track in states], axis=1)
 
-    def _action(self, moment: Moment, ticks: list[int]) -> np.ndarray:
-        commands = moment.commands
+    def _action(self, segment: Segment, ticks: list[int]) -> np.ndarray:
+        commands = segment.commands
         newest = [commands.between(a, b)[-1] for a, b in pairwise(ticks)]
         return np.stack([np.zeros(self.layout.action_size, np.float32), *(commands[stamp] for stamp in newest)])
 
-    def _reward(self, moment: Moment, ticks: list[int]) -> np.ndarray:
-        rewards, paid = np.zeros(len(ticks), np.float32), moment.rewards
+    def _reward(self, segment: Segment, ticks: list[int]) -> np.ndarray:
+        rewards, samples = np.zeros(len(ticks), np.float32), segment.rewards
         if self.pool.topics.reward_source != "topic":
             return rewards
-        if not len(self.pool.payments):
-            self.problems.add(
-                "reward", "reward: no message is there, so zeros are taken; set reward_source to say what holds"
-            )
+        if not len(self.pool.foreign_rewards):
+            self.problems.add("reward", "reward: no message is there, so zeros are used; set reward_source to choose")
         for k, (start, stop) in enumerate(pairwise(ticks), 1):
-            found = paid.between(start + 1, stop + 1)
-            rewards[k] = paid[found[-1]] if found else 0.0
+            found = samples.between(start + 1, stop + 1)
+            rewards[k] = samples[found[-1]] if found else 0.0
         return rewards
 
-    def _note_repeats(self, moment: Moment, ticks: list[int]) -> None:
+    def _note_repeats(self, segment: Segment, ticks: list[int]) -> None:
         for camera in self.pool.frames:
-            stamps = [self._observed(moment.seen[f"camera/{camera}"], tick) for tick in ticks]
+            stamps = [self._observed(segment.seen[f"camera/{camera}"], tick) for tick in ticks]
             repeats = sum(a == b for a, b in pairwise(stamps))
             if repeats:
                 text = f"camera {camera}: {repeats} of {len(ticks)} observations repeat the frame before"

@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Received(NamedTuple):
-    """A sample as it lies in a bag: its own stamp (0: it has none) and when it was logged, in ns."""
+    """A sample of a bag: its own stamp (0: it has none) and its log time, in ns."""
 
     logged: int
     stamp: int
@@ -22,9 +22,9 @@ class Received(NamedTuple):
 
 
 class Track:
-    """Samples by stamp (ns), whatever order they came in; a stamp holds one sample.
+    """Samples by stamp (ns), in any order of arrival; one sample a stamp.
 
-    `received` are those of which the time of receipt is known, in the order they came.
+    `received` are those with a known time of receipt, in order of arrival.
     """
 
     def __init__(self) -> None:
@@ -42,9 +42,9 @@ class Track:
         return len(self.stamps)
 
     def add(self, stamp: int, sample: np.ndarray) -> bool:
-        """Keep a sample; return False for a stamp that is already there.
+        """Add a sample; return False for a stamp that is already there.
 
-        Of two different samples with one stamp the same one is kept in whichever order they come.
+        Which of two different samples with one stamp is kept does not depend on their order.
         """
         if stamp not in self.samples:
             self.samples[stamp] = sample
@@ -54,7 +54,7 @@ class Track:
         return False
 
     def receive(self, stamp: int, sample: np.ndarray, received_ns: int | None) -> bool:
-        """Keep a sample as `add` does, and when it was received, if that is known; then stamp 0 is no stamp."""
+        """Add a sample with its time of receipt; where that is known, stamp 0 means no stamp."""
         if received_ns is not None:
             self.received.append(Received(received_ns, stamp, sample))
         return self.add(stamp, sample) or (stamp == 0 and received_ns is not None)
@@ -65,7 +65,7 @@ class Track:
         return self.stamps[place - 1] if place and until - self.stamps[place - 1] <= tolerance else None
 
     def after(self, stamp: int) -> bool:
-        """Whether a sample at or after `stamp` is there: no newer one can come for that time."""
+        """Whether there is a sample at or after `stamp`, so that no newer one can follow for that time."""
         return bool(self.stamps) and self.stamps[-1] >= stamp
 
     def between(self, start: int, stop: int) -> list[int]:

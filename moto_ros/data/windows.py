@@ -11,13 +11,13 @@ import numpy as np
 from moto_ros.data.sum_tree import SumTree
 from moto_ros.errors import MotoError
 
-FIRST_PRIORITY = 1.0
-"""Priority of the first steps of a source; later ones begin with the largest so far."""
+INITIAL_PRIORITY = 1.0
+"""Priority of the first steps of a source; later ones start with the largest so far."""
 
 
 @dataclass(frozen=True)
 class EpisodeRows:
-    """An episode as windows see it: the number of its first step over the whole store, and its rows that count."""
+    """The rows of an episode: the number of its first step in the whole store, and how many rows are used."""
 
     first: int
     rows: int
@@ -29,10 +29,10 @@ class EpisodeRows:
 
 
 class WindowTable:
-    """Every step of a source, with its priority. Steps are named by numbers that stay when episodes come and go."""
+    """Every step of a source, with its priority. Step numbers stay the same when episodes are added or dropped."""
 
     def __init__(self, spans: Sequence[EpisodeRows], before: WindowTable | None = None) -> None:
-        """Take over the priorities that the table `before` has; all other steps get the largest of them.
+        """Copy the priorities of the table `before`; all other steps get the largest of them.
 
         Every span has at least one step.
         """
@@ -41,7 +41,7 @@ class WindowTable:
         self._last = np.array([span.rows - 1 for span in spans], np.int64)
         self._offsets = np.cumsum(steps) - steps
         self._total = int(steps.sum())
-        largest = FIRST_PRIORITY if before is None or not before._total else float(before.priorities.max())
+        largest = INITIAL_PRIORITY if before is None or not before._total else float(before.priorities.max())
         self.priorities: np.ndarray = np.full(self._total, largest)
         if before is not None:
             numbers = self._numbers(np.arange(self._total))
@@ -67,7 +67,7 @@ class WindowTable:
         return self._numbers(items), (weights / weights.max()).astype(np.float32)
 
     def prioritise(self, numbers: np.ndarray, priorities: np.ndarray) -> None:
-        """Set priorities of steps; those no longer there are passed over. MotoError where one is not positive."""
+        """Set priorities of steps; those no longer there are skipped. MotoError where one is not positive."""
         if not (np.isfinite(priorities).all() and (priorities > 0).all()):
             raise MotoError("replay: a priority is NaN, infinite or not positive; look at the losses of the agent")
         items, known = self._items(numbers)
@@ -76,7 +76,7 @@ class WindowTable:
             self._tree.update(items[known], self.priorities[items[known]] ** self._alpha)
 
     def locate(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return which episode each step is in, its row there, and the last row that counts."""
+        """Return which episode each step is in, its row there, and the last row that is used."""
         episode = np.searchsorted(self._first, numbers, "right") - 1
         return episode, numbers - self._first[episode], self._last[episode]
 
@@ -102,10 +102,10 @@ class WindowTable:
         return base64.b64encode(self.priorities.astype("<f8").tobytes()).decode("ascii")
 
     def unpack(self, text: str) -> None:
-        """Take priorities from `packed`; MotoError when they are of other steps."""
+        """Set the priorities from the text of `packed`; MotoError when they are of other steps."""
         found = np.frombuffer(base64.b64decode(text), "<f8")
         if len(found) != self._total:
             raise MotoError(
-                f"replay index: has priorities of {len(found)} steps, expected {self._total}; start the run anew"
+                f"replay index: has priorities of {len(found)} steps, expected {self._total}; start a new run"
             )
         self.priorities, self._tree = found.copy(), None

@@ -13,7 +13,7 @@ from rclpy.timer import Timer
 from moto_msgs.msg import Action, EpisodeState, Reward, RobotState
 from moto_ros.contract import topics
 from moto_ros.contract.episodes import Phase
-from moto_ros.data.layout import SECOND
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.pairing import Pairing
 from moto_ros.episode.control_pace import ControlPace, PaceSettings
 from moto_ros.ros import qos
@@ -169,7 +169,7 @@ class EpisodeActor:
 
     def _wake_at(self, beat: Timer, when: float) -> None:
         """Have the beat come when the next action is due: one that only came by and by would make the grid uneven."""
-        beat.timer_period_ns = round(SECOND * max(when - time.monotonic(), SHORTEST))
+        beat.timer_period_ns = round(NSEC_PER_SEC * max(when - time.monotonic(), SHORTEST))
         beat.reset()
 
     def stamped(self, camera_stamps: Sequence[int], state_stamp: int) -> Action:

@@ -19,6 +19,7 @@ from moto_ros.agents.interface import Agent
 from moto_ros.agents.registry import make_agent
 from moto_ros.contract import topics
 from moto_ros.contract.episodes import Purpose
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.joints import STATE, JointOrder
 from moto_ros.data.observer import Observation, Observer
 from moto_ros.errors import MotoError
@@ -36,8 +37,6 @@ from moto_ros.ros.discovery import Ready
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.worker import Worker
 from moto_ros.training.settings import agent_digest, choose_device
-
-SECOND = 1_000_000_000
 
 
 class PolicyNode(MotoNode[PolicySettings]):
@@ -190,7 +189,7 @@ class PolicyNode(MotoNode[PolicySettings]):
 
     def _measure(self, observation: Observation) -> None:
         if not self.settings.lockstep:
-            self._latency.add((self.now() - observation.stamp) / SECOND)
+            self._latency.add((self.now() - observation.stamp) / NSEC_PER_SEC)
         else:
             # Simulated stamps cannot be compared with this clock: count from the arrival of the last part.
             self._latency.add(time.monotonic() - self._acting.arrived)
@@ -214,7 +213,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         return time.monotonic_ns() - under_way
 
     def _policy_age(self) -> float:
-        return (time.monotonic_ns() - self._actor.published) / SECOND
+        return (time.monotonic_ns() - self._actor.published) / NSEC_PER_SEC
 
     def _open(self, parcel: WeightsMessage) -> Weights | str:
         try:

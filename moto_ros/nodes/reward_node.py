@@ -14,6 +14,7 @@ from moto_ros.config import group, parameter, part
 from moto_ros.contract import topics
 from moto_ros.contract.episodes import Phase, Purpose
 from moto_ros.contract.peers import Peers
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.episode.reward_assigner import ExternalReward, RewardAssigner, StepReward
 from moto_ros.episode.reward_rules import Measured, RuleSettings
 from moto_ros.ros import process, qos
@@ -21,8 +22,6 @@ from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import NodeReport
 from moto_ros.ros.discovery import Ready
 from moto_ros.ros.node import MotoNode
-
-SECOND = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class RewardNode(MotoNode[RewardSettings]):
         """Create topics."""
         super().__init__("reward", RewardSettings, given)
         self._rules = {True: self.settings.reset, False: part(self.settings, RuleSettings)}
-        self._payer = RewardAssigner(round(SECOND / self.settings.control_rate), self.settings.reward_lag)
+        self._payer = RewardAssigner(round(NSEC_PER_SEC / self.settings.control_rate), self.settings.reward_lag)
         self._resetting: int | None = None
         self._rewards = self.advertise(Reward, topics.REWARD, qos.event())
         self.subscribe(EpisodeState, topics.EPISODE_STATE, self._episode, qos.latched(10))

@@ -17,13 +17,14 @@ from std_srvs.srv import Trigger
 from moto_msgs.msg import Action, CameraHealth, EpisodeState, OperatorEvent, RobotState
 from moto_msgs.srv import ResetRobot
 from moto_ros.contract import topics
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.robot.arms import make_arm
 from moto_ros.robot.camera_watchdog import CameraWatchdog
 from moto_ros.robot.robot import ResetJob, Robot
 from moto_ros.robot.safety import ArmReading, Command
 from moto_ros.robot.settings import RobotNodeSettings
 from moto_ros.ros import process, qos
-from moto_ros.ros.convert import SECOND, to_nanoseconds, to_time
+from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import NodeReport
 from moto_ros.ros.discovery import Ready
 from moto_ros.ros.node import MotoNode
@@ -102,7 +103,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
     # What others say.
 
     def _acted(self, action: Action) -> None:
-        age = (self.now() - to_nanoseconds(action.header.stamp)) / SECOND
+        age = (self.now() - to_nanoseconds(action.header.stamp)) / NSEC_PER_SEC
         values = np.array(action.values, np.float64)
         self._robot.submit(Command(action.episode, action.step, values, time.monotonic() - age, action.source))
 

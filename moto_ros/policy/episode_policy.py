@@ -12,7 +12,7 @@ from torch import Tensor
 
 from moto_ros.agents.interface import ActRequest, Agent, Batch, Decision, State
 from moto_ros.contract.episodes import Purpose
-from moto_ros.data.layout import SECOND
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.observer import Observation
 from moto_ros.errors import MotoError
 from moto_ros.training.weights import unpack
@@ -89,7 +89,7 @@ class EpisodePolicy:
         `period` (s) counts the control steps between two observations by their stamps; 0: each is one step.
         """
         self._agent, self._size, self._seed, self._device = agent, action_size, seed, device
-        self._period = round(period * SECOND)
+        self._period = round(period * NSEC_PER_SEC)
         self._quantiles: tuple[float, ...] = ()
         self._sample = False
         self.version = 0

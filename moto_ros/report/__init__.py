@@ -1,1 +1,1 @@
-"""What a run did, as figures and one self-contained page. No ROS."""
+"""Figures and one self-contained page of the results of a run. No ROS."""

@@ -9,7 +9,7 @@ from typing import Any
 from moto_ros.report import curves
 from moto_ros.report.comparison import Group, group_rows, grouped, run_rows
 from moto_ros.report.history import History
-from moto_ros.report.missing_results import not_run
+from moto_ros.report.missing_results import missing_results
 from moto_ros.report.page import Picture, Section, Table, Tile, duration, picture
 
 
@@ -35,7 +35,9 @@ def combined_page(histories: Sequence[History]) -> dict[str, Any]:
         "tiles": combined_tiles(groups[0]),
         "sections": [
             Section("Success", pictures=[compared(groups, folder)], tables=[summary, each]),
-            Section("What was not run", points=[point for one in histories for point in not_run(one, named=True)]),
+            Section(
+                "What was not run", points=[point for one in histories for point in missing_results(one, named=True)]
+            ),
         ],
     }
 
@@ -52,7 +54,7 @@ def compared(groups: Sequence[Group], folder: Path) -> Picture:
 
 
 def combined_tiles(group: Group) -> list[Tile]:
-    """Return the figures of the reference setting."""
+    """Return the tiles of the reference setting."""
     cells = zip(("after the offline phase", "after online learning"), (group.before, group.after), strict=True)
     found = []
     for label, interval in cells:

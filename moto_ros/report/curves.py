@@ -13,7 +13,6 @@ from matplotlib.patches import Rectangle
 from moto_ros.report.history import History, ScalarHistory, column, rate_of
 from moto_ros.report.intervention_curves import draw_quantiles
 from moto_ros.report.style import (
-    DOUBT,
     FAILURE,
     INK,
     MUTED,
@@ -23,6 +22,7 @@ from moto_ros.report.style import (
     PAPER,
     RUNS,
     SUCCESS,
+    UNCERTAINTY,
     WARM,
     WIDTH,
     page,
@@ -32,14 +32,14 @@ from moto_ros.training.metrics import Row
 from moto_ros.training.statistics import moving_average
 
 LONG_LABEL = 30
-"""Characters above which two labels do not fit beside each other."""
+"""Characters of a label above which two do not fit beside each other."""
 WINDOW = 10
 """Online episodes in a moving average."""
 
-FEWEST = 5
-"""Online episodes before a moving average is drawn: the mean of one or two says nothing."""
+MIN_EPISODES = 5
+"""Online episodes before a moving average is drawn: the mean of fewer is noise."""
 
-MOST_PANELS = 12
+MAX_PANELS = 12
 UPDATES = "gradient updates"
 
 
@@ -90,8 +90,8 @@ def learning_curve(history: History) -> Figure:
 
 
 def recent_mean(values: np.ndarray) -> np.ndarray:
-    """Return the mean over the last `WINDOW` values, from the `FEWEST`-th value on."""
-    return moving_average(list(values), WINDOW)[FEWEST - 1 :]
+    """Return the mean over the last `WINDOW` values, from the `MIN_EPISODES`-th value on."""
+    return moving_average(list(values), WINDOW)[MIN_EPISODES - 1 :]
 
 
 def _draw_online_success(axis: Axes, history: History) -> None:
@@ -100,7 +100,7 @@ def _draw_online_success(axis: Axes, history: History) -> None:
     x, success = column(history.online, "updates"), column(history.online, "success")
     axis.plot(x, np.where(success > 0, 101.5, -1.5), "|", color=ONLINE, markersize=5, alpha=0.55)
     label = f"online, mean of the last {WINDOW} episodes"
-    axis.plot(x[FEWEST - 1 :], 100 * recent_mean(success), color=ONLINE, label=label)
+    axis.plot(x[MIN_EPISODES - 1 :], 100 * recent_mean(success), color=ONLINE, label=label)
 
 
 def _mark_episodes(axis: Axes, online: Sequence[Row]) -> None:
@@ -150,7 +150,7 @@ def seeds(count: int) -> str:
 
 
 def evaluation_label(row: Row) -> str:
-    """Return what an evaluation came after."""
+    """Return when an evaluation was done."""
     return "after offline phase" if row["after"] == 0 else f"after {row['after']} online episodes"
 
 
@@ -163,7 +163,7 @@ def returns(history: History) -> Figure:
     for reached, color, label in ((1, SUCCESS, "successful"), (0, MUTED, "not successful")):
         chosen = success == reached
         axis.plot(episodes[chosen], values[chosen], "o", color=color, markersize=4.5, alpha=0.75, label=label)
-    axis.plot(episodes[FEWEST - 1 :], recent_mean(values), color=ONLINE, label=f"mean of the last {WINDOW}")
+    axis.plot(episodes[MIN_EPISODES - 1 :], recent_mean(values), color=ONLINE, label=f"mean of the last {WINDOW}")
     if history.demonstrations:
         mean = float(column(history.demonstrations, "return").mean())
         label = f"demonstrations, mean of {len(history.demonstrations)}"
@@ -176,7 +176,7 @@ def returns(history: History) -> Figure:
 @styled
 def losses(history: History) -> Figure:
     """Draw every loss of every phase over gradient updates, a panel each."""
-    named = [(phase, name) for phase, name in history.scalars() if name.endswith("loss")][:MOST_PANELS]
+    named = [(phase, name) for phase, name in history.scalars() if name.endswith("loss")][:MAX_PANELS]
     return _panels(history, [history.scalar(*one) for one in named], ONLINE)
 
 
@@ -184,7 +184,7 @@ def losses(history: History) -> Figure:
 def diagnostics(history: History) -> Figure:
     """Draw every other scalar of the updates over gradient updates, a panel each."""
     named = [(phase, name) for phase, name in history.scalars() if not name.endswith("loss")]
-    shown = [one for one in named if "uncertainty" not in one[1]][:MOST_PANELS]
+    shown = [one for one in named if "uncertainty" not in one[1]][:MAX_PANELS]
     return _panels(history, [history.scalar(*one) for one in shown], RUNS[5])
 
 
@@ -209,7 +209,7 @@ def uncertainty(history: History) -> Figure:
     figure, (axis,) = page(2.9)
     draw_boundary(axis, history, labels=True)
     found = [history.scalar(*one) for one in history.scalars() if "uncertainty" in one[1]]
-    for color, one in zip((DOUBT, RUNS[1], RUNS[5], RUNS[3]), found, strict=False):
+    for color, one in zip((UNCERTAINTY, RUNS[1], RUNS[5], RUNS[3]), found, strict=False):
         axis.plot(one.updates, one.values, color=color, label=f"{one.phase}: {one.name.replace('_', ' ')}")
     acting = [row for row in history.online if row.get("uncertainty") is not None]
     if acting:
@@ -238,13 +238,13 @@ def compared_curves(groups: dict[str, list[History]]) -> Figure:
 
 
 def _draw_group(axis: Axes, label: str, runs: Sequence[History], color: str) -> None:
-    curves = [100 * recent_mean(column(run.online, "success")) for run in runs if len(run.online) >= FEWEST]
+    curves = [100 * recent_mean(column(run.online, "success")) for run in runs if len(run.online) >= MIN_EPISODES]
     for curve in curves:
-        axis.plot(range(FEWEST, FEWEST + len(curve)), curve, color=color, linewidth=0.9, alpha=0.35)
+        axis.plot(range(MIN_EPISODES, MIN_EPISODES + len(curve)), curve, color=color, linewidth=0.9, alpha=0.35)
     if curves:
         length = min(len(curve) for curve in curves)
         mean = np.mean([curve[:length] for curve in curves], axis=0)
-        axis.plot(range(FEWEST, FEWEST + length), mean, color=color, label=f"{label}, {seeds(len(curves))}")
+        axis.plot(range(MIN_EPISODES, MIN_EPISODES + length), mean, color=color, label=f"{label}, {seeds(len(curves))}")
     for run in runs:
         after, rates = column(run.evaluations, "after"), 100 * column(run.evaluations, "success_rate")
         axis.plot(after, rates, "o", color=color, markersize=6, markeredgecolor=PAPER, zorder=5)

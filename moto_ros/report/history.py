@@ -1,4 +1,4 @@
-"""What the files of a run folder say: the rows of metrics in the terms a report needs."""
+"""Reads a run folder for the report: metrics by kind, phase and episode."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ScalarHistory:
 
 
 class History:
-    """The past of one run, read from its folder alone."""
+    """The metrics of one run, read from its folder alone."""
 
     def __init__(self, path: Path) -> None:
         self.run = RunFolder(path)
@@ -47,12 +47,12 @@ class History:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """Return the flat settings that make the run what it is."""
+        """Return the flat settings that identify the run."""
         return dict(self.identity["configuration"])
 
     @property
     def plan(self) -> dict[str, Any]:
-        """Return what the newest session meant to do; empty where nobody said."""
+        """Return the plan of the newest session; empty where it has none."""
         return dict(self.identity["sessions"][-1].get("plan", {}))
 
     def of(self, kind: str, **wanted: Any) -> list[Row]:

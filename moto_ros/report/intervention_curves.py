@@ -1,4 +1,4 @@
-"""Figures of who decided: human steps and the guard's by episode, and the uncertainty they are judged by."""
+"""Figures of interventions: steps of people and of the guard by episode, and the uncertainty that the guard uses."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from matplotlib.figure import Figure
 
 from moto_ros.data.records import GUARDS
 from moto_ros.report.history import History, column
-from moto_ros.report.style import DOUBT, INK, OFFLINE, RUNS, WARM, page, styled
+from moto_ros.report.style import INK, OFFLINE, RUNS, UNCERTAINTY, WARM, page, styled
 
-MARKED = (50, 90, 99)
-"""Per cent of the uncertainty on recorded data that figures draw as lines."""
+MARKED_PERCENTILES = (50, 90, 99)
+"""Percentiles of the uncertainty on recorded data that figures draw as lines."""
 
 
 def draw_quantiles(axis: Axes, history: History) -> None:
     """Draw lines at the marked quantiles of the uncertainty on recorded data."""
-    for percent in MARKED if history.quantiles else ():
+    for percent in MARKED_PERCENTILES if history.quantiles else ():
         value = history.quantiles[percent]
         axis.axhline(value, color=OFFLINE, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
         place = axis.get_yaxis_transform()
@@ -25,12 +25,12 @@ def draw_quantiles(axis: Axes, history: History) -> None:
 
 @styled
 def shares(history: History) -> Figure:
-    """Draw the share of steps that a person decided, and that the guard changed, by online episode."""
+    """Draw the fraction of steps that a person chose, and that the guard changed, by online episode."""
     figure, (axis,) = page(2.6)
     rows, episodes = history.online, np.arange(len(history.online))
-    axis.bar(episodes, 100 * column(rows, "human_share"), color=WARM, label="decided by a person", width=0.8)
+    axis.bar(episodes, 100 * column(rows, "human_share"), color=WARM, label="chosen by a person", width=0.8)
     steps = np.maximum(column(rows, "steps"), 1)
-    for color, name in zip((DOUBT, RUNS[2], RUNS[4]), GUARDS[1:], strict=True):
+    for color, name in zip((UNCERTAINTY, RUNS[2], RUNS[4]), GUARDS[1:], strict=True):
         values = 100 * np.nan_to_num(column(rows, f"guard_{name}")) / steps
         if values.any():
             axis.plot(episodes, values, "o", color=color, markersize=4, label=f"{name} by the uncertainty guard")
@@ -44,7 +44,9 @@ def distribution(history: History) -> Figure:
     """Draw the distribution of the uncertainty on recorded data, and the means of online episodes on it."""
     figure, (axis,) = page(2.4)
     values = np.asarray(history.quantiles)
-    axis.plot(values, np.linspace(0, 100, len(values)), color=DOUBT, label="recorded data, after the offline phase")
+    axis.plot(
+        values, np.linspace(0, 100, len(values)), color=UNCERTAINTY, label="recorded data, after the offline phase"
+    )
     means = column(history.online, "uncertainty")
     means = means[np.isfinite(means)]
     if len(means):

@@ -1,4 +1,4 @@
-"""The part of a report about people, the uncertainty guard, and what went wrong at robot and cameras."""
+"""The part of a report about interventions of people and the uncertainty guard, and faults of robot and cameras."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from moto_ros.report.history import History, column
 from moto_ros.report.page import Section, Table, picture
 from moto_ros.training.metrics import Row
 
-SHOWN = (0, 10, 25, 50, 75, 90, 95, 99, 100)
-"""Per cent of the quantiles in the table."""
+TABLE_PERCENTILES = (0, 10, 25, 50, 75, 90, 95, 99, 100)
+"""Percentiles of the uncertainty in the table."""
 
 COLUMNS = ("", "episodes", "human steps, %", *(f"{name} steps" for name in GUARDS[1:]), "robot faults", "camera gaps")
 
 
-def conduct_section(history: History) -> Section:
-    """Return shares of human steps, the guard's counts, faults, and the uncertainty that the guard goes by."""
-    section, plots = Section("People, guard and faults"), history.run.plots
+def interventions_section(history: History) -> Section:
+    """Return fractions of human steps, the guard's counts, faults, and the uncertainty that the guard uses."""
+    section, plots = Section("Interventions and faults"), history.run.plots
     if any(_acted(row) for row in history.online):
         caption = f"Share of the steps of each of {len(history.online)} online episodes."
         section.pictures.append(
-            picture(intervention_curves.shares(history), plots / "shares.png", "Who decided", caption)
+            picture(intervention_curves.shares(history), plots / "shares.png", "Who chose the actions", caption)
         )
     if history.quantiles:
         caption = "The guard acts above a chosen share of this distribution; see its parameters."
         figure = intervention_curves.distribution(history)
-        section.pictures.append(picture(figure, plots / "doubt.png", "Uncertainty on recorded data", caption))
-        values = tuple(f"{history.quantiles[percent]:.3g}" for percent in SHOWN)
-        header = ("share below", *(f"{percent} %" for percent in SHOWN))
+        section.pictures.append(
+            picture(figure, plots / "uncertainty_quantiles.png", "Uncertainty on recorded data", caption)
+        )
+        values = tuple(f"{history.quantiles[percent]:.3g}" for percent in TABLE_PERCENTILES)
+        header = ("share below", *(f"{percent} %" for percent in TABLE_PERCENTILES))
         section.tables.append(Table("Uncertainty on recorded data", header, [("u", *values)]))
     section.tables += _counts(history)
     return section
@@ -42,7 +44,7 @@ def _counts(history: History) -> list[Table]:
         "evaluation": history.of("episode", purpose="evaluation"),
     }
     rows = [(name, *_cells(found)) for name, found in kinds.items() if any("human_share" in row for row in found)]
-    return [Table("Who decided, and what went wrong", COLUMNS, rows)] if rows else []
+    return [Table("Who chose the actions, and faults", COLUMNS, rows)] if rows else []
 
 
 def _cells(rows: Sequence[Row]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What a run has not done, said plainly in its report."""
+"""The results that a run does not have, listed in its report."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from moto_ros.training.conductor import EVALUATION_IDS, ROUND_IDS
 SWITCHES = ("uncertainty", "behaviour_prior", "value_expansion")
 
 
-def not_run(history: History, *, named: bool = False) -> list[str]:
-    """Return one sentence for each thing planned or usual that this run does not have; `named` adds the run's name."""
+def missing_results(history: History, *, named: bool = False) -> list[str]:
+    """Return one sentence for each planned or usual result that this run does not have; `named` adds the run's name."""
     found = [*_updates(history), *_online(history), *_evaluations(history)]
     if not named:
         found += [*_open_evaluation(history), *_usual(history)]

@@ -37,7 +37,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Tile:
-    """One figure to see first."""
+    """One number at the top of the page."""
 
     label: str
     value: str
@@ -62,7 +62,7 @@ class Section:
 
 
 def picture(figure: Figure, path: Path, title: str, caption: str) -> Picture:
-    """Save a figure as PNG and inline it; only inline it where `path` may not be written, in a run of somebody else."""
+    """Save a figure as PNG and inline it; only inline it where `path` is not writable (another user's run)."""
     image = png(figure)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Figures of what was seen: open-loop predictions and rollouts, each one mosaic of frames."""
+"""Figures of images: open-loop predictions and rollouts, each a mosaic of frames."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from moto_ros.report.style import DOUBT, INK, MUTED, OFFLINE, ONLINE, SUCCESS, WIDTH, bare, styled
+from moto_ros.report.style import INK, MUTED, OFFLINE, ONLINE, SUCCESS, UNCERTAINTY, WIDTH, bare, styled
 
 STRIP_FRAMES = 8
 SHEET_COLUMNS = 6
@@ -53,7 +53,7 @@ def grid_axis(figure: Figure, box: tuple[float, float, float, float], columns: f
 
 @styled
 def prediction_strip(arrays: Arrays) -> Figure:
-    """Draw truth above, imagination in the middle and their difference below; the given frames are framed grey."""
+    """Draw truth above, prediction in the middle and their difference below; context frames are framed grey."""
     truth, imagined = first_camera(arrays["truth"]), first_camera(arrays["imagination"])
     error = np.abs(truth.astype(np.int16) - imagined).astype(np.uint8)
     context, steps = int(arrays["context"]), strip_steps(len(truth), int(arrays["context"]))
@@ -81,7 +81,7 @@ def draw_numbers(axis: Axes, steps: Sequence[int], columns: int, pitch: float, f
 
 
 def strip_steps(length: int, context: int) -> list[int]:
-    """Return the steps shown: two of the given frames, then the imagined ones spread evenly."""
+    """Return the steps shown: two of the context frames, then predicted ones spread evenly."""
     given = [index for index in (0, context - 1) if 0 <= index < length]
     rest = [context + index for index in spread(max(length - context, 1), STRIP_FRAMES - len(given))]
     return sorted({*given, *(step for step in rest if step < length)})
@@ -113,11 +113,11 @@ def contact_sheet(arrays: Arrays) -> Figure:
 
 def _draw_time_line(axis: Axes, arrays: Arrays) -> None:
     """Draw the uncertainty of each action, success shaded."""
-    success, doubt = arrays["success"].astype(bool), arrays["uncertainty"]
+    success, uncertainty = arrays["success"].astype(bool), arrays["uncertainty"]
     steps, band = np.arange(len(success)), axis.get_xaxis_transform()
     axis.fill_between(steps, 0, 1, where=success, transform=band, color=SUCCESS, alpha=0.13, step="mid")
-    axis.plot(np.arange(len(doubt)), doubt, color=DOUBT, linewidth=1.4)
-    highest = float(np.nan_to_num(doubt).max(initial=0.0))
+    axis.plot(np.arange(len(uncertainty)), uncertainty, color=UNCERTAINTY, linewidth=1.4)
+    highest = float(np.nan_to_num(uncertainty).max(initial=0.0))
     axis.set(xlim=(0, max(len(success) - 1, 1)), ylim=(0, 1.15 * max(highest, 1e-3)))
     axis.set_xlabel("step", fontsize=9)
     axis.set_ylabel("uncertainty u\n(latent units)", fontsize=8)

@@ -15,16 +15,16 @@ from moto_ros.report.run_page import single_page
 
 TEMPLATE = "report.html.j2"
 
-OWN, HEAD = "· moto_ros</title>".encode(), 4096
-"""What each page has within so many bytes."""
+PAGE_MARK, HEAD_BYTES = "· moto_ros</title>".encode(), 4096
+"""Text that each page has in its first bytes, this many."""
 
 
 def require_own(target: Path) -> None:
-    """Raise MotoError when `target` is a file that is no page of this program: it is not overwritten."""
+    """Raise MotoError when `target` is a file that is not a report of this program: it is not overwritten."""
     if target.is_file() and target.stat().st_size:
         with target.open("rb") as file:
-            if OWN not in file.read(HEAD):
-                raise MotoError(f"{target}: exists and is no report of moto_ros, so it is kept; choose another file")
+            if PAGE_MARK not in file.read(HEAD_BYTES):
+                raise MotoError(f"{target}: exists and is not a report of moto_ros, so it is kept; choose another file")
 
 
 def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:

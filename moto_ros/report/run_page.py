@@ -12,8 +12,8 @@ from moto_ros.config import read_parameters
 from moto_ros.errors import MotoError
 from moto_ros.report import curves, pictures
 from moto_ros.report.history import History, column, rate_of
-from moto_ros.report.intervention_page import conduct_section
-from moto_ros.report.missing_results import not_run
+from moto_ros.report.intervention_page import interventions_section
+from moto_ros.report.missing_results import missing_results
 from moto_ros.report.page import Picture, Section, Table, Tile, duration, interval_text, picture
 from moto_ros.training.artifacts import CONTEXT, read_arrays
 from moto_ros.training.statistics import paired_difference
@@ -24,10 +24,10 @@ def single_page(history: History) -> dict[str, Any]:
     makers: tuple[Callable[[History], Section], ...] = (
         success_section,
         learning_section,
-        conduct_section,
+        interventions_section,
         picture_section,
         data_section,
-        gap_section,
+        missing_section,
         configuration_section,
     )
     return {
@@ -47,13 +47,13 @@ def subtitle(history: History) -> str:
 
 
 def parameter_of(history: History, name: str, otherwise: str = "") -> str:
-    """Return the first value of a parameter, whatever its node and group, in the parameter files of the run."""
+    """Return the first value of a parameter, of any node and group, in the parameter files of the run."""
     found = (value for known, value in shipped_settings(history) if known.split(": ")[-1].split(".")[-1] == name)
     return str(next(found, otherwise))
 
 
 def tiles(history: History) -> list[Tile]:
-    """Return the figures to see first: success before and after, gain, episodes, time."""
+    """Return the tiles at the top: success before and after, gain, episodes, time."""
     found = []
     if history.before is not None:
         rate = rate_of(history.before)
@@ -118,8 +118,8 @@ def learning_section(history: History) -> Section:
     averaged = f"Averages over the updates of a row ({rows} rows); the grey band is the offline phase."
     section.pictures.append(picture(curves.losses(history), plots / "losses.png", "Losses", averaged))
     if any("uncertainty" in name for _, name in history.scalars()):
-        caption = "Disagreement of the ensemble, in imagination, on recorded actions, and at the actions really taken; "
-        caption += "dotted, how it is distributed on recorded data after the offline phase."
+        caption = "Disagreement of the ensemble, in imagination, on recorded actions, and at executed actions; "
+        caption += "dotted, its quantiles on recorded data after the offline phase."
         section.pictures.append(picture(curves.uncertainty(history), plots / "uncertainty.png", "Uncertainty", caption))
     if any(not name.endswith("loss") and "uncertainty" not in name for _, name in history.scalars()):
         figure = curves.diagnostics(history)
@@ -128,7 +128,7 @@ def learning_section(history: History) -> Section:
 
 
 def picture_section(history: History) -> Section:
-    """Return what the model predicts and what the policy does, first and last."""
+    """Return the first and the last prediction of the model and rollout of the policy."""
     section = Section("Pictures")
     for kind, make in (("prediction", prediction), ("rollout", rollout)):
         found = history.pictures(kind)
@@ -140,8 +140,8 @@ def picture_section(history: History) -> Section:
 def prediction(history: History, after: int, path: Path) -> Picture:
     """Return the prediction strip saved after `after` online episodes."""
     caption = (
-        f"An evaluation episode the model never learned from (n = 1), by step. The model sees {CONTEXT} frames (grey), "
-        "then imagines the rest (teal) from the actions alone; below, the absolute difference."
+        f"An evaluation episode that is not training data (n = 1), by step. The model gets {CONTEXT} frames (grey), "
+        "then predicts the rest (teal) from the actions alone; below, the absolute difference."
     )
     figure = pictures.prediction_strip(read_arrays(path))
     title = f"Open-loop prediction, {moment(after)}"
@@ -165,7 +165,7 @@ def moment(after: int) -> str:
 
 
 def data_section(history: History) -> Section:
-    """Return what was learned from, and where the time went."""
+    """Return the episodes learned from, and the wall time by stage."""
     section = Section("Data and time")
     kinds = (("demonstrations", history.demonstrations), ("online episodes", history.online))
     rows = [(name, *episode_cells(found)) for name, found in kinds if found]
@@ -184,9 +184,9 @@ def episode_cells(rows: Sequence[dict[str, Any]]) -> tuple[str, str, str, str]:
     return str(len(rows)), f"{steps:,}", str(successes), f"{column(rows, 'return').mean():.1f}"
 
 
-def gap_section(history: History) -> Section:
-    """Return what the page cannot show since it was not run."""
-    return Section("What was not run", points=not_run(history))
+def missing_section(history: History) -> Section:
+    """Return the list of results that the run does not have."""
+    return Section("What was not run", points=missing_results(history))
 
 
 def configuration_section(history: History) -> Section:

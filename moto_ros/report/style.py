@@ -1,4 +1,4 @@
-"""One look for every figure of the report."""
+"""The common style of the report's figures."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 
 INK, MUTED, GRID, PAPER = "#1b2733", "#6b7a89", "#e6eaee", "#ffffff"
 OFFLINE, OFFLINE_BAND, ONLINE = "#8a97a5", "#f1f4f7", "#0b7285"
-SUCCESS, FAILURE, DOUBT, WARM = "#2f9e44", "#dee2e6", "#9c36b5", "#e8590c"
+SUCCESS, FAILURE, UNCERTAINTY, WARM = "#2f9e44", "#dee2e6", "#9c36b5", "#e8590c"
 RUNS = ("#0b7285", "#e8590c", "#5f3dc4", "#2f9e44", "#c2255c", "#1971c2", "#f08c00", "#495057")
 WIDTH = 5.8
-"""Width of every figure, inches: small against the text, which must be read on a phone."""
+"""Width of every figure, inches: small, so that its text is readable on a phone."""
 DPI = 190
 
 RC: Any = {

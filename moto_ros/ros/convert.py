@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-from typing import Any
 
 import cv2
 import numpy as np
@@ -11,19 +10,14 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from moto_ros.camera.interface import Intrinsics
+from moto_ros.contract.stamps import NSEC_PER_SEC
+from moto_ros.contract.stamps import to_nanoseconds as to_nanoseconds
 from moto_ros.errors import MotoError
-
-SECOND = 1_000_000_000
 
 
 def to_time(nanoseconds: int) -> Time:
     """Return a ROS time from nanoseconds."""
-    return Time(sec=nanoseconds // SECOND, nanosec=nanoseconds % SECOND)
-
-
-def to_nanoseconds(stamp: Any) -> int:
-    """Return nanoseconds from a ROS time."""
-    return int(stamp.sec) * SECOND + int(stamp.nanosec)
+    return Time(sec=nanoseconds // NSEC_PER_SEC, nanosec=nanoseconds % NSEC_PER_SEC)
 
 
 def to_bytes(data: bytes | np.ndarray) -> array.array:

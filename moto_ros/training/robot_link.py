@@ -98,7 +98,7 @@ class RobotLink:
     def on_state(self, facts: EpisodeStatus) -> None:
         """Take where the episode stands; one that brings the scene back is nothing to learn from."""
         if facts.purpose is Purpose.RESET:
-            self._live.rest()
+            self._live.stop()
             return
         if facts.phase is Phase.RESETTING:
             self._live.begin(facts.episode)

@@ -44,9 +44,9 @@ class RunFolder:
         self.report_file = self.path / "report.html"
         self.identity_file = self.path / "identity.json"
 
-    def bag_folder(self, purpose: str, tag: str = "") -> Path:
-        """Return where bags go: `bags/offline`, `bags/online` or `bags/eval_<tag>`."""
-        return self.bags / (f"eval_{tag}" if purpose == "evaluation" else purpose)
+    def bag_folder(self, name: str) -> Path:
+        """Return a sub-folder of the bags: `bags/offline` or `bags/online`."""
+        return self.bags / name
 
     def create(self) -> None:
         """Make the folder and its fixed sub-folders; what is there stays."""

@@ -11,13 +11,13 @@ import numpy as np
 from rosbags.interfaces import Nodetype
 
 from moto_ros.contract import topics
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.bag_metadata import Qos
 from moto_ros.data.bag_writer import BagWriter
 from moto_ros.data.definitions import contract_types
-from moto_ros.data.layout import SECOND
 from moto_sim.snapshot import Snapshot
 
-FIRST_STAMP = SECOND
+FIRST_STAMP = NSEC_PER_SEC
 """Stamp of the first observation, ns; a stamp of zero means "unknown" in ROS."""
 
 RUNNING, ENDED, SUCCESS, TIME_LIMIT = 2, 3, 1, 2
@@ -48,7 +48,7 @@ class Played:
 
     def stamp(self, step: int) -> int:
         """Return the stamp of an observation, ns."""
-        return FIRST_STAMP + step * round(self.period * SECOND)
+        return FIRST_STAMP + step * round(self.period * NSEC_PER_SEC)
 
 
 def write_episode(folder: Path, played: Played, number: int, meta: Mapping[str, str] | None = None) -> None:
@@ -165,5 +165,5 @@ def _empty(described: Any) -> Any:
 
 
 def _set_time(stamp: Any, nanoseconds: int) -> Any:
-    stamp.sec, stamp.nanosec = nanoseconds // SECOND, nanoseconds % SECOND
+    stamp.sec, stamp.nanosec = nanoseconds // NSEC_PER_SEC, nanoseconds % NSEC_PER_SEC
     return stamp

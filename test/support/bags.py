@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from rosbags.interfaces import Nodetype
 
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.bag_writer import BagWriter, MessageCounts
 from moto_ros.data.definitions import contract_types
-from moto_ros.data.layout import SECOND
 
 ENDED, RUNNING = 3, 2
 OUTCOMES = {"success": 1, "time_limit": 2, "failure": 3, "aborted": 4, "discarded": 5}
@@ -54,7 +54,7 @@ def _blank(desc: Any, store: Any) -> Any:
 
 def set_time(stamp: Any, nanoseconds: int) -> Any:
     """Write nanoseconds into a ROS time and return it."""
-    stamp.sec, stamp.nanosec = nanoseconds // SECOND, nanoseconds % SECOND
+    stamp.sec, stamp.nanosec = nanoseconds // NSEC_PER_SEC, nanoseconds % NSEC_PER_SEC
     return stamp
 
 
@@ -137,8 +137,8 @@ class Recipe:
     steps: int = 6
     cameras: tuple[str, ...] = ("agent", "wrist")
     side: tuple[int, int] = (16, 16)
-    period: int = SECOND // 10
-    start: int = 100 * SECOND
+    period: int = NSEC_PER_SEC // 10
+    start: int = 100 * NSEC_PER_SEC
     jpeg: bool = False
     action_size: int = 4
     outcome: str = "time_limit"

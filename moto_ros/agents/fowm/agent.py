@@ -1,4 +1,4 @@
-"""FOWM behind the agent interface: planning or policy to act; one phase that updates everything."""
+"""FOWM as an agent: acts by the planner or the policy head; one phase updates everything."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from moto_ros.agents.common.augment import random_shift
-from moto_ros.agents.common.base import NetworkAgent, Terms, to_numbers
+from moto_ros.agents.common.base import NetworkAgent, to_numbers
 from moto_ros.agents.common.optimizer import Optimizer
 from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.fowm.losses import Windows, model_loss, policy_loss
-from moto_ros.agents.fowm.model import FowmModel, doubt, noisy
+from moto_ros.agents.fowm.model import FowmModel, noisy, uncertainty
 from moto_ros.agents.fowm.planner import Plan, Planner, shifted
 from moto_ros.agents.fowm.planning_time import PlanningTime, Stopwatch
 from moto_ros.agents.interface import ActRequest, Batch, Data, Decision, Metrics, Prioritised, State
@@ -23,7 +23,7 @@ LEARNED_JOINTLY = ("encoder", "dynamics", "reward_head", "q", "v")
 
 
 class FowmAgent(NetworkAgent):
-    """Model and policy learn together, update by update; the filter state is the plan to start the next one from."""
+    """Model and policy are trained together; the filter state is the last plan's mean, for a warm start."""
 
     name: ClassVar[str] = "fowm"
     phases: ClassVar[tuple[str, ...]] = ("joint",)
@@ -34,12 +34,12 @@ class FowmAgent(NetworkAgent):
     actor: FowmModel
 
     def build(self) -> nn.Module:
-        """Return model, policy and values, and what acts with them."""
+        """Return the world model with policy, Q and V."""
         return FowmModel(self.settings, self.spaces)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
-        """Return one optimiser for the policy, one for all else; and the planner, which needs the networks in place."""
-        self.planner, self.pace = Planner(self.actor, self.settings), PlanningTime()
+        """Return one optimiser for the policy, one for all else; make the planner, as the networks exist by now."""
+        self.planner, self.planning_time = Planner(self.actor, self.settings), PlanningTime()
         joint = nn.ModuleDict({name: getattr(self.network, name) for name in LEARNED_JOINTLY})
         parts = {"model": joint, "policy": self.network.policy_head}
         rate, clip = self.settings.rate, self.settings.clip
@@ -48,7 +48,7 @@ class FowmAgent(NetworkAgent):
     # Acting.
 
     def start(self, batch: int) -> State:
-        """Return the plan of nothing: zeros."""
+        """Return a plan of zeros."""
         shape = batch, self.settings.plan_horizon, self.spaces.action
         return {"mean": torch.zeros(shape, device=self.device)}
 
@@ -56,8 +56,8 @@ class FowmAgent(NetworkAgent):
     def act(self, observation: Batch, state: State, request: ActRequest) -> Decision:
         """Plan from what is seen; the policy head answers where planning is off or does not fit the deadline."""
         sample, generator = request.sample, request.generator or self.exploring
-        watch = Stopwatch(self.pace, time.perf_counter(), request.deadline)
-        latent = self._ahead(self.actor.encoder(self.to_device(observation)), request.pending)
+        watch = Stopwatch(self.planning_time, time.perf_counter(), request.deadline)
+        latent = self._advance_pending(self.actor.encoder(self.to_device(observation)), request.pending)
         watch.lap("encoder")
         mean = shifted(state["mean"].transpose(0, 1), request.elapsed)
         plan = None
@@ -65,16 +65,16 @@ class FowmAgent(NetworkAgent):
             plan = self.planner.plan(latent, mean, sample=sample, generator=generator, watch=watch)
         action = self._by_policy(latent, sample, generator) if plan is None else plan.action
         kept = mean if plan is None else plan.mean
-        uncertainty = doubt(self.actor.q_values(latent, action)) / self.planner.scorer.unit
+        u = uncertainty(self.actor.q_values(latent, action)) / self.planner.scorer.unit
         watch.lap("answer")
-        return Decision(action, {"mean": kept.transpose(0, 1)}, uncertainty, self._figures(plan, watch))
+        return Decision(action, {"mean": kept.transpose(0, 1)}, u, self._figures(plan, watch))
 
     @torch.inference_mode()
     def expected_return(self, observation: Batch, state: State, action: Tensor) -> Tensor:
         """Return the mean of the Q heads at the planned action."""
         return self.actor.q_values(self.actor.encoder(self.to_device(observation)), action).mean(0)
 
-    def _ahead(self, latent: Tensor, pending: Tensor | None) -> Tensor:
+    def _advance_pending(self, latent: Tensor, pending: Tensor | None) -> Tensor:
         for action in () if pending is None else pending.to(self.device).unbind(1):
             latent = self.actor.advance(latent, action)
         return latent
@@ -90,9 +90,9 @@ class FowmAgent(NetworkAgent):
         if not self.settings.plan:
             return {}
         if plan is not None:
-            self.pace.answered(watch.late)
+            self.planning_time.answered(watch.late)
         elif watch.given:
-            self.pace.doubt("proposals", "iteration")
+            self.planning_time.decay_estimates("proposals", "iteration")
         iterations = 0 if plan is None else plan.iterations
         return {
             "plan_s": watch.elapsed,
@@ -105,31 +105,29 @@ class FowmAgent(NetworkAgent):
     # Learning.
 
     def improve(self, phase: str, data: Data) -> Metrics:
-        """Update encoder, dynamics, reward and values by one batch, then the policy on the latents of it."""
-        shares = self._draw(data)
-        windows = Windows.of(self._prepared([share for _, share in shares]), self.settings.rho)
-        terms, priority = self._learn(windows)
-        self._give_back(data, shares, priority)
-        self.network.updates += 1
-        if int(self.network.updates) % self.settings.target_every == 0:
-            self.network.step_targets(self.settings.target_rate)
-        return to_numbers(terms)
-
-    def _learn(self, windows: Windows) -> tuple[Terms, Tensor]:
-        settings = self.settings
-        found = model_loss(self.network, windows, settings, self.drawing)
-        norm = self.optimizers["model"].step(found.total)
-        self.network.learn_range(found.values)
-        loss, terms = policy_loss(self.network, found.latents, windows, settings, self.drawing)
-        norms = {"model_norm": norm, "policy_norm": self.optimizers["policy"].step(loss)}
-        scale = {
-            "q_range": self.network.q_range,
-            "relative_uncertainty": found.terms["uncertainty"] / self.network.q_range,
-        }
-        return found.terms | terms | norms | scale, found.priority
+        """Update encoder, dynamics, reward, Q and V by one batch, then the policy on its latents."""
+        settings, network = self.settings, self.network
+        # Batch: half offline, half online; images shifted.
+        draws = self._draw(data)
+        windows = Windows.of(self._prepare([batch for _, batch in draws]), settings.rho)
+        # Model, Q and V.
+        loss = model_loss(network, windows, settings, self.drawing)
+        model_norm = self.optimizers["model"].step(loss.total)
+        network.update_q_range(loss.values)
+        # Policy, on the latents of the model's rollout.
+        actor_loss, terms = policy_loss(network, loss.latents, windows, settings, self.drawing)
+        policy_norm = self.optimizers["policy"].step(actor_loss)
+        # Priorities and target networks.
+        self._set_priorities(data, draws, loss.priority)
+        network.updates += 1
+        if int(network.updates) % settings.target_every == 0:
+            network.step_targets(settings.target_rate)
+        relative = loss.terms["uncertainty"] / network.q_range
+        figures = {"q_range": network.q_range, "relative_uncertainty": relative}
+        return to_numbers(loss.terms | terms | {"model_norm": model_norm, "policy_norm": policy_norm} | figures)
 
     def _draw(self, data: Data) -> list[tuple[str, Batch]]:
-        """Draw the batch: half from each source where both have episodes."""
+        """Draw windows by source: half from each where both have episodes."""
         settings = self.settings
         sources = [source for source in ("offline", "online") if settings.balanced and data.holds(source)] or ["all"]
         order = Prioritised(settings.priority_alpha, settings.priority_beta) if settings.prioritised else None
@@ -139,18 +137,18 @@ class FowmAgent(NetworkAgent):
             for source, size in zip(sources, sizes, strict=True)
         ]
 
-    def _prepared(self, shares: list[Batch]) -> Batch:
-        """Return one batch of the shares, images shifted."""
-        batch = {name: torch.cat([share[name] for share in shares]) for name in shares[0]}
+    def _prepare(self, batches: list[Batch]) -> Batch:
+        """Return one batch of the batches, images shifted."""
+        batch = {name: torch.cat([part[name] for part in batches]) for name in batches[0]}
         self.network.encoder.update_normaliser(batch)
         if "image" in batch and self.settings.shift:
             image = batch["image"]
             batch["image"] = random_shift(image.flatten(0, 1), self.drawing).view(image.shape)
         return batch
 
-    def _give_back(self, data: Data, shares: list[tuple[str, Batch]], priority: Tensor) -> None:
+    def _set_priorities(self, data: Data, draws: list[tuple[str, Batch]], priority: Tensor) -> None:
         if not self.settings.prioritised:
             return
-        sizes = [len(share["index"]) for _, share in shares]
-        for (source, share), part in zip(shares, priority.split(sizes), strict=True):
-            data.prioritise(source, share["index"], part)
+        sizes = [len(batch["index"]) for _, batch in draws]
+        for (source, batch), part in zip(draws, priority.split(sizes), strict=True):
+            data.prioritise(source, batch["index"], part)

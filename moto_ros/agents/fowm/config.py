@@ -1,4 +1,4 @@
-"""Settings of FOWM; the defaults are the published ones of its image tasks (xArm)."""
+"""Settings of FOWM; the defaults are those of the paper's image tasks (xArm)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ModelSettings(EncoderSettings):
 
 @dataclass(frozen=True)
 class PlannerSettings:
-    """What the planner searches, and by what score."""
+    """Settings of the planner (MPPI) and of its score."""
 
     plan: bool = parameter(True, "act by the planner; off: by the policy head alone")
     plan_horizon: int = parameter(5, "imagined steps of a plan", unit="steps", low=1, high=50)
@@ -53,7 +53,7 @@ class PlannerSettings:
 
 @dataclass(frozen=True)
 class FowmSettings(ModelSettings, PlannerSettings, AveragingSettings):
-    """Everything that shapes the agent and its updates."""
+    """All settings of the agent: networks, planner, losses, replay, phases."""
 
     policy_noise: float = parameter(0.05, "standard deviation of the policy's noise, cut at 0.3", low=0.0, high=1.0)
 
@@ -68,7 +68,7 @@ class FowmSettings(ModelSettings, PlannerSettings, AveragingSettings):
     advantage_scale: float = parameter(3.0, "beta of the advantage-weighted policy", low=0.0)
     value_target: str = parameter(
         "in_sample",
-        "TD target: V of the next state, or the least of two Q at the policy",
+        "TD target: V of the next state, or the minimum of two Q at the policy",
         choices=("in_sample", "policy"),
     )
     policy_objective: str = parameter(
@@ -90,7 +90,7 @@ class FowmSettings(ModelSettings, PlannerSettings, AveragingSettings):
     online_episodes: int = parameter(1000, "online episodes of a run", low=0)
 
     def __post_init__(self) -> None:
-        """Refuse a planner that has fewer candidates than elites."""
+        """Raise MotoError when there are fewer candidates than elites."""
         if self.plan_elites > self.candidates:
             raise MotoError(
                 f"parameter 'plan_elites' is {self.plan_elites}, expected at most the {self.candidates} candidates "

@@ -10,16 +10,16 @@ from torch import Tensor
 from moto_ros.agents.common.base import Terms
 from moto_ros.agents.common.in_sample import advantage_weight, cloning, expectile, pair, td_target
 from moto_ros.agents.fowm.config import FowmSettings
-from moto_ros.agents.fowm.model import FowmModel, noisy
+from moto_ros.agents.fowm.model import FowmModel, noisy, uncertainty
 from moto_ros.agents.interface import Batch
 
-LARGEST_PRIORITY = 1e4
-SMALLEST_PRIORITY = 1e-6
+MAX_PRIORITY = 1e4
+MIN_PRIORITY = 1e-6
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows, time first: observations (H+1, B, ...), actions and what they led to (H, B, ...), weight (B,).
+    """Windows, time first: observations (H+1, B, ...), actions and their results (H, B, ...), importance weight (B,).
 
     `mask` (H, B) is rho^j where step j is inside the episode, else 0.
     """
@@ -49,7 +49,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class ModelLoss:
-    """What the model update descends, and what follows from it: latents (H, B, D), priorities (B,), Q (heads, H, B)."""
+    """What the model update minimises, and its results: latents (H, B, D), priorities (B,), Q (heads, H, B)."""
 
     total: Tensor
     latents: Tensor
@@ -58,78 +58,84 @@ class ModelLoss:
     terms: Terms
 
 
+@dataclass(frozen=True)
+class CriticLoss:
+    """Errors of Q and V by step (H, B); and, without gradient, Q (heads, H, B) and the TD target (H, B)."""
+
+    q: Tensor
+    value: Tensor
+    values: Tensor
+    target: Tensor
+
+
 def model_loss(
     model: FowmModel, windows: Windows, settings: FowmSettings, generator: torch.Generator | None
 ) -> ModelLoss:
-    """Return the loss of encoder, dynamics, reward, Q and V, divided by H, so that its gradient is the published."""
-    first, seen, consistent = _encoded(model, windows)
-    latents = _rollout(model, first, windows.action)
-    before, action = latents[:-1], windows.action
-    logits = model.q_logits(before, action)
-    target = _target(model, windows, seen, settings, generator)
-    parts = {
-        "consistency": settings.consistency_scale * (latents[1:] - consistent).square().mean(-1),
-        "reward": settings.reward_scale * model.misfit(model.reward_logits(before, action), windows.reward),
-        "q": settings.q_scale * model.misfit(logits, target).sum(0),
-        "value": settings.value_scale * _value_error(model, before, action, settings, generator),
-    }
-    each = torch.stack(list(parts.values())).sum(0)
-    loss = ((each * windows.mask).sum(0) * windows.weight).mean() / len(action)
-    values = model.scalar(logits.detach())
-    terms = {f"{name}_loss": (part.detach() * windows.mask).sum(0).mean() for name, part in parts.items()}
-    terms |= {"q_mean": values.mean(), "uncertainty": values.std(0).mean(), "target_mean": target.mean()}
-    return ModelLoss(loss, latents[:-1].detach(), priorities(values, target, windows.mask), values, terms)
-
-
-def _encoded(model: FowmModel, windows: Windows) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the first latent (with gradient), and those of the later observations by the encoder and its target."""
-    first = model.encoder({name: rows[0] for name, rows in windows.observation.items()})
+    """Return the loss J / H of encoder, dynamics, reward, Q and V."""
+    # Encode: z_0 with gradient; the later observations by the online encoder (TD target) and the target encoder.
     later = {name: rows[1:] for name, rows in windows.observation.items()}
+    z = [model.encoder({name: rows[0] for name, rows in windows.observation.items()})]
     with torch.no_grad():
-        return first, model.encoder(later), model.slow_encoder(later)
+        next_latents, target_latents = model.encoder(later), model.target_encoder(later)
+    # Latent rollout: z_{j+1} = d(z_j, a_j).
+    for action in windows.action:
+        z.append(model.advance(z[-1], action))
+    latents = torch.stack(z)
+    before, after = latents[:-1], latents[1:]
+    # Errors (H, B) of every imagined step: consistency, reward, Q heads, V.
+    critic = critic_loss(model, before, next_latents, windows, settings, generator)
+    reward = model.prediction_loss(model.reward_logits(before, windows.action), windows.reward)
+    parts = {
+        "consistency": settings.consistency_scale * (after - target_latents).square().mean(-1),
+        "reward": settings.reward_scale * reward,
+        "q": settings.q_scale * critic.q,
+        "value": settings.value_scale * critic.value,
+    }
+    # J = sum_j rho^j m_j (parts), weighted by importance; divided by H, as the published gradient is.
+    each = torch.stack(list(parts.values())).sum(0)
+    loss = ((each * windows.mask).sum(0) * windows.weight).mean() / len(windows.action)
+    # Priority: sum_j rho^j m_j sum_i |Q_i - y|.
+    error = ((critic.values - critic.target).abs().sum(0) * windows.mask).sum(0)
+    priority = error.clamp(max=MAX_PRIORITY) + MIN_PRIORITY
+    terms = {f"{name}_loss": (part.detach() * windows.mask).sum(0).mean() for name, part in parts.items()}
+    terms |= {"q_mean": critic.values.mean(), "uncertainty": uncertainty(critic.values).mean()}
+    terms["target_mean"] = critic.target.mean()
+    return ModelLoss(loss, before.detach(), priority, critic.values, terms)
 
 
-def _rollout(model: FowmModel, first: Tensor, action: Tensor) -> Tensor:
-    latents = [first]
-    for step in action:
-        latents.append(model.advance(latents[-1], step))
-    return torch.stack(latents)
+def critic_loss(
+    model: FowmModel,
+    latents: Tensor,
+    next_latents: Tensor,
+    windows: Windows,
+    settings: FowmSettings,
+    generator: torch.Generator | None,
+) -> CriticLoss:
+    """Return the errors of Q and V on imagined latents (H, B, D); `next_latents` are those of o_{j+1}, encoded."""
+    logits = model.q_logits(latents, windows.action)
+    with torch.no_grad():
+        # TD target in sample (IQL): y_j = r_j + gamma mu_j V(E(o_{j+1})); ablation: min of two target Q at the policy.
+        if settings.value_target == "in_sample":
+            next_value = model.value(next_latents)
+        else:
+            noise = torch.randn(windows.action.shape, generator=generator, device=next_latents.device)
+            action = noisy(model.policy(next_latents), settings.policy_noise, noise)
+            next_value = min_target_q(model, next_latents, action, generator)
+        target = td_target(windows.reward, windows.terminal, next_value, settings.discount)
+    # Q: sum_i (Q_i(z_j, a_j) - y_j)^2, or cross entropies of two-hot heads.
+    q = model.prediction_loss(logits, target).sum(0)
+    # V: expectile loss L_tau(min of two target Q(z_j, a_j) - V(z_j)).
+    with torch.no_grad():
+        target_q = min_target_q(model, latents, windows.action, generator)
+    value = expectile(target_q - model.value(latents), settings.expectile)
+    return CriticLoss(q, value, model.scalar(logits.detach()), target)
 
 
 @torch.no_grad()
-def _target(
-    model: FowmModel, windows: Windows, seen: Tensor, settings: FowmSettings, generator: torch.Generator | None
-) -> Tensor:
-    """Return y (H, B): the reward and V of the observation reached, or what the policy would do there."""
-    if settings.value_target == "in_sample":
-        value = model.value(seen)
-    else:
-        noise = torch.randn(windows.action.shape, generator=generator, device=seen.device)
-        action = noisy(model.policy(seen), settings.policy_noise, noise)
-        value = _least(model, seen, action, settings, generator)
-    return td_target(windows.reward, windows.terminal, value, settings.discount)
-
-
-def _least(
-    model: FowmModel, latents: Tensor, action: Tensor, settings: FowmSettings, generator: torch.Generator | None
-) -> Tensor:
-    """Return the smaller of two random slow Q heads."""
-    members = pair(settings.heads, generator, latents.device)
-    return model.q_values(latents, action, slow=True, members=members).amin(0)
-
-
-def _value_error(
-    model: FowmModel, latents: Tensor, action: Tensor, settings: FowmSettings, generator: torch.Generator | None
-) -> Tensor:
-    with torch.no_grad():
-        least = _least(model, latents, action, settings, generator)
-    return expectile(least - model.value(latents), settings.expectile)
-
-
-def priorities(values: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Return the priority (B,) of each window: its weighted TD errors, all heads."""
-    error = ((values - target).abs().sum(0) * mask).sum(0)
-    return error.clamp(max=LARGEST_PRIORITY) + SMALLEST_PRIORITY
+def min_target_q(model: FowmModel, latents: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return the minimum (...) of two target Q heads, drawn at random at each call (REDQ)."""
+    members = pair(model.heads, generator, latents.device)
+    return model.q_values(latents, action, target=True, members=members).amin(0)
 
 
 def policy_loss(
@@ -138,11 +144,13 @@ def policy_loss(
     """Return the policy's loss on detached latents (H, B, D); steps past an episode's end do not count."""
     mean = model.policy(latents)
     if settings.policy_objective == "max_q":
+        # Ablation (TD-MPC): maximise the minimum of two online Q heads.
         members = pair(settings.heads, generator, latents.device)
         each, terms = -model.q_values(latents, mean, members=members).amin(0), {}
     else:
+        # AWR: w = min(exp(beta (min Q - V)), 100); w times -log N(a; pi(z), 1).
         with torch.no_grad():
-            advantage = _least(model, latents, windows.action, settings, generator) - model.value(latents)
+            advantage = min_target_q(model, latents, windows.action, generator) - model.value(latents)
             weight = advantage_weight(advantage, settings.advantage_scale)
         each = weight * cloning(mean, windows.action)
         terms = {"advantage": advantage.mean(), "advantage_weight": weight.mean()}

@@ -1,4 +1,4 @@
-"""The world model of FOWM: encoder, latent dynamics, reward, policy, Q heads, V, and the slow copies."""
+"""The world model of FOWM: encoder, latent dynamics, reward, policy, Q heads, V, and target networks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from moto_ros.agents.fowm.config import ModelSettings
 from moto_ros.agents.interface import Spaces
 
 NOISE_LIMIT = 0.3
-"""The policy's noise is cut here."""
+"""The policy's noise is clipped here."""
 
-RANGE_RATE = 0.01
-RANGE_ENDS = (0.05, 0.95)
-SMALLEST_RANGE = 1e-3
+Q_RANGE_RATE = 0.01
+Q_RANGE_QUANTILES = (0.05, 0.95)
+MIN_Q_RANGE = 1e-3
 
 
 class FowmModel(nn.Module):
@@ -34,7 +34,7 @@ class FowmModel(nn.Module):
         """Build with orthogonal weights; the last layers of reward and Q are zero."""
         super().__init__()
         size, hidden, outputs = settings.latent_size, settings.hidden, BINS if settings.two_hot else 1
-        self._two_hot, self.actions = settings.two_hot, spaces.action
+        self._two_hot, self.actions, self.heads = settings.two_hot, spaces.action, settings.heads
         self.encoder = Encoder(spaces, settings)
         self.dynamics = nn.Sequential(NormedMLP(size + spaces.action, hidden, size), LatentBound(size, settings.latent))
         self.reward_head = NormedMLP(size + spaces.action, hidden, outputs)
@@ -49,16 +49,27 @@ class FowmModel(nn.Module):
         self._make_targets()
 
     def _make_targets(self) -> None:
+        # Checkpoints name the tensors of the targets slow_*.
         self.slow_encoder = deepcopy(self.encoder).requires_grad_(False)
         self.slow_encoder.normaliser = self.encoder.normaliser
         self.slow_q = deepcopy(self.q).requires_grad_(False)
+
+    @property
+    def target_encoder(self) -> Encoder:
+        """Return the target network of the encoder."""
+        return self.slow_encoder
+
+    @property
+    def target_q(self) -> HeadEnsemble:
+        """Return the target networks of the Q heads."""
+        return self.slow_q
 
     def advance(self, latent: Tensor, action: Tensor) -> Tensor:
         """Return the latent after an action."""
         return self.dynamics(torch.cat((latent, action), -1))
 
     def reward_logits(self, latent: Tensor, action: Tensor) -> Tensor:
-        """Return what the reward head says (..., outputs)."""
+        """Return the outputs of the reward head (..., outputs)."""
         return self.reward_head(torch.cat((latent, action), -1))
 
     def reward(self, latent: Tensor, action: Tensor) -> Tensor:
@@ -69,15 +80,15 @@ class FowmModel(nn.Module):
         """Return the policy's mean action (..., A) in (-1, 1)."""
         return torch.tanh(self.policy_head(latent))
 
-    def q_logits(self, latent: Tensor, action: Tensor, slow: bool = False, members: Tensor | None = None) -> Tensor:
-        """Return what the Q heads, or those of `members`, say: (members, ..., outputs)."""
+    def q_logits(self, latent: Tensor, action: Tensor, target: bool = False, members: Tensor | None = None) -> Tensor:
+        """Return the outputs of the Q heads, or of `members` of them: (members, ..., outputs)."""
         rows = torch.cat((latent, action), -1)
-        heads = self.slow_q if slow else self.q
+        heads = self.target_q if target else self.q
         return heads(rows.flatten(0, -2), members).unflatten(1, rows.shape[:-1])
 
-    def q_values(self, latent: Tensor, action: Tensor, slow: bool = False, members: Tensor | None = None) -> Tensor:
+    def q_values(self, latent: Tensor, action: Tensor, target: bool = False, members: Tensor | None = None) -> Tensor:
         """Return Q (members, ...)."""
-        return self.scalar(self.q_logits(latent, action, slow, members))
+        return self.scalar(self.q_logits(latent, action, target, members))
 
     def value(self, latent: Tensor) -> Tensor:
         """Return V (...)."""
@@ -87,7 +98,7 @@ class FowmModel(nn.Module):
         """Return the scalars (...) that outputs (..., outputs) mean."""
         return decode(logits) if self._two_hot else logits.squeeze(-1)
 
-    def misfit(self, logits: Tensor, target: Tensor) -> Tensor:
+    def prediction_loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss (...) of outputs (..., outputs) against scalars: squared error, or cross entropy."""
         return (
             cross_entropy(logits, target)
@@ -96,22 +107,22 @@ class FowmModel(nn.Module):
         )
 
     def step_targets(self, rate: float) -> None:
-        """Let the slow copies follow."""
-        for slow, fast in ((self.slow_encoder, self.encoder), (self.slow_q, self.q)):
-            polyak_update(list(slow.parameters()), list(fast.parameters()), rate)
+        """Move the target networks towards the online ones by `rate` of the difference."""
+        for target, online in ((self.target_encoder, self.encoder), (self.target_q, self.q)):
+            polyak_update(list(target.parameters()), list(online.parameters()), rate)
 
     @torch.no_grad()
-    def learn_range(self, values: Tensor) -> None:
-        """Let the running range of Q, its 5 % to 95 % quantiles, see the values of a batch."""
-        low, high = torch.quantile(values.flatten(), torch.tensor(RANGE_ENDS, device=values.device))
-        self.q_range.lerp_((high - low).clamp(min=SMALLEST_RANGE), RANGE_RATE)
+    def update_q_range(self, values: Tensor) -> None:
+        """Update the running range of Q, from its 5 % to its 95 % quantile, by the values of a batch."""
+        low, high = torch.quantile(values.flatten(), torch.tensor(Q_RANGE_QUANTILES, device=values.device))
+        self.q_range.lerp_((high - low).clamp(min=MIN_Q_RANGE), Q_RANGE_RATE)
 
 
 def noisy(mean: Tensor, std: float, noise: Tensor) -> Tensor:
-    """Return the policy's mean with noise, cut to +-0.3 and kept inside (-1, 1)."""
+    """Return the policy's mean with noise, clipped to +-0.3 and kept inside (-1, 1)."""
     return (mean + (std * noise).clamp(-NOISE_LIMIT, NOISE_LIMIT)).clamp(-1 + ACTION_MARGIN, 1 - ACTION_MARGIN)
 
 
-def doubt(values: Tensor) -> Tensor:
+def uncertainty(values: Tensor) -> Tensor:
     """Return the uncertainty (...): the sample standard deviation over heads of Q (heads, ...)."""
     return values.std(0)

@@ -1,10 +1,12 @@
-"""Planning by model predictive path integral control (MPPI), with proposals of the policy, within a deadline."""
+"""Planning by model predictive path integral control (MPPI), with proposals of the policy, within a deadline.
+
+`Planner.iterate` is one iteration; `score.py` holds the score G of a candidate. H steps, B robots, K elites, A actions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +24,7 @@ Noise = torch.Generator | None
 
 @dataclass(frozen=True)
 class Search:
-    """Where the candidates are drawn: mean and std (H, B, A); with the elites found and their weights."""
+    """The distribution of the candidates: mean and std (H, B, A); with the elites (H, B, K, A) and weights (B, K)."""
 
     mean: Tensor
     std: Tensor
@@ -40,7 +42,7 @@ class Plan:
 
 
 class Planner:
-    """Improves action sequences by imagining them; the same networks as the agent's, without gradients."""
+    """Optimises action sequences by MPPI in the latents of the world model; without gradients."""
 
     def __init__(self, model: FowmModel, settings: FowmSettings) -> None:
         self._model, self._settings = model, settings
@@ -49,16 +51,16 @@ class Planner:
         scorer, self._cold = self.scorer, settings.compile
         graphs = model.q_range.device.type == "cuda"
         parts: list[Callable[..., Any]] = [
-            *(scorer.propose, scorer.imagine, scorer.ending),
-            *(scorer.optimistic, scorer.doubts),
+            *(scorer.propose, scorer.imagine, scorer.terminal),
+            *(scorer.upper_bound, scorer.penalty),
         ]
         prepared = [Compiled(part, graphs) if settings.compile else part for part in parts]
-        self._propose, self._imagine, self._ending, self._optimistic, self._doubts = prepared
+        self._propose, self._imagine, self._terminal, self._upper_bound, self._penalty = prepared
 
     def plan(self, latent: Tensor, mean: Tensor, *, sample: bool, generator: Noise, watch: Stopwatch) -> Plan | None:
         """Plan from latents (B, D), starting at mean (H, B, A); None where not even one iteration fits the deadline.
 
-        `sample` adds the noise that explores: of the last spread at the first step.
+        `sample` adds exploration noise: the last std of the first step times a normal draw.
         """
         if self._cold:
             self._warm_up(latent, mean)
@@ -70,16 +72,16 @@ class Planner:
         search = Search(mean, torch.full_like(mean, self._settings.plan_max_std))
         done = 0
         while done < self._settings.plan_iterations and (done == 0 or watch.fits("iteration", "answer")):
-            search = self._improved(search, latent, proposals, generator)
+            search = self.iterate(search, latent, proposals, generator)
             done += 1
             watch.lap("iteration")
-        return Plan(self._chosen(search, sample, generator), search.mean, done)
+        return Plan(self._choose(search, sample, generator), search.mean, done)
 
     def _warm_up(self, latent: Tensor, mean: Tensor) -> None:
-        """Plan once for nothing, which is when the compiler works: its time is not that of an iteration."""
+        """Plan once and discard the result, so that the time of compilation is not taken for an iteration's."""
         stream, self._cold = torch.Generator(latent.device), False
         search = Search(mean, torch.ones_like(mean))
-        self._improved(search, latent, self._proposals(latent, stream), stream)
+        self.iterate(search, latent, self._proposals(latent, stream), stream)
 
     def _proposals(self, latent: Tensor, generator: Noise) -> Imagined | None:
         settings = self._settings
@@ -88,35 +90,42 @@ class Planner:
         shape = settings.plan_horizon, len(latent), settings.plan_policy_samples, self._model.actions
         return Imagined(*self._propose(latent, _normal(shape, latent, generator)))
 
-    def _improved(self, search: Search, latent: Tensor, proposals: Imagined | None, generator: Noise) -> Search:
-        """Do one iteration: draw, score, and move towards the elites."""
-        candidates = self._candidates(search, latent, proposals, generator)
-        scores = self._scores(candidates, generator)
-        best = scores.topk(self._settings.plan_elites, -1)
-        rows = torch.arange(len(latent), device=latent.device)[:, None]
-        elites = candidates.actions[:, rows, best.indices]
-        return updated(search.mean, elites, best.values, self._settings)
-
-    def _candidates(self, search: Search, latent: Tensor, proposals: Imagined | None, generator: Noise) -> Imagined:
-        horizon, robots, size = search.mean.shape
-        noise = _normal((horizon, robots, self._settings.plan_samples, size), latent, generator)
+    def iterate(self, search: Search, latent: Tensor, proposals: Imagined | None, generator: Noise) -> Search:
+        """Do one MPPI iteration: sample, imagine, score, and move mean and std to the elites."""
+        settings = self._settings
+        horizon, robots, actions = search.mean.shape
+        # Sample action sequences a ~ N(mean, std), clamped to [-1, 1].
+        noise = _normal((horizon, robots, settings.plan_samples, actions), latent, generator)
         drawn = torch.addcmul(search.mean[:, :, None], search.std[:, :, None], noise).clamp_(-1, 1)
-        imagined = Imagined(*self._imagine(latent, drawn))
-        return imagined if proposals is None else imagined.joined(proposals)
-
-    def _scores(self, candidates: Imagined, generator: Noise) -> Tensor:
+        # Roll them out by the model; the policy's sequences are candidates of every iteration.
+        candidates = Imagined(*self._imagine(latent, drawn))
+        if proposals is not None:
+            candidates = candidates.joined(proposals)
+        # Score without uncertainty: discounted rewards and, at a ~ pi(z_H), the minimum of two random Q heads.
         noise = _normal(candidates.actions.shape[1:], candidates.actions, generator)
-        members = pair(self._settings.heads, generator, noise.device)
-        ending = self._ending(candidates, noise, members)
-        bound = self._optimistic(candidates, ending)
-        if not self.scorer.penalised:
-            return bound
-        # To examine only some candidates takes decisions on the way, for which a GPU would have to be waited for.
-        some = partial(elite_scores, elites=self._settings.plan_elites, likely=not self._settings.plan_exact)
-        return (some if noise.device.type == "cpu" else full_scores)(bound, candidates, ending, self._doubts)
+        members = pair(settings.heads, generator, noise.device)
+        terminal = self._terminal(candidates, noise, members)
+        scores = self._upper_bound(candidates, terminal)
+        # Subtract lambda u(z, a) of every step. To do so for some candidates only takes decisions, for which a GPU
+        # would have to be waited for.
+        if self.scorer.penalised and noise.device.type == "cpu":
+            likely = not settings.plan_exact
+            scores = elite_scores(scores, candidates, terminal, self._penalty, settings.plan_elites, likely)
+        elif self.scorer.penalised:
+            scores = full_scores(scores, candidates, terminal, self._penalty)
+        # Elites, and their weights: softmax(temperature * G).
+        best = scores.topk(settings.plan_elites, -1)
+        rows = torch.arange(robots, device=latent.device)[:, None]
+        elites = candidates.actions[:, rows, best.indices]
+        weights = (settings.plan_temperature * (best.values - best.values.amax(-1, keepdim=True))).softmax(-1)
+        # New mean and std: the elites' weighted ones, with momentum for the mean and limits for the std.
+        mean = torch.einsum("bk,hbka->hba", weights, elites)
+        variance = torch.einsum("bk,hbka->hba", weights, (elites - mean[:, :, None]).square())
+        std = variance.sqrt().clamp(settings.plan_min_std, settings.plan_max_std)
+        return Search(torch.lerp(mean, search.mean, settings.plan_momentum), std, elites, weights)
 
-    def _chosen(self, search: Search, sample: bool, generator: Noise) -> Tensor:
-        """Return the first action of one elite, drawn by the weights."""
+    def _choose(self, search: Search, sample: bool, generator: Noise) -> Tensor:
+        """Return the first action of one elite, drawn by the weights; with noise of the last std where `sample`."""
         assert search.elites is not None
         assert search.weights is not None
         which = torch.multinomial(search.weights, 1, generator=generator)
@@ -126,17 +135,8 @@ class Planner:
         return action.clamp(-1, 1)
 
 
-def updated(mean: Tensor, elites: Tensor, scores: Tensor, settings: FowmSettings) -> Search:
-    """Return the search after elites (H, B, K, A) with scores (B, K): their weighted mean and spread."""
-    weights = (settings.plan_temperature * (scores - scores.amax(-1, keepdim=True))).softmax(-1)
-    found = torch.einsum("bk,hbka->hba", weights, elites)
-    variance = torch.einsum("bk,hbka->hba", weights, (elites - found[:, :, None]).square())
-    std = variance.sqrt().clamp(settings.plan_min_std, settings.plan_max_std)
-    return Search(torch.lerp(found, mean, settings.plan_momentum), std, elites, weights)
-
-
 def shifted(mean: Tensor, steps: int) -> Tensor:
-    """Return the mean (H, B, A) of a plan made `steps` control steps ago: what is over goes, zeros come in."""
+    """Return the mean (H, B, A) of a plan made `steps` control steps ago: past steps are dropped, zeros appended."""
     left = mean[min(steps, len(mean)) :]
     return torch.cat((left, mean.new_zeros(len(mean) - len(left), *mean.shape[1:])))
 

@@ -1,67 +1,67 @@
-"""How long the stages of planning take, so that a deadline is kept."""
+"""Estimates of how long the stages of planning take, so that a deadline is kept."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
 
-SAFETY = 1.25
-"""Stages are taken to need this much more than estimated: an answer too late costs more than an iteration not done."""
+SAFETY_FACTOR = 1.25
+"""Applied to estimates before a stage is begun: a late answer costs more than an iteration left out."""
 
-FORGET = 0.2
-"""Share of the way that an estimate falls towards a shorter time; to a longer one it rises at once."""
+DECAY_RATE = 0.2
+"""An estimate moves by this fraction towards a shorter time; to a longer one it rises at once."""
 
-LEAST_BOLDNESS = 0.01
-"""Even where every trial was late one is made now and then: what kept the machine busy may have ended."""
+MIN_RETRY_RATE = 0.01
+"""Even where every attempt was late, another is made now and then: the machine may have become idle."""
 
 
 @dataclass
 class PlanningTime:
     """Running estimates in seconds by stage; a stage not measured yet counts as taking no time.
 
-    `boldness` (0, 1] says how soon to try again what did not fit: where plans never fit, every trial is an answer that
-    is late, so that trials have to become rare.
+    `retry_rate` (0, 1] says how fast estimates decay while the planner does not run, so how soon it is tried again:
+    where plans never fit, every attempt is a late answer, so that attempts have to become rare.
     """
 
     estimates: dict[str, float] = field(default_factory=dict)
-    boldness: float = 1.0
+    retry_rate: float = 1.0
 
-    def learn(self, stage: str, seconds: float) -> None:
-        """Take in a measured time."""
+    def update(self, stage: str, seconds: float) -> None:
+        """Update an estimate by a measured time."""
         old = self.estimates.get(stage, 0.0)
-        self.estimates[stage] = seconds if seconds > old else old + FORGET * (seconds - old)
+        self.estimates[stage] = seconds if seconds > old else old + DECAY_RATE * (seconds - old)
 
     def of(self, *stages: str) -> float:
         """Return the time that stages will take together."""
         return sum(self.estimates.get(stage, 0.0) for stage in stages)
 
-    def doubt(self, *stages: str) -> None:
+    def decay_estimates(self, *stages: str) -> None:
         """Lower the estimates that kept stages from running: they may be out of date."""
         for stage in stages:
-            self.estimates[stage] = (1 - FORGET * self.boldness) * self.of(stage)
+            self.estimates[stage] = (1 - DECAY_RATE * self.retry_rate) * self.of(stage)
 
     def answered(self, late: bool) -> None:
-        """Note whether a plan that was tried came too late: half as bold then, twice as bold else."""
-        self.boldness = max(LEAST_BOLDNESS, self.boldness / 2) if late else min(1.0, 2 * self.boldness)
+        """Halve the retry rate after a plan that was late, else double it."""
+        self.retry_rate = max(MIN_RETRY_RATE, self.retry_rate / 2) if late else min(1.0, 2 * self.retry_rate)
 
 
 class Stopwatch:
     """One answer against its deadline (seconds from `start`; None: no deadline)."""
 
-    def __init__(self, pace: PlanningTime, start: float, deadline: float | None) -> None:
-        self._pace, self._mark, self.start = pace, start, start
+    def __init__(self, times: PlanningTime, start: float, deadline: float | None) -> None:
+        self._times, self._mark, self.start = times, start, start
         self._end = None if deadline is None else start + deadline
         self.given = deadline is None or deadline > 0
         """Whether there was any time to plan in."""
 
     def fits(self, *stages: str) -> bool:
         """Return whether these stages, by their estimates, end in time."""
-        return self._end is None or time.perf_counter() + SAFETY * self._pace.of(*stages) <= self._end
+        return self._end is None or time.perf_counter() + SAFETY_FACTOR * self._times.of(*stages) <= self._end
 
     def lap(self, stage: str) -> None:
-        """Note that a stage ended, having begun when the one before ended."""
+        """Record that a stage ended, which began when the stage before it ended."""
         now = time.perf_counter()
-        self._pace.learn(stage, now - self._mark)
+        self._times.update(stage, now - self._mark)
         self._mark = now
 
     @property
