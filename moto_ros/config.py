@@ -14,7 +14,7 @@ import math
 import os
 import re
 import typing
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -49,6 +49,13 @@ class Spec:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
+    operational: bool = False
+    extent: bool = False
+
+    @property
+    def shapes_run(self) -> bool:
+        """Return whether a run with another value is another run, which a resumed one cannot become."""
+        return not (self.operational or self.extent)
 
     def describe(self) -> str:
         """Return the documentation line that `--help` and parameter descriptors show."""
@@ -66,9 +73,17 @@ def parameter(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    operational: bool = False,
+    extent: bool = False,
 ) -> Any:
-    """Declare a settings field: default (or REQUIRED), one line of documentation, unit and allowed values."""
+    """Declare a settings field: default (or REQUIRED), one line of documentation, unit and allowed values.
+
+    A resumed run may change what is `operational` (it only says how a run is computed: threads, device, how often it
+    saves) and what is its `extent` (how long it goes on, and what is measured beside it); a finished run that is then
+    given more to do is no longer finished. Every other parameter shapes the run.
+    """
     metadata = {"doc": doc, "unit": unit, "low": low, "high": high, "choices": choices}
+    metadata |= {"operational": operational, "extent": extent}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -183,10 +198,9 @@ def flatten(settings: Any, prefix: str = "") -> dict[str, Value]:
     return flat
 
 
-def digest(settings: Any, without: Collection[str] = ()) -> str:
-    """Return the first 16 hexadecimal digits of the SHA-256 of a settings object's values, those `without` left out."""
-    values = {name: value for name, value in flatten(settings).items() if name not in without}
-    text = json.dumps(values, sort_keys=True)
+def digest(values: Mapping[str, Value]) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of flat names and their values."""
+    text = json.dumps(dict(values), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

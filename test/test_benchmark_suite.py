@@ -106,6 +106,7 @@ def test_a_folder_with_another_run_is_refused_and_one_that_asks_for_more_goes_on
     assert read_cell(place.describe(first)) == read_cell(place.describe(first))
     place.finish(first)
     assert place.is_finished(first)
+    assert place.is_finished(cells(read_suite(suite_file(tmp_path), ["threads:=3", "checkpoint_every:=9.0"]))[0])
     longer = cells(read_suite(suite_file(tmp_path), ["online_episodes:=9"]))[0]
     assert not place.is_finished(longer)
     place.describe(longer)

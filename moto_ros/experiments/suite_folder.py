@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import Any
 
+from moto_ros.config import Spec, specs
 from moto_ros.errors import MotoError
-from moto_ros.experiments.suite import Cell
+from moto_ros.experiments.suite import Cell, TaskSettings, settings_of
 from moto_ros.files import canonical, read_json, write_durably
 from moto_ros.training.run_folder import differences
-from moto_ros.training.settings import OPERATIONAL
-
-MEANS = frozenset({"threads", "device", "precision", "compile_steps"})
-"""What says how a run is computed, and not what."""
+from moto_ros.training.settings import TrainerSettings
 
 
 class SuiteFolder:
@@ -75,23 +74,27 @@ class SuiteFolder:
     def is_finished(self, cell: Cell) -> bool:
         """Return whether a cell ran to its end with these very settings; one that now asks for more is not."""
         path = self._finished(cell)
-        return path.exists() and _task_of(read_json(path)) == _task_of(asdict(cell))
+        return path.exists() and _work(read_cell(path)) == _work(cell)
 
 
-def _task_of(cell: dict[str, Any]) -> dict[str, Any]:
-    """Return what a finished run has done: its description, less how its processes ran."""
-    values: dict[str, Any] = json.loads(canonical(cell))
-    for group in ("agent_values", "trainer_values"):
-        values[group] = {name: value for name, value in values[group].items() if name not in MEANS}
-    return values
+def _work(cell: Cell) -> dict[str, Any]:
+    """Return what a finished run has done: its description without how it was computed."""
+    return _described(cell, lambda spec: not spec.operational)
 
 
 def _shape(cell: Cell) -> dict[str, Any]:
-    """Return what a run must share with what its folder holds to go on: not how it runs, nor how long."""
-    values = json.loads(canonical(asdict(cell)))
+    """Return what a run must share with what its folder holds to resume: not how it is computed, nor how long."""
+    return _described(cell, lambda spec: spec.shapes_run)
+
+
+def _described(cell: Cell, counts: Callable[[Spec], bool]) -> dict[str, Any]:
+    """Return a run's description by flat names: of its parameters those that count, and those that are unknown."""
+    values: dict[str, Any] = json.loads(canonical(asdict(cell)))
+    known = specs(TaskSettings, "task.") | specs(TrainerSettings, "trainer.")
+    known |= {f"agent.{name}": spec for name, spec in settings_of(cell.agent).items()}
     groups = {name: values.pop(f"{name}_values") for name in ("task", "agent", "trainer")}
     flat = {f"{group}.{name}": value for group, items in groups.items() for name, value in items.items()}
-    return values | {name: value for name, value in flat.items() if name.split(".")[-1] not in OPERATIONAL}
+    return values | {name: value for name, value in flat.items() if name not in known or counts(known[name])}
 
 
 def read_cell(path: Path) -> Cell:

@@ -35,7 +35,7 @@ from moto_ros.ros.diagnostics import NodeReport
 from moto_ros.ros.discovery import Ready
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.worker import Worker
-from moto_ros.training.settings import agent_digest, choose_device
+from moto_ros.training.settings import agent_identity, choose_device
 
 SECOND = 1_000_000_000
 
@@ -63,14 +63,14 @@ class PolicyNode(MotoNode[PolicySettings]):
         self._make_topics()
         self._ahead = self._make_ahead()
         if self.settings.checkpoint:
-            self._take(load_policy(Path(self.settings.checkpoint).expanduser(), self._agent, self._digest))
+            self._take(load_policy(Path(self.settings.checkpoint).expanduser(), self._agent, self._identity))
         self._ready = Ready(self, self.settings.wait_for)
 
     def _make_agent(self) -> Agent:
         settings, own = self.settings, agent_part(self.settings)
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        self._device, self._digest = choose_device(settings.device), agent_digest(own)
+        self._device, self._identity = choose_device(settings.device), agent_identity(settings.agent_name, own)
         return make_agent(settings.agent_name, spaces_of(settings), own, settings.seed, self._device)
 
     def _make_actor(self) -> EpisodePolicy:
@@ -218,7 +218,7 @@ class PolicyNode(MotoNode[PolicySettings]):
 
     def _open(self, parcel: WeightsMessage) -> Weights | str:
         try:
-            return parcel.opened(self.settings.agent_name, self._digest)
+            return parcel.opened(self.settings.agent_name, self._identity.digest)
         except MotoError as error:
             return str(error)
 

@@ -39,7 +39,6 @@ from moto_ros.stopping import as_parent
 from moto_ros.systems.implied_parameters import REAL_TIMING, contradiction, implied, left_open, shared
 from moto_ros.systems.parameter_layers import ParameterLayers
 from moto_ros.systems.transport import environment
-from moto_ros.training.settings import OPERATIONAL
 
 
 @dataclass(frozen=True)
@@ -274,8 +273,9 @@ class System:
         if not {"policy", "trainer"} <= settings.keys():
             return
         acts, learns = flatten(settings["policy"]), flatten(settings["trainer"])
+        known = specs(type(settings["trainer"]))
         for name in (name for name in learns if name in acts and (name in SAME or name.startswith("agent."))):
-            if acts[name] != learns[name] and name.removeprefix("agent.") not in OPERATIONAL:
+            if acts[name] != learns[name] and known[name].shapes_run:
                 raise MotoError(
                     f"parameter '{name}' is {acts[name]!r} in the policy node and {learns[name]!r} in the trainer "
                     f"node, expected the same in both; set it without the node's name ({name}:=...)"

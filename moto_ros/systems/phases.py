@@ -21,10 +21,10 @@ from moto_ros.files import read_json
 from moto_ros.policy.checkpoint_policy import find_checkpoint
 from moto_ros.systems.bringup import System, defaults, resolve
 from moto_ros.systems.preflight import check, closed_bags, has_checkpoint, refuse_unused
-from moto_ros.training.checkpoint import STATE, Identity
+from moto_ros.training.checkpoint import STATE
 from moto_ros.training.conductor import Conductor, Done, Offline, RunEpisode
 from moto_ros.training.run_folder import RunFolder
-from moto_ros.training.settings import TrainerSettings, agent_digest, budget_of
+from moto_ros.training.settings import TrainerSettings, agent_identity, budget_of
 
 NUMBER = re.compile(r"episode_(\d+)")
 """The episode's number in the name of its bag."""
@@ -152,7 +152,7 @@ def _bag_folder(settings: Mapping[str, Any]) -> Path:
 def unfinished(trainer: Any, *, offline_only: bool = False) -> str:
     """Return what is left to do in the run of a trainer with these settings; empty where nothing is."""
     settings = part(trainer, TrainerSettings)
-    identity = Identity(trainer.agent_name, agent_digest(trainer.agent))
+    identity = agent_identity(trainer.agent_name, trainer.agent)
     try:
         newest = find_checkpoint(Path(trainer.run).expanduser(), identity)
     except MotoError as error:

@@ -14,9 +14,8 @@ from moto_ros.nodes.learning_settings import data_part
 from moto_ros.policy.checkpoint_policy import find_checkpoint
 from moto_ros.systems.bringup import System
 from moto_ros.systems.implied_parameters import require_demonstrations
-from moto_ros.training.checkpoint import Identity
 from moto_ros.training.run_folder import RunFolder
-from moto_ros.training.settings import TrainerSettings, agent_digest, configuration
+from moto_ros.training.settings import TrainerSettings, agent_identity, configuration
 
 ARM_PORT = 1337
 """The TCP port on which a Franka arm serves its driver while FCI is active."""
@@ -65,7 +64,7 @@ def has_checkpoint(run: RunFolder) -> bool:
 
 def _check_checkpoint(settings: Any) -> None:
     """Raise MotoError where a node's checkpoint is not there, is damaged or is of another agent."""
-    identity = Identity(settings.agent_name, agent_digest(settings.agent))
+    identity = agent_identity(settings.agent_name, settings.agent)
     find_checkpoint(Path(settings.checkpoint).expanduser(), identity)
 
 

@@ -34,10 +34,11 @@ NAME = re.compile(r"checkpoint_([0-9]{6,})")
 
 @dataclass(frozen=True)
 class Identity:
-    """Whose weights these are: agent name and digest of its settings and spaces."""
+    """Whose weights these are: agent name and digest of its settings; and the digests of the same by older versions."""
 
     agent: str
     digest: str
+    earlier: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -164,10 +165,11 @@ def damage(folder: Path) -> str:
 def check_manifest(folder: Path, identity: Identity) -> None:
     """Raise MotoError when a checkpoint is of another schema, agent or preset."""
     manifest = read_json(folder / MANIFEST)
+    found_digest = manifest.get("digest")
     for name, found, expected in (
         ("schema", manifest.get("schema"), SCHEMA),
         ("agent", manifest.get("agent"), identity.agent),
-        ("settings digest", manifest.get("digest"), identity.digest),
+        ("settings digest", identity.digest if found_digest in identity.earlier else found_digest, identity.digest),
     ):
         if found != expected:
             raise MotoError(

@@ -20,6 +20,7 @@ from moto_ros import __version__, locks
 from moto_ros.config import Value
 from moto_ros.errors import MotoError
 from moto_ros.files import canonical, read_json, set_aside, write_durably
+from moto_ros.training.settings import stored_configuration
 
 SCHEMA = 1
 STARTED = "%Y-%m-%dT%H:%M:%S%z"
@@ -106,7 +107,7 @@ class RunFolder:
             )
         known = found.get("data", {})
         asked = {name: value for name, value in data.items() if value and name in known}
-        wrong = differences(found["configuration"], configuration)
+        wrong = differences(stored_configuration(found["configuration"]), configuration)
         wrong += differences({name: known[name] for name in asked}, asked)
         if wrong:
             raise MotoError(

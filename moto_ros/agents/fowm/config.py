@@ -42,7 +42,7 @@ class PlannerSettings:
         True, "look at the uncertainty of every candidate that may be among the elites; off: of those that likely are"
     )
     compile: bool = parameter(
-        False, "compile the planner at its first plan (up to a minute); falls back where that fails"
+        False, "compile the planner at its first plan (up to a minute); falls back where that fails", operational=True
     )
 
     @property
@@ -87,7 +87,7 @@ class FowmSettings(ModelSettings, PlannerSettings, AveragingSettings):
 
     offline_joint_updates: int = parameter(25_000, "updates before the first online episode", low=0)
     online_joint_updates: int = parameter(25, "updates after each online episode", low=0)
-    online_episodes: int = parameter(1000, "online episodes of a run", low=0)
+    online_episodes: int = parameter(1000, "online episodes of a run", low=0, extent=True)
 
     def __post_init__(self) -> None:
         """Refuse a planner that has fewer candidates than elites."""

@@ -72,6 +72,7 @@ class MotoSettings(AveragingSettings):
         "frames, the first of the replay, whose encodings policy updates share until the model changes; a batch with a "
         "later one shares none: for frames that are few and drawn often; 0: never",
         low=0,
+        operational=True,
     )
     prior_batch: int = parameter(64, "chunks of successful episodes per policy update", low=1, high=4096)
     length: int = parameter(50, "length of a chunk", unit="steps", low=2, high=1000)
@@ -96,16 +97,19 @@ class MotoSettings(AveragingSettings):
     offline_policy_updates: int = parameter(10_000, "policy updates before the first online episode", low=0)
     online_model_updates: int = parameter(50, "world-model updates after each online episode", low=0)
     online_policy_updates: int = parameter(50, "policy updates after each online episode", low=0)
-    online_episodes: int = parameter(500, "online episodes of a run", low=0)
+    online_episodes: int = parameter(500, "online episodes of a run", low=0, extent=True)
 
     precision: str = parameter(
         "float32",
         "of the products in an update; bfloat16 is for GPUs and processors that have it, and slow elsewhere",
         choices=("float32", "bfloat16"),
+        operational=True,
     )
 
     compile_steps: bool = parameter(
-        False, "compile the steps of filter and imagination at the first update (minutes); falls back where that fails"
+        False,
+        "compile the steps of filter and imagination at the first update (minutes); falls back where that fails",
+        operational=True,
     )
 
     @property
