@@ -16,6 +16,7 @@ pytest.importorskip("moto_msgs", reason="moto_msgs is not built")
 from moto_ros.cli.main import main
 from moto_ros.config import part
 from moto_ros.errors import MotoError
+from moto_ros.nodes.learning_settings import data_part
 from moto_ros.stopping import SAVE_TIME, STOP_TIME
 from moto_ros.systems import preflight
 from moto_ros.systems.bringup import System, resolve
@@ -163,6 +164,20 @@ def test_other_settings_than_those_of_the_run_are_said_before_anything_starts(tm
     assert next(finetune({"run": str(tmp_path), **SHORT})).system.name == "record"
     refusal = _refusal("finetune", run=str(tmp_path), preset="ci", parameters="evaluation_episodes:=2")
     assert "trainer.evaluation_episodes is 2 here and 1 in the run" in refusal
+
+
+def test_a_run_of_another_task_is_refused(tmp_path: Path) -> None:
+    """Breaks the result: a policy for drawers would be fine-tuned on windows, and the report would not say so."""
+    given = {"run": str(tmp_path), **SHORT}
+    trainer = _trainer(resolve("finetune", given | {"task": "drawer_open"}))
+    kept = configuration(part(trainer, TrainerSettings), trainer.agent_name, trainer.agent)
+    RunFolder(tmp_path).open(kept, trainer.seed, data=data_part(trainer))
+    refusal = _refusal("finetune", **given, task="window_open")
+    assert "task is window_open here and drawer_open in the run; choose a new run folder" in refusal
+    assert next(finetune(given)).system.name == "record", "drawer_open is what a command without --task means"
+    _bag(tmp_path, 2_000_000)
+    assert next(phases("pretrain", given)).system.name == "pretrain", "bags are of any task where none is named"
+    assert "task is window_open here" in _refusal("pretrain", **given, task="window_open")
 
 
 def test_a_fresh_start_that_cannot_work_leaves_the_run_where_it_is(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ class TrainerNodeSettings(Learns, TrainerSettings, StepLayout):
     """Parameters of the trainer node, but the agent's."""
 
     run: str = parameter(REQUIRED, "run folder")
+    task: str = parameter("", "name of the task, which the run keeps from its beginning to its end; empty: any")
     bags: str = parameter("", "demonstrations: bag, or folder of bags and files; empty: bags/offline of the run folder")
     checkpoint: str = parameter("", "checkpoint to start a new run from, in place of its offline phase; empty: none")
     topics: TopicMap = group(TopicMap)
@@ -132,7 +133,7 @@ def agent_part(settings: Any) -> Any:
 
 def data_part(settings: TrainerNodeSettings) -> dict[str, Value]:
     """Return what says what a run learns from: fixed when the run starts, see `RunFolder.open`."""
-    names = ("cameras", "image_size", "proprio", "action_size", "prior_rule")
+    names = ("task", "cameras", "image_size", "proprio", "action_size", "prior_rule")
     start = str(Path(settings.checkpoint).expanduser().resolve()) if settings.checkpoint else ""
     topics = {} if settings.topics == TopicMap() else flatten(settings.topics)  # those of a robot say nothing of bags
     own = {name: getattr(settings, name) for name in names} | {"checkpoint": start}

@@ -372,6 +372,8 @@ def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str,
     _refuse_contradictions(name, arguments)
     nodes = nodes_of(name, arguments)
     layers, common = _layers(arguments, nodes), shared(arguments, run, nodes)
+    # Bags may be of any task: pre-training is of one where the user names it.
+    common["task"] = Path(arguments["task"]).stem if name == "finetune" or given.get("task") else ""
     if "franka" in nodes:
         arm = layers.of("franka", "franka", common)
         common |= {name: arm[name] for name in MEANING if name in arm}

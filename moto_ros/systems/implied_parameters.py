@@ -34,6 +34,7 @@ ARGUMENT_OF = {
     "run": "run",
     "scene_reset": "reset_checkpoint",
     "seed": "seed",
+    "task": "task",
 }
 """Parameter that a system sets -> the argument that decides it for all of its nodes."""
 
