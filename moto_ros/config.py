@@ -13,8 +13,9 @@ import json
 import math
 import os
 import re
+import sys
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -51,6 +52,8 @@ class Spec:
     choices: tuple[str, ...] = ()
     operational: bool = False
     extent: bool = False
+    formerly: tuple[str, ...] = ()
+    """Dotted names that earlier versions gave it, oldest first."""
 
     @property
     def shapes_run(self) -> bool:
@@ -75,15 +78,20 @@ def parameter(
     choices: tuple[str, ...] = (),
     operational: bool = False,
     extent: bool = False,
+    formerly: str | tuple[str, ...] = (),
 ) -> Any:
     """Declare a settings field: default (or REQUIRED), one line of documentation, unit and allowed values.
 
     A resumed run may change what is `operational` (it only says how a run is computed: threads, device, how often it
     saves) and what is its `extent` (how long it goes on, and what is measured beside it); a finished run that is then
     given more to do is no longer finished. Every other parameter shapes the run.
+
+    `formerly` holds the names that the parameter had, oldest first: a user may give them, with a warning, for one minor
+    version; after that they stay only where files that earlier versions wrote hold them.
     """
     metadata = {"doc": doc, "unit": unit, "low": low, "high": high, "choices": choices}
     metadata |= {"operational": operational, "extent": extent}
+    metadata["formerly"] = (formerly,) if isinstance(formerly, str) else formerly
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -102,23 +110,70 @@ def specs(settings: type, prefix: str = "") -> dict[str, Spec]:
         if dataclasses.is_dataclass(hint):
             found |= specs(typing.cast(type, hint), name + ".")
         else:
-            found[name] = _spec(name, hint, field)
+            found[name] = _spec(prefix, hint, field)
     return found
 
 
-def _spec(name: str, hint: Any, field: dataclasses.Field[Any]) -> Spec:
+def _spec(prefix: str, hint: Any, field: dataclasses.Field[Any]) -> Spec:
     is_list = typing.get_origin(hint) is tuple
     kind = typing.get_args(hint)[0] if is_list else hint
-    return Spec(name, kind, is_list, field.default, **field.metadata)
+    former = tuple(prefix + name for name in field.metadata["formerly"])
+    return Spec(prefix + field.name, kind, is_list, field.default, **{**field.metadata, "formerly": former})
+
+
+def former_names(known: Iterable[Spec]) -> dict[str, str]:
+    """Return the present name of a parameter by each name that it had."""
+    return {former: spec.name for spec in known for former in spec.formerly}
+
+
+def warn_on_screen(text: str) -> None:
+    """Print a warning to standard error, once for each text in the life of the process."""
+    if text not in _warned:
+        _warned.add(text)
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+_warned: set[str] = set()
+
+
+def present_names(
+    known: Iterable[Spec],
+    given: Mapping[str, T],
+    source: str,
+    warn: Callable[[str], None] | None = warn_on_screen,
+) -> dict[str, T]:
+    """Return what a user gave, or a file holds, under the present names of parameters; others keep their names.
+
+    `warn` gets a sentence for each former name, naming `source`; None for files that the program itself wrote.
+    Raises MotoError for a parameter that is given under two names.
+    """
+    former = former_names(known)
+    found: dict[str, T] = {}
+    for name, value in given.items():
+        present = former.get(name, name)
+        if present in found:
+            both = " and ".join(sorted(one for one in given if former.get(one, one) == present))
+            raise MotoError(
+                f"{source}: parameter '{present}' is given under two names, {both}, expected it once; leave out the "
+                "former name"
+            )
+        if present != name and warn is not None:
+            warn(
+                f"{source}: parameter '{name}' is now called '{present}', and the next minor version no longer takes "
+                "the former name; rename it"
+            )
+        found[present] = value
+    return found
 
 
 def build(settings: type[T], values: Mapping[str, Any], source: str) -> T:
     """Make a settings object from flat dotted names.
 
     Raises MotoError, naming `source` (a file, a node, the command line), for an unknown name, a wrong type, a value out
-    of range, or a missing required parameter.
+    of range, a parameter under two names, or a missing required parameter.
     """
     known = specs(typing.cast(Any, settings))
+    values = present_names(known.values(), values, source)
     for name in values:
         if name not in known:
             raise MotoError(unknown_parameter(name, list(known), source))

@@ -19,6 +19,7 @@ from moto_ros.config import (
     group,
     parameter,
     parse,
+    present_names,
     read_parameters,
     shipped,
     specs,
@@ -246,3 +247,57 @@ def test_an_unknown_shipped_file_gets_the_list_of_known_ones() -> None:
 
 def test_a_path_to_a_users_own_file_is_taken_as_it_is() -> None:
     assert shipped("tasks", "mine/task.yaml") == Path("mine/task.yaml")
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """Settings with parameters that had other names."""
+
+    smoothing: float = parameter(0.5, "smoothing", low=0.0, high=1.0, formerly="mix")
+    pause: float = parameter(1.0, "pause", unit="s", formerly=("retry", "wait"))
+    gripper: Gripper = group(Gripper)
+
+
+@dataclass(frozen=True)
+class Outer:
+    """A group with such parameters."""
+
+    size: int = parameter(1, "size")
+    inner: Renamed = group(Renamed)
+
+
+FORMER = {"inner.mix": "inner.smoothing", "inner.retry": "inner.pause", "inner.wait": "inner.pause"}
+NAMES = ["size", "inner.smoothing", "inner.pause", "inner.gripper.width", *FORMER, "unknown"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(NAMES), st.integers()), max_size=8, unique_by=lambda item: item[0]))
+def test_a_former_name_means_the_present_one_and_both_are_refused(items: list[tuple[str, int]]) -> None:
+    """Somebody's own YAML file would be refused after an update, or one of two values would be dropped unsaid."""
+    warnings: list[str] = []
+    meant = [FORMER.get(name, name) for name, _ in items]
+    known = specs(Outer).values()
+    if len(set(meant)) < len(meant):
+        with pytest.raises(MotoError, match=r"mine\.yaml: parameter 'inner\..*' is given under two names") as caught:
+            present_names(known, dict(items), "mine.yaml", warnings.append)
+        assert "\n" not in str(caught.value)
+        return
+    found = present_names(known, dict(items), "mine.yaml", warnings.append)
+    assert list(found.items()) == [(name, value) for name, (_, value) in zip(meant, items, strict=True)]
+    old = [name for name, _ in items if name in FORMER]
+    assert [warning.split("'")[1::2][:2] for warning in warnings] == [[name, FORMER[name]] for name in old]
+    assert present_names(known, found, "mine.yaml", warnings.append) == found, "done twice is done once"
+
+
+def test_a_former_name_is_said_once_on_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every node of every phase of a job would repeat the warning."""
+    for _ in range(2):
+        assert build(Renamed, {"mix": 0.25}, "once.yaml").smoothing == 0.25
+    assert capsys.readouterr().err == (
+        "warning: once.yaml: parameter 'mix' is now called 'smoothing', and the next minor version no longer takes the "
+        "former name; rename it\n"
+    )
+
+
+def test_a_value_under_a_former_name_is_checked_like_any_other() -> None:
+    with pytest.raises(MotoError, match=r"mine\.yaml: parameter 'smoothing' is 2\.0, expected a number in 0\.0\.\.1\.0"):
+        build(Renamed, {"mix": 2.0}, "mine.yaml")

@@ -19,6 +19,7 @@ from moto_ros.config import (
     flatten,
     parameter,
     parse,
+    present_names,
     read_parameters,
     shipped,
     specs,
@@ -123,12 +124,9 @@ def read_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
     Raises MotoError for what is unknown, an agent that is not there included: before anything runs.
     """
     path = shipped("suites", name)
-    values = read_parameters(path)
-    known = specs(SuiteSettings)
-    for text in overrides:
-        key, sign, value = text.partition(":=")
-        if not sign:
-            raise MotoError(f"parameters: '{text}' is not an assignment, expected name:=value")
+    known, everything = specs(SuiteSettings), _everything()
+    values = present_names(everything, read_parameters(path), str(path))
+    for key, value in present_names(everything, _assignments(overrides), "parameters").items():
         values[key] = parse(known[key], value, "parameters") if key in known else _plain(key, value)
     own = {key: value for key, value in values.items() if not key.startswith((TASK, AGENT))}
     settings = build(SuiteSettings, own, str(path))
@@ -139,6 +137,23 @@ def read_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
     _check_shared(suite)
     cells(suite)
     return suite
+
+
+def _everything() -> list[Spec]:
+    """Return all that a suite's file may set: its own parameters, and those of tasks and of every agent."""
+    agents = [spec for _, settings in AGENTS.values() for spec in specs(settings, AGENT).values()]
+    return [*specs(SuiteSettings).values(), *specs(TaskSettings, TASK).values(), *agents]
+
+
+def _assignments(overrides: Sequence[str]) -> dict[str, str]:
+    """Return the texts of `name:=value` by name."""
+    found = {}
+    for text in overrides:
+        name, sign, value = text.partition(":=")
+        if not sign:
+            raise MotoError(f"parameters: '{text}' is not an assignment, expected name:=value")
+        found[name] = value
+    return found
 
 
 def _under(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,8 +182,9 @@ def read_row(text: str, source: str) -> Row:
         known = settings_of(agent)
     except MotoError as error:
         raise MotoError(f"{source}: row '{label}': {error}") from error
-    known = known | {TASK + name: spec for name, spec in specs(TaskSettings).items()}
-    given = {name: value for name, _, value in (word.partition(":=") for word in words[1:])}
+    known = known | specs(TaskSettings, TASK)
+    texts = {name: value for name, _, value in (word.partition(":=") for word in words[1:])}
+    given = present_names(known.values(), texts, f"{source}: row '{label}'")
     for name, value in given.items():
         if name not in known:
             raise MotoError(f"{source}: row '{label}': agent '{agent}' has no setting '{name}'; mend the row")
@@ -226,9 +242,9 @@ def task_values(suite: Suite, task: str, own: Iterable[tuple[str, str]] = ()) ->
     """Return every parameter of a task: its file's, or those of a world by name, under the suite's, under a row's."""
     is_world = "/" in task and not task.endswith((".yaml", ".yml"))
     given = {"world": task} if is_world else read_parameters(shipped("tasks", task))
-    known = specs(TaskSettings)
+    known, source = specs(TaskSettings), f"suite '{suite.name}', task '{task}'"
+    given = present_names(known.values(), given, source)
     of_file = {name: value for name, value in given.items() if name in known}
-    source = f"suite '{suite.name}', task '{task}'"
     of_row = {name: parse(known[name], text, source) for name, text in own}
     return flatten(build(TaskSettings, of_file | dict(suite.task_values) | of_row, source))
 

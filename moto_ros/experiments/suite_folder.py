@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from moto_ros.config import Spec, specs
+from moto_ros.agents.registry import AGENTS
+from moto_ros.config import Spec, present_names, specs
 from moto_ros.errors import MotoError
 from moto_ros.experiments.suite import Cell, TaskSettings, settings_of
 from moto_ros.files import canonical, read_json, write_durably
@@ -90,19 +91,31 @@ def _shape(cell: Cell) -> dict[str, Any]:
 def _described(cell: Cell, counts: Callable[[Spec], bool]) -> dict[str, Any]:
     """Return a run's description by flat names: of its parameters those that count, and those that are unknown."""
     values: dict[str, Any] = json.loads(canonical(asdict(cell)))
-    known = specs(TaskSettings, "task.") | specs(TrainerSettings, "trainer.")
-    known |= {f"agent.{name}": spec for name, spec in settings_of(cell.agent).items()}
-    groups = {name: values.pop(f"{name}_values") for name in ("task", "agent", "trainer")}
-    flat = {f"{group}.{name}": value for group, items in groups.items() for name, value in items.items()}
-    return values | {name: value for name, value in flat.items() if name not in known or counts(known[name])}
+    for group, known in _groups(cell).items():
+        items = values.pop(f"{group}_values").items()
+        values |= {f"{group}.{name}": value for name, value in items if name not in known or counts(known[name])}
+    return values
+
+
+def _groups(cell: Cell) -> dict[str, dict[str, Spec]]:
+    """Return the parameters that a run's description holds, by group."""
+    agent = settings_of(cell.agent) if cell.agent in AGENTS else {}
+    return {"task": specs(TaskSettings), "agent": agent, "trainer": specs(TrainerSettings)}
+
+
+def _renamed(cell: Cell) -> Cell:
+    """Return a run that an earlier version described, with the present names of its parameters."""
+    groups = {f"{group}_values": known.values() for group, known in _groups(cell).items()}
+    renamed = {name: present_names(known, getattr(cell, name), cell.id, warn=None) for name, known in groups.items()}
+    return replace(cell, **renamed)
 
 
 def read_cell(path: Path) -> Cell:
     """Read what `SuiteFolder.describe` wrote."""
     values = read_json(path)
     try:
-        cell = Cell(**values)
-    except TypeError as error:
+        cell = _renamed(Cell(**values))
+    except (TypeError, AttributeError) as error:
         raise MotoError(f"{path}: not the description of a run ({error}); start it by `moto benchmark`") from error
     for name in (cell.id, cell.task):  # they become names of folders
         if not isinstance(name, str) or PurePath(name).name != name:

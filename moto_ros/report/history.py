@@ -14,6 +14,7 @@ import numpy as np
 
 from moto_ros.training.metrics import Row, read_metrics
 from moto_ros.training.run_folder import RunFolder
+from moto_ros.training.settings import stored_configuration
 from moto_ros.training.statistics import Interval
 
 
@@ -48,7 +49,7 @@ class History:
     @property
     def configuration(self) -> dict[str, Any]:
         """Return the flat settings that make the run what it is."""
-        return dict(self.identity["configuration"])
+        return stored_configuration(self.identity["configuration"])
 
     @property
     def plan(self) -> dict[str, Any]:

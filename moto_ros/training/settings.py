@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from moto_ros.agents.registry import AGENTS
-from moto_ros.config import Value, digest, flatten, parameter, specs
+from moto_ros.config import Value, digest, flatten, parameter, present_names, specs
 from moto_ros.errors import MotoError
 from moto_ros.training.checkpoint import Identity
 
@@ -72,10 +72,14 @@ def _shaping(settings: Any, prefix: str) -> dict[str, Value]:
 
 
 def stored_configuration(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration in a run's folder without what shaped a run in an earlier version and no longer does."""
+    """Return the configuration in a run's folder as this version would store it.
+
+    Parameters have their present names, and what shaped a run in an earlier version and no longer does is left out.
+    """
     name = str(stored.get("agent.name"))
     known = specs(TrainerSettings, "trainer.") | (specs(AGENTS[name][1], "agent.") if name in AGENTS else {})
-    return {name: value for name, value in stored.items() if name not in known or known[name].shapes_run}
+    present = present_names(known.values(), stored, "the run's configuration", warn=None)
+    return {name: value for name, value in present.items() if name not in known or known[name].shapes_run}
 
 
 def agent_digest(agent_settings: Any) -> str:
@@ -93,10 +97,11 @@ ONCE_SHAPING: dict[str, tuple[Value, ...]] = {"compile": (False, True)}
 
 
 def _earlier_digests(agent_settings: Any) -> frozenset[str]:
-    """Return the digests that earlier versions gave to this agent."""
+    """Return the digests that earlier versions gave to this agent: under the names that its parameters had."""
     values, known = _shaping(agent_settings, ""), specs(type(agent_settings))
+    former = {(*known[name].formerly, name)[0]: value for name, value in values.items()}
     choices = [[(name, value) for value in ONCE_SHAPING[name]] for name in known if name in ONCE_SHAPING]
-    return frozenset(digest(values | dict(once)) for once in itertools.product(*choices)) - {digest(values)}
+    return frozenset(digest(former | dict(once)) for once in itertools.product(*choices))
 
 
 def choose_device(name: str) -> torch.device:
