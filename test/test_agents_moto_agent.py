@@ -23,7 +23,7 @@ KINDS: list[dict[str, object]] = [
     {},
     {"latent": "categorical", "classes": 4, "ensemble_kind": "side"},
     {"uncertainty": False, "behaviour_prior": False, "value_expansion": False},
-    {"average": 0.8, "average_anew": True, "bc_in_model": 10.0, "image_shift": 2},
+    {"actor_ema": 0.8, "reset_actor_ema": True, "model_bc_scale": 10.0, "image_shift": 2},
 ]
 
 
@@ -80,7 +80,7 @@ def test_the_policy_side_acts_as_the_learner_after_taking_its_weights() -> None:
 
 def test_an_averaged_policy_acts_by_the_mean_of_its_newest_weights_and_learns_as_any_other() -> None:
     """Breaks a trial: one unlucky batch just before an episode decides what the arm does."""
-    plain, smooth = make_tiny(), make_tiny(average=0.99)
+    plain, smooth = make_tiny(), make_tiny(actor_ema=0.99)
     seen = []
     for _ in range(3):
         for agent in (plain, smooth):
@@ -97,7 +97,7 @@ def test_an_averaged_policy_acts_by_the_mean_of_its_newest_weights_and_learns_as
 @pytest.mark.parametrize("anew", [True, False])
 def test_an_average_begun_anew_forgets_policies_made_for_the_model_of_before(anew: bool) -> None:
     """Policies that read latents as they were before an episode would share in what acts."""
-    agent, data = make_tiny(average=0.99, average_anew=anew), RandomData()
+    agent, data = make_tiny(actor_ema=0.99, reset_actor_ema=anew), RandomData()
     for phase in ("policy", "policy", "model", "policy"):
         agent.update(phase, data)
     newest = agent.behaviour.actor.state_dict()
@@ -117,7 +117,7 @@ def test_a_policy_update_imagines_from_as_many_chunks_as_are_asked_for(asked: in
 
 def test_a_policy_that_acts_by_its_mean_does_what_its_samples_do_on_average() -> None:
     """Demonstrations at the limits make the most likely action wilder than any: a plate was missed 20 times of 20."""
-    agent = make_tiny(acts_by="mean")
+    agent = make_tiny(eval_action="mean")
     decision = agent.act(observation(RandomData()), agent.start(1), sample=False)
     policy = agent.behaviour.actor(Latent(**decision.state).feature.expand(50_000, -1))
     drawn = policy.sample(torch.Generator().manual_seed(0)).mean(0)
@@ -323,7 +323,7 @@ def test_an_unknown_phase_is_refused() -> None:
         make_tiny().update("dream", RandomData())
 
 
-@pytest.mark.parametrize("changes", [*KINDS, {"bc_in_model": 1.0, "kl_all_heads": True}])
+@pytest.mark.parametrize("changes", [*KINDS, {"model_bc_scale": 1.0, "kl_all_heads": True}])
 def test_mixed_precision_learns_with_weights_of_full_precision(changes: dict[str, object]) -> None:
     """Breaks training on a GPU: bfloat16 where a distribution or a loss needs float32, or weights in halves."""
     half, full = make_tiny(precision="bfloat16", **changes), make_tiny(**changes)

@@ -121,3 +121,28 @@ def test_a_row_may_see_the_task_differently(tmp_path: Path) -> None:
     found = [cell for cell in cells(read_suite(suite_file(tmp_path, text))) if cell.task == "drawer_open"]
     assert {cell.row: cell.task_values["image_size"] for cell in found} == {"MOTO": 64, "MOTO, no prior": 32}
     assert not any(name.startswith("task") for cell in found for name in cell.agent_values)
+
+
+def test_a_suite_with_former_names_is_that_with_the_present_ones(tmp_path: Path) -> None:
+    """Breaks suites of one's own after an update of moto_ros."""
+    new = MINIMAL.replace("behaviour_prior:=false", "lambda_:=0.5") + "    agent: {model_bc_scale: 2.0}\n"
+    old = new.replace("lambda_", "mix").replace("model_bc_scale", "bc_in_model")
+    wanted = cells(read_suite(suite_file(tmp_path, new), ["agent.actor_ema:=0.5"]))
+    assert cells(read_suite(suite_file(tmp_path, old), ["agent.average:=0.5"])) == wanted
+    assert {cell.agent_values["lambda_"] for cell in wanted} == {0.95, 0.5}
+    assert {(cell.agent_values["model_bc_scale"], cell.agent_values["actor_ema"]) for cell in wanted} == {(2.0, 0.5)}
+    with pytest.raises(MotoError, match=r"parameters: parameter 'agent\.actor_ema' is given under two names"):
+        read_suite(suite_file(tmp_path, new), ["agent.average:=0.5", "agent.actor_ema:=0.5"])
+
+
+def test_a_run_that_was_described_under_former_names_is_the_same_run(tmp_path: Path) -> None:
+    """Breaks a benchmark after an update: what was computed would be refused, or be computed once more."""
+    place, cell = SuiteFolder(tmp_path / "out"), cells(read_suite(suite_file(tmp_path)))[0]
+    place.describe(cell)
+    place.finish(cell)
+    for file in place.run(cell).glob("*.json"):
+        text = file.read_text()
+        assert '"lambda_"' in text
+        file.write_text(text.replace('"lambda_"', '"mix"').replace('"actor_ema"', '"average"'))
+    assert place.is_finished(cell)
+    place.describe(cell)

@@ -299,5 +299,7 @@ def test_a_former_name_is_said_once_on_the_screen(capsys: pytest.CaptureFixture[
 
 
 def test_a_value_under_a_former_name_is_checked_like_any_other() -> None:
-    with pytest.raises(MotoError, match=r"mine\.yaml: parameter 'smoothing' is 2\.0, expected a number in 0\.0\.\.1\.0"):
+    with pytest.raises(
+        MotoError, match=r"mine\.yaml: parameter 'smoothing' is 2\.0, expected a number in 0\.0\.\.1\.0"
+    ):
         build(Renamed, {"mix": 2.0}, "mine.yaml")

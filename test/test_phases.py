@@ -63,7 +63,11 @@ def _bag(folder: Path, number: int) -> None:
         ("record", {"parameters": "sim.expert:=false"}, "'expert' of the sim node is False"),
         ("record", {"parameters": "episode.purpose:=training"}, "'purpose' of the episode node is 'training'"),
         ("evaluate", {"parameters": "episode.first_episode:=7"}, "'first_episode' of the episode node is 7"),
-        ("evaluate", {"operator": "on", "parameters": "arbitrated:=false"}, "'arbitrated' of the policy node is False"),
+        (
+            "evaluate",
+            {"operator": "on", "parameters": "operator_in_loop:=false"},
+            "'operator_in_loop' of the policy node is False",
+        ),
         ("finetune", {"parameters": "trainer.image_size:=32"}, "'image_size' is 64 in the policy node and 32 in the"),
         ("finetune", {"parameters": "policy.agent.deter:=32"}, "'agent.deter' is 32 in the policy node"),
         ("finetune", {"parameters": "policy.proprio:=[ee_position]"}, "'proprio' is"),

@@ -15,6 +15,7 @@ from moto_ros.config import digest, flatten
 from moto_ros.errors import MotoError
 from moto_ros.files import canonical, read_json
 from moto_ros.policy.checkpoint_policy import load_policy
+from moto_ros.report.history import History
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.session import TrainingRun
 from moto_ros.training.settings import TrainerSettings, agent_identity, configuration
@@ -71,18 +72,27 @@ def test_a_run_resumes_and_gives_its_weights_with_the_planner_compiled(tmp_path:
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_a_run_of_a_version_that_compared_how_it_is_computed_resumes(tmp_path: Path, compiled: bool) -> None:
-    """An update of moto_ros would refuse the runs and checkpoints of FOWM that people have."""
+def test_a_run_of_a_version_with_other_names_resumes(tmp_path: Path, compiled: bool) -> None:
+    """An update of moto_ros would refuse the runs and checkpoints of FOWM that people have.
+
+    That version called actor_ema average, and compared how a plan is computed.
+    """
     first = open_fowm(tmp_path, FOWM)
     manifest = first.save() / "manifest.json"
     first.close()
-    values = {name: value for name, value in flatten(FOWM).items() if name != "online_episodes"}
-    rewrite(manifest, digest=digest(values | {"compile": compiled}))
+    values = {name: value for name, value in flatten(FOWM).items() if name not in ("online_episodes", "actor_ema")}
+    values |= {"compile": compiled, "average": FOWM.actor_ema}
+    rewrite(manifest, digest=digest(values))
     file = first.run.identity_file
-    rewrite(file, configuration=read_json(file)["configuration"] | {"agent.compile": compiled})
+    kept = {name: value for name, value in read_json(file)["configuration"].items() if not name.startswith("agent.")}
+    named = {f"agent.{name}": value for name, value in values.items()} | {"agent.name": "fowm"}
+    rewrite(file, configuration=kept | named)
     second = open_fowm(tmp_path, FOWM)
     second.close()
     assert second.resumed_from is not None
+    assert History(tmp_path).configuration == configuration(TrainerSettings(), "fowm", FOWM), "reports compare runs"
+    with pytest.raises(MotoError, match=r"agent\.actor_ema is 0\.5 here and 0\.0 in the run; choose"):
+        open_fowm(tmp_path, replace(FOWM, actor_ema=0.5))
 
 
 def rewrite(path: Path, **changes: object) -> None:

@@ -44,14 +44,20 @@ class PolicySettings(Learns, PaceSettings):
     checkpoint: str = parameter("", "checkpoint to act with; empty waits for the trainer's weights")
     device: str = parameter("cpu", "where the agent acts", choices=("auto", "cpu", "cuda"))
     threads: int = parameter(1, "CPU threads for acting; 0 takes every core", low=0, high=1024)
-    arbitrated: bool = parameter(False, "propose actions to the operator node, which says which are executed")
+    operator_in_loop: bool = parameter(
+        False, "propose actions to the operator node, which says which are executed", formerly="arbitrated"
+    )
     reset_only: bool = parameter(False, "act in episodes that bring the scene back, and in no others")
-    plan_share: float = parameter(
-        0.6, "share of a control period in which an agent that plans must have decided (realtime)", low=0.01, high=1.0
+    plan_time_fraction: float = parameter(
+        0.6,
+        "share of a control period in which an agent that plans must have decided (realtime)",
+        low=0.01,
+        high=1.0,
+        formerly="plan_share",
     )
     plan_deadline: float = parameter(
         0.0,
-        "time for a plan; 0: plan_share of the period in realtime, and all it takes in lockstep, which then repeats",
+        "time for a plan; 0: plan_time_fraction of the period in realtime, all it takes in lockstep, which repeats",
         unit="s",
         low=0.0,
         high=60.0,
@@ -79,7 +85,7 @@ class PolicySettings(Learns, PaceSettings):
         """Return the seconds in which an action must be decided, None for as long as it takes."""
         if self.plan_deadline:
             return self.plan_deadline
-        return None if self.lockstep else self.plan_share / self.control_rate
+        return None if self.lockstep else self.plan_time_fraction / self.control_rate
 
 
 @dataclass(frozen=True, kw_only=True)

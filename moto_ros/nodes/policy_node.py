@@ -91,9 +91,9 @@ class PolicyNode(MotoNode[PolicySettings]):
 
     def _make_topics(self) -> None:
         settings = self.settings
-        topic = topics.PROPOSAL if settings.arbitrated else topics.ACTION
+        topic = topics.PROPOSAL if settings.operator_in_loop else topics.ACTION
         self._acting = EpisodeActor(self, settings, self._observer, self, topic)
-        if settings.arbitrated:
+        if settings.operator_in_loop:
             self.subscribe(Action, topics.ACTION, self._executed, qos.event())
         # A policy that brings the scene back is no trainer's: neither must hear of the other.
         self._version = (
@@ -135,7 +135,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         if self._actor.version == 0:
             self._trouble = "has no weights yet: waits for trainer/policy; or name a checkpoint"
             return None
-        if self.settings.arbitrated and self._answered < self._acting.pace.sent:
+        if self.settings.operator_in_loop and self._answered < self._acting.pace.sent:
             return None
         observation = self._observer.newest(after, now)
         if self._ahead is not None:
@@ -149,7 +149,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         answer = ahead.answer(place, observation, now)
         if answer is None:
             return None
-        if not self.settings.arbitrated:
+        if not self.settings.operator_in_loop:
             ahead.follow(answer[1].values, now)
         return self._action(*answer)
 

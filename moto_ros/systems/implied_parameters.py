@@ -22,7 +22,7 @@ Parameters = dict[str, Any]
 
 ARGUMENT_OF = {
     "agent_name": "agent",
-    "arbitrated": "operator",
+    "operator_in_loop": "operator",
     "automatic_episodes": "episodes",
     "bags": "bags",
     "checkpoint": "checkpoint",
@@ -70,7 +70,7 @@ def shared(arguments: Mapping[str, str], run: Path, nodes: Collection[str]) -> P
         "agent_name": arguments["agent"],
         "wait_for": tuple(nodes) if len(nodes) > 1 else (),
         "run": str(run),
-        "arbitrated": "operator" in nodes and "policy" in nodes,
+        "operator_in_loop": "operator" in nodes and "policy" in nodes,
     } | ({"scene_reset": "policy"} if "reset_policy" in nodes else {})
 
 

@@ -38,7 +38,7 @@ class NetworkAgent(Agent):
             torch.manual_seed(seed)
             self.network = self.build()
         self.network.to(self.device)
-        self._average = averaged(self.network, settings.average)
+        self._average = averaged(self.network, settings.actor_ema)
         self.actor = self.network if self._average is None else self._average.module
         self.drawing = torch.Generator(self.device).manual_seed(seed)
         self.exploring = torch.Generator(self.device).manual_seed(seed)

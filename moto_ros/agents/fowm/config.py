@@ -36,7 +36,9 @@ class PlannerSettings:
     plan_max_std: float = parameter(2.0, "spread of the first candidates, and the largest", low=0.0, high=10.0)
     penalty: float = parameter(1.0, "lambda, the weight of the uncertainty in a plan's score; 0 leaves it out", low=0.0)
     scale_free: bool = parameter(
-        False, "score in units of the running range of Q, so that one penalty and temperature serve all rewards"
+        False,
+        "divide scores by the running range of Q, so that one plan_temperature serves rewards of every scale; return "
+        "and penalty are divided alike, so how much the penalty weighs does not change",
     )
     plan_exact: bool = parameter(
         True, "look at the uncertainty of every candidate that may be among the elites; off: of those that likely are"

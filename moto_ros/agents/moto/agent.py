@@ -38,7 +38,7 @@ class MotoAgent(Agent):
             self.model, self.behaviour = build_networks(spaces, settings)
         self.model.to(self.device).requires_grad_(False)
         self.behaviour.to(self.device)
-        self._average = averaged(self.behaviour.actor, settings.average)
+        self._average = averaged(self.behaviour.actor, settings.actor_ema)
         self._actor = self.behaviour.actor if self._average is None else self._average.module
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._acting = torch.Generator(self.device).manual_seed(seed)
@@ -47,7 +47,7 @@ class MotoAgent(Agent):
             "actor": self._optimizer(self.behaviour.actor, settings.actor_rate),
             "critic": self._optimizer(self.behaviour.critics.online, settings.critic_rate),
         }
-        self._frames = FrameMemory(self.model.encode, settings.remembered_frames)
+        self._frames = FrameMemory(self.model.encode, settings.encoding_cache_frames)
 
     def _optimizer(self, module: torch.nn.Module, rate: float) -> Optimizer:
         settings = self.settings
@@ -78,7 +78,7 @@ class MotoAgent(Agent):
     def _choose(self, policy: TruncatedNormal, generator: torch.Generator | None) -> Tensor:
         if generator is not None:
             return policy.sample(generator)
-        return policy.mode() if self.settings.acts_by == "mode" else policy.mean()
+        return policy.mode() if self.settings.eval_action == "mode" else policy.mean()
 
     def update(self, phase: str, data: Data) -> Metrics:
         """Do one update of the phase "model" or "policy"."""
@@ -117,7 +117,7 @@ class MotoAgent(Agent):
 
     def _begin_average(self) -> None:
         """Let the next policy update begin the average anew: older policies were made for what the model was."""
-        if self._average is not None and self.settings.average_anew:
+        if self._average is not None and self.settings.reset_actor_ema:
             self._average.n_averaged.zero_()
 
     def _filtered(self, batch: Batch, data: Data) -> tuple[Latent, Tensor | None]:

@@ -183,7 +183,7 @@ class Behaviour(nn.Module):
     ) -> tuple[Tensor, Terms]:
         settings, entropy = self.settings, rollout.policy.entropy()
         least = values.amin(0)
-        objective = actor_objective(rewards, least, entropy, settings.discount, settings.mix, settings.entropy)
+        objective = actor_objective(rewards, least, entropy, settings.discount, settings.lambda_, settings.entropy)
         loss = -objective if prior_loss is None else settings.beta * prior_loss - objective
         terms = {
             "actor_loss": loss,
@@ -222,7 +222,7 @@ class Behaviour(nn.Module):
         members = self.critics.target.members
         member = int(torch.randint(members, (), generator=generator, device=generator.device))
         values = self.critics.target_value(rollout.feature, rollout.action, member)
-        return values, lambda_return(rewards, values, self.settings.discount, self.settings.mix)
+        return values, lambda_return(rewards, values, self.settings.discount, self.settings.lambda_)
 
     def _real_loss(self, latent: Latent, batch: Batch, values: Tensor, returns: Tensor) -> Tensor:
         """Return L_real; `values` and `returns` (B, L) are the target's at every posterior."""
@@ -232,7 +232,7 @@ class Behaviour(nn.Module):
             values[:, 1:],
             returns[:, 1:],
             self.settings.discount,
-            self.settings.mix,
+            self.settings.lambda_,
         )
         predicted = self.critics.values(latent.feature[:, :-1], batch["action"][:, 1:])
         return real_loss(predicted, target, batch["is_first"][:, 1:])
