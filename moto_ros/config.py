@@ -29,7 +29,7 @@ Value = bool | int | float | str | tuple[Any, ...]
 T = TypeVar("T")
 
 REQUIRED: Any = dataclasses.MISSING
-"""Default of a parameter that has no safe default: whoever starts the node must name it."""
+"""Default of a parameter that has no safe default: the user must set it."""
 
 LIMIT = 2**63
 """ROS integers have 64 bits: -LIMIT <= value < LIMIT."""
@@ -83,7 +83,7 @@ def parameter(
     """Declare a settings field: default (or REQUIRED), one line of documentation, unit and allowed values.
 
     A resumed run may change what is `operational` (it only says how a run is computed: threads, device, how often it
-    saves) and what is its `extent` (how long it goes on, and what is measured beside it); a finished run that is then
+    saves) and what is its `extent` (how long it runs, and what is measured beside it); a finished run that is then
     given more to do is no longer finished. Every other parameter shapes the run.
 
     `formerly` holds the names that the parameter had, oldest first: a user may give them, with a warning, for one minor
@@ -209,7 +209,7 @@ def check(spec: Spec, value: Any, source: str) -> Value:
         return _check_scalar(spec, value, source)
     if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__iter__"):
         raise MotoError(f"{source}: parameter '{spec.name}' is {value!r}, expected a list; write [a, b]")
-    # ROS parameter files cannot hold an empty list: [''] stands for it.
+    # ROS parameter files cannot hold an empty list: it is written as [''].
     return tuple(_check_scalar(spec, item, source) for item in value if item != "")
 
 
@@ -316,9 +316,9 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(read_text(path, "a ROS parameter file"), Loader=Loader)
     except (yaml.YAMLError, ValueError) as error:
-        raise MotoError(f"{path}: not YAML ({_one_line(error)}), expected a ROS parameter file; mend it") from error
+        raise MotoError(f"{path}: not YAML ({_one_line(error)}), expected a ROS parameter file; fix it") from error
     if not isinstance(content, dict):
-        raise MotoError(f"{path}: found {type(content).__name__}, expected '<node>: ros__parameters: ...'; mend it")
+        raise MotoError(f"{path}: found {type(content).__name__}, expected '<node>: ros__parameters: ...'; fix it")
     return content
 
 

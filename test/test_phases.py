@@ -266,7 +266,7 @@ def test_a_run_that_was_pre_trained_from_bags_elsewhere_records_none(tmp_path: P
     _save(trainer, Conductor(settings, budget_of(settings, trainer.agent, ("model", "policy"))))
     phase = next(finetune({"run": str(tmp_path), **SHORT}))
     assert phase.system.name == "finetune"
-    assert phase.title.startswith("go on with the run in ")
+    assert phase.title.startswith("resume the run in ")
 
 
 def test_a_recording_that_ends_early_is_no_success(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from moto_ros.errors import MotoError, read_text
-from moto_ros.experiments.suite import Cell
+from moto_ros.experiments.suite import SuiteRun
 from moto_ros.files import canonical, write_durably
 from moto_ros.report.history import History
 from moto_ros.training.artifacts import read_arrays
@@ -21,25 +21,26 @@ from moto_ros.training.metrics import Row
 from moto_ros.training.statistics import wilson
 
 PROBE = "probe"
-"""Kind of the metrics rows that say, beside an evaluation episode, what its sampled twin did and what was foretold."""
+"""Kind of the metrics rows beside an evaluation episode: what its sampled twin did, and the predicted return."""
 
-SAID_OF_CELL = ("suite", "task", "row", "agent", "preset", "seed", "demonstrations", "data", "data_seed")
+RUN_FIELDS = ("suite", "task", "agent", "preset", "seed", "demonstrations", "data", "data_seed")
 PLAIN = ("n", "successes", "success_rate", "low", "high", "return", "steps", "outcomes")
 
 
-def results_of(cell: Cell, folder: Path) -> list[Row]:
+def results_of(run: SuiteRun, folder: Path) -> list[Row]:
     """Return a row for each finished evaluation of a run."""
     history = History(folder)
     session = history.identity["sessions"][-1]
-    facts = {name: getattr(cell, name) for name in SAID_OF_CELL} | {
-        "cell": cell.id,
-        "world": cell.task_values["world"],
+    facts = {name: getattr(run, name) for name in RUN_FIELDS} | {
+        "cell": run.id,
+        "row": run.method,
+        "world": run.task_values["world"],
         "config_digest": hashlib.sha256(canonical(history.configuration).encode()).hexdigest()[:16],
         "versions": session["versions"],
         "machine": session["machine"],
         "commit": session["commit"],
     }
-    full = float(cell.task_values["full_reward"])
+    full = float(run.task_values["full_reward"])
     return [facts | _evaluation(history, index, row, full) for index, row in enumerate(history.evaluations)]
 
 
@@ -71,7 +72,7 @@ def _mean(rows: Sequence[Row], name: str) -> float | None:
 
 
 def _probed(rows: Sequence[Row]) -> Row:
-    """Return success by sampled actions from the same start states, and returns foretold and achieved."""
+    """Return success by sampled actions from the same start states, and returns predicted and achieved."""
     found: Row = {"sampled": None, "best": [row["best"] for row in rows], "predicted": [], "achieved": []}
     if rows:
         rate = wilson(sum(row["success"] for row in rows), len(rows))
@@ -83,8 +84,8 @@ def _probed(rows: Sequence[Row]) -> Row:
             "return": _mean(rows, "return"),
             "outcomes": [row["success"] for row in rows],
         }
-    foretold = [row for row in rows if row.get("predicted") is not None]
-    return found | {name: [row[name] for row in foretold] for name in ("predicted", "achieved")}
+    predicted = [row for row in rows if row.get("predicted") is not None]
+    return found | {name: [row[name] for row in predicted] for name in ("predicted", "achieved")}
 
 
 def model_error(history: History, after: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""What a policy expects to earn, beside what it then earns."""
+"""Return prediction: what the critics expect at an episode's start, beside the return that follows."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from moto_ros.agents.moto.rssm import Latent
 from moto_ros.training.evaluation import Player
 
 
-class Watched(Player):
-    """A player that also says what its agent foretells, at the first action, of the discounted return."""
+class ReturnPredictingPlayer(Player):
+    """A player that also keeps the discounted return that its agent predicts at the first action."""
 
     def __init__(self, agent: Agent, action_size: int, seed: int, *, sample: bool, device: str = "cpu") -> None:
         super().__init__(agent, action_size, seed, sample=sample, device=device)
-        self.foretold: float | None = None
+        self.predicted_return: float | None = None
 
     def __call__(self, images: Mapping[str, np.ndarray], proprio: np.ndarray) -> np.ndarray:
         """Return the action (A,), as `Player`."""
@@ -30,12 +30,12 @@ class Watched(Player):
         action = super().__call__(images, proprio)
         if first is not None:
             with torch.inference_mode():
-                self.foretold = foretold(self._agent, first, self._state, self._action)
+                self.predicted_return = predicted_return(self._agent, first, self._state, self._action)
         return action
 
 
 @singledispatch
-def foretold(agent: Agent, observation: Batch, state: State, action: torch.Tensor) -> float | None:
+def predicted_return(agent: Agent, observation: Batch, state: State, action: torch.Tensor) -> float | None:
     """Return the discounted return that an agent expects of `action` (1, A), taken in `observation`.
 
     `state` is the filter state that includes the observation. None where the agent has no values.
@@ -43,20 +43,20 @@ def foretold(agent: Agent, observation: Batch, state: State, action: torch.Tenso
     return None
 
 
-@foretold.register
+@predicted_return.register
 def _(agent: MotoAgent, observation: Batch, state: State, action: torch.Tensor) -> float:
-    """Return the least critic's Q: what MOTO's policy is trained on."""
+    """Return the minimum of the critics' Q: what MOTO's policy is trained on."""
     return float(agent.behaviour.critics.values(Latent(**state).feature, action).amin(0))
 
 
-@foretold.register
+@predicted_return.register
 def _(agent: FowmAgent, observation: Batch, state: State, action: torch.Tensor) -> float:
     """Return the mean of the Q heads at the planned action."""
     latent = agent.actor.encoder(agent.to_device(observation))
     return float(agent.actor.q_values(latent, action).mean())
 
 
-@foretold.register
+@predicted_return.register
 def _(agent: IqlAgent, observation: Batch, state: State, action: torch.Tensor) -> float:
     """Return V, IQL's expectile of Q over the actions in the data."""
     return float(agent.actor.value(agent.actor.encoder(agent.to_device(observation))))

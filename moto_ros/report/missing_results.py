@@ -8,7 +8,7 @@ from moto_ros.training.conductor import EVALUATION_IDS, ROUND_IDS
 SWITCHES = ("uncertainty", "behaviour_prior", "value_expansion")
 
 
-def not_run(history: History, *, named: bool = False) -> list[str]:
+def missing_results(history: History, *, named: bool = False) -> list[str]:
     """Return one sentence for each thing planned or usual that this run does not have; `named` adds the run's name."""
     found = [*_updates(history), *_online(history), *_evaluations(history)]
     if not named:

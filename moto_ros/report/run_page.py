@@ -13,7 +13,7 @@ from moto_ros.errors import MotoError
 from moto_ros.report import curves, pictures
 from moto_ros.report.history import History, column, rate_of
 from moto_ros.report.intervention_page import conduct_section
-from moto_ros.report.missing_results import not_run
+from moto_ros.report.missing_results import missing_results
 from moto_ros.report.page import Picture, Section, Table, Tile, duration, interval_text, picture
 from moto_ros.training.artifacts import CONTEXT, read_arrays
 from moto_ros.training.statistics import paired_difference
@@ -186,7 +186,7 @@ def episode_cells(rows: Sequence[dict[str, Any]]) -> tuple[str, str, str, str]:
 
 def gap_section(history: History) -> Section:
     """Return what the page cannot show since it was not run."""
-    return Section("What was not run", points=not_run(history))
+    return Section("What was not run", points=missing_results(history))
 
 
 def configuration_section(history: History) -> Section:

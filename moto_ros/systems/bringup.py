@@ -1,4 +1,4 @@
-"""Which processes make which system, said once: launch files and the command line both start what this file says.
+"""Which processes make which system, declared once: launch files and the command line start what this file declares.
 
 A system is resolved from its arguments to processes with every parameter known. Parameters come, each over the one
 before, from `config/nodes/<node>.yaml`, on hardware `config/robots/<robot>.yaml` and `config/cameras/<cameras>.yaml`,
@@ -55,7 +55,7 @@ ARGUMENTS = (
     Argument(
         "backend",
         "sim",
-        "what stands behind the robot and camera topics: simulation, a Franka arm, or the arm's driver on franky-sim",
+        "what provides the robot and camera topics: simulation, a Franka arm, or the arm's driver on franky-sim",
         ("sim", "franka", "franka_sim"),
     ),
     Argument(
@@ -184,10 +184,10 @@ BACKENDS = {
     "franka": ("franka", "camera", "reward"),
     "franka_sim": ("franka_server", "franka", "camera", "reward"),
 }
-"""Nodes that stand for robot, cameras and task."""
+"""Nodes that provide robot, cameras and task."""
 
 MEANING = ("action_axes", "translation_step", "rotation_step")
-"""What the arm's file says of an action, and a person's commands have to be translated by."""
+"""Parameters of the arm's file that define an action; the operator node translates a person's commands with them."""
 
 SYSTEMS = {
     "record": ("script", "recorder", "episode"),
@@ -195,12 +195,12 @@ SYSTEMS = {
     "finetune": ("policy", "recorder", "episode", "trainer"),
     "evaluate": ("policy", "recorder", "episode"),
 }
-"""Nodes of each system; all but `pretrain` stand on a backend. A person takes the place of the script, if there is one,
-and stands between policy and robot."""
+"""Nodes of each system; all but `pretrain` need a backend. With an operator, the operator node replaces the script, and
+is between policy and robot."""
 
 
 SAME = ("image_size", "image_policy", "proprio", "joint_count", "joint_names", "action_size", "control_rate", "cameras")
-"""What policy and trainer must be told alike, besides the agent: weights are made for such observations and actions."""
+"""Parameters that must be equal in policy and trainer, besides the agent's: weights fit one observation space."""
 
 
 @dataclass(frozen=True)
@@ -288,7 +288,7 @@ class System:
             if there is not None and not set(wanted) <= set(there):
                 raise MotoError(
                     f"{node} node: parameter 'cameras' is {list(wanted)}, expected some of {list(there)}, those of the "
-                    "camera file; mend the task's file or the camera file"
+                    "camera file; fix the task's file or the camera file"
                 )
 
     def write_parameters(self) -> None:
@@ -338,7 +338,7 @@ def checked_arguments(given: Mapping[str, str]) -> Arguments:
     left_open = {name for name, value in arguments.items() if value in ("", "auto")}
     meant = BY_BACKEND[arguments["backend"]]
     if arguments["operator"] == "on":
-        meant = meant | {"clock": "realtime"}  # nobody can follow a world that is as fast as the machine
+        meant = meant | {"clock": "realtime"}  # a person cannot follow a world that is as fast as the machine
     return arguments | {name: value for name, value in meant.items() if name in left_open}
 
 
@@ -384,7 +384,7 @@ def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str,
             NODES[node],
             layers.of(node, NODES[node].family, fixed[node]),
             run / "config" / name / f"{node}.yaml",
-            # A world that waits for each action has a time of its own, and says it; in real time there is one time.
+            # A world that waits for each action publishes its own clock.
             simulated_time="sim" in nodes and arguments["clock"] == "lockstep",
         )
         for node in nodes
@@ -405,7 +405,7 @@ def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str,
 def _namespace(system: str, arguments: Arguments, session: int) -> str:
     """Return the namespace of a system's nodes; for `pretrain` one within it that no other system has.
 
-    It has no robot side and talks to nobody: any number may run at once, also beside a system with a robot.
+    It has no robot side and no peers: any number may run at once, also beside a system with a robot.
     """
     own = f"pretrain_{session % 2**32:08x}" if system == "pretrain" else ""
     return f"{arguments['namespace'].strip('/')}/{own}".strip("/")
@@ -479,7 +479,7 @@ def _environment(arguments: Arguments) -> dict[str, str]:
     domain = arguments["domain"]
     if domain and not (domain.isdecimal() and int(domain) <= 232):
         raise MotoError(f"argument domain is '{domain}', expected a ROS domain id, 0..232")
-    # Nodes read and write UTF-8, the names of files included, whatever the locale says.
+    # Nodes read and write UTF-8, the names of files included, whatever the locale is.
     variables = environment() | openmp_environment() | as_parent() | {"PYTHONUTF8": "1"}
     return variables | ({"ROS_DOMAIN_ID": domain} if domain else {})
 

@@ -15,7 +15,7 @@ CHECK_IDS = 3_000_000
 """Numbers of the episodes of `evaluate`: apart from those of a run's own evaluations, which a resumed run looks for."""
 
 REAL_TIMING = {"reward_lag": 1, "pairing_tolerance": 0.04, "max_age": 0.25}
-"""Where the world does not wait (steps, s, s), unless a file says otherwise: rewards come a step late, and stamps of a
+"""Where the world does not wait (steps, s, s), unless a file sets others: rewards come a step late, and stamps of a
 camera at 30 Hz and of the robot's state are never equal."""
 
 Parameters = dict[str, Any]

@@ -35,7 +35,7 @@ class Override:
 
 
 class ParameterLayers:
-    """Parameter files, from general to special, and the user's overrides, over the parameters that nodes know."""
+    """Parameter files, from general to specific, and the user's overrides, over the parameters that nodes know."""
 
     def __init__(self, known: DeclaredParameters, base: Parameters, files: Mapping[str, Path], overrides: str) -> None:
         """Take the layers in, files by what they describe; MotoError for a name that no node knows."""
@@ -88,7 +88,7 @@ class ParameterLayers:
 
     def _from_files(self, family: str, known: Collection[Spec]) -> Parameters:
         values: Parameters = {}
-        # Of the cameras that there are, a task may look at some: for their own node, their own file has the last word.
+        # A task may use some of the cameras only: for the camera node, the cameras' own file comes last.
         last = "cameras" if family == "camera" else ""
         files = [path for kind, path in sorted(self._files.items(), key=lambda item: item[0] == last)]
         for path in (config_folder() / "nodes" / f"{family}.yaml", *files):

@@ -1,7 +1,7 @@
 """The phases of a job, decided once for `moto` and for launch files: what runs, one system after the other.
 
 A phase comes when the one before has ended well. Before the first one, what cannot work is refused; after each one, it
-is looked at whether its work was done, for a process may end with status 0 before that.
+is checked that its work was done, for a process may end with status 0 before that.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def finetune(given: Given, *, fresh: bool = False) -> Iterator[SystemPhase]:
     if records:
         yield from _recording(given, run)
         check(system)
-    does = "go on with" if has_checkpoint(run) else "start"
+    does = "resume" if has_checkpoint(run) else "start"
     yield from _done(SystemPhase(f"{does} the run in {run.path}: pre-train, fine-tune, evaluate", system))
 
 
@@ -102,7 +102,7 @@ def _recording(given: Given, run: RunFolder) -> Iterator[SystemPhase]:
 
 
 def _without_episodes(given: Given) -> dict[str, str]:
-    """Return the arguments without the number of online episodes, which says nothing about demonstrations."""
+    """Return the arguments without the number of online episodes, which is no number of demonstrations."""
     return {name: value for name, value in given.items() if name != "episodes"}
 
 

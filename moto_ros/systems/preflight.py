@@ -1,4 +1,4 @@
-"""What is looked at before any node starts: bags, checkpoints, the run folder, the arm. What cannot work is refused."""
+"""Checks before any node starts: bags, checkpoints, the run folder, the arm. What cannot work is refused."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def check(system: System, *, records: bool = False, fresh: bool = False) -> None
 
 
 def _check_run(trainer: Any, *, records: bool, fresh: bool) -> None:
-    """Look at what the trainer starts from: nothing but its own folder once that holds a checkpoint."""
+    """Check what the trainer starts from: nothing but its own folder once that holds a checkpoint."""
     run = RunFolder(Path(trainer.run).expanduser())
     if not fresh:
         shaping = configuration(part(trainer, TrainerSettings), trainer.agent_name, trainer.agent)
@@ -69,7 +69,7 @@ def _check_checkpoint(settings: Any) -> None:
 
 
 def _check_scene(settings: Mapping[str, Any]) -> None:
-    """Raise MotoError where resets wait for a second policy that nobody starts."""
+    """Raise MotoError where resets wait for a second policy that is not started."""
     if "episode" in settings and settings["episode"].scene_reset == "policy" and "reset_policy" not in settings:
         raise MotoError(
             "episode node: parameter 'scene_reset' is 'policy', but there is no policy that resets the scene; name its "

@@ -62,7 +62,7 @@ class CheckpointFolder:
         self.keep = keep
 
     def numbers(self) -> list[int]:
-        """Return the numbers of the checkpoints on disk, oldest first; MotoError when they may not be looked at."""
+        """Return the numbers of the checkpoints on disk, oldest first; MotoError when they may not be read."""
         require_readable(self.path)
         found = (NAME.fullmatch(folder.name) for folder in self.path.glob("checkpoint_*"))
         return sorted(int(name[1]) for name in found if name)
@@ -134,7 +134,7 @@ class CheckpointFolder:
         if refused:
             raise MotoError(
                 f"{self.path}: no checkpoint is whole ({'; '.join(refused)}); "
-                "restore one from a copy, or start anew with --fresh"
+                "restore one from a copy, or start again with --fresh"
             )
         return None
 

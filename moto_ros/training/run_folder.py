@@ -69,7 +69,7 @@ class RunFolder:
     ) -> bool:
         """Create the folder or take it up again; return whether it was there with the same configuration.
 
-        `plan` is what this session means to do (updates, episodes), noted for the report. `data` says what the run
+        `plan` is what this session plans to do (updates, episodes), noted for the report. `data` is what the run
         learns from; of it, what is empty here or was not noted by the run is not compared. Raises MotoError, saying
         what differs, when the folder holds a run of another configuration or of other data.
         """

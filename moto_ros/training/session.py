@@ -88,7 +88,7 @@ class TrainingRun:
         """Open a new run, or take up the run that the folder holds at its newest whole checkpoint.
 
         `make_store` gets the replay index of the checkpoint, or None in a new run, and returns the filled store.
-        `data` says what the run learns from, see `RunFolder.open`.
+        `data` is what the run learns from, see `RunFolder.open`.
         Raises MotoError when the folder holds a run of another configuration.
         """
         plan = plan_of(settings, agent_settings)
@@ -185,8 +185,8 @@ class TrainingRun:
             self.metrics.clock.episode += 1
             self.metrics.clock.env_steps += result.steps
         self.conductor.episode_ended(result)
-        doubt = {"uncertainty": finite_mean(uncertainty), "uncertainty_rank": finite_mean(ranks)}
-        known = {name: mean for name, mean in doubt.items() if mean is not None}
+        measured = {"uncertainty": finite_mean(uncertainty), "uncertainty_rank": finite_mean(ranks)}
+        known = {name: mean for name, mean in measured.items() if mean is not None}
         self._episode_row(started.purpose, result, known | facts | conduct_of(episode))
         if started.purpose == "evaluation":
             self._evaluated(episode, uncertainty)

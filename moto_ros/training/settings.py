@@ -125,7 +125,7 @@ class UpdateBudget:
     def due(self, rounds: int, steps_before: int, steps: int) -> dict[str, int]:
         """Return the updates of the round after an episode of `steps`, earlier rounds having had `steps_before`.
 
-        With `per_step` the total is what all steps so far have earned, so that rounding never adds up.
+        With `per_step` the total is what all steps so far are worth, so that rounding errors do not add up.
         """
         if not self.per_step:
             return dict(self.online)
@@ -152,7 +152,7 @@ def budget_of(settings: TrainerSettings, agent_settings: Any, phases: Iterable[s
 
 
 def plan_of(settings: TrainerSettings, agent_settings: Any) -> dict[str, Any]:
-    """Return what a session means to do, for the report: updates and episodes by name."""
+    """Return what a session plans to do, for the report: updates and episodes by name."""
     sizes = {name: value for name, value in flatten(agent_settings).items() if name.startswith(("offline_", "online_"))}
     own = {name: value for name, value in flatten(settings).items() if name.startswith("evaluat")}
     chosen = {} if settings.online_episodes < 0 else {"online_episodes": settings.online_episodes}
