@@ -103,7 +103,7 @@ def test_a_row_that_names_no_agent_is_refused(text: str) -> None:
 
 
 def test_a_folder_with_another_run_is_refused_and_one_that_asks_for_more_goes_on(tmp_path: Path) -> None:
-    """Breaks the results: runs of two settings would be mixed in one folder, or a longer run would start again from the beginning."""
+    """Breaks the results: runs of two settings would be mixed in one folder, or a longer one would start again."""
     folder, first = SuiteFolder(tmp_path / "out"), runs_of(read_suite(suite_file(tmp_path)))[0]
     assert read_run(folder.describe(first)) == read_run(folder.describe(first))
     folder.finish(first)

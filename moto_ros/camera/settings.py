@@ -38,13 +38,13 @@ class Health:
 
     late_after: float = parameter(0.2, "a frame older than this at its arrival is late", unit="s", low=0.001, high=10.0)
     frozen_after: int = parameter(
-        10, "unhealthy after so many frames in a row with the very pixels of the one before; 0: never", low=0
+        10, "unhealthy after this many frames in a row with the very pixels of the one before; 0: never", low=0
     )
     stopped_after: float = parameter(
-        2.0, "unhealthy so many frame periods after the newest frame", unit="periods", low=1.1, high=100.0
+        2.0, "unhealthy this many frame periods after the newest frame", unit="periods", low=1.1, high=100.0
     )
     lost_after: float = parameter(
-        1.5, "open the camera again without a frame for so long", unit="s", low=0.1, high=60.0
+        1.5, "open the camera again after this long without a frame", unit="s", low=0.1, high=60.0
     )
     reconnect_backoff_min: float = parameter(
         0.5, "pause before opening again, doubled each time", unit="s", low=0.05, high=60.0, formerly="retry_least"

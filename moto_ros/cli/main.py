@@ -17,7 +17,7 @@ from moto_ros.stopping import leave, signals_handled_by
 from moto_ros.terminal import replace_unknown_letters
 
 PROBLEM = 1
-STATUS = """exit status: 0 done; 1 a problem, printed in one sentence; 2 wrong arguments; 128 + n when signal n stopped it
+STATUS = """exit status: 0 done; 1 a problem, in one sentence; 2 wrong arguments; 128 + n when signal n stopped it
 (130 Ctrl-C, 143 SIGTERM, 129 a closed terminal, 141 a closed output pipe) or ended a process of the system;
 else the status of the process that ended the system"""
 

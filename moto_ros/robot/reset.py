@@ -27,7 +27,7 @@ class SceneSettings:
 
     scene_reset: str = parameter(
         "none",
-        "who brings the scene back: nobody, waypoints of the arm, a person, or episodes of a policy",
+        "what resets the scene: nothing, waypoints of the arm, a person, or episodes of a policy",
         choices=("none", "script", "operator", "policy"),
     )
     script_waypoints: tuple[float, ...] = parameter(
@@ -37,7 +37,10 @@ class SceneSettings:
         30.0, "wait for operator/ready; keep it below the episode node's reset_timeout", unit="s", low=0.1
     )
     on_scene_timeout: str = parameter(
-        "abort", "what happens when nobody said it by then", choices=("continue", "abort"), formerly="scene_unanswered"
+        "abort",
+        "what happens when the person has not confirmed by then",
+        choices=("continue", "abort"),
+        formerly="scene_unanswered",
     )
 
 

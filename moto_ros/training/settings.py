@@ -49,7 +49,7 @@ class TrainerSettings:
     keep_checkpoints: int = parameter(3, "newest checkpoints kept", low=1, operational=True)
     threads: int = parameter(
         1,
-        "CPU threads of the learner; more pay only for models larger than quick's; 0: every core",
+        "CPU threads of the learner; more help only for models larger than quick's; 0: every core",
         low=0,
         high=1024,
         operational=True,

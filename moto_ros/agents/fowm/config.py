@@ -32,7 +32,7 @@ class PlannerSettings:
     plan_elites: int = parameter(50, "best candidates that shape the next iteration", low=1, high=10_000)
     plan_temperature: float = parameter(0.5, "how much a better score counts among the elites", low=0.0)
     plan_momentum: float = parameter(0.1, "share of the old mean kept by an iteration", low=0.0, high=1.0)
-    plan_min_std: float = parameter(0.05, "least spread of the candidates", low=0.0, high=10.0)
+    plan_min_std: float = parameter(0.05, "minimum spread of the candidates", low=0.0, high=10.0)
     plan_max_std: float = parameter(2.0, "spread of the first candidates, and the largest", low=0.0, high=10.0)
     penalty: float = parameter(1.0, "lambda, the weight of the uncertainty in a plan's score; 0 leaves it out", low=0.0)
     scale_free: bool = parameter(
@@ -41,7 +41,7 @@ class PlannerSettings:
         "and penalty are divided alike, so how much the penalty weighs does not change",
     )
     plan_exact: bool = parameter(
-        True, "look at the uncertainty of every candidate that may be among the elites; off: of those that likely are"
+        True, "compute the uncertainty of every candidate that may be among the elites; off: of those that likely are"
     )
     compile: bool = parameter(
         False, "compile the planner at its first plan (up to a minute); falls back where that fails", operational=True
@@ -70,7 +70,7 @@ class FowmSettings(ModelSettings, PlannerSettings, AveragingSettings):
     advantage_scale: float = parameter(3.0, "beta of the advantage-weighted policy", low=0.0)
     value_target: str = parameter(
         "in_sample",
-        "TD target: V of the next state, or the least of two Q at the policy",
+        "TD target: V of the next state, or the minimum of two Q at the policy",
         choices=("in_sample", "policy"),
     )
     policy_objective: str = parameter(

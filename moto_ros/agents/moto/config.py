@@ -55,10 +55,14 @@ class MotoSettings(AveragingSettings):
         formerly="bc_in_model",
     )
     image_shift: int = parameter(
-        0, "model updates see each chunk shifted by up to so much, either way; 0: as it is", unit="px", low=0, high=32
+        0,
+        "model updates see each chunk shifted by up to this much, either way; 0: not at all",
+        unit="px",
+        low=0,
+        high=32,
     )
     decode_fraction: float = parameter(
-        1.0, "share of frames reconstructed in an update, drawn anew", low=0.01, high=1.0, formerly="decoded_share"
+        1.0, "share of frames reconstructed in an update, drawn each time", low=0.01, high=1.0, formerly="decoded_share"
     )
 
     model_rate: float = parameter(3e-4, "learning rate of the world model", low=0.0, high=1.0)
@@ -97,7 +101,7 @@ class MotoSettings(AveragingSettings):
     )
     reset_actor_ema: bool = parameter(
         False,
-        "begin the average of the policy anew once the model has changed, for that changes what it sees",
+        "restart the average of the policy when the model has changed, for that changes its input",
         formerly="average_anew",
     )
     target_every: int = parameter(100, "policy updates between copies of the critics to the target", low=1)
