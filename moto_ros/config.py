@@ -100,9 +100,13 @@ def group(settings: type) -> Any:
     return dataclasses.field(default_factory=settings)
 
 
-@lru_cache
 def specs(settings: type, prefix: str = "") -> dict[str, Spec]:
     """Return every parameter of a settings class by dotted name, groups included."""
+    return _specs(typing.cast(Any, settings), prefix)
+
+
+@lru_cache
+def _specs(settings: type, prefix: str) -> dict[str, Spec]:
     hints = typing.get_type_hints(settings)
     found: dict[str, Spec] = {}
     for field in dataclasses.fields(settings):

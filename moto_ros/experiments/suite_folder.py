@@ -106,7 +106,9 @@ def _groups(run: SuiteRun) -> dict[str, dict[str, Spec]]:
 def _renamed(run: SuiteRun) -> SuiteRun:
     """Return a run that an earlier version described, with the present names of its parameters."""
     groups = {f"{group}_values": known.values() for group, known in _groups(run).items()}
-    renamed = {name: present_names(known, getattr(run, name), run.id, warn=None) for name, known in groups.items()}
+    renamed: dict[str, Any] = {
+        name: present_names(known, getattr(run, name), run.id, warn=None) for name, known in groups.items()
+    }
     return replace(run, **renamed)
 
 
