@@ -212,7 +212,7 @@ def test_an_arm_that_does_not_answer_is_said_before_anything_starts(
     refusal = _refusal(name, **given)
     assert f"no arm answers at 127.0.0.1:{preflight.ARM_PORT}" in refusal
     assert "moto doctor --host 127.0.0.1" in refusal
-    arm_port.subscribe()
+    arm_port.listen()
     assert next(phases(name, given)).system.name == "record"
 
 
