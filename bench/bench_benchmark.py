@@ -1,4 +1,4 @@
-"""What the harness adds to a benchmark run: where the processor time of one cell goes; a table and JSON."""
+"""What the harness adds to a benchmark run: where the processor time of one run goes; a table and JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from moto_sim.benchmark import cell as cell_module  # noqa: E402
 
 from moto_ros.agents.moto.agent import MotoAgent  # noqa: E402
 from moto_ros.data.replay import ReplayStore  # noqa: E402
-from moto_ros.experiments.suite import cells, read_suite  # noqa: E402
+from moto_ros.experiments.suite import read_suite, runs_of  # noqa: E402
 from moto_ros.experiments.suite_folder import SuiteFolder  # noqa: E402
 from moto_ros.training import session as session_module  # noqa: E402
 
@@ -75,12 +75,12 @@ class Stopwatch:
 
 
 def measure(suite: str, overrides: list[str]) -> dict[str, float]:
-    """Run the first cell of a suite; return seconds of processor time by what they were spent on."""
+    """Run the first run of a suite; return seconds of processor time by what they were spent on."""
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-        place, cell = SuiteFolder(name), cells(read_suite(suite, overrides))[0]
-        place.describe(cell)
-        runner = cell_module.Runner(cell, place)
+        folder, run = SuiteFolder(name), runs_of(read_suite(suite, overrides))[0]
+        folder.describe(run)
+        runner = cell_module.Runner(run, folder)
         world = type(runner.world)
         for owner, method, label in (
             (cell_module, "demonstrations", "demonstrations"),

@@ -125,7 +125,7 @@ def loop(rate: float, seconds: float, busy: bool) -> dict[str, float]:
     settings = f"control_rate:={rate} max_steps:={steps} success_steps:=0 automatic_episodes:=1 policy.checkpoint:=''"
     # A step of 2 cm at 10 Hz and of 1 cm at 20 Hz: the same speed.
     # All wait for each other but for the operator, which this process is: a reset asked for too early is never heard.
-    peers = f"wait_for:=[{','.join(NODES)}] policy.arbitrated:=true step_timeout:=60.0"
+    peers = f"wait_for:=[{','.join(NODES)}] policy.operator_in_loop:=true step_timeout:=60.0"
     more = f"session:=0 franka.translation_step:={0.2 / rate} {peers}"
     with tempfile.TemporaryDirectory() as folder:
         given = {"backend": "franka_sim", "run": folder, "namespace": "bench", "parameters": f"{settings} {more}"}

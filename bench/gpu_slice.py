@@ -56,9 +56,9 @@ def measure(name: str, command: Sequence[str], out: Path, left: float) -> bool:
 
 
 def run_suite(options: argparse.Namespace, out: Path, left: float) -> int:
-    """Run cells of the suite for the time that is left; return the exit status."""
+    """Run the suite for the time that is left; return the exit status."""
     from moto_ros.cli.main import main as moto
-    from moto_ros.experiments.suite import cells, chosen, read_suite
+    from moto_ros.experiments.suite import chosen, read_suite, runs_of
     from moto_ros.experiments.suite_folder import SuiteFolder
     from moto_ros.experiments.suite_runner import SuiteRunner
 
@@ -69,8 +69,8 @@ def run_suite(options: argparse.Namespace, out: Path, left: float) -> int:
     for text in given:
         words += ["-p", text]
     status = moto([*words, *options.more])
-    suite = chosen(read_suite(options.suite, given), tasks=options.tasks, rows=[], seeds=[])
-    return status or (UNFINISHED if SuiteRunner(cells(suite), SuiteFolder(place)).unfinished() else 0)
+    suite = chosen(read_suite(options.suite, given), tasks=options.tasks, methods=[], seeds=[])
+    return status or (UNFINISHED if SuiteRunner(runs_of(suite), SuiteFolder(place)).unfinished() else 0)
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:

@@ -13,8 +13,9 @@ import json
 import math
 import os
 import re
+import sys
 import typing
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +29,7 @@ Value = bool | int | float | str | tuple[Any, ...]
 T = TypeVar("T")
 
 REQUIRED: Any = dataclasses.MISSING
-"""Default of a parameter that has no safe default: whoever starts the node must name it."""
+"""Default of a parameter that has no safe default: the user must set it."""
 
 LIMIT = 2**63
 """ROS integers have 64 bits: -LIMIT <= value < LIMIT."""
@@ -49,6 +50,15 @@ class Spec:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
+    operational: bool = False
+    extent: bool = False
+    formerly: tuple[str, ...] = ()
+    """Dotted names that earlier versions gave it, oldest first."""
+
+    @property
+    def shapes_run(self) -> bool:
+        """Return whether a run with another value is another run, which a resumed one cannot become."""
+        return not (self.operational or self.extent)
 
     def describe(self) -> str:
         """Return the documentation line that `--help` and parameter descriptors show."""
@@ -66,9 +76,22 @@ def parameter(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    operational: bool = False,
+    extent: bool = False,
+    formerly: str | tuple[str, ...] = (),
 ) -> Any:
-    """Declare a settings field: default (or REQUIRED), one line of documentation, unit and allowed values."""
+    """Declare a settings field: default (or REQUIRED), one line of documentation, unit and allowed values.
+
+    A resumed run may change what is `operational` (it only says how a run is computed: threads, device, how often it
+    saves) and what is its `extent` (how long it runs, and what is measured beside it); a finished run that is then
+    given more to do is no longer finished. Every other parameter shapes the run.
+
+    `formerly` holds the names that the parameter had, oldest first: a user may give them, with a warning, for one minor
+    version; after that they stay only where files that earlier versions wrote hold them.
+    """
     metadata = {"doc": doc, "unit": unit, "low": low, "high": high, "choices": choices}
+    metadata |= {"operational": operational, "extent": extent}
+    metadata["formerly"] = (formerly,) if isinstance(formerly, str) else formerly
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -77,9 +100,13 @@ def group(settings: type) -> Any:
     return dataclasses.field(default_factory=settings)
 
 
-@lru_cache
 def specs(settings: type, prefix: str = "") -> dict[str, Spec]:
     """Return every parameter of a settings class by dotted name, groups included."""
+    return _specs(typing.cast(Any, settings), prefix)
+
+
+@lru_cache
+def _specs(settings: type, prefix: str) -> dict[str, Spec]:
     hints = typing.get_type_hints(settings)
     found: dict[str, Spec] = {}
     for field in dataclasses.fields(settings):
@@ -87,23 +114,70 @@ def specs(settings: type, prefix: str = "") -> dict[str, Spec]:
         if dataclasses.is_dataclass(hint):
             found |= specs(typing.cast(type, hint), name + ".")
         else:
-            found[name] = _spec(name, hint, field)
+            found[name] = _spec(prefix, hint, field)
     return found
 
 
-def _spec(name: str, hint: Any, field: dataclasses.Field[Any]) -> Spec:
+def _spec(prefix: str, hint: Any, field: dataclasses.Field[Any]) -> Spec:
     is_list = typing.get_origin(hint) is tuple
     kind = typing.get_args(hint)[0] if is_list else hint
-    return Spec(name, kind, is_list, field.default, **field.metadata)
+    former = tuple(prefix + name for name in field.metadata["formerly"])
+    return Spec(prefix + field.name, kind, is_list, field.default, **{**field.metadata, "formerly": former})
+
+
+def former_names(known: Iterable[Spec]) -> dict[str, str]:
+    """Return the present name of a parameter by each name that it had."""
+    return {former: spec.name for spec in known for former in spec.formerly}
+
+
+def warn_on_screen(text: str) -> None:
+    """Print a warning to standard error, once for each text in the life of the process."""
+    if text not in _warned:
+        _warned.add(text)
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+_warned: set[str] = set()
+
+
+def present_names(
+    known: Iterable[Spec],
+    given: Mapping[str, T],
+    source: str,
+    warn: Callable[[str], None] | None = warn_on_screen,
+) -> dict[str, T]:
+    """Return what a user gave, or a file holds, under the present names of parameters; others keep their names.
+
+    `warn` gets a sentence for each former name, naming `source`; None for files that the program itself wrote.
+    Raises MotoError for a parameter that is given under two names.
+    """
+    former = former_names(known)
+    found: dict[str, T] = {}
+    for name, value in given.items():
+        present = former.get(name, name)
+        if present in found:
+            both = " and ".join(sorted(one for one in given if former.get(one, one) == present))
+            raise MotoError(
+                f"{source}: parameter '{present}' is given under two names, {both}, expected it once; leave out the "
+                "former name"
+            )
+        if present != name and warn is not None:
+            warn(
+                f"{source}: parameter '{name}' is now called '{present}', and the next minor version no longer takes "
+                "the former name; rename it"
+            )
+        found[present] = value
+    return found
 
 
 def build(settings: type[T], values: Mapping[str, Any], source: str) -> T:
     """Make a settings object from flat dotted names.
 
     Raises MotoError, naming `source` (a file, a node, the command line), for an unknown name, a wrong type, a value out
-    of range, or a missing required parameter.
+    of range, a parameter under two names, or a missing required parameter.
     """
     known = specs(typing.cast(Any, settings))
+    values = present_names(known.values(), values, source)
     for name in values:
         if name not in known:
             raise MotoError(unknown_parameter(name, list(known), source))
@@ -139,7 +213,7 @@ def check(spec: Spec, value: Any, source: str) -> Value:
         return _check_scalar(spec, value, source)
     if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__iter__"):
         raise MotoError(f"{source}: parameter '{spec.name}' is {value!r}, expected a list; write [a, b]")
-    # ROS parameter files cannot hold an empty list: [''] stands for it.
+    # ROS parameter files cannot hold an empty list: it is written as [''].
     return tuple(_check_scalar(spec, item, source) for item in value if item != "")
 
 
@@ -183,10 +257,9 @@ def flatten(settings: Any, prefix: str = "") -> dict[str, Value]:
     return flat
 
 
-def digest(settings: Any, without: Collection[str] = ()) -> str:
-    """Return the first 16 hexadecimal digits of the SHA-256 of a settings object's values, those `without` left out."""
-    values = {name: value for name, value in flatten(settings).items() if name not in without}
-    text = json.dumps(values, sort_keys=True)
+def digest(values: Mapping[str, Value]) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of flat names and their values."""
+    text = json.dumps(dict(values), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -247,9 +320,9 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(read_text(path, "a ROS parameter file"), Loader=Loader)
     except (yaml.YAMLError, ValueError) as error:
-        raise MotoError(f"{path}: not YAML ({_one_line(error)}), expected a ROS parameter file; mend it") from error
+        raise MotoError(f"{path}: not YAML ({_one_line(error)}), expected a ROS parameter file; fix it") from error
     if not isinstance(content, dict):
-        raise MotoError(f"{path}: found {type(content).__name__}, expected '<node>: ros__parameters: ...'; mend it")
+        raise MotoError(f"{path}: found {type(content).__name__}, expected '<node>: ros__parameters: ...'; fix it")
     return content
 
 

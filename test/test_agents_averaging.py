@@ -16,7 +16,7 @@ SPACES = Spaces(None, 4, 3)
 
 
 def agent(average: float) -> BcAgent:
-    settings = BcSettings(latent_size=8, hidden=8, state_units=8, batch=6, rate=1e-2, normalise=True, average=average)
+    settings = BcSettings(latent_size=8, hidden=8, state_units=8, batch=6, rate=1e-2, normalise=True, actor_ema=average)
     return BcAgent(SPACES, settings, 0)
 
 

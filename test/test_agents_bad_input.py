@@ -22,7 +22,7 @@ from moto_ros.training.checkpoint import CheckpointFolder, Identity
 from moto_ros.training.learner import Learner
 from moto_ros.training.metrics import MetricsWriter
 from moto_ros.training.run_folder import RunFolder
-from moto_ros.training.settings import agent_digest
+from moto_ros.training.settings import agent_identity
 
 NAMES = ("fowm", "bc", "iql")
 TINY: dict[str, object] = {"latent_size": 8, "state_units": 6, "hidden": 16, "batch": 6, "normalise": True}
@@ -111,11 +111,11 @@ def test_a_checkpoint_of_another_agent_preset_or_robot_is_rejected_and_nothing_c
 def test_acting_by_a_checkpoint_of_another_agent_or_preset_is_rejected_by_name(name: str, tmp_path: Path) -> None:
     other = NAMES[(NAMES.index(name) + 1) % len(NAMES)]
     agent = make(name)
-    digest, before = agent_digest(agent.settings), agent.state_dict()
-    for folder, identity in (("agent", Identity(other, digest)), ("preset", Identity(name, "0123"))):
+    own, before = agent_identity(name, agent.settings), agent.state_dict()
+    for folder, identity in (("agent", Identity(other, own.digest)), ("preset", Identity(name, "0123"))):
         CheckpointFolder(tmp_path / folder, identity).save(make(other).state_dict(), {"conductor": {"published": 1}})
         with pytest.raises(MotoError) as caught:
-            load_policy(tmp_path / folder, agent, digest)
+            load_policy(tmp_path / folder, agent, own)
         assert (other if folder == "agent" else "0123") in sentence(caught)
     assert equal(agent.state_dict(), before)
 

@@ -30,9 +30,9 @@ KINDS: list[tuple[str, Spaces, dict[str, object]]] = [
     ("fowm", IMAGE, {"plan": False, "prioritised": False}),
     ("bc", BOTH, {}),
     ("iql", BOTH, {"normalise": True}),
-    ("bc", BOTH, {"average": 0.9}),
-    ("iql", STATE, {"normalise": True, "average": 0.5}),
-    ("fowm", STATE, {"average": 0.9}),
+    ("bc", BOTH, {"actor_ema": 0.9}),
+    ("iql", STATE, {"normalise": True, "actor_ema": 0.5}),
+    ("fowm", STATE, {"actor_ema": 0.9}),
 ]
 
 

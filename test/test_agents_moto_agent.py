@@ -24,7 +24,7 @@ KINDS: list[dict[str, object]] = [
     {},
     {"latent": "categorical", "classes": 4, "ensemble_kind": "side"},
     {"uncertainty": False, "behaviour_prior": False, "value_expansion": False},
-    {"average": 0.8, "average_anew": True, "bc_in_model": 10.0, "image_shift": 2},
+    {"actor_ema": 0.8, "reset_actor_ema": True, "model_bc_scale": 10.0, "image_shift": 2},
 ]
 
 
@@ -81,7 +81,7 @@ def test_the_policy_side_acts_as_the_learner_after_taking_its_weights() -> None:
 
 def test_an_averaged_policy_acts_by_the_mean_of_its_newest_weights_and_learns_the_same() -> None:
     """One unlucky batch just before an episode would decide how the arm acts."""
-    plain, smooth = make_tiny(), make_tiny(average=0.99)
+    plain, smooth = make_tiny(), make_tiny(actor_ema=0.99)
     seen = []
     for _ in range(3):
         for agent in (plain, smooth):
@@ -98,7 +98,7 @@ def test_an_averaged_policy_acts_by_the_mean_of_its_newest_weights_and_learns_th
 @pytest.mark.parametrize("restart", [True, False])
 def test_a_restarted_average_drops_policies_trained_on_the_previous_model(restart: bool) -> None:
     """Policies trained on the latents of an older model would be part of the average that acts."""
-    agent, data = make_tiny(average=0.99, average_anew=restart), RandomData()
+    agent, data = make_tiny(actor_ema=0.99, reset_actor_ema=restart), RandomData()
     for phase in ("policy", "policy", "model", "policy"):
         agent.update(phase, data)
     newest = agent.behaviour.actor.state_dict()
@@ -118,7 +118,7 @@ def test_a_policy_update_imagines_from_policy_batch_chunks(asked: int, expected:
 
 def test_acting_by_the_mean_equals_the_average_of_samples() -> None:
     """Demonstrations at the limits put the mode at the limits, far from the mean action."""
-    agent = make_tiny(acts_by="mean")
+    agent = make_tiny(eval_action="mean")
     decision = agent.act(observation(RandomData()), agent.start(1), ActRequest(sample=False))
     policy = agent.behaviour.actor(Latent(**decision.state).feature.expand(50_000, -1))
     drawn = policy.sample(torch.Generator().manual_seed(0)).mean(0)
@@ -170,7 +170,7 @@ def test_a_checkpoint_of_other_settings_is_rejected_and_nothing_changes() -> Non
 
 def test_tensors_have_the_names_that_older_checkpoints_have() -> None:
     """Breaks resumption: a run of an earlier release would be refused for a missing tensor."""
-    agent = make_tiny(average=0.9)
+    agent = make_tiny(actor_ema=0.9)
     names = agent.state_dict().keys()
     assert {name.split("/")[0] for name in names} == {"model", "behaviour", "average", "optimizer", "rng"}
     for name in (
@@ -350,7 +350,7 @@ def test_an_unknown_phase_is_an_error() -> None:
         make_tiny().update("dream", RandomData())
 
 
-@pytest.mark.parametrize("changes", [*KINDS, {"bc_in_model": 1.0, "kl_all_heads": True}])
+@pytest.mark.parametrize("changes", [*KINDS, {"model_bc_scale": 1.0, "kl_all_heads": True}])
 def test_mixed_precision_learns_with_weights_of_full_precision(changes: dict[str, object]) -> None:
     """Breaks training on a GPU: bfloat16 where a distribution or a loss needs float32, or weights in halves."""
     half, full = make_tiny(precision="bfloat16", **changes), make_tiny(**changes)

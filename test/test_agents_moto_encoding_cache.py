@@ -42,12 +42,12 @@ class Recorded(RandomData):
 
 def trained(remembered: int, split: bool = False) -> dict[str, Tensor]:
     """Return what an agent has learned in model and policy updates; `split` by a checkpoint between policy updates."""
-    agent, data = make_tiny(remembered_frames=remembered), Recorded()
+    agent, data = make_tiny(encoding_cache_frames=remembered), Recorded()
     train(agent, data, 3)
     for _ in range(2):
         agent.update("policy", data)
     if split:
-        saved, agent = agent.state_dict(), make_tiny(seed=9, remembered_frames=remembered)
+        saved, agent = agent.state_dict(), make_tiny(seed=9, encoding_cache_frames=remembered)
         agent.update("policy", Recorded(seed=1))
         agent.load_state_dict(saved)
     for _ in range(3):
@@ -129,7 +129,7 @@ def test_policy_updates_from_a_replay_encode_its_frames_once(tmp_path: Path) -> 
     for number in range(2):
         store.add(episode(number), None, "offline")
     data = StoreData(store, np.random.default_rng(0), torch.device("cpu"))
-    agent, sizes = make_tiny(remembered_frames=100), []
+    agent, sizes = make_tiny(encoding_cache_frames=100), []
     assert agent.model.encoder is not None
     agent.model.encoder.register_forward_hook(lambda module, images, encoded: sizes.append(len(encoded)))
     for _ in range(30):

@@ -113,7 +113,7 @@ def test_two_steps_train_at_most_two_heads_unless_all_heads_are_asked_for() -> N
 
 def test_decoding_a_share_of_the_frames_estimates_the_same_image_loss() -> None:
     batch, generator = RandomData().batch("all", 8, 6), torch.Generator().manual_seed(0)
-    full, part = (make_tiny(decoded_share=share).model for share in (1.0, 0.25))
+    full, part = (make_tiny(decode_fraction=share).model for share in (1.0, 0.25))
     expected = full.loss(batch, generator)[1]["image_loss"].item()
     assert part.loss(batch, generator)[1]["image_loss"].item() == pytest.approx(expected, rel=0.05)
 
@@ -139,7 +139,7 @@ def test_an_agent_without_observations_is_an_error() -> None:
 
 def test_cloning_in_the_model_uses_imitable_actions_only() -> None:
     """Latents would be shaped by failed episodes, and by what an episode does long after its success."""
-    agent, batch = make_tiny(bc_in_model=10.0), RandomData().batch("all", 2, 6)
+    agent, batch = make_tiny(model_bc_scale=10.0), RandomData().batch("all", 2, 6)
     batch["imitable"][0], batch["imitable"][1, 4:] = False, False
     changed = batch | {"action": batch["action"].clone()}
     changed["action"][0, 1:] *= -1
@@ -155,6 +155,6 @@ def test_behaviour_cloning_shapes_the_model_only_when_switched_on() -> None:
     """Breaks an ablation: the method without behaviour prior would still learn from demonstrated actions."""
     batch, generator = RandomData().batch("all", 2, 4), torch.Generator().manual_seed(0)
     assert "bc_model_loss" not in make_tiny().model.loss(batch, generator)[1]
-    terms = make_tiny(bc_in_model=10.0).model.loss(batch, generator)[1]
+    terms = make_tiny(model_bc_scale=10.0).model.loss(batch, generator)[1]
     assert torch.isfinite(terms["bc_model_loss"])
-    assert "bc_model_loss" not in make_tiny(bc_in_model=10.0, behaviour_prior=False).model.loss(batch, generator)[1]
+    assert "bc_model_loss" not in make_tiny(model_bc_scale=10.0, behaviour_prior=False).model.loss(batch, generator)[1]

@@ -18,7 +18,7 @@ from moto_ros.experiments.aggregate import aggregate, interquartile_mean
 from moto_ros.experiments.comparison import comparison
 from moto_ros.experiments.page import write_page
 from moto_ros.experiments.results import read_rows, write_rows
-from moto_ros.experiments.suite import cells, read_suite
+from moto_ros.experiments.suite import read_suite, runs_of
 from moto_ros.experiments.suite_folder import SuiteFolder
 from moto_ros.experiments.table import Results
 from moto_ros.training.statistics import wilson
@@ -71,9 +71,9 @@ def suite_rows() -> list[dict[str, Any]]:
 
 def test_the_page_is_one_file_that_names_the_n_of_each_figure(tmp_path: Path) -> None:
     """Breaks reading on a phone: the page would ask for other files; and honesty: a mean without its n."""
-    place = SuiteFolder(tmp_path)
-    write_rows(place.results_file, suite_rows())
-    page = write_page(read_rows(place.results_file), place).read_text()
+    folder = SuiteFolder(tmp_path)
+    write_rows(folder.results_file, suite_rows())
+    page = write_page(read_rows(folder.results_file), folder).read_text()
     assert page.count("data:image/png;base64,") == 7
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert 'name="viewport"' in page
@@ -121,13 +121,13 @@ def test_where_success_is_rare_the_comparison_has_the_share_that_was_done() -> N
 
 def test_the_report_prints_the_table_that_is_on_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Breaks the documentation: the table would have to be typed off the page."""
-    (cell, *_) = cells(read_suite("ci"))
-    place = SuiteFolder(tmp_path)
-    place.run(cell).mkdir(parents=True)
-    write_rows(place.results(cell), [row("drawer_open", "MOTO", 0, after, 0.5) for after in (0, 2)])
+    (run, *_) = runs_of(read_suite("ci"))
+    folder = SuiteFolder(tmp_path)
+    folder.run_folder(run).mkdir(parents=True)
+    write_rows(folder.results(run), [row("drawer_open", "MOTO", 0, after, 0.5) for after in (0, 2)])
     assert main(["benchmark", "ci", "--output", str(tmp_path), "--report"]) == 0
     assert re.search(r"\| drawer_open, MOTO +\| 50 \[30, 70\]", capsys.readouterr().out)
-    assert "50 [30, 70]" in place.page_file.read_text()
+    assert "50 [30, 70]" in folder.page_file.read_text()
 
 
 def test_runs_that_are_not_there_are_said(tmp_path: Path) -> None:

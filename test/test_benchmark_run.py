@@ -17,14 +17,14 @@ from moto_ros.cli.main import main
 from moto_ros.errors import MotoError
 from moto_ros.experiments.engine import LocalEngine, make_engine, slots, start
 from moto_ros.experiments.progress import read_progress
-from moto_ros.experiments.suite import cells, read_suite
+from moto_ros.experiments.suite import read_suite, runs_of
 from moto_ros.experiments.suite_folder import SuiteFolder
 from moto_ros.experiments.suite_runner import SuiteRunner
 from moto_ros.training.metrics import read_metrics
 
 pytestmark = [pytest.mark.sim, pytest.mark.slow]
 
-ONE_ROW = ["--rows", "moto"]
+ONE_METHOD = ["--methods", "moto"]
 TIMES = ("wall_s", "commit", "versions", "machine")
 
 
@@ -32,7 +32,7 @@ TIMES = ("wall_s", "commit", "versions", "machine")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a suite that ran without interruption."""
     folder = tmp_path_factory.mktemp("whole")
-    assert main(["benchmark", "ci", "--output", str(folder), *ONE_ROW]) == 0
+    assert main(["benchmark", "ci", "--output", str(folder), *ONE_METHOD]) == 0
     return folder
 
 
@@ -65,29 +65,29 @@ def test_a_finished_run_is_never_run_again(whole: Path) -> None:
     """Breaks patience: adding one seed would repeat all others."""
     metrics = next(whole.glob("cells/*/metrics.jsonl"))
     before = metrics.stat().st_mtime_ns
-    assert main(["benchmark", "ci", "--output", str(whole), *ONE_ROW]) == 0
+    assert main(["benchmark", "ci", "--output", str(whole), *ONE_METHOD]) == 0
     assert metrics.stat().st_mtime_ns == before
 
 
 def test_a_killed_run_goes_on_and_gives_the_same_results(whole: Path, tmp_path: Path) -> None:
     """Breaks long runs: a power cut would cost the run, or change its numbers."""
-    campaign = SuiteRunner([cells(read_suite("ci"))[0]], SuiteFolder(tmp_path))
-    cell = next(iter(campaign.cells.values()))
-    job = campaign.job(cell)
+    runner = SuiteRunner([runs_of(read_suite("ci"))[0]], SuiteFolder(tmp_path))
+    run = next(iter(runner.runs.values()))
+    job = runner.job(run)
     process = start(job)
-    wait_for_updates(process, campaign.place.progress(cell), 10)
+    wait_for_updates(process, runner.folder.progress(run), 10)
     process.kill()
     process.wait()
-    assert not campaign.place.is_finished(cell)
-    outcome = campaign.run(LocalEngine(1))
-    assert outcome.finished == [cell.id], campaign.problem(outcome)
+    assert not runner.folder.is_finished(run)
+    outcome = runner.run(LocalEngine(1))
+    assert outcome.finished == [run.id], runner.problem(outcome)
     assert results(tmp_path) == results(whole)
-    rows = read_metrics(campaign.place.run(cell) / "metrics.jsonl")
+    rows = read_metrics(runner.folder.run_folder(run) / "metrics.jsonl")
     assert sum(row["kind"] == "evaluation" for row in rows) == 3
 
 
 def wait_for_updates(process: subprocess.Popen[bytes], progress: Path, updates: int) -> None:
-    """Wait until a run has done so many updates."""
+    """Wait until a run has done this many updates."""
     end = time.monotonic() + 120
     while read_progress(progress).done < updates:
         assert process.poll() is None, "the run ended before it could be killed"
@@ -99,7 +99,7 @@ def test_a_run_that_fails_is_named_with_its_reason_and_the_others_are_kept(
     whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Breaks a night of computing: one bad run would take the others with it, or fail without a word."""
-    arguments = ["benchmark", "ci", "--output", str(whole), "--rows", "moto", "moto no uncertainty"]
+    arguments = ["benchmark", "ci", "--output", str(whole), "--methods", "moto", "moto no uncertainty"]
     broken = whole / "cells" / "drawer_open--moto_no_uncertainty--d2--s0" / "identity.json"
     broken.parent.mkdir(parents=True)
     broken.write_text('{"schema": 99}')
@@ -124,9 +124,9 @@ def test_an_engine_that_is_not_installed_is_said() -> None:
 
 def test_stopping_leaves_no_process_behind(tmp_path: Path) -> None:
     """Breaks the machine: runs would go on in secret after Ctrl-C."""
-    campaign = SuiteRunner([cells(read_suite("ci"))[0]], SuiteFolder(tmp_path))
-    outcome = campaign.run(LocalEngine(1), seconds=3.0)
-    assert outcome.stopped == list(campaign.cells)
+    runner = SuiteRunner([runs_of(read_suite("ci"))[0]], SuiteFolder(tmp_path))
+    outcome = runner.run(LocalEngine(1), seconds=3.0)
+    assert outcome.stopped == list(runner.runs)
     assert not running_with(str(tmp_path))
 
 
@@ -149,9 +149,9 @@ ENDS = {signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}
 @pytest.mark.parametrize("number", ENDS)
 def test_a_benchmark_that_ends_ends_its_runs(tmp_path: Path, number: signal.Signals) -> None:
     """Breaks a cluster's job that is cancelled, and `timeout`: its runs would go on, unseen, on machines of others."""
-    command = [sys.executable, "-m", "moto_ros.cli.main", "benchmark", "ci", "--output", str(tmp_path), *ONE_ROW]
+    command = [sys.executable, "-m", "moto_ros.cli.main", "benchmark", "ci", "--output", str(tmp_path), *ONE_METHOD]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for_updates(process, SuiteFolder(tmp_path).progress(cells(read_suite("ci"))[0]), 1)
+    wait_for_updates(process, SuiteFolder(tmp_path).progress(runs_of(read_suite("ci"))[0]), 1)
     assert running_with(str(tmp_path))
     process.send_signal(number)
     assert process.wait(90) == ENDS[number]

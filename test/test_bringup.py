@@ -17,7 +17,8 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 pytest.importorskip("moto_msgs", reason="moto_msgs is not built")
 
-from moto_ros.config import config_folder, read_parameters
+from moto_ros.agents.registry import AGENTS
+from moto_ros.config import config_folder, read_parameters, shipped
 from moto_ros.errors import MotoError
 from moto_ros.systems.bringup import NODES, SYSTEMS, resolve
 
@@ -72,6 +73,45 @@ def test_wrong_arguments_give_one_sentence(given: dict[str, str], sentence: str)
         resolve("record", given)
 
 
+def test_former_names_in_a_file_and_on_the_command_line_mean_the_present_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks presets and commands of one's own after an update of moto_ros."""
+    preset = tmp_path / "mine.yaml"
+    lines = shipped("agents", "moto_ci").read_text().replace("decode_fraction", "decoded_share")
+    preset.write_text(lines + "      mix: 0.5\n      average: 0.25\n")
+    arguments = {"preset": str(preset), "parameters": "agent.mix:=0.75 policy.plan_share:=0.5"}
+    for node in ("policy", "trainer"):
+        found = _parameters("finetune", node, **arguments)
+        assert (found["agent.lambda_"], found["agent.actor_ema"], found["agent.decode_fraction"]) == (0.75, 0.25, 0.5)
+    assert _parameters("finetune", "policy", **arguments)["plan_time_fraction"] == 0.5
+    warnings = capsys.readouterr().err.splitlines()
+    assert len(warnings) == len(set(warnings)) == 5, "one for each name and source"
+    assert f"warning: {preset}: parameter 'agent.mix' is now called 'agent.lambda_'" in "\n".join(warnings)
+
+
+def test_a_parameter_under_both_of_its_names_is_refused(tmp_path: Path) -> None:
+    """Breaks trust: one of two values would win, and nobody would say which."""
+    with pytest.raises(
+        MotoError, match=r"parameters: parameter 'agent.lambda_' is given under two names, agent.lambda_"
+    ):
+        resolve("finetune", {"parameters": "agent.mix:=0.5 trainer.agent.lambda_:=0.75"})
+    task = tmp_path / "mine.yaml"
+    task.write_text("/**:\n  ros__parameters:\n    plan_share: 0.5\n    plan_time_fraction: 0.6\n")
+    with pytest.raises(MotoError, match=r"mine\.yaml: parameter 'plan_time_fraction' is given under two names"):
+        resolve("finetune", {"task": str(task)})
+
+
+def test_no_former_name_is_a_present_one() -> None:
+    """A value would be given to another parameter than the one that the user means."""
+    for agent in AGENTS:
+        for kind in NODES.values():
+            known = kind.specs(agent)
+            former = [name for spec in known.values() for name in spec.formerly]
+            assert len(set(former)) == len(former)
+            assert not set(former) & known.keys()
+
+
 def test_an_override_wins_over_the_task_and_may_be_meant_for_one_node() -> None:
     assert _parameters("record", "episode", parameters="max_steps:=7")["max_steps"] == 7
     given = {"parameters": "policy.seed:=5"}
@@ -113,7 +153,7 @@ def test_any_number_of_pre_trainings_may_run_at_once_and_other_systems_have_the_
 
 def test_on_an_arm_time_is_real_and_rewards_come_a_step_late() -> None:
     policy = _parameters("finetune", "policy", backend="franka")
-    assert (policy["clock"], policy["reward_lag"], policy["arbitrated"]) == ("realtime", 1, True)
+    assert (policy["clock"], policy["reward_lag"], policy["operator_in_loop"]) == ("realtime", 1, True)
     assert float(str(policy["pairing_tolerance"])) > 0
     assert _parameters("finetune", "trainer", backend="franka")["overlap"] is True
     assert _parameters("record", "operator", backend="franka")["proposals"] == "none"
@@ -124,10 +164,10 @@ def test_a_person_may_take_over_in_simulation_too() -> None:
     assert "operator" not in _nodes("finetune")
     assert "operator" in _nodes("finetune", operator="on")
     assert _nodes("record", operator="on") == {"sim", "operator", "recorder", "episode"}
-    assert _parameters("evaluate", "policy", operator="on")["arbitrated"] is True
+    assert _parameters("evaluate", "policy", operator="on")["operator_in_loop"] is True
     assert _parameters("evaluate", "policy", operator="on")["clock"] == "realtime"
     assert _parameters("evaluate", "policy", operator="on", clock="lockstep")["clock"] == "lockstep"
-    assert _parameters("evaluate", "policy")["arbitrated"] is False
+    assert _parameters("evaluate", "policy")["operator_in_loop"] is False
 
 
 def test_a_persons_commands_mean_what_the_arms_file_says_of_actions() -> None:

@@ -205,7 +205,7 @@ def test_a_list_has_one_entry_a_camera_or_one_for_all() -> None:
         ({"source": ["opencv"], "depth": [True]}, "expected realsense"),
         ({"source": ["topic"], "exposure": [0.01]}, "belong to its own driver"),
         ({"rate": [0.0]}, "'rate' is 0.0, expected a number in 0.5..1000.0"),
-        ({"retry_least": 20.0}, "at most retry_most"),
+        ({"reconnect_backoff_min": 20.0}, "at most reconnect_backoff_max"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_before_a_camera_is_opened(given: dict[str, Any], words: str) -> None:

@@ -27,7 +27,14 @@ from moto_ros.errors import MotoError
 
 WIDTH, HEIGHT = 160, 120
 SETUP = Setup("wrist", "realsense", "synthetic-1", WIDTH, HEIGHT, 30.0, 0.0, 0.0, False, "")
-HEALTH = Health(frozen_after=5, lost_after=0.4, retry_least=0.1, retry_most=0.4, rate_window=0.5, rate_tolerance=0.3)
+HEALTH = Health(
+    frozen_after=5,
+    lost_after=0.4,
+    reconnect_backoff_min=0.1,
+    reconnect_backoff_max=0.4,
+    rate_window=0.5,
+    rate_tolerance=0.3,
+)
 
 
 @pytest.fixture

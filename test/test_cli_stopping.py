@@ -164,7 +164,7 @@ def test_without_a_reader_the_run_ends(make: Make) -> None:
     assert moto.wait(LIMIT) == 128 + signal.SIGPIPE
     assert gone(pids)
     assert system.saved() == {"calm"}
-    assert "nobody reads the output" in system.log()
+    assert "nothing reads the output" in system.log()
 
 
 def test_ctrl_c_works_while_the_screen_stands_still(make: Make) -> None:

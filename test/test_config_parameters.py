@@ -19,6 +19,7 @@ from moto_ros.config import (
     group,
     parameter,
     parse,
+    present_names,
     read_parameters,
     shipped,
     specs,
@@ -180,11 +181,12 @@ def test_what_a_run_writes_it_reads_back_the_same(tmp_path_factory: pytest.TempP
     write_parameters(path, "/moto/arm", flatten(made))
     again = build(Settings, read_parameters(path, "arm"), str(path))
     assert again == made
-    assert digest(again) == digest(made)
+    assert digest(flatten(again)) == digest(flatten(made))
 
 
 def test_a_different_value_gives_a_different_digest() -> None:
-    assert digest(build(Settings, GIVEN, "")) != digest(build(Settings, GIVEN | {"steps": 11}, ""))
+    one, other = (flatten(build(Settings, GIVEN | {"steps": steps}, "")) for steps in (10, 11))
+    assert digest(one) != digest(other)
 
 
 def write(path: Path, text: str) -> Path:
@@ -245,3 +247,59 @@ def test_an_unknown_shipped_file_gets_the_list_of_known_ones() -> None:
 
 def test_a_path_to_a_users_own_file_is_taken_as_it_is() -> None:
     assert shipped("tasks", "mine/task.yaml") == Path("mine/task.yaml")
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """Settings with parameters that had other names."""
+
+    smoothing: float = parameter(0.5, "smoothing", low=0.0, high=1.0, formerly="mix")
+    pause: float = parameter(1.0, "pause", unit="s", formerly=("retry", "wait"))
+    gripper: Gripper = group(Gripper)
+
+
+@dataclass(frozen=True)
+class Outer:
+    """A group with such parameters."""
+
+    size: int = parameter(1, "size")
+    inner: Renamed = group(Renamed)
+
+
+FORMER = {"inner.mix": "inner.smoothing", "inner.retry": "inner.pause", "inner.wait": "inner.pause"}
+NAMES = ["size", "inner.smoothing", "inner.pause", "inner.gripper.width", *FORMER, "unknown"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(NAMES), st.integers()), max_size=8, unique_by=lambda item: item[0]))
+def test_a_former_name_means_the_present_one_and_both_are_refused(items: list[tuple[str, int]]) -> None:
+    """Somebody's own YAML file would be refused after an update, or one of two values would be dropped unsaid."""
+    warnings: list[str] = []
+    meant = [FORMER.get(name, name) for name, _ in items]
+    known = specs(Outer).values()
+    if len(set(meant)) < len(meant):
+        with pytest.raises(MotoError, match=r"mine\.yaml: parameter 'inner\..*' is given under two names") as caught:
+            present_names(known, dict(items), "mine.yaml", warnings.append)
+        assert "\n" not in str(caught.value)
+        return
+    found = present_names(known, dict(items), "mine.yaml", warnings.append)
+    assert list(found.items()) == [(name, value) for name, (_, value) in zip(meant, items, strict=True)]
+    old = [name for name, _ in items if name in FORMER]
+    assert [warning.split("'")[1::2][:2] for warning in warnings] == [[name, FORMER[name]] for name in old]
+    assert present_names(known, found, "mine.yaml", warnings.append) == found, "done twice is done once"
+
+
+def test_a_former_name_is_said_once_on_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every node of every phase of a job would repeat the warning."""
+    for _ in range(2):
+        assert build(Renamed, {"mix": 0.25}, "once.yaml").smoothing == 0.25
+    assert capsys.readouterr().err == (
+        "warning: once.yaml: parameter 'mix' is now called 'smoothing', and the next minor version no longer takes the "
+        "former name; rename it\n"
+    )
+
+
+def test_a_value_under_a_former_name_is_checked_like_any_other() -> None:
+    with pytest.raises(
+        MotoError, match=r"mine\.yaml: parameter 'smoothing' is 2\.0, expected a number in 0\.0\.\.1\.0"
+    ):
+        build(Renamed, {"mix": 2.0}, "mine.yaml")

@@ -36,7 +36,7 @@ class Settings:
     steps: int = parameter(10, "steps", low=1, high=100)
     rate: float = parameter(1e-3, "learning rate", low=0.0)
     gains: tuple[float, ...] = parameter((1.0, 2.0), "stiffness", unit="N/m")
-    quiet: bool = parameter(False, "say less")
+    quiet: bool = parameter(False, "say less", formerly="silent")
     camera: Camera = group(Camera)
 
 
@@ -100,4 +100,18 @@ def test_users_see_unit_and_range_of_a_running_node(context: Context, tmp_path: 
     assert described.description == "exposure [s, 0.0..1.0]"
     assert described.floating_point_range[0].to_value == 1.0
     assert described.read_only
+    node.destroy_node()
+
+
+def test_a_node_takes_a_former_name_and_says_the_present_one(
+    context: Context, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Breaks `ros2 run ... --ros-args -p` and launch files of one's own after an update."""
+    path = tmp_path / "arm.yaml"
+    write_parameters(path, "/moto/arm", {"address": "arm", "silent": True})
+    node = node_with(context, path)
+    assert settings_of(node, Settings).quiet
+    assert node.get_parameter("quiet").value is True
+    assert not node.has_parameter("silent")
+    assert capfd.readouterr().err.count("parameter 'silent' is now called 'quiet'") == 1
     node.destroy_node()

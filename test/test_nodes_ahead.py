@@ -262,7 +262,7 @@ def test_only_agents_that_say_so_plan() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected_time"),
     [
-        ({"plan_share": 0.5, "control_rate": 20.0}, 0.025),
+        ({"plan_time_fraction": 0.5, "control_rate": 20.0}, 0.025),
         ({"plan_deadline": 0.3}, 0.3),
         ({"clock": "lockstep", "plan_ahead": False}, None),
         ({"clock": "lockstep", "plan_ahead": False, "plan_deadline": 0.3}, 0.3),

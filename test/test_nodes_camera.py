@@ -32,7 +32,13 @@ from moto_ros.systems.transport import environment
 
 pytestmark = pytest.mark.ros
 
-QUICK = {"rate_window": 0.5, "rate_tolerance": 0.3, "lost_after": 0.5, "retry_least": 0.1, "retry_most": 0.4}
+QUICK = {
+    "rate_window": 0.5,
+    "rate_tolerance": 0.3,
+    "lost_after": 0.5,
+    "reconnect_backoff_min": 0.1,
+    "reconnect_backoff_max": 0.4,
+}
 ONE = {"cameras": ["wrist"], "devices": ["synthetic-1"], "width": [160], "height": [120], **QUICK}
 BUSY = 0.3
 """Seconds that a busy machine may add to what the camera node says at once."""

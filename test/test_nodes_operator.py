@@ -364,7 +364,7 @@ def learned(graph: Graph) -> PolicyNode:
     message = PolicyWeights(
         version=1, agent="moto", digest=agent_digest(agent_part(settings)), sha256=sha256, data=data
     )
-    node = graph.add(PolicyNode({**tiny, "wait_for": [], "arbitrated": True}))
+    node = graph.add(PolicyNode({**tiny, "wait_for": [], "operator_in_loop": True}))
     graph.peer("trainer").advertise(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched())(message)
     graph.until(lambda: node.report().values["policy_version"] == 1, "the weights")
     return node

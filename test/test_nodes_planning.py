@@ -168,7 +168,7 @@ def graph() -> Iterator[Graph]:
 
 def test_in_real_time_a_planner_is_told_what_is_left_of_the_tick_and_its_plans_are_published(graph: Graph) -> None:
     """Nobody would know that the arm acts on half a plan."""
-    play = Play(graph, plan_share=0.5)
+    play = Play(graph, plan_time_fraction=0.5)
     play.episode(1)
     deadlines = [request.deadline for request in play.requests]
     assert all(0 <= deadline <= 0.5 / RATE for deadline in deadlines if deadline is not None)
@@ -206,7 +206,7 @@ def planned_for(play: Listener, step: int, actions: list[list[float]]) -> bool:
 
 def test_planning_ahead_each_action_sent_was_planned_for_its_step_after_the_action_before(graph: Graph) -> None:
     """An action planned for another time moves the arm by what was right a step ago."""
-    play = Play(graph, plan_ahead=True, plan_share=0.9)
+    play = Play(graph, plan_ahead=True, plan_time_fraction=0.9)
     actions = play.episode(1)
     assert all(planned_for(play, step, actions) for step in range(1, STEPS))
     ahead = [request for request in play.requests if request.pending is not None]
@@ -269,7 +269,7 @@ def test_a_plan_begins_where_the_steps_that_really_passed_lead_though_nothing_wa
 
 def test_planning_ahead_keeps_the_beat_of_an_arm_whose_states_come_faster_than_actions(graph: Graph) -> None:
     """On hardware most states are of no step, and a plan for the wrong one would be sent on the beat."""
-    bench = Bench(graph, plan_ahead=True, reward_lag=1, plan_share=0.9)
+    bench = Bench(graph, plan_ahead=True, reward_lag=1, plan_time_fraction=0.9)
     bench.begin()
     while (taken := len({action.step for action in bench.actions})) < STEPS:
         bench.robot.reward(taken, bench.observe(float(len(bench.watched.asked)), step=taken))
@@ -283,7 +283,7 @@ def test_planning_ahead_keeps_the_beat_of_an_arm_whose_states_come_faster_than_a
 
 def test_planning_ahead_goes_on_from_the_action_that_a_person_made_of_the_proposal(graph: Graph) -> None:
     """The model would imagine that the arm went where the policy wanted, while a person held it."""
-    bench = Bench(graph, plan_ahead=True, arbitrated=True, reward_lag=1, plan_share=1.0)
+    bench = Bench(graph, plan_ahead=True, operator_in_loop=True, reward_lag=1, plan_time_fraction=1.0)
     proposals: list[Action] = bench.peer.hear(Action, topics.PROPOSAL, qos.event())
     decide = bench.peer.advertise(Action, topics.ACTION, qos.event(), readers=2)
     bench.begin()

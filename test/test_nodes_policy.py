@@ -335,7 +335,7 @@ class Arbitrated(Bench):
     """A policy that proposes, with the test as the operator who decides."""
 
     def __init__(self, graph: Graph) -> None:
-        super().__init__(graph, arbitrated=True)
+        super().__init__(graph, operator_in_loop=True)
         self.proposals: list[Action] = self.robot.peer.hear(Action, topics.PROPOSAL, qos.event())
         self.decide = self.robot.peer.advertise(Action, topics.ACTION, qos.event(), readers=2)
         self.give(weights())

@@ -287,7 +287,7 @@ def test_a_camera_that_only_offers_best_effort_is_recorded_and_the_bag_says_so(g
 
 def test_buttons_proposals_and_camera_losses_are_in_the_bag(graph: Graph, tmp_path: Path) -> None:
     bench = Bench(graph)
-    recorder(graph, tmp_path, arbitrated=True)
+    recorder(graph, tmp_path, operator_in_loop=True)
     say = bench.robot.peer.advertise(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
     propose = bench.robot.peer.advertise(Action, topics.PROPOSAL, qos.event())
     health = bench.robot.peer.advertise(CameraHealth, topics.camera_health("agent"), qos.latched())

@@ -16,6 +16,7 @@ pytest.importorskip("moto_msgs", reason="moto_msgs is not built")
 from moto_ros.cli.main import main
 from moto_ros.config import part
 from moto_ros.errors import MotoError
+from moto_ros.nodes.learning_settings import data_part
 from moto_ros.stopping import SAVE_TIME, STOP_TIME
 from moto_ros.systems import preflight
 from moto_ros.systems.bringup import System, resolve
@@ -62,7 +63,11 @@ def _bag(folder: Path, number: int) -> None:
         ("record", {"parameters": "sim.expert:=false"}, "'expert' of the sim node is False"),
         ("record", {"parameters": "episode.purpose:=training"}, "'purpose' of the episode node is 'training'"),
         ("evaluate", {"parameters": "episode.first_episode:=7"}, "'first_episode' of the episode node is 7"),
-        ("evaluate", {"operator": "on", "parameters": "arbitrated:=false"}, "'arbitrated' of the policy node is False"),
+        (
+            "evaluate",
+            {"operator": "on", "parameters": "operator_in_loop:=false"},
+            "'operator_in_loop' of the policy node is False",
+        ),
         ("finetune", {"parameters": "trainer.image_size:=32"}, "'image_size' is 64 in the policy node and 32 in the"),
         ("finetune", {"parameters": "policy.agent.deter:=32"}, "'agent.deter' is 32 in the policy node"),
         ("finetune", {"parameters": "policy.proprio:=[ee_position]"}, "'proprio' is"),
@@ -165,6 +170,20 @@ def test_other_settings_than_those_of_the_run_are_said_before_anything_starts(tm
     assert "trainer.evaluation_episodes is 2 here and 1 in the run" in refusal
 
 
+def test_a_run_of_another_task_is_refused(tmp_path: Path) -> None:
+    """Breaks the result: a policy for drawers would be fine-tuned on windows, and the report would not say so."""
+    given = {"run": str(tmp_path), **SHORT}
+    trainer = _trainer(resolve("finetune", given | {"task": "drawer_open"}))
+    kept = configuration(part(trainer, TrainerSettings), trainer.agent_name, trainer.agent)
+    RunFolder(tmp_path).open(kept, trainer.seed, data=data_part(trainer))
+    refusal = _refusal("finetune", **given, task="window_open")
+    assert "task is window_open here and drawer_open in the run; choose a new run folder" in refusal
+    assert next(finetune(given)).system.name == "record", "drawer_open is what a command without --task means"
+    _bag(tmp_path, 2_000_000)
+    assert next(phases("pretrain", given)).system.name == "pretrain", "bags are of any task where none is named"
+    assert "task is window_open here" in _refusal("pretrain", **given, task="window_open")
+
+
 def test_a_fresh_start_that_cannot_work_leaves_the_run_where_it_is(tmp_path: Path) -> None:
     """Breaks a person's trust: the run would be set aside for nothing."""
     run = tmp_path / "run"
@@ -193,7 +212,7 @@ def test_an_arm_that_does_not_answer_is_said_before_anything_starts(
     refusal = _refusal(name, **given)
     assert f"no arm answers at 127.0.0.1:{preflight.ARM_PORT}" in refusal
     assert "moto doctor --host 127.0.0.1" in refusal
-    arm_port.subscribe()
+    arm_port.listen()
     assert next(phases(name, given)).system.name == "record"
 
 
@@ -247,7 +266,7 @@ def test_a_run_that_was_pre_trained_from_bags_elsewhere_records_none(tmp_path: P
     _save(trainer, Conductor(settings, budget_of(settings, trainer.agent, ("model", "policy"))))
     phase = next(finetune({"run": str(tmp_path), **SHORT}))
     assert phase.system.name == "finetune"
-    assert phase.title.startswith("go on with the run in ")
+    assert phase.title.startswith("resume the run in ")
 
 
 def test_a_recording_that_ends_early_is_no_success(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from moto_ros.files import read_json
 from moto_ros.report import animation
 from moto_ros.report.animation import MOST_BYTES, VIEW, VIEW_LEFT, VIEW_TOP, write_animation
 from moto_ros.training.conductor import RunEpisode
-from moto_ros.training.offline_runner import carry_out
 from moto_ros.training.metrics import MetricsLog
+from moto_ros.training.offline_runner import carry_out
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.session import Session
 from moto_ros.training.settings import TrainerSettings

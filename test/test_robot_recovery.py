@@ -116,7 +116,7 @@ def test_a_reset_opens_the_hand_rises_and_goes_home_with_a_spread_that_the_seed_
 @pytest.mark.parametrize(("answer", "outcome"), [("continue", ""), ("abort", "operator/ready")])
 def test_a_reset_by_the_operator_has_a_time_out_and_a_headless_answer(answer: str, outcome: str) -> None:
     """Breaks nights: a reset that waits for a person for ever."""
-    rig = Rig(SceneSettings(scene_reset="operator", scene_timeout=30.0, scene_unanswered=answer))
+    rig = Rig(SceneSettings(scene_reset="operator", scene_timeout=30.0, on_scene_timeout=answer))
     if outcome:
         with pytest.raises(Interrupted, match=outcome):
             rig.resetter.run(0)

@@ -21,8 +21,9 @@ from moto_ros.data.records import HUMAN
 from moto_ros.files import read_json
 from moto_ros.report.history import History
 from moto_ros.report.report import write_report
+from moto_ros.training import offline_runner
 from moto_ros.training.conductor import RunEpisode
-from moto_ros.training.offline_runner import carry_out, pretrain
+from moto_ros.training.offline_runner import pretrain
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.session import TrainingRun
 from moto_ros.training.settings import TrainerSettings
@@ -157,7 +158,7 @@ def test_the_page_says_how_much_people_helped_and_what_the_guard_did(tmp_path: P
         episode, doubt = plain(asked)
         return help_in(episode), [*doubt[:-1], float("nan")]
 
-    carry_out(session, play)
+    offline_runner.run(session, play)
     session.close()
     history = History(tmp_path)
     (first, _) = history.online

@@ -18,8 +18,8 @@ from moto_ros.config import write_parameters
 from moto_ros.errors import MotoError
 from moto_ros.files import canonical, read_json
 from moto_ros.report.report import write_report
+from moto_ros.training import offline_runner
 from moto_ros.training.metrics import MetricsLog, read_metrics
-from moto_ros.training.offline_runner import carry_out
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.session import TrainingRun
 from moto_ros.training.settings import TrainerSettings
@@ -55,7 +55,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     world = PointWorld(camera=True)
     for index in range(3):
         session.add_demonstration(world.play(world.expert, index, 2_000_000 + index), None)
-    carry_out(session, play_with(session, camera=True))
+    offline_runner.run(session, play_with(session, camera=True))
     session.close()
     values = {"world": "metaworld/window-open-v3", "policy.explore": "always"}
     write_parameters(path / "config" / "finetune" / "policy.yaml", "/arm/policy", values)
@@ -164,7 +164,7 @@ def test_an_agent_without_a_camera_has_a_page(tmp_path: Path) -> None:
     """Proprioception alone would crash the report."""
     spaces, settings = replace(SEEN, image=None), TrainerSettings(evaluation_episodes=1)
     session = TrainingRun.open(RunFolder(tmp_path), "moto", AGENT, settings, spaces, store_maker(tmp_path))
-    carry_out(session, play_with(session))
+    offline_runner.run(session, play_with(session))
     session.close()
     assert "No open-loop prediction" in text_of(write_report([tmp_path]))
 

@@ -6,11 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from training_support import CloneSettings
+import torch
+from training_support import SPACES, CloneSettings, store_maker
 
+from moto_ros.agents.fowm.config import FowmSettings
+from moto_ros.agents.registry import make_agent
+from moto_ros.config import digest, flatten
 from moto_ros.errors import MotoError
+from moto_ros.files import canonical, read_json
+from moto_ros.policy.checkpoint_policy import load_policy
+from moto_ros.report.history import History
 from moto_ros.training.run_folder import RunFolder
-from moto_ros.training.settings import TrainerSettings, configuration
+from moto_ros.training.session import TrainingRun
+from moto_ros.training.settings import TrainerSettings, agent_identity, configuration
 
 
 def test_the_same_configuration_resumes_and_notes_the_session(tmp_path: Path) -> None:
@@ -37,6 +45,59 @@ def test_how_it_runs_may_change_between_sessions(tmp_path: Path) -> None:
     run.open(configuration(TrainerSettings(threads=1), "clone", agent), seed=0)
     longer = TrainerSettings(threads=4, online_episodes=100, device="cpu")
     assert run.open(configuration(longer, "clone", replace(agent, online_episodes=7)), seed=0)
+
+
+FOWM = FowmSettings(latent_size=8, state_units=8, hidden=16, batch=4, plan_samples=8, plan_elites=4)
+
+
+def open_fowm(path: Path, settings: FowmSettings) -> TrainingRun:
+    return TrainingRun.open(RunFolder(path), "fowm", settings, TrainerSettings(), SPACES, store_maker(path))
+
+
+def test_a_run_resumes_and_gives_its_weights_with_the_planner_compiled(tmp_path: Path) -> None:
+    """A run begun on a laptop could not be continued on a machine where compiling pays."""
+    first = open_fowm(tmp_path, FOWM)
+    first.save()
+    first.close()
+    compiled = replace(FOWM, compile=True)
+    second = open_fowm(tmp_path, compiled)
+    second.close()
+    assert second.resumed_from is not None
+    assert second.digest == first.digest, "a policy would refuse the trainer's weights"
+    actor = make_agent("fowm", SPACES, compiled, 7)
+    weights = load_policy(tmp_path, actor, agent_identity("fowm", compiled)).tensors
+    assert all(torch.equal(tensor, first.agent.weights()[name]) for name, tensor in weights.items())
+    with pytest.raises(MotoError, match=r"agent\.hidden is 32 here and 16 in the run"):
+        open_fowm(tmp_path, replace(FOWM, hidden=32))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_run_of_a_version_with_other_names_resumes(tmp_path: Path, compiled: bool) -> None:
+    """An update of moto_ros would refuse the runs and checkpoints of FOWM that people have.
+
+    That version called actor_ema average, and compared how a plan is computed.
+    """
+    first = open_fowm(tmp_path, FOWM)
+    manifest = first.save() / "manifest.json"
+    first.close()
+    values = {name: value for name, value in flatten(FOWM).items() if name not in ("online_episodes", "actor_ema")}
+    values |= {"compile": compiled, "average": FOWM.actor_ema}
+    rewrite(manifest, digest=digest(values))
+    file = first.run.identity_file
+    kept = {name: value for name, value in read_json(file)["configuration"].items() if not name.startswith("agent.")}
+    named = {f"agent.{name}": value for name, value in values.items()} | {"agent.name": "fowm"}
+    rewrite(file, configuration=kept | named)
+    second = open_fowm(tmp_path, FOWM)
+    second.close()
+    assert second.resumed_from is not None
+    assert History(tmp_path).configuration == configuration(TrainerSettings(), "fowm", FOWM), "reports compare runs"
+    with pytest.raises(MotoError, match=r"agent\.actor_ema is 0\.5 here and 0\.0 in the run; choose"):
+        open_fowm(tmp_path, replace(FOWM, actor_ema=0.5))
+
+
+def rewrite(path: Path, **changes: object) -> None:
+    """Change entries of a JSON file."""
+    path.write_text(canonical(read_json(path) | changes))
 
 
 def test_an_old_run_is_set_aside_not_deleted(tmp_path: Path) -> None:

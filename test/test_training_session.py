@@ -20,10 +20,11 @@ from moto_ros.data.episode import Episode
 from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError
 from moto_ros.files import sha256_of
+from moto_ros.training import offline_runner
 from moto_ros.training.checkpoint import AGENT
 from moto_ros.training.conductor import Offline, RunEpisode
 from moto_ros.training.metrics import read_metrics
-from moto_ros.training.offline_runner import carry_out, pretrain
+from moto_ros.training.offline_runner import pretrain
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.session import TrainingRun
 from moto_ros.training.settings import TrainerSettings
@@ -46,8 +47,8 @@ def open_session(path: Path, settings: TrainerSettings = SETTINGS) -> TrainingRu
     return TrainingRun.open(RunFolder(path), "clone", CloneSettings(), settings, SPACES, store_maker(path))
 
 
-def carry_out_in(path: Path, killed_at: int = 10**9) -> TrainingRun:
-    """Carry a run out, killed when it would start its `killed_at`-th episode or update."""
+def run_in(path: Path, killed_at: int = 10**9) -> TrainingRun:
+    """Run to the end, or be killed when it would start its `killed_at`-th episode or update."""
     session, left = open_session(path), iter(range(killed_at))
     play = play_with(session)
 
@@ -60,7 +61,7 @@ def carry_out_in(path: Path, killed_at: int = 10**9) -> TrainingRun:
         return play(asked)
 
     try:
-        carry_out(session, played, on_update=count)
+        offline_runner.run(session, played, on_update=count)
     finally:
         session.close()
     return session
@@ -76,10 +77,10 @@ def trace(path: Path) -> list[Any]:
 @pytest.mark.parametrize("killed_at", [3, 8, 21, 25, 31])
 def test_a_killed_run_ends_like_the_whole_one(tmp_path: Path, killed_at: int) -> None:
     """Kill -9 in the offline phase, an evaluation, an online episode or a round would change the result."""
-    carry_out_in(tmp_path / "whole")
+    run_in(tmp_path / "whole")
     with pytest.raises(KilledError):
-        carry_out_in(tmp_path / "split", killed_at)
-    carry_out_in(tmp_path / "split")
+        run_in(tmp_path / "split", killed_at)
+    run_in(tmp_path / "split")
     whole, split = (sorted((tmp_path / name / "checkpoints").iterdir())[-1] for name in ("whole", "split"))
     assert sha256_of(whole / AGENT) == sha256_of(split / AGENT)
     assert trace(tmp_path / "whole") == trace(tmp_path / "split")
@@ -90,7 +91,7 @@ def test_one_seed_gives_one_result_and_another_seed_another(tmp_path: Path) -> N
     hashes = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         session = open_session(tmp_path / name, TrainerSettings(evaluation_episodes=1, seed=seed))
-        carry_out(session, play_with(session))
+        offline_runner.run(session, play_with(session))
         hashes.append(sha256_of(sorted((tmp_path / name / "checkpoints").iterdir())[-1] / AGENT))
         session.close()
     assert hashes[0] == hashes[1] != hashes[2]
@@ -98,16 +99,16 @@ def test_one_seed_gives_one_result_and_another_seed_another(tmp_path: Path) -> N
 
 def test_running_a_finished_run_again_does_nothing(tmp_path: Path) -> None:
     """The same command twice would learn or evaluate again."""
-    carry_out_in(tmp_path)
+    run_in(tmp_path)
     before = trace(tmp_path)
-    session = carry_out_in(tmp_path)
+    session = run_in(tmp_path)
     assert trace(tmp_path) == before
     assert session.resumed_from is not None
 
 
 def test_evaluations_are_written_with_their_interval(tmp_path: Path) -> None:
     """The report would have no success rates."""
-    carry_out_in(tmp_path)
+    run_in(tmp_path)
     rows = [row for row in trace(tmp_path) if row["kind"] == "evaluation"]
     assert [(row["after"], row["n"]) for row in rows] == [(0, 3), (2, 3)]
     assert all(row["low"] <= row["success_rate"] <= row["high"] for row in rows)
@@ -156,7 +157,7 @@ RUN = """
     from pathlib import Path
     from training_support import SPACES, CloneAgent, CloneSettings, play_with, store_maker
     from moto_ros.agents import registry
-    from moto_ros.training.offline_runner import carry_out
+    from moto_ros.training import offline_runner
     from moto_ros.training.run_folder import RunFolder
     from moto_ros.training.session import TrainingRun
     from moto_ros.training.settings import TrainerSettings
@@ -168,7 +169,7 @@ RUN = """
         session = TrainingRun.open(run, "clone", agent, settings, SPACES, store_maker(run.path))
         found = session.resumed_from
         print("new" if found is None else " ".join(["resumed", *found.refused]))
-        carry_out(session, play_with(session), on_update=lambda _: print("update", flush=True))
+        offline_runner.run(session, play_with(session), on_update=lambda _: print("update", flush=True))
         session.close()
 """
 

@@ -30,7 +30,7 @@ class CloneSettings:
     length: int = parameter(5, "chunk length")
     offline_clone_updates: int = parameter(20, "offline updates")
     online_clone_updates: int = parameter(3, "online updates")
-    online_episodes: int = parameter(2, "online episodes")
+    online_episodes: int = parameter(2, "online episodes", extent=True)
 
 
 class CloneAgent(Agent):

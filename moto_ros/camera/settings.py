@@ -38,16 +38,20 @@ class Health:
 
     late_after: float = parameter(0.2, "a frame older than this at its arrival is late", unit="s", low=0.001, high=10.0)
     frozen_after: int = parameter(
-        10, "unhealthy after so many frames in a row with the very pixels of the one before; 0: never", low=0
+        10, "unhealthy after this many frames in a row with the very pixels of the one before; 0: never", low=0
     )
     stopped_after: float = parameter(
-        2.0, "unhealthy so many frame periods after the newest frame", unit="periods", low=1.1, high=100.0
+        2.0, "unhealthy this many frame periods after the newest frame", unit="periods", low=1.1, high=100.0
     )
     lost_after: float = parameter(
-        1.5, "open the camera again without a frame for so long", unit="s", low=0.1, high=60.0
+        1.5, "open the camera again after this long without a frame", unit="s", low=0.1, high=60.0
     )
-    retry_least: float = parameter(0.5, "pause before opening again, doubled each time", unit="s", low=0.05, high=60.0)
-    retry_most: float = parameter(10.0, "longest pause before opening again", unit="s", low=0.05, high=600.0)
+    reconnect_backoff_min: float = parameter(
+        0.5, "pause before opening again, doubled each time", unit="s", low=0.05, high=60.0, formerly="retry_least"
+    )
+    reconnect_backoff_max: float = parameter(
+        10.0, "longest pause before opening again", unit="s", low=0.05, high=600.0, formerly="retry_most"
+    )
     rate_tolerance: float = parameter(0.1, "share of the asked rate that the measured one may miss", low=0.01, high=0.5)
     rate_window: float = parameter(
         2.0, "the rate is measured over windows of this length", unit="s", low=0.2, high=60.0
@@ -84,8 +88,11 @@ class CameraSettings(Health):
             raise MotoError(f"parameter 'cameras' is {list(self.cameras)}, expected at least one name, each once")
         if len(set(self.devices)) != len(self.devices):
             raise MotoError(f"parameter 'devices' is {list(self.devices)}, expected each device once; remove repeats")
-        if self.retry_least > self.retry_most:
-            raise MotoError(f"parameter 'retry_least' is {self.retry_least}, expected at most retry_most; lower it")
+        if self.reconnect_backoff_min > self.reconnect_backoff_max:
+            raise MotoError(
+                f"parameter 'reconnect_backoff_min' is {self.reconnect_backoff_min}, expected at most "
+                "reconnect_backoff_max; lower it"
+            )
         for setup in self.setups():
             _check(setup)
 

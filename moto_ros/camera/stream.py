@@ -69,7 +69,7 @@ class Stream:
         self._checks = FrameChecks(health.late_after, health.frozen_after)
         self._judge = RateJudge(setup.rate, health.rate_tolerance, health.rate_window)
         self._meter = RateMeter()
-        self._back_off = BackOff(health.retry_least, health.retry_most)
+        self._back_off = BackOff(health.reconnect_backoff_min, health.reconnect_backoff_max)
         self._newest = 0.0
         self._opened = False
         self._stopping = threading.Event()

@@ -27,7 +27,7 @@ from moto_ros.nodes.learning_settings import trainer_settings
 from moto_ros.systems.bringup import resolve
 
 MAPPING = ("task", "parameters", "preset", "agent")
-"""Arguments that say how messages become steps."""
+"""Arguments that define how messages become steps."""
 
 KIB = 1024
 TOPIC_COLUMNS = ("topic", "type", "role", "messages", "rate, Hz", "longest pause, s", "KiB")
@@ -38,7 +38,7 @@ BY_WHOM = ("human, %", "guarded")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the sub-command `info` and its options."""
     commands = parser.add_subparsers(dest="bag_command", required=True, metavar="COMMAND")
-    text = "say what bags hold and what is wrong with them; exits 1 when one gives no step to learn from"
+    text = "show what bags hold and what is wrong with them; exits 1 when one gives no step to learn from"
     info = commands.add_parser("info", help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=parser.epilog)
     info.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="bag (folder or file), or folder of both")
     info.add_argument("--json", action="store_true", help="print the facts as JSON")
@@ -135,5 +135,5 @@ def _fates(found: Sequence[BagFacts]) -> str:
 def _problems(found: Sequence[BagFacts]) -> Iterator[str]:
     for facts in found:
         name = Path(facts.bag).name
-        said = [*(incident.sentence() for incident in facts.incidents), *facts.problems]
-        yield from (text if text.startswith(name) else f"{name}: {text}" for text in said)
+        sentences = [*(incident.sentence() for incident in facts.incidents), *facts.problems]
+        yield from (text if text.startswith(name) else f"{name}: {text}" for text in sentences)

@@ -15,7 +15,7 @@ from moto_ros.errors import MotoError
 from moto_ros.experiments.comparison import comparison
 from moto_ros.experiments.engine import ENGINES, make_engine
 from moto_ros.experiments.page import write_page
-from moto_ros.experiments.suite import Suite, cells, chosen, read_suite
+from moto_ros.experiments.suite import Suite, chosen, read_suite, runs_of
 from moto_ros.experiments.suite_folder import SuiteFolder
 from moto_ros.experiments.suite_runner import SuiteOutcome, SuiteRunner
 from moto_ros.experiments.table import Results
@@ -26,19 +26,27 @@ from moto_ros.stopping import StopFlag, signals_handled_by
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("suite", metavar="SUITE", help="name of a file in config/suites, or a path to one")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: benchmarks/SUITE; again: goes on there")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: benchmarks/SUITE; again: resumes there")
     parser.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="only these tasks of the suite")
-    parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="only these rows of the suite")
+    parser.add_argument(
+        # --rows is the former name
+        "--methods",
+        "--rows",
+        nargs="+",
+        default=[],
+        metavar="METHOD",
+        help="only these methods of the suite",
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[], metavar="SEED", help="other seeds than the suite's")
     parser.add_argument("--jobs", type=int, default=0, help="runs at once on this machine; 0: as many as fit")
     parser.add_argument("--engine", choices=ENGINES, default="local", help="this machine, or a Ray cluster")
     parser.add_argument(
-        "--seconds", type=float, default=0.0, help="stop after so long, to go on another time; 0: never"
+        "--seconds", type=float, default=0.0, help="stop after this long, to resume another time; 0: never"
     )
     parser.add_argument(
         "--data", action="store_true", help="make the demonstrations that the runs learn from, as bags, and run none"
     )
-    parser.add_argument("--list", action="store_true", help="say which runs there are, and run none")
+    parser.add_argument("--list", action="store_true", help="list the runs, and run none")
     parser.add_argument(
         "--report", action="store_true", help="write figures, page and table from the results there are, and run none"
     )
@@ -48,36 +56,36 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run what is not finished, then write figures and page."""
     suite = chosen(
-        read_suite(options.suite, options.parameter), tasks=options.tasks, rows=options.rows, seeds=options.seeds
+        read_suite(options.suite, options.parameter), tasks=options.tasks, methods=options.methods, seeds=options.seeds
     )
-    place = SuiteFolder(options.output or Path("benchmarks") / suite.name)
-    campaign = SuiteRunner(cells(suite), place)
+    folder = SuiteFolder(options.output or Path("benchmarks") / suite.name)
+    runner = SuiteRunner(runs_of(suite), folder)
     if options.list:
-        return _list(campaign)
+        return _list(runner)
     stop = StopFlag()
-    # What ends a job (kill, timeout, a cluster's scheduler) must end its runs as Ctrl-C does, not leave them to go on.
+    # What ends a job (kill, timeout, a cluster's scheduler) must end its runs as Ctrl-C does, not leave them running.
     with signals_handled_by(stop.set):
-        outcome = SuiteOutcome() if options.report else _run(options, suite, campaign, stop)
+        outcome = SuiteOutcome() if options.report else _run(options, suite, runner, stop)
     if stop:
         return stop.status
-    if options.data and not campaign.problem(outcome):
-        print("\n".join(f"bags: {folder}" for folder in sorted({place.data(cell) for cell in cells(suite)})))
-    rows = campaign.gather()
+    if options.data and not runner.problem(outcome):
+        print("\n".join(f"bags: {path}" for path in sorted({folder.data(run) for run in runs_of(suite)})))
+    rows = runner.gather()
     if rows:
         _print(comparison(Results(rows)))
-        print(f"results: {place.results_file}\nreport: {write_page(rows, place)}")
-    if problem := campaign.problem(outcome):
+        print(f"results: {folder.results_file}\nreport: {write_page(rows, folder)}")
+    if problem := runner.problem(outcome):
         raise MotoError(problem)
     return 0
 
 
-def _run(options: argparse.Namespace, suite: Suite, campaign: SuiteRunner, stop: StopFlag) -> SuiteOutcome:
+def _run(options: argparse.Namespace, suite: Suite, runner: SuiteRunner, stop: StopFlag) -> SuiteOutcome:
     settings = suite.settings
     engine = make_engine(options.engine, jobs=options.jobs, threads=settings.threads, memory=settings.memory)
-    carry_out = campaign.prepare if options.data else campaign.run
-    outcome = carry_out(engine, seconds=options.seconds, stop=stop)
+    start = runner.prepare if options.data else runner.run
+    outcome = start(engine, seconds=options.seconds, stop=stop)
     if outcome.stopped:
-        print(f"{len(outcome.stopped)} runs are not finished: the same command goes on", file=sys.stderr)
+        print(f"{len(outcome.stopped)} runs are not finished: the same command resumes them", file=sys.stderr)
     return outcome
 
 
@@ -90,12 +98,12 @@ def _print(found: page.Table) -> None:
     print(found.note)
 
 
-def _list(campaign: SuiteRunner) -> int:
-    """Print every cell and whether it is finished."""
-    table = Table("run", "task", "row", "demonstrations", "seed", "finished", box=box.SIMPLE_HEAD)
-    unfinished = {cell.id for cell in campaign.unfinished()}
-    for cell in campaign.cells.values():
-        done = "" if cell.id in unfinished else "yes"
-        table.add_row(cell.id, cell.task, cell.row, str(cell.demonstrations), str(cell.seed), done)
+def _list(runner: SuiteRunner) -> int:
+    """Print every run and whether it is finished."""
+    table = Table("run", "task", "method", "demonstrations", "seed", "finished", box=box.SIMPLE_HEAD)
+    unfinished = {one.id for one in runner.unfinished()}
+    for one in runner.runs.values():
+        done = "" if one.id in unfinished else "yes"
+        table.add_row(one.id, one.task, one.method, str(one.demonstrations), str(one.seed), done)
     console().print(table)
     return 0

@@ -14,7 +14,9 @@ from moto_ros.systems.phases import finetune
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the system's arguments and --fresh."""
     add_arguments(parser)
-    parser.add_argument("--fresh", action="store_true", help="set an existing run folder aside and start anew")
+    parser.add_argument(
+        "--fresh", action="store_true", help="set an existing run folder aside and start again from the beginning"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

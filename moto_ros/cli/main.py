@@ -1,4 +1,4 @@
-"""Entry point of `moto`: finds the sub-command, runs it, says problems in one sentence."""
+"""Entry point of `moto`: finds the sub-command, runs it, prints a problem as one sentence."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ from moto_ros.stopping import leave, signals_handled_by
 from moto_ros.terminal import replace_unknown_letters
 
 PROBLEM = 1
-STATUS = """exit status: 0 done; 1 a problem, said in one sentence; 2 wrong arguments; 128 + n when signal n stopped it
-(130 Ctrl-C, 143 SIGTERM, 129 a closed terminal, 141 nobody reads the output any more) or ended a process of the system;
+STATUS = """exit status: 0 done; 1 a problem, in one sentence; 2 wrong arguments; 128 + n when signal n stopped it
+(130 Ctrl-C, 143 SIGTERM, 129 a closed terminal, 141 a closed output pipe) or ended a process of the system;
 else the status of the process that ended the system"""
 
 COMMANDS = {
     "finetune": ("finetune", "record demonstrations if there are none, pre-train, fine-tune, evaluate; again: resume"),
     "record": ("systems", "record demonstrations of a task into bags, one an episode"),
     "pretrain": ("systems", "pre-train an agent from recorded bags"),
-    "evaluate": ("systems", "run evaluation episodes with a checkpoint's policy and say its success rate"),
+    "evaluate": ("systems", "run evaluation episodes with a checkpoint's policy and print its success rate"),
     "up": ("up", "start the processes of a system; all stop when one ends or on Ctrl-C"),
     "report": ("report", "write the HTML report of one run, or compare several"),
-    "benchmark": ("benchmark", "run a suite of experiments on simulated worlds, go on where it was, draw the figures"),
-    "bag": ("bag", "say what bags hold: episodes, steps, topics, rates, gaps, success, what is wrong"),
+    "benchmark": ("benchmark", "run a suite of experiments on simulated worlds, resume it, draw the figures"),
+    "bag": ("bag", "show what bags hold: episodes, steps, topics, rates, gaps, success, what is wrong"),
     "workspace": ("workspace", "measure the box that an arm may move in, by guiding the arm by hand"),
-    "doctor": ("doctor", "say what this machine has, what it lacks and what to do; exits 1 if something is missing"),
+    "doctor": (
+        "doctor",
+        "check this machine: what it has, what it lacks and what to do; exits 1 if something is missing",
+    ),
 }
 """Sub-command -> module in this folder and help. A module has `configure(parser)` and `run(options)`."""
 
@@ -85,7 +88,7 @@ def _run(words: list[str]) -> int:
 
 
 def _parsed(made: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
-    """Parse the command line; a word that no option takes ends with status 2 and says what may have been meant."""
+    """Parse the command line; a word that no option takes ends with status 2 and a suggestion."""
     options, unknown = made.parse_known_args(words)
     if unknown:
         made.error(f"unrecognized arguments: {' '.join(unknown)}; {_meant(unknown[0], options)}")

@@ -1,4 +1,4 @@
-"""`moto record`, `moto pretrain`, `moto evaluate`: the systems that are one step of the work, each by its own name."""
+"""`moto record`, `moto pretrain`, `moto evaluate`: one system each; `moto up` starts any of them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the system that has the sub-command's name."""
-    return run_phases(alone(options.command, given_arguments(options)))
+    """Run the named system; the one that has the sub-command's name where no other is named."""
+    return run_phases(alone(getattr(options, "system", options.command), given_arguments(options)))
 
 
 def run_phases(phases: Iterable[SystemPhase]) -> int:

@@ -25,7 +25,7 @@ from moto_ros.systems.processes import Child, stop_children, watched_by_guardian
 ROBOT_SIDE = ("franka_server", "franka")
 """The nodes that measure the arm, of those of a backend."""
 
-REACH = 2.0
+WIDE_BOX = 2.0
 """Half the edge of the box that the idle arm's node is started with, m: it is not commanded."""
 
 STATE_TIME = 60.0
@@ -50,13 +50,13 @@ def run(options: argparse.Namespace) -> int:
     arguments = checked_arguments(given)
     if options.output.exists() and not options.force:
         raise MotoError(f"{options.output} exists and is kept; give another --output, or --force to overwrite it")
-    require_writable(options.output)  # before a person guides the arm for nothing
+    require_writable(options.output)  # before a person guides the arm in vain
     stop = StopFlag()
     robot_side = contextlib.nullcontext() if options.listen else _robot_side(given)
     with signals_handled_by(stop.set), robot_side as session:
         box = _watch(arguments["namespace"], options.duration, session, stop)
     if stop.number not in (0, signal.SIGINT):
-        return stop.status  # nobody has said that the box is complete
+        return stop.status  # the box may not be complete
     write_box(shipped("robots", arguments["robot"]), options.output, box.corners(options.margin), options.force)
     print(f"wrote {options.output}: {box.describe()}, {options.margin:g} m less on each side")
     return 0
@@ -64,8 +64,9 @@ def run(options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _robot_side(given: dict[str, str]) -> Iterator[int]:
-    """Run the arm's node, idle, with a box that stands in for the one to be found; give its session."""
-    wide = f"franka.{LOW}:=[{-REACH},{-REACH},{-REACH}] franka.{HIGH}:=[{REACH},{REACH},{REACH}] wait_for:=[]"
+    """Run the arm's node, idle, with a large box until the real one is measured; give its session."""
+    low, high = (f"[{edge},{edge},{edge}]" for edge in (-WIDE_BOX, WIDE_BOX))
+    wide = f"franka.{LOW}:={low} franka.{HIGH}:={high} wait_for:=[]"
     with tempfile.TemporaryDirectory() as folder:
         overrides = f"{given.get(OVERRIDES, '')} {wide}"
         system = resolve("record", given | {"run": folder, OVERRIDES: overrides})
@@ -89,7 +90,7 @@ def _robot_side(given: dict[str, str]) -> Iterator[int]:
 def _watch(namespace: str, duration: float, session: int | None, stop: StopFlag) -> GuidedBox:
     """Return the box `duration` s after the first state, or at a signal. MotoError when no robot state comes.
 
-    Only states of the system `session` count; without one those of the first system that is heard of.
+    Only states of the system `session` count; without one those of the first system that sends any.
     """
     # Not at the top: with a middleware that is not installed, importing rclpy ends the process.
     import rclpy

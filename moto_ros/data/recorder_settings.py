@@ -16,7 +16,9 @@ class RecorderSettings(Peers):
     evaluation_folder: str = parameter("evaluation", "name of the sub-folder for evaluation episodes")
     cameras: tuple[str, ...] = parameter(("agent",), "cameras to record")
     compressed: bool = parameter(False, "record the cameras' JPEG topics instead of the raw ones")
-    arbitrated: bool = parameter(False, "record the policy's proposals beside the actions that were executed")
+    operator_in_loop: bool = parameter(
+        False, "record the policy's proposals beside the actions that were executed", formerly="arbitrated"
+    )
     extra_topics: tuple[str, ...] = parameter((), "more topics, each as topic:package/msg/Type")
     pre_roll: float = parameter(0.5, "messages received this long before an episode go to its bag too", unit="s", low=0)
     settle: float = parameter(0.1, "messages received this long after its end still do", unit="s", low=0.0, high=60.0)

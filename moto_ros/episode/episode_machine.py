@@ -25,14 +25,14 @@ class EpisodeRules:
     )
     reset_timeout: float = parameter(60.0, "abort when the robot's reset takes longer", unit="s", low=0.1)
     step_timeout: float = parameter(30.0, "abort when no reward arrives for this long", unit="s", low=0.1)
-    bag_timeout: float = parameter(30.0, "go on when the recorder has not closed the bag by then", unit="s", low=0.1)
+    bag_timeout: float = parameter(30.0, "continue when the recorder has not closed the bag by then", unit="s", low=0.1)
     wait_for_bag: bool = parameter(True, "wait for the recorder's bag before the next episode")
     start_on: str = parameter(
         "automatic", "begin when asked, or only after operator/start", choices=("automatic", "operator")
     )
-    start_timeout: float = parameter(300.0, "abort when nobody said operator/start by then", unit="s", low=0.1)
+    start_timeout: float = parameter(300.0, "abort when operator/start has not come by then", unit="s", low=0.1)
     recover_timeout: float = parameter(
-        60.0, "abort when robot and cameras are not well by then, before a reset", unit="s", low=0.1
+        60.0, "abort when robot and cameras are unhealthy until then, before a reset", unit="s", low=0.1
     )
     fault: str = parameter(
         "abort", "what a robot's fault does: end the episode, or wait up to step_timeout", choices=("abort", "pause")
@@ -42,11 +42,11 @@ class EpisodeRules:
     )
     scene_reset: str = parameter(
         "none",
-        "who brings the scene back: with `policy` an episode is run for that, an operator is given time",
+        "what resets the scene: with `policy` an episode is run for that, an operator is given time",
         choices=("none", "script", "operator", "policy"),
     )
     scene_timeout: float = parameter(120.0, "how long an operator may take for the scene", unit="s", low=0.1)
-    reset_steps: int = parameter(100, "step limit of an episode that brings the scene back", unit="steps", low=1)
+    reset_steps: int = parameter(100, "step limit of an episode that resets the scene", unit="steps", low=1)
 
     @property
     def reset_limit(self) -> float:

@@ -27,16 +27,16 @@ class RuleSettings:
 
     rule: str = parameter(
         "none",
-        "what pays: nothing but the operator, the end effector near a point or above a height, or reward/external",
+        "what is rewarded: only by the operator, the end effector near a point or above a height, or reward/external",
         choices=("none", "distance", "height", "external"),
     )
     goal: tuple[float, ...] = parameter((), "rule distance: point x, y, z in the base frame", unit="m")
     radius: float = parameter(0.02, "rule distance: how near counts", unit="m", low=0.0, high=10.0)
     height: float = parameter(0.0, "rule height: z of the end effector from which on it counts", unit="m")
     grip: tuple[float, ...] = parameter(
-        (), "rule height: least and greatest gripper width that mean something is held; empty: any", unit="m"
+        (), "rule height: smallest and largest gripper width that mean something is held; empty: any", unit="m"
     )
-    hold_steps: int = parameter(1, "steps in a row in which the rule must hold before it pays", unit="steps", low=1)
+    hold_steps: int = parameter(1, "steps in a row in which the rule must hold before it rewards", unit="steps", low=1)
 
     def __post_init__(self) -> None:
         """Refuse a rule that lacks its numbers."""

@@ -21,7 +21,7 @@ def interquartile_mean(scores: np.ndarray) -> float:
 def aggregate(scores: Sequence[Sequence[float]], generator: np.random.Generator, confidence: float = 0.95) -> Interval:
     """Return the interquartile mean of scores by task (each a list over seeds), with its bootstrap interval.
 
-    Seeds are drawn anew within each task, as rliable does; with one seed a task the interval has no width. `n` is the
+    Seeds are resampled within each task, as rliable does; with one seed a task the interval has no width. `n` is the
     number of scores. Raises MotoError without any.
     """
     strata = [np.asarray(one, np.float64) for one in scores if len(one)]

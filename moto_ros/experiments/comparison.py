@@ -1,16 +1,16 @@
-"""The rows of a suite beside each other, task by task: success with intervals, offline and after online episodes."""
+"""The methods of a suite beside each other, task by task: success with intervals, offline and after online episodes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from moto_ros.experiments.table import Results, Run
+from moto_ros.experiments.table import Results, RunResults
 from moto_ros.report.comparison import MISSING, percent
 from moto_ros.report.page import Table
 from moto_ros.training.metrics import Row
 from moto_ros.training.statistics import Interval, wilson
 
-HEADER = ("task, row", "offline, %", "online, %", "online, each seed", "online episodes", "seeds x episodes")
+HEADER = ("task, method", "offline, %", "online, %", "online, each seed", "online episodes", "seeds x episodes")
 SHARES = ("best share offline, %", "best share online, %")
 
 NOTE = (
@@ -22,14 +22,14 @@ SHARES_NOTE = "Best share: elements complete at an episode's best moment, interq
 
 
 def comparison(results: Results) -> Table:
-    """Return a line for each task, number of demonstrations and row; a run that is missing is said."""
+    """Return a line for each task, number of demonstrations and method; missing runs are named."""
     shares = scored(results)
     lines = [
-        line(results, task, row, count, shares=shares)
+        line(results, task, method, count, shares=shares)
         for task in results.tasks
         for count in results.demonstrations
-        for row in results.rows
-        if results.of(row=row, task=task, demonstrations=count) or count == results.usual
+        for method in results.methods
+        if results.of(method=method, task=task, demonstrations=count) or count == results.usual
     ]
     header = HEADER + (SHARES if shares else ())
     return Table("Every task", header, lines, note=f"{NOTE} {SHARES_NOTE}" if shares else NOTE)
@@ -40,13 +40,13 @@ def scored(results: Results) -> bool:
     return any(one["score"] != one["success_rate"] for run in results.runs for one in run.evaluations)
 
 
-def line(results: Results, task: str, row: str, count: int, *, shares: bool) -> tuple[str, ...]:
+def line(results: Results, task: str, method: str, count: int, *, shares: bool) -> tuple[str, ...]:
     """Return one line of the table."""
-    runs = results.of(row=row, task=task, demonstrations=count)
+    runs = results.of(method=method, task=task, demonstrations=count)
     before = [one for run in runs if (one := run.at(0)) is not None]
     after = [run.last for run in runs if run.last["after"] > 0]
-    name = f"{task}, {count} demonstrations, {row}" if len(results.demonstrations) > 1 else f"{task}, {row}"
-    cells = (
+    name = f"{task}, {count} demonstrations, {method}" if len(results.demonstrations) > 1 else f"{task}, {method}"
+    columns = (
         name,
         percent(pooled(before)),
         percent(pooled(after)),
@@ -55,9 +55,9 @@ def line(results: Results, task: str, row: str, count: int, *, shares: bool) -> 
         size(runs, before, after),
     )
     if not shares:
-        return cells
-    scores = results.success(row, 0, task, count), results.final(row, task, count)
-    return (*cells, *map(percent, scores))
+        return columns
+    scores = results.success(method, 0, task, count), results.final(method, task, count)
+    return (*columns, *map(percent, scores))
 
 
 def pooled(rows: Sequence[Row]) -> Interval | None:
@@ -72,7 +72,7 @@ def span(counts: Sequence[int]) -> str:
     return str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
 
 
-def size(runs: Sequence[Run], before: Sequence[Row], after: Sequence[Row]) -> str:
+def size(runs: Sequence[RunResults], before: Sequence[Row], after: Sequence[Row]) -> str:
     """Return how many seeds and episodes are behind a line, for both stages where they differ."""
     stages = {f"{len(rows)} x {span([row['n'] for row in rows])}" for rows in (before, after) if rows}
     if len(stages) > 1:

@@ -1,4 +1,4 @@
-"""Runs the processes of cells on this machine, as many at once as fit; or shards them over a Ray cluster."""
+"""Runs the processes of a suite's runs on this machine, as many at once as fit; or shards them over a Ray cluster."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from moto_ros.errors import MotoError
 from moto_ros.stopping import as_parent
 
 WORKER = "moto_sim.benchmark.cell"
-"""Module whose process runs a cell; by name, so that nothing here needs a simulator."""
+"""Module whose process is one run; by name, so that nothing here needs a simulator."""
 
-PERIOD = 0.5
-"""Time between two looks at the processes, s."""
+POLL_PERIOD = 0.5
+"""Time between two polls of the processes, s."""
 
 GRACE = 60.0
 """Time that a run has to save its work when it is asked to stop, s."""
@@ -56,12 +56,12 @@ class Engine(Protocol):
     """Runs jobs."""
 
     def run(self, jobs: Sequence[ProcessJob], look: Look) -> Generator[tuple[str, int], None, None]:
-        """Yield name and exit status of each job that ended; `look` is asked again and again meanwhile."""
+        """Yield name and exit status of each job that ended; `look` is asked repeatedly meanwhile."""
         ...
 
 
 def slots(threads: int, memory: float) -> int:
-    """Return how many runs of so many threads and so much memory (GiB) fit on this machine now; at least one."""
+    """Return how many runs of this many threads and this much memory (GiB) fit on this machine now; at least one."""
     cores = len(os.sched_getaffinity(0))
     return max(1, min(cores // threads, int(available_memory() // memory)))
 
@@ -76,7 +76,7 @@ def available_memory() -> float:
 
 
 class LocalEngine:
-    """Processes of this machine; when the caller leaves, those that run get a moment to save their work."""
+    """Processes of this machine; when the caller leaves, those that run get time to save their work."""
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
@@ -92,7 +92,7 @@ class LocalEngine:
                 yield from _ended(running)
                 if look(list(running)):
                     return
-                time.sleep(PERIOD if running else 0.0)
+                time.sleep(POLL_PERIOD if running else 0.0)
         finally:
             _stop(running)
 
@@ -153,7 +153,7 @@ class RayEngine:
         tasks = {remote.options(num_cpus=job.threads, **options).remote(job): job.name for job in jobs}
         try:
             while tasks:
-                ready, _ = self._ray.wait(list(tasks), timeout=PERIOD)
+                ready, _ = self._ray.wait(list(tasks), timeout=POLL_PERIOD)
                 for task in ready:
                     yield tasks.pop(task), self._ray.get(task)
                 if look(list(tasks.values())):

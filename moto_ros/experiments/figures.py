@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from moto_ros.experiments.table import Results, Run
+from moto_ros.experiments.table import Results, RunResults
 from moto_ros.report.style import INK, MUTED, OFFLINE, OFFLINE_BAND, PAPER, page, styled
 from moto_ros.training.statistics import Interval, bootstrap
 
@@ -19,14 +19,14 @@ OFFLINE_SHARE = 0.14
 """Width of the offline phase left of the boundary, as a share of the online episodes shown."""
 
 
-def color_of(results: Results, row: str) -> str:
-    """Return a row's colour, the same in every figure."""
-    return COLORS[results.rows.index(row) % len(COLORS)]
+def color_of(results: Results, method: str) -> str:
+    """Return a method's colour, the same in every figure."""
+    return COLORS[results.methods.index(method) % len(COLORS)]
 
 
-def row_label(results: Results, row: str, task: str = "") -> str:
-    """Return a row with its number of runs."""
-    return f"{row} (n = {len(results.of(row=row, task=task))})"
+def method_label(results: Results, method: str, task: str = "") -> str:
+    """Return a method with its number of runs."""
+    return f"{method} (n = {len(results.of(method=method, task=task))})"
 
 
 @styled
@@ -46,7 +46,7 @@ def task_curves(results: Results) -> Figure:
     figure, axes = page(2.0 * lines + 1.2, lines, 2)
     for axis, task in zip(axes, results.tasks, strict=False):
         _draw_curves(axis, results, task)
-        count = sum(len(results.of(row=row, task=task)) for row in results.rows)
+        count = sum(len(results.of(method=method, task=task)) for method in results.methods)
         axis.set_title(f"{task}, {count} runs", fontsize=9)
         axis.xaxis.label.set_fontsize(8)
     for axis in axes[len(results.tasks) :]:
@@ -56,24 +56,24 @@ def task_curves(results: Results) -> Figure:
 
 
 def _legend(figure: Figure, results: Results) -> None:
-    handles = [_handle(results, row) for row in results.rows]
+    handles = [_handle(results, method) for method in results.methods]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8)
 
 
-def _handle(results: Results, row: str) -> object:
+def _handle(results: Results, method: str) -> object:
     axis = Figure().subplots()
-    return axis.plot([], [], "o-", color=color_of(results, row), label=row_label(results, row))[0]
+    return axis.plot([], [], "o-", color=color_of(results, method), label=method_label(results, method))[0]
 
 
 def _draw_curves(axis: Axes, results: Results, task: str) -> None:
     most = max((run.last["after"] for run in results.runs if run.task in (task or run.task,)), default=0)
     _draw_boundary(axis, max(most, 1))
-    for row in results.rows:
-        stages = results.stages(row, task)
-        points = [results.success(row, after, task) for after in stages]
+    for method in results.methods:
+        stages = results.stages(method, task)
+        points = [results.success(method, after, task) for after in stages]
         found = [point for point in points if point is not None]
         if found:
-            _draw_band(axis, stages, found, color_of(results, row))
+            _draw_band(axis, stages, found, color_of(results, method))
     axis.set(xlabel=EPISODES, ylabel=SUCCESS, ylim=(-4, 104), yticks=range(0, 101, 25))
     axis.locator_params(axis="x", integer=True)
 
@@ -85,9 +85,9 @@ def _draw_boundary(axis: Axes, most: int) -> None:
     axis.axvspan(start, 0, color=OFFLINE_BAND, zorder=0)
     axis.axvline(0, color=OFFLINE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     # Upright, for lying it is wider than the phase in a small panel and covers the axis' numbers.
-    place = axis.get_xaxis_transform()
+    transform = axis.get_xaxis_transform()
     axis.text(
-        start / 2, 0.5, "offline", ha="center", va="center", rotation=90, transform=place, fontsize=7, color=MUTED
+        start / 2, 0.5, "offline", ha="center", va="center", rotation=90, transform=transform, fontsize=7, color=MUTED
     )
 
 
@@ -106,18 +106,18 @@ def _draw_band(
 
 @styled
 def ablation_bars(results: Results) -> Figure:
-    """Draw success of every row over all tasks: after the offline phase (pale), and at the newest evaluation."""
-    rows = results.rows
-    figure, (axis,) = page(0.42 * len(rows) + 1.1)
-    for place, row in enumerate(rows):
-        color = color_of(results, row)
+    """Draw success of every method over all tasks: after the offline phase (pale), and at the newest evaluation."""
+    methods = results.methods
+    figure, (axis,) = page(0.42 * len(methods) + 1.1)
+    for position, method in enumerate(methods):
+        color = color_of(results, method)
         for shift, height, alpha, found in (
-            (-0.19, 0.3, 0.4, results.success(row, 0)),
-            (0.14, 0.36, 1.0, results.final(row)),
+            (-0.19, 0.3, 0.4, results.success(method, 0)),
+            (0.14, 0.36, 1.0, results.final(method)),
         ):
             if found is not None:
-                _draw_bar(axis, place + shift, height, alpha, color, found)
-    axis.set_yticks(range(len(rows)), [row_label(results, row) for row in rows], fontsize=8)
+                _draw_bar(axis, position + shift, height, alpha, color, found)
+    axis.set_yticks(range(len(methods)), [method_label(results, method) for method in methods], fontsize=8)
     axis.set_xlim(0, 104)
     figure.supxlabel("success, interquartile mean (%); pale: after the offline phase", fontsize=9)
     axis.invert_yaxis()
@@ -125,10 +125,10 @@ def ablation_bars(results: Results) -> Figure:
     return figure
 
 
-def _draw_bar(axis: Axes, place: float, height: float, alpha: float, color: str, found: Interval) -> None:
+def _draw_bar(axis: Axes, position: float, height: float, alpha: float, color: str, found: Interval) -> None:
     error = [[100 * max(found.mean - found.low, 0.0)], [100 * max(found.high - found.mean, 0.0)]]
-    axis.barh(place, 100 * found.mean, height, color=color, alpha=alpha)
-    axis.errorbar(100 * found.mean, place, xerr=error, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
+    axis.barh(position, 100 * found.mean, height, color=color, alpha=alpha)
+    axis.errorbar(100 * found.mean, position, xerr=error, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
 
 
 @styled
@@ -136,36 +136,36 @@ def demonstration_curve(results: Results) -> Figure:
     """Draw success over the number of demonstrations: after the offline phase (dashed), and at the end."""
     figure, (axis,) = page(3.4)
     counts = results.demonstrations
-    for row in results.rows:
+    for method in results.methods:
         for line, final in (("o--", False), ("o-", True)):
-            found = {count: _at(results, row, count, final=final) for count in counts}
+            found = {count: _at(results, method, count, final=final) for count in counts}
             points = {count: one for count, one in found.items() if one is not None}
             if points:
-                label = f"{row} (n = {', '.join(str(one.n) for one in points.values())})" if final else None
-                _draw_band(axis, list(points), list(points.values()), color_of(results, row), line, label)
+                label = f"{method} (n = {', '.join(str(one.n) for one in points.values())})" if final else None
+                _draw_band(axis, list(points), list(points.values()), color_of(results, method), line, label)
     axis.set(xlabel="demonstrations (dashed: before any online episode)", ylabel=SUCCESS, ylim=(-4, 104), xticks=counts)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
 
-def _at(results: Results, row: str, count: int, *, final: bool) -> Interval | None:
+def _at(results: Results, method: str, count: int, *, final: bool) -> Interval | None:
     if final:
-        return results.final(row, demonstrations=count)
-    return results.success(row, 0, demonstrations=count)
+        return results.final(method, demonstrations=count)
+    return results.success(method, 0, demonstrations=count)
 
 
 @styled
 def uncertainty_decay(results: Results) -> Figure:
     """Draw the mean uncertainty of each online episode over that of the first ones: every run, and the mean."""
     figure, (axis,) = page(3.2)
-    for row in doubting(results):
-        curves = [curve for run in results.of(row=row) if (curve := relative_doubt(run)) is not None]
-        color = color_of(results, row)
+    for method in with_uncertainty(results):
+        curves = [curve for run in results.of(method=method) if (curve := relative_uncertainty(run)) is not None]
+        color = color_of(results, method)
         for curve in curves:
             axis.plot(range(1, len(curve) + 1), curve, color=color, linewidth=0.7, alpha=0.3)
         length = min(map(len, curves))
         mean = np.mean([curve[:length] for curve in curves], axis=0)
-        axis.plot(range(1, length + 1), mean, color=color, label=f"{row} (n = {len(curves)})")
+        axis.plot(range(1, length + 1), mean, color=color, label=f"{method} (n = {len(curves)})")
     axis.axhline(1, color=OFFLINE, linewidth=1, linestyle=(0, (4, 3)))
     axis.set(xlabel="online episode", ylabel="uncertainty over its start")
     axis.set_ylim(bottom=0)
@@ -178,32 +178,33 @@ FIRST = 3
 """Online episodes that uncertainty is compared with."""
 
 
-def relative_doubt(run: Run) -> np.ndarray | None:
+def relative_uncertainty(run: RunResults) -> np.ndarray | None:
     """Return a run's uncertainty by online episode over its mean in the first ones; None where it has none."""
-    doubt = run.online("uncertainty")
-    start = float(np.mean(doubt[:FIRST])) if len(doubt) > FIRST else 0.0
-    return doubt / start if np.isfinite(doubt).all() and start > 0 else None
+    uncertainty = run.online("uncertainty")
+    start = float(np.mean(uncertainty[:FIRST])) if len(uncertainty) > FIRST else 0.0
+    return uncertainty / start if np.isfinite(uncertainty).all() and start > 0 else None
 
 
-def doubting(results: Results) -> list[str]:
-    """Return the rows that have an uncertainty."""
-    return [row for row in results.rows if any(relative_doubt(run) is not None for run in results.of(row=row))]
+def with_uncertainty(results: Results) -> list[str]:
+    """Return the methods that have an uncertainty."""
+    found = {run.method for run in results.runs if relative_uncertainty(run) is not None}
+    return [method for method in results.methods if method in found]
 
 
 @styled
-def foresight(results: Results) -> Figure:
-    """Draw the return that critics foretell of a start against what was then earned, one dot an evaluation."""
+def return_prediction(results: Results) -> Figure:
+    """Draw the return that critics predict at the start against the achieved one, one dot an evaluation."""
     figure, (axis,) = page(3.6)
     ends = [0.0]
-    for row in results.rows:
-        rows = [one for run in results.of(row=row) for one in run.evaluations if one["predicted"]]
-        x, y = ([float(np.mean(one[name])) for one in rows] for name in ("achieved", "predicted"))
-        if rows:
-            label = f"{row} (n = {len(rows)} evaluations)"
-            axis.plot(x, y, "o", color=color_of(results, row), alpha=0.6, markersize=5, label=label)
+    for method in results.methods:
+        evaluations = [one for run in results.of(method=method) for one in run.evaluations if one["predicted"]]
+        x, y = ([float(np.mean(one[name])) for one in evaluations] for name in ("achieved", "predicted"))
+        if evaluations:
+            label = f"{method} (n = {len(evaluations)} evaluations)"
+            axis.plot(x, y, "o", color=color_of(results, method), alpha=0.6, markersize=5, label=label)
         ends += x + y
     axis.plot([min(ends), max(ends)], [min(ends), max(ends)], color=OFFLINE, linewidth=1, linestyle=(0, (4, 3)))
-    axis.set(xlabel="achieved discounted return", ylabel="foretold by the critics")
+    axis.set(xlabel="achieved discounted return", ylabel="predicted by the critics")
     figure.legend(loc="outside lower center", ncols=1, fontsize=8)
     return figure
 
@@ -212,19 +213,20 @@ def foresight(results: Results) -> Figure:
 def model_error(results: Results) -> Figure:
     """Draw the error of open-loop predictions over their horizon: at the offline policy (dashed), and at the end."""
     figure, (axis,) = page(3.2)
-    for row in results.rows:
+    for method in results.methods:
         for line, pick in (("--", 0), ("-", -1)):
-            curves = [run.evaluations[pick]["model_error"] for run in results.of(row=row)]
+            curves = [run.evaluations[pick]["model_error"] for run in results.of(method=method)]
             curves = [curve for curve in curves if curve]
             if curves:
                 length = min(map(len, curves))
                 low_high = _over_runs([curve[:length] for curve in curves])
-                label = f"{row} (n = {len(curves)})" if pick else None
+                label = f"{method} (n = {len(curves)})" if pick else None
                 steps = range(1, length + 1)
-                axis.plot(steps, low_high[0], line, color=color_of(results, row), label=label)
-                axis.fill_between(steps, low_high[1], low_high[2], color=color_of(results, row), alpha=0.1)
+                axis.plot(steps, low_high[0], line, color=color_of(results, method), label=label)
+                axis.fill_between(steps, low_high[1], low_high[2], color=color_of(results, method), alpha=0.1)
     axis.set(
-        xlabel="steps predicted without seeing (dashed: after the offline phase)", ylabel="squared error of a pixel"
+        xlabel="steps predicted open-loop (dashed: after the offline phase)",
+        ylabel="squared error of a pixel",
     )
     axis.margins(y=0.15)
     axis.set_ylim(bottom=0)

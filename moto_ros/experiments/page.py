@@ -23,13 +23,13 @@ from moto_ros.training.statistics import Interval
 BAND = "bands: 95 % bootstrap over seeds within tasks (rliable); with one seed a task they have no width"
 
 
-def write_page(rows: Sequence[Row], place: SuiteFolder) -> Path:
+def write_page(rows: Sequence[Row], folder: SuiteFolder) -> Path:
     """Write `report.html` in the suite's folder from the rows of its results alone; return its path."""
     results = Results(rows)
     template = Environment(loader=PackageLoader("moto_ros", "report"), autoescape=True).get_template(TEMPLATE)
-    require_own(place.page_file)
-    write_durably(place.page_file, template.render(**content(rows, results, place.figures)))
-    return place.page_file
+    require_own(folder.page_file)
+    write_durably(folder.page_file, template.render(**content(rows, results, folder.figures)))
+    return folder.page_file
 
 
 def content(rows: Sequence[Row], results: Results, folder: Path) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def content(rows: Sequence[Row], results: Results, folder: Path) -> dict[str, An
             ),
             Section("Why", pictures=list(reason_pictures(results, folder))),
             Section("Every run", tables=[every_run(results), machines(rows)]),
-            Section("What was not run", points=missing(results)),
+            Section("What was not run", points=missing_results(results)),
         ],
     }
 
@@ -66,13 +66,13 @@ def reading(rows: Sequence[Row], results: Results) -> str:
 
 
 def tiles(results: Results) -> list[Tile]:
-    """Return the end result of each row."""
+    """Return the end result of each method."""
     found = []
-    for row in results.rows:
-        rate = results.final(row) or results.success(row, 0)
+    for method in results.methods:
+        rate = results.final(method) or results.success(method, 0)
         if rate is not None:
-            stage = "newest evaluation" if results.final(row) else "offline only"
-            found.append(Tile(row, f"{100 * rate.mean:.0f} %", f"{stage}, n = {rate.n} runs", "online"))
+            stage = "newest evaluation" if results.final(method) else "offline only"
+            found.append(Tile(method, f"{100 * rate.mean:.0f} %", f"{stage}, n = {rate.n} runs", "online"))
     return found
 
 
@@ -84,7 +84,7 @@ def success_pictures(results: Results, folder: Path) -> Iterator[Picture]:
     drawings: list[Drawing] = [
         ("aggregate", figures.aggregate_curve, "All tasks", f"Interquartile mean over tasks and seeds; {BAND}."),
         ("tasks", figures.task_curves, "Each task", f"Mean over the middle half of the seeds; {BAND}."),
-        ("ablations", figures.ablation_bars, "Rows beside each other", f"Over tasks and seeds; {BAND}."),
+        ("ablations", figures.ablation_bars, "Methods beside each other", f"Over tasks and seeds; {BAND}."),
     ]
     if len(results.demonstrations) > 1:
         text = f"Over tasks and seeds, n at each number in turn; {BAND}."
@@ -93,19 +93,19 @@ def success_pictures(results: Results, folder: Path) -> Iterator[Picture]:
 
 
 def reason_pictures(results: Results, folder: Path) -> Iterator[Picture]:
-    """Yield the figures of what the agents believe, where any agent says it."""
+    """Yield the figures of what the agents believe, where any agent has it."""
     drawings: list[Drawing] = []
-    if figures.doubting(results):
+    if figures.with_uncertainty(results):
         text = "Mean of an episode, over that of the run's first episodes; thin: runs, thick: their mean."
         drawings.append(("uncertainty", figures.uncertainty_decay, "Uncertainty during fine-tuning", text))
     evaluations = [row for run in results.runs for row in run.evaluations]
     if any(row["predicted"] for row in evaluations):
         text = (
-            "At the first action of each evaluation episode, mean over the episodes: MOTO's least critic, the mean of "
-            "FOWM's Q heads, IQL's V. All look beyond an episode's end, so that a perfect one lies above the line "
-            "where success goes on paying."
+            "At the first action of each evaluation episode, mean over the episodes: the minimum of MOTO's critics, "
+            "the mean of FOWM's Q heads, IQL's V. All look beyond an episode's end, so that a perfect one lies above "
+            "the line where success keeps being rewarded."
         )
-        drawings.append(("foresight", figures.foresight, "Foretold and achieved return", text))
+        drawings.append(("return_prediction", figures.return_prediction, "Predicted and achieved return", text))
     if any(row["model_error"] for row in evaluations):
         text = "First evaluation episode of each run, agents that predict images; bands: 95 % bootstrap over runs."
         drawings.append(("model_error", figures.model_error, "Model error against horizon", text))
@@ -118,11 +118,11 @@ def _drawn(results: Results, folder: Path, drawings: Sequence[Drawing]) -> Itera
 
 
 def summary(results: Results) -> Table:
-    """Return success of each row over all tasks, offline and at the newest evaluation."""
-    found = [(row, results.success(row, 0), results.final(row)) for row in results.rows]
-    rows = [(row, percent(before), percent(after), _runs(before, after)) for row, before, after in found]
+    """Return success of each method over all tasks, offline and at the newest evaluation."""
+    found = [(method, results.success(method, 0), results.final(method)) for method in results.methods]
+    rows = [(method, percent(before), percent(after), _runs(before, after)) for method, before, after in found]
     note = f"Interquartile mean over tasks and seeds; {BAND}."
-    return Table("All tasks", ("row", "offline, %", "online, %", "runs"), rows, note=note)
+    return Table("All tasks", ("method", "offline, %", "online, %", "runs"), rows, note=note)
 
 
 def _runs(before: Interval | None, after: Interval | None) -> str:
@@ -135,7 +135,7 @@ def every_run(results: Results) -> Table:
     header = ("run", "demos", "seed", "online", "mode, %", "sampled, %", "return", "updates", "wall time")
     rows = [
         (
-            f"{run.task}, {run.row}",
+            f"{run.task}, {run.method}",
             str(run.demonstrations),
             str(run.seed),
             str(run.last["after"]),
@@ -167,17 +167,17 @@ def machines(rows: Sequence[Row]) -> Table:
     return Table("Machines and versions", ("machine", "versions"), lines, folded=True)
 
 
-def missing(results: Results) -> list[str]:
-    """Return a sentence for each row that a task lacks, and for single seeds."""
+def missing_results(results: Results) -> list[str]:
+    """Return a sentence for each method that a task lacks, and for single seeds."""
     found = [
-        f"{row}: no run of {task}."
-        for row in results.rows
+        f"{method}: no run of {task}."
+        for method in results.methods
         for task in results.tasks
-        if not results.of(row=row, task=task)
+        if not results.of(method=method, task=task)
     ]
     most = max(run.last["after"] for run in results.runs)
     found += [
-        f"{run.task}, {run.row}, seed {run.seed}: evaluated after {run.last['after']} of {most} online episodes."
+        f"{run.task}, {run.method}, seed {run.seed}: evaluated after {run.last['after']} of {most} online episodes."
         for run in results.runs
         if run.last["after"] < most
     ]

@@ -1,4 +1,4 @@
-"""How far a run is, said by its process in a small file and read by whoever shows it."""
+"""Progress of a run, written by its process to a small file and read by whoever shows it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from moto_ros.errors import MotoError
 from moto_ros.files import read_json
 from moto_ros.training.settings import UpdateBudget
 
-PERIOD = 1.0
-"""Least time between two writes, s."""
+WRITE_PERIOD = 1.0
+"""Minimum time between two writes, s."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,16 @@ class ProgressReporter:
     """Written by the process of a run."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._last, self._total = path, -PERIOD, 1
+        self._path, self._last, self._total = path, -WRITE_PERIOD, 1
 
     def expect(self, budget: UpdateBudget) -> None:
         """Take in how many updates there will be."""
         self._total = max(1, sum(budget.offline.values()) + budget.online_episodes * sum(budget.online.values()))
 
-    def say(self, phase: str, updates: int) -> None:
-        """Say where the run stands, at most once a `PERIOD`."""
+    def report(self, phase: str, updates: int) -> None:
+        """Write the progress of the run, at most once a `WRITE_PERIOD`."""
         now = time.monotonic()
-        if now - self._last < PERIOD:
+        if now - self._last < WRITE_PERIOD:
             return
         self._last = now
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ class ProgressReporter:
 
 
 def read_progress(path: Path) -> Progress:
-    """Return where a run stands; nothing yet where nobody said."""
+    """Return the progress of a run; none yet where its process has written nothing."""
     try:
         return Progress(**read_json(path))
     except (MotoError, TypeError):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from moto_ros.errors import MotoError, read_text
-from moto_ros.experiments.suite import Cell
+from moto_ros.experiments.suite import SuiteRun
 from moto_ros.files import canonical, write_durably
 from moto_ros.report.history import History
 from moto_ros.training.artifacts import read_arrays
@@ -23,23 +23,24 @@ from moto_ros.training.statistics import wilson
 PROBE = "probe"
 """Kind of the metrics rows beside an evaluation episode: what its sampled twin did, and the predicted return."""
 
-SAID_OF_CELL = ("suite", "task", "row", "agent", "preset", "seed", "demonstrations", "data", "data_seed")
+RUN_FIELDS = ("suite", "task", "agent", "preset", "seed", "demonstrations", "data", "data_seed")
 PLAIN = ("n", "successes", "success_rate", "low", "high", "return", "steps", "outcomes")
 
 
-def results_of(cell: Cell, folder: Path) -> list[Row]:
+def results_of(run: SuiteRun, folder: Path) -> list[Row]:
     """Return a row for each finished evaluation of a run."""
     history = History(folder)
     session = history.identity["sessions"][-1]
-    facts = {name: getattr(cell, name) for name in SAID_OF_CELL} | {
-        "cell": cell.id,
-        "world": cell.task_values["world"],
+    facts = {name: getattr(run, name) for name in RUN_FIELDS} | {
+        "cell": run.id,
+        "row": run.method,
+        "world": run.task_values["world"],
         "config_digest": hashlib.sha256(canonical(history.configuration).encode()).hexdigest()[:16],
         "versions": session["versions"],
         "machine": session["machine"],
         "commit": session["commit"],
     }
-    full = float(cell.task_values["full_reward"])
+    full = float(run.task_values["full_reward"])
     return [facts | _evaluation(history, index, row, full) for index, row in enumerate(history.evaluations)]
 
 

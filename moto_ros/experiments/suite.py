@@ -1,4 +1,4 @@
-"""A suite of experiments: tasks x rows x demonstrations x seeds, read from one file of config/suites."""
+"""A suite of experiments: tasks x methods x demonstrations x seeds, read from one file of config/suites."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from moto_ros.config import (
     flatten,
     parameter,
     parse,
+    present_names,
     read_parameters,
     shipped,
     specs,
@@ -40,8 +41,10 @@ class SuiteSettings:
     """What a suite runs. A budget counts updates of each phase; shares of presets keep their different batches fair."""
 
     tasks: tuple[str, ...] = parameter(REQUIRED, "names or paths of task files, or worlds like metaworld/hammer-v3")
-    rows: tuple[str, ...] = parameter(
-        REQUIRED, "what is compared, each as 'label: agent[/preset] [[task.]name:=value ...]'"
+    methods: tuple[str, ...] = parameter(
+        REQUIRED,
+        "what is compared, each as 'label: agent[/preset] [[task.]name:=value ...]'",
+        formerly="rows",
     )
     seeds: tuple[int, ...] = parameter((0,), "seeds of the runs", low=0, high=2**31 - 1)
     demonstrations: tuple[int, ...] = parameter((10,), "numbers of demonstrations, each a run of its own", low=1)
@@ -49,7 +52,7 @@ class SuiteSettings:
     data_seed: int = parameter(-1, "draws the demonstrations; -1: the seed of the run", low=-1, high=2**31 - 1)
     only_successful: bool = parameter(True, "keep demonstrations that succeed, and make others in place of the rest")
     prior_rule: str = parameter("success_at_end", "what a behaviour prior may imitate", choices=tuple(RULES))
-    preset: str = parameter("quick", "sizes of the agents, where a row does not name its own")
+    preset: str = parameter("quick", "sizes of the agents, where a method does not name its own")
     update_share: float = parameter(1.0, "share of the presets' updates that is done", low=0.0, high=100.0)
     offline_updates: int = parameter(-1, "updates of each phase before the first online episode; -1: presets", low=-1)
     online_updates: int = parameter(-1, "updates of each phase after each online episode; -1: presets", low=-1)
@@ -75,8 +78,8 @@ class TaskSettings(StepLayout, WorldOptions):
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of a figure: an agent with settings of its own, and what it must see differently of the tasks."""
+class Method:
+    """What is compared, a line of a figure: an agent with settings of its own, and with other settings of the tasks."""
 
     label: str
     agent: str
@@ -86,13 +89,13 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One run, completely described: what its process needs, and what tells it from the others."""
+class SuiteRun:
+    """One run, completely described: what its process needs, and what identifies it."""
 
     id: str
     suite: str
     task: str
-    row: str
+    method: str
     agent: str
     preset: str
     seed: int
@@ -108,11 +111,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite's settings, with what its file says of all tasks and of all agents."""
+    """A suite's settings, with what its file sets for all tasks and all agents."""
 
     name: str
     settings: SuiteSettings
-    rows: tuple[Row, ...]
+    methods: tuple[Method, ...]
     task_values: Mapping[str, Any]
     agent_values: Mapping[str, Any]
 
@@ -120,25 +123,39 @@ class Suite:
 def read_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
     """Read `config/suites/<name>.yaml`, or the file `name`; `overrides` are the user's `name:=value`.
 
-    Raises MotoError for what is unknown, an agent that is not there included: before anything runs.
+    Raises MotoError for what is unknown, agents included, before anything runs.
     """
     path = shipped("suites", name)
-    values = read_parameters(path)
-    known = specs(SuiteSettings)
-    for text in overrides:
-        key, sign, value = text.partition(":=")
-        if not sign:
-            raise MotoError(f"parameters: '{text}' is not an assignment, expected name:=value")
+    known, everything = specs(SuiteSettings), _everything()
+    values = present_names(everything, read_parameters(path), str(path))
+    for key, value in present_names(everything, _assignments(overrides), "parameters").items():
         values[key] = parse(known[key], value, "parameters") if key in known else _plain(key, value)
     own = {key: value for key, value in values.items() if not key.startswith((TASK, AGENT))}
     settings = build(SuiteSettings, own, str(path))
-    rows = tuple(read_row(text, str(path)) for text in settings.rows)
-    if len({row.label for row in rows}) < len(rows):
-        raise MotoError(f"{path}: rows {[row.label for row in rows]}, expected each label once; rename one")
-    suite = Suite(path.stem, settings, rows, _under(TASK, values), _under(AGENT, values))
+    methods = tuple(read_method(text, str(path)) for text in settings.methods)
+    if len({method.label for method in methods}) < len(methods):
+        raise MotoError(f"{path}: methods {[method.label for method in methods]}, expected each label once; rename one")
+    suite = Suite(path.stem, settings, methods, _under(TASK, values), _under(AGENT, values))
     _check_shared(suite)
-    cells(suite)
+    runs_of(suite)
     return suite
+
+
+def _everything() -> list[Spec]:
+    """Return all that a suite's file may set: its own parameters, and those of tasks and of every agent."""
+    agents = [spec for _, settings in AGENTS.values() for spec in specs(settings, AGENT).values()]
+    return [*specs(SuiteSettings).values(), *specs(TaskSettings, TASK).values(), *agents]
+
+
+def _assignments(overrides: Sequence[str]) -> dict[str, str]:
+    """Return the texts of `name:=value` by name."""
+    found = {}
+    for text in overrides:
+        name, sign, value = text.partition(":=")
+        if not sign:
+            raise MotoError(f"parameters: '{text}' is not an assignment, expected name:=value")
+        found[name] = value
+    return found
 
 
 def _under(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,25 +173,26 @@ def _plain(key: str, text: str) -> Any:
     return parse(found[name], text, "parameters")
 
 
-def read_row(text: str, source: str) -> Row:
-    """Return the row that 'label: agent [[task.]name:=value ...]' says; MotoError for what is unknown."""
+def read_method(text: str, source: str) -> Method:
+    """Return the method that 'label: agent [[task.]name:=value ...]' describes; MotoError for what is unknown."""
     label, colon, rest = text.partition(":")
     words = shlex.split(rest)
     if not colon or not words or ":=" in words[0]:
-        raise MotoError(f"{source}: row '{text}', expected 'label: agent [name:=value ...]'; mend it")
+        raise MotoError(f"{source}: method '{text}', expected 'label: agent [name:=value ...]'; fix it")
     agent, _, preset = words[0].partition("/")
     try:
         known = settings_of(agent)
     except MotoError as error:
-        raise MotoError(f"{source}: row '{label}': {error}") from error
-    known = known | {TASK + name: spec for name, spec in specs(TaskSettings).items()}
-    given = {name: value for name, _, value in (word.partition(":=") for word in words[1:])}
+        raise MotoError(f"{source}: method '{label}': {error}") from error
+    known = known | specs(TaskSettings, TASK)
+    texts = {name: value for name, _, value in (word.partition(":=") for word in words[1:])}
+    given = present_names(known.values(), texts, f"{source}: method '{label}'")
     for name, value in given.items():
         if name not in known:
-            raise MotoError(f"{source}: row '{label}': agent '{agent}' has no setting '{name}'; mend the row")
-        parse(known[name], value, f"{source}: row '{label}'")
+            raise MotoError(f"{source}: method '{label}': agent '{agent}' has no setting '{name}'; fix the method")
+        parse(known[name], value, f"{source}: method '{label}'")
     own = tuple((name, value) for name, value in given.items() if not name.startswith(TASK))
-    return Row(label.strip(), agent, preset, own, tuple(_under(TASK, given).items()))
+    return Method(label.strip(), agent, preset, own, tuple(_under(TASK, given).items()))
 
 
 def settings_of(agent: str) -> dict[str, Spec]:
@@ -182,37 +200,37 @@ def settings_of(agent: str) -> dict[str, Spec]:
     return specs(cast(Any, agent_settings(agent)))
 
 
-def cells(suite: Suite) -> list[Cell]:
+def runs_of(suite: Suite) -> list[SuiteRun]:
     """Return the runs of a suite, seed by seed, so that the first seed's picture is complete early."""
     settings = suite.settings
     return [
-        _cell(suite, task, row, kind, count, seed)
+        _run(suite, task, method, kind, count, seed)
         for seed in settings.seeds
         for task in settings.tasks
         for kind in settings.data
         for count in settings.demonstrations
-        for row in suite.rows
+        for method in suite.methods
     ]
 
 
-def _cell(suite: Suite, task: str, row: Row, kind: str, demonstrations: int, seed: int) -> Cell:
+def _run(suite: Suite, task: str, method: Method, kind: str, demonstrations: int, seed: int) -> SuiteRun:
     settings = suite.settings
     name = Path(task).stem if kind == "script" else f"{Path(task).stem}-{kind}"
-    return Cell(
-        id="--".join((slug(name), slug(row.label), f"d{demonstrations}", f"s{seed}")),
+    return SuiteRun(
+        id="--".join((slug(name), slug(method.label), f"d{demonstrations}", f"s{seed}")),
         suite=suite.name,
         task=name,
-        row=row.label,
-        agent=row.agent,
-        preset=row.preset or settings.preset,
+        method=method.label,
+        agent=method.agent,
+        preset=method.preset or settings.preset,
         seed=seed,
         demonstrations=demonstrations,
         data=kind,
         data_seed=seed if settings.data_seed < 0 else settings.data_seed,
         only_successful=settings.only_successful,
         prior_rule=settings.prior_rule,
-        task_values=task_values(suite, task, row.task_overrides),
-        agent_values=agent_values(suite, row),
+        task_values=task_values(suite, task, method.task_overrides),
+        agent_values=agent_values(suite, method),
         trainer_values=trainer_values(settings, seed),
     )
 
@@ -223,34 +241,34 @@ def slug(text: str) -> str:
 
 
 def task_values(suite: Suite, task: str, own: Iterable[tuple[str, str]] = ()) -> dict[str, Value]:
-    """Return every parameter of a task: its file's, or those of a world by name, under the suite's, under a row's."""
+    """Return every parameter of a task: its file's, or a world's by name, then the suite's, then a method's over it."""
     is_world = "/" in task and not task.endswith((".yaml", ".yml"))
     given = {"world": task} if is_world else read_parameters(shipped("tasks", task))
-    known = specs(TaskSettings)
+    known, source = specs(TaskSettings), f"suite '{suite.name}', task '{task}'"
+    given = present_names(known.values(), given, source)
     of_file = {name: value for name, value in given.items() if name in known}
-    source = f"suite '{suite.name}', task '{task}'"
-    of_row = {name: parse(known[name], text, source) for name, text in own}
-    return flatten(build(TaskSettings, of_file | dict(suite.task_values) | of_row, source))
+    of_method = {name: parse(known[name], text, source) for name, text in own}
+    return flatten(build(TaskSettings, of_file | dict(suite.task_values) | of_method, source))
 
 
-def agent_values(suite: Suite, row: Row) -> dict[str, Value]:
-    """Return every setting of a row's agent: preset, the suite's budget, the suite's settings, the row's own."""
-    kind = agent_settings(row.agent)
-    preset = row.preset or suite.settings.preset
-    known, path = settings_of(row.agent), shipped("agents", f"{row.agent}_{preset}")
+def agent_values(suite: Suite, method: Method) -> dict[str, Value]:
+    """Return every setting of a method's agent: preset, the suite's budget, the suite's settings, the method's own."""
+    kind = agent_settings(method.agent)
+    preset = method.preset or suite.settings.preset
+    known, path = settings_of(method.agent), shipped("agents", f"{method.agent}_{preset}")
     of_preset = flatten(build(kind, _under(AGENT, read_parameters(path)), str(path)))
     values = of_preset | budget(suite.settings, of_preset)
     values |= {name: value for name, value in suite.agent_values.items() if name in known}
-    values |= {name: parse(known[name], text, f"row '{row.label}'") for name, text in row.overrides}
+    values |= {name: parse(known[name], text, f"method '{method.label}'") for name, text in method.overrides}
     return flatten(build(kind, values, str(path)))
 
 
 def _check_shared(suite: Suite) -> None:
-    """Raise MotoError when the whole suite, of which a user may choose rows, has no agent with a setting for all."""
-    everywhere = {name: spec for row in suite.rows for name, spec in settings_of(row.agent).items()}
+    """Raise MotoError when the whole suite, of which a user may choose methods, has no agent with a setting for all."""
+    everywhere = {name: spec for method in suite.methods for name, spec in settings_of(method.agent).items()}
     for name, value in suite.agent_values.items():
         if name not in everywhere:
-            raise MotoError(f"suite '{suite.name}': no agent of it has the setting '{name}'; mend agent.{name}")
+            raise MotoError(f"suite '{suite.name}': no agent of it has the setting '{name}'; fix agent.{name}")
         check(everywhere[name], value, f"suite '{suite.name}'")
 
 
@@ -278,17 +296,17 @@ def trainer_values(settings: SuiteSettings, seed: int) -> dict[str, Value]:
     }
 
 
-def chosen(suite: Suite, *, tasks: Collection[str], rows: Collection[str], seeds: Sequence[int]) -> Suite:
+def chosen(suite: Suite, *, tasks: Collection[str], methods: Collection[str], seeds: Sequence[int]) -> Suite:
     """Return the part of a suite that the user asks for; an empty choice takes all. MotoError for an unknown name."""
-    labels = {slug(row.label): row for row in suite.rows}
+    labels = {slug(method.label): method for method in suite.methods}
     names = {slug(Path(task).stem): task for task in suite.settings.tasks}
-    picked = [_known(slug(label), labels, "row") for label in rows] or list(suite.rows)
+    picked = [_known(slug(label), labels, "method") for label in methods] or list(suite.methods)
     part = replace(
         suite.settings,
         tasks=tuple(_known(slug(Path(task).stem), names, "task") for task in tasks) or suite.settings.tasks,
         seeds=tuple(seeds) or suite.settings.seeds,
     )
-    return replace(suite, settings=part, rows=tuple(picked))
+    return replace(suite, settings=part, methods=tuple(picked))
 
 
 def _known(name: str, known: Mapping[str, Any], what: str) -> Any:

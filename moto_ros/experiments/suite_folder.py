@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from moto_ros.agents.registry import AGENTS
+from moto_ros.config import Spec, present_names, specs
 from moto_ros.errors import MotoError
-from moto_ros.experiments.suite import Cell
+from moto_ros.experiments.suite import SuiteRun, TaskSettings, settings_of
 from moto_ros.files import canonical, read_json, write_durably
 from moto_ros.training.run_folder import differences
-from moto_ros.training.settings import OPERATIONAL
-
-MEANS = frozenset({"threads", "device", "precision", "compile_steps"})
-"""What says how a run is computed, and not what."""
+from moto_ros.training.settings import TrainerSettings
 
 
 class SuiteFolder:
@@ -27,81 +27,101 @@ class SuiteFolder:
         self.figures = self.path / "figures"
         self.page_file = self.path / "report.html"
 
-    def run(self, cell: Cell) -> Path:
-        """Return the run folder of a cell."""
-        return self.path / "cells" / cell.id
+    def run_folder(self, run: SuiteRun) -> Path:
+        """Return the folder of a run."""
+        return self.path / "cells" / run.id
 
-    def description(self, cell: Cell) -> Path:
-        """Return the file that describes a cell to its process."""
-        return self.run(cell) / "cell.json"
+    def description(self, run: SuiteRun) -> Path:
+        """Return the file that describes a run to its process."""
+        return self.run_folder(run) / "cell.json"
 
-    def results(self, cell: Cell) -> Path:
-        """Return the rows of a cell."""
-        return self.run(cell) / "results.jsonl"
+    def results(self, run: SuiteRun) -> Path:
+        """Return the file with the rows of a run."""
+        return self.run_folder(run) / "results.jsonl"
 
-    def progress(self, cell: Cell) -> Path:
-        """Return the file in which a cell's process says how far it is."""
-        return self.run(cell) / "progress.json"
+    def progress(self, run: SuiteRun) -> Path:
+        """Return the file in which a run's process reports its progress."""
+        return self.run_folder(run) / "progress.json"
 
-    def log(self, cell: Cell) -> Path:
-        """Return what a cell's process printed."""
-        return self.run(cell) / "cell.log"
+    def log(self, run: SuiteRun) -> Path:
+        """Return the file with what a run's process printed."""
+        return self.run_folder(run) / "cell.log"
 
-    def _finished(self, cell: Cell) -> Path:
-        return self.run(cell) / "finished.json"
+    def _finished(self, run: SuiteRun) -> Path:
+        return self.run_folder(run) / "finished.json"
 
-    def data(self, cell: Cell) -> Path:
-        """Return the demonstrations of a cell: the same folder for every cell that learns from the same."""
-        what = [cell.task_values, cell.data, cell.data_seed, cell.only_successful]
-        # A learner is watched to the end of its set; a longer one is made anew, so its sets are kept apart.
-        what += [cell.demonstrations] if cell.data == "medium_replay" else []
+    def data(self, run: SuiteRun) -> Path:
+        """Return the demonstrations of a run: the same folder for every run that learns from the same."""
+        what = [run.task_values, run.data, run.data_seed, run.only_successful]
+        # A replay set is all that an agent has done while it learned: a longer one is another set.
+        what += [run.demonstrations] if run.data == "medium_replay" else []
         key = hashlib.sha256(canonical({"data": what}).encode()).hexdigest()[:8]
-        return self.path / "data" / f"{cell.task}-s{cell.data_seed}-{key}"
+        return self.path / "data" / f"{run.task}-s{run.data_seed}-{key}"
 
-    def describe(self, cell: Cell) -> Path:
-        """Write what a cell's process needs; MotoError when its folder holds a run of other data or settings."""
-        path = self.description(cell)
-        if path.exists() and _shape(found := read_cell(path)) != _shape(cell):
-            wrong = "; ".join(differences(_shape(found), _shape(cell)))
+    def describe(self, run: SuiteRun) -> Path:
+        """Write what a run's process needs; MotoError when its folder holds a run of other data or settings."""
+        path = self.description(run)
+        if path.exists() and _shape(found := read_run(path)) != _shape(run):
+            wrong = "; ".join(differences(_shape(found), _shape(run)))
             raise MotoError(f"{path.parent} holds another run: {wrong}; choose another --output, or remove that folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(path, canonical(asdict(cell)))
+        write_durably(path, canonical(asdict(run)))
         return path
 
-    def finish(self, cell: Cell) -> None:
-        """Note that a cell is complete as it is described."""
-        write_durably(self._finished(cell), canonical(asdict(cell)))
+    def finish(self, run: SuiteRun) -> None:
+        """Note that a run is complete as it is described."""
+        write_durably(self._finished(run), canonical(asdict(run)))
 
-    def is_finished(self, cell: Cell) -> bool:
-        """Return whether a cell ran to its end with these very settings; one that now asks for more is not."""
-        path = self._finished(cell)
-        return path.exists() and _task_of(read_json(path)) == _task_of(asdict(cell))
+    def is_finished(self, run: SuiteRun) -> bool:
+        """Return whether a run ran to its end with exactly these settings; one that now asks for more is not."""
+        path = self._finished(run)
+        return path.exists() and _work(read_run(path)) == _work(run)
 
 
-def _task_of(cell: dict[str, Any]) -> dict[str, Any]:
-    """Return what a finished run has done: its description, less how its processes ran."""
-    values: dict[str, Any] = json.loads(canonical(cell))
-    for group in ("agent_values", "trainer_values"):
-        values[group] = {name: value for name, value in values[group].items() if name not in MEANS}
+def _work(run: SuiteRun) -> dict[str, Any]:
+    """Return what a finished run has done: its description without how it was computed."""
+    return _described(run, lambda spec: not spec.operational)
+
+
+def _shape(run: SuiteRun) -> dict[str, Any]:
+    """Return what a run must share with what its folder holds to resume: not how it is computed, nor how long."""
+    return _described(run, lambda spec: spec.shapes_run)
+
+
+def _described(run: SuiteRun, counts: Callable[[Spec], bool]) -> dict[str, Any]:
+    """Return a run's description by flat names: of its parameters those that count, and those that are unknown."""
+    values: dict[str, Any] = json.loads(canonical(asdict(run)))
+    for group, known in _groups(run).items():
+        items = values.pop(f"{group}_values").items()
+        values |= {f"{group}.{name}": value for name, value in items if name not in known or counts(known[name])}
     return values
 
 
-def _shape(cell: Cell) -> dict[str, Any]:
-    """Return what a run must share with what its folder holds to go on: not how it runs, nor how long."""
-    values = json.loads(canonical(asdict(cell)))
-    groups = {name: values.pop(f"{name}_values") for name in ("task", "agent", "trainer")}
-    flat = {f"{group}.{name}": value for group, items in groups.items() for name, value in items.items()}
-    return values | {name: value for name, value in flat.items() if name.split(".")[-1] not in OPERATIONAL}
+def _groups(run: SuiteRun) -> dict[str, dict[str, Spec]]:
+    """Return the parameters that a run's description holds, by group."""
+    agent = settings_of(run.agent) if run.agent in AGENTS else {}
+    return {"task": specs(TaskSettings), "agent": agent, "trainer": specs(TrainerSettings)}
 
 
-def read_cell(path: Path) -> Cell:
+def _renamed(run: SuiteRun) -> SuiteRun:
+    """Return a run that an earlier version described, with the present names of its parameters."""
+    groups = {f"{group}_values": known.values() for group, known in _groups(run).items()}
+    renamed: dict[str, Any] = {
+        name: present_names(known, getattr(run, name), run.id, warn=None) for name, known in groups.items()
+    }
+    return replace(run, **renamed)
+
+
+def read_run(path: Path) -> SuiteRun:
     """Read what `SuiteFolder.describe` wrote."""
     values = read_json(path)
+    if "row" in values:  # as earlier versions wrote
+        values["method"] = values.pop("row")
     try:
-        cell = Cell(**values)
-    except TypeError as error:
+        run = _renamed(SuiteRun(**values))
+    except (TypeError, AttributeError) as error:
         raise MotoError(f"{path}: not the description of a run ({error}); start it by `moto benchmark`") from error
-    for name in (cell.id, cell.task):  # they become names of folders
+    for name in (run.id, run.task):  # they become names of folders
         if not isinstance(name, str) or PurePath(name).name != name:
             raise MotoError(f"{path}: names '{name}', expected a name without '/'; start it by `moto benchmark`")
-    return cell
+    return run

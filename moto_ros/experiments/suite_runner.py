@@ -1,4 +1,4 @@
-"""Runs what of a suite is not finished yet, shows how far it is, and gathers the results."""
+"""Runs the unfinished runs of a suite, shows their progress, and gathers the results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from moto_ros.experiments.engine import STOPPED, Engine, ProcessJob
 from moto_ros.experiments.progress import read_progress
 from moto_ros.experiments.results import read_rows, write_rows
-from moto_ros.experiments.suite import Cell
+from moto_ros.experiments.suite import SuiteRun
 from moto_ros.experiments.suite_folder import SuiteFolder
 from moto_ros.stopping import StopFlag
 from moto_ros.training.metrics import Row
@@ -21,7 +21,7 @@ from moto_ros.training.metrics import Row
 
 @dataclass
 class SuiteOutcome:
-    """What became of the cells, by id: finished, asked to stop, and failed with which status."""
+    """How the runs ended, by id: finished, asked to stop, and failed with which status."""
 
     finished: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
@@ -29,32 +29,32 @@ class SuiteOutcome:
 
 
 class SuiteRunner:
-    """The cells of a suite in one folder."""
+    """The runs of a suite in one folder."""
 
-    def __init__(self, cells: Sequence[Cell], place: SuiteFolder) -> None:
-        self.cells, self.place = {cell.id: cell for cell in cells}, place
+    def __init__(self, runs: Sequence[SuiteRun], folder: SuiteFolder) -> None:
+        self.runs, self.folder = {run.id: run for run in runs}, folder
         self._drawn: dict[str, TaskID] = {}
 
-    def unfinished(self) -> list[Cell]:
-        """Return the cells that are still to run, in order."""
-        return [cell for cell in self.cells.values() if not self.place.is_finished(cell)]
+    def unfinished(self) -> list[SuiteRun]:
+        """Return the runs that are still to run, in order."""
+        return [run for run in self.runs.values() if not self.folder.is_finished(run)]
 
     def run(self, engine: Engine, *, seconds: float = 0.0, stop: StopFlag | None = None) -> SuiteOutcome:
-        """Run every unfinished cell; after `seconds` > 0, or at a signal, stop, to go on another time."""
+        """Run every unfinished run; after `seconds` > 0, or at a signal, stop, to resume another time."""
         waiting = self.unfinished()
-        outcome = SuiteOutcome([cell.id for cell in self.cells.values() if cell not in waiting])
-        return self._carry_out([self.job(cell) for cell in waiting], engine, outcome, _due(seconds, stop))
+        outcome = SuiteOutcome([run.id for run in self.runs.values() if run not in waiting])
+        return self._run_jobs([self.job(run) for run in waiting], engine, outcome, _due(seconds, stop))
 
-    def _carry_out(
+    def _run_jobs(
         self, jobs: Sequence[ProcessJob], engine: Engine, outcome: SuiteOutcome, due: Callable[[], bool]
     ) -> SuiteOutcome:
-        """Run jobs until `due`, and sort what became of them into `outcome`."""
+        """Run jobs until `due`, and sort how they ended into `outcome`."""
 
         def look(names: Sequence[str]) -> bool:
             self._show(bars, names)
             return due()
 
-        # Closed at once when a line cannot be written: the engine must not go on, nor its processes.
+        # Closed at once when a line cannot be written: the engine must stop, and its processes.
         with _bars() as bars, contextlib.closing(engine.run(jobs, look)) as ended:
             done = len(outcome.finished)
             whole = bars.add_task("runs", total=done + len(jobs), completed=done)
@@ -67,45 +67,47 @@ class SuiteRunner:
         return outcome
 
     def prepare(self, engine: Engine, *, seconds: float = 0.0, stop: StopFlag | None = None) -> SuiteOutcome:
-        """Make the demonstrations of all cells and no more; cells that share them are asked for once."""
-        first = {self.place.data(cell): cell for cell in reversed(self.cells.values())}
-        return self._carry_out(
-            [self.job(cell, "data") for cell in first.values()], engine, SuiteOutcome(), _due(seconds, stop)
+        """Make the demonstrations of all runs and no more; runs that share them are asked for once."""
+        first = {self.folder.data(run): run for run in reversed(self.runs.values())}
+        return self._run_jobs(
+            [self.job(run, "data") for run in first.values()], engine, SuiteOutcome(), _due(seconds, stop)
         )
 
-    def job(self, cell: Cell, *only: str) -> ProcessJob:
-        """Describe a cell to its process, and return that; `only` "data" makes its demonstrations and no more."""
-        description = self.place.describe(cell)
-        arguments = (str(description.resolve()), str(self.place.path.resolve()), *only)
-        return ProcessJob(cell.id, arguments, int(cell.trainer_values["threads"]), self.place.log(cell))
+    def job(self, run: SuiteRun, *only: str) -> ProcessJob:
+        """Describe a run to its process, and return that; `only` "data" makes its demonstrations and no more."""
+        description = self.folder.describe(run)
+        arguments = (str(description.resolve()), str(self.folder.path.resolve()), *only)
+        return ProcessJob(run.id, arguments, int(run.trainer_values["threads"]), self.folder.log(run))
 
     def _show(self, bars: Progress, names: Sequence[str]) -> None:
-        """Show how far each running cell is."""
+        """Show the progress of each running run."""
         for name in set(self._drawn) - set(names):
             bars.remove_task(self._drawn.pop(name))
         for name in names:
-            stand = read_progress(self.place.progress(self.cells[name]))
+            progress = read_progress(self.folder.progress(self.runs[name]))
             if name not in self._drawn:
-                self._drawn[name] = bars.add_task(name, total=stand.total)
-            text = f"{name}: {stand.phase}"
-            bars.update(self._drawn[name], description=text, completed=stand.done, total=stand.total)
+                self._drawn[name] = bars.add_task(name, total=progress.total)
+            text = f"{name}: {progress.phase}"
+            bars.update(self._drawn[name], description=text, completed=progress.done, total=progress.total)
 
     def gather(self) -> list[Row]:
-        """Write and return the rows of every cell that has any; without any, the file of results stays as it is."""
-        files = [self.place.results(cell) for cell in self.cells.values()]
+        """Write and return the rows of every run that has any; without any, the file of results stays as it is."""
+        files = [self.folder.results(run) for run in self.runs.values()]
         rows = [row for path in files if path.exists() for row in read_rows(path)]
         if rows:
-            write_rows(self.place.results_file, rows)
+            write_rows(self.folder.results_file, rows)
         return rows
 
     def problem(self, outcome: SuiteOutcome) -> str:
-        """Return one sentence that names the cells that failed and what they said last; empty without any."""
-        said = [f"{name} ({_last_line(self.place.log(self.cells[name]))})" for name in outcome.failed]
-        return f"{len(said)} runs failed: {'; '.join(said)}; mend it and run the same command again" if said else ""
+        """Return one sentence that names the runs that failed and their last lines of output; empty without any."""
+        failed = [f"{name} ({_last_line(self.folder.log(self.runs[name]))})" for name in outcome.failed]
+        return (
+            f"{len(failed)} runs failed: {'; '.join(failed)}; fix it and run the same command again" if failed else ""
+        )
 
 
 def _due(seconds: float, stop: StopFlag | None) -> Callable[[], bool]:
-    """Return what tells whether it is time to stop."""
+    """Return a function that returns whether it is time to stop."""
     end = time.monotonic() + seconds if seconds else float("inf")
     return lambda: bool(stop) or time.monotonic() > end
 

@@ -1,4 +1,4 @@
-"""Results by task, row and number of demonstrations: what the figures draw."""
+"""Results by task, method and number of demonstrations: what the figures draw."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from moto_ros.training.statistics import Interval
 
 
 @dataclass(frozen=True)
-class Run:
-    """The evaluations of one cell, in order."""
+class RunResults:
+    """The evaluations of one run, in order."""
 
     task: str
-    row: str
+    method: str
     seed: int
     demonstrations: int
     evaluations: tuple[Row, ...]
@@ -29,7 +29,7 @@ class Run:
         return self.evaluations[-1]
 
     def at(self, after: int) -> Row | None:
-        """Return the evaluation after so many online episodes; None where there is none."""
+        """Return the evaluation after this many online episodes; None where there is none."""
         return next((row for row in self.evaluations if row["after"] == after), None)
 
     def online(self, name: str) -> np.ndarray:
@@ -56,9 +56,9 @@ class Results:
         return self._names("task")
 
     @property
-    def rows(self) -> list[str]:
-        """Return the labels of the rows in the suite's order."""
-        return self._names("row")
+    def methods(self) -> list[str]:
+        """Return the labels of the methods in the suite's order."""
+        return self._names("method")
 
     @property
     def demonstrations(self) -> list[int]:
@@ -70,24 +70,24 @@ class Results:
         """Return the largest number of demonstrations: what every figure shows but the one over that number."""
         return self.demonstrations[-1]
 
-    def of(self, *, row: str, task: str = "", demonstrations: int = 0) -> list[Run]:
-        """Return the runs of a row, of one task or of all, with the usual number of demonstrations or another."""
+    def of(self, *, method: str, task: str = "", demonstrations: int = 0) -> list[RunResults]:
+        """Return the runs of a method, of one task or of all, with the usual number of demonstrations or another."""
         count = demonstrations or self.usual
         return [
             run
             for run in self.runs
-            if run.row == row and run.task in (task or run.task,) and run.demonstrations == count
+            if run.method == method and run.task in (task or run.task,) and run.demonstrations == count
         ]
 
-    def stages(self, row: str, task: str = "") -> list[int]:
-        """Return the numbers of online episodes after which every run of a row was evaluated."""
-        runs = self.of(row=row, task=task)
+    def stages(self, method: str, task: str = "") -> list[int]:
+        """Return the numbers of online episodes after which every run of a method was evaluated."""
+        runs = self.of(method=method, task=task)
         common = set.intersection(*({one["after"] for one in run.evaluations} for run in runs)) if runs else set()
         return sorted(common)
 
-    def success(self, row: str, after: int, task: str = "", demonstrations: int = 0) -> Interval | None:
+    def success(self, method: str, after: int, task: str = "", demonstrations: int = 0) -> Interval | None:
         """Return the interquartile mean of the score by mode over tasks and seeds; None where nothing was run."""
-        runs = self.of(row=row, task=task, demonstrations=demonstrations)
+        runs = self.of(method=method, task=task, demonstrations=demonstrations)
         strata = {run.task: list[float]() for run in runs}
         for run in runs:
             found = run.at(after)
@@ -96,15 +96,15 @@ class Results:
         scores = [one for one in strata.values() if one]
         return aggregate(scores, np.random.default_rng(0)) if scores else None
 
-    def final(self, row: str, task: str = "", demonstrations: int = 0) -> Interval | None:
+    def final(self, method: str, task: str = "", demonstrations: int = 0) -> Interval | None:
         """Return success at each run's newest evaluation after online episodes; None where no run has one."""
         strata: dict[str, list[float]] = {}
-        for run in self.of(row=row, task=task, demonstrations=demonstrations):
+        for run in self.of(method=method, task=task, demonstrations=demonstrations):
             if run.last["after"] > 0:
                 strata.setdefault(run.task, []).append(run.last["score"])
         return aggregate(list(strata.values()), np.random.default_rng(0)) if strata else None
 
 
-def _run(rows: Sequence[Row]) -> Run:
+def _run(rows: Sequence[Row]) -> RunResults:
     first = rows[0]
-    return Run(first["task"], first["row"], first["seed"], first["demonstrations"], tuple(rows))
+    return RunResults(first["task"], first["row"], first["seed"], first["demonstrations"], tuple(rows))

@@ -9,7 +9,7 @@ from moto_ros.config import parameter
 
 @dataclass(frozen=True, kw_only=True)
 class WorldOptions:
-    """How a world pays, how long an action lasts, what is shown; what is left as it is, is the world's own."""
+    """How a world rewards, how long an action lasts, what is shown; by default as the world has it."""
 
     reward: str = parameter(
         "sparse", "1 while success holds; or the task's shaped reward, 0 to 1", choices=("sparse", "dense")
@@ -23,7 +23,7 @@ class WorldOptions:
     )
     expert_aim: float = parameter(
         0.0,
-        "standard deviation, each axis, of where the scripted expert takes the goal to be, anew each episode",
+        "standard deviation, each axis, of where the scripted expert takes the goal to be, drawn each episode",
         unit="m",
         low=0.0,
         high=1.0,

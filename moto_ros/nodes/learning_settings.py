@@ -44,14 +44,20 @@ class PolicySettings(Learns, PaceSettings):
     checkpoint: str = parameter("", "checkpoint to act with; empty waits for the trainer's weights")
     device: str = parameter("cpu", "where the agent acts", choices=("auto", "cpu", "cuda"))
     threads: int = parameter(1, "CPU threads for acting; 0 takes every core", low=0, high=1024)
-    arbitrated: bool = parameter(False, "propose actions to the operator node, which says which are executed")
-    reset_only: bool = parameter(False, "act in episodes that bring the scene back, and in no others")
-    plan_share: float = parameter(
-        0.6, "share of a control period in which an agent that plans must have decided (realtime)", low=0.01, high=1.0
+    operator_in_loop: bool = parameter(
+        False, "propose actions to the operator node, which decides what is executed", formerly="arbitrated"
+    )
+    reset_only: bool = parameter(False, "act in episodes that reset the scene, and in no others")
+    plan_time_fraction: float = parameter(
+        0.6,
+        "share of a control period in which an agent that plans must have decided (realtime)",
+        low=0.01,
+        high=1.0,
+        formerly="plan_share",
     )
     plan_deadline: float = parameter(
         0.0,
-        "time for a plan; 0: plan_share of the period in realtime, and all it takes in lockstep, which then repeats",
+        "time for a plan; 0: plan_time_fraction of the period in realtime, all it takes in lockstep, which repeats",
         unit="s",
         low=0.0,
         high=60.0,
@@ -79,7 +85,7 @@ class PolicySettings(Learns, PaceSettings):
         """Return the seconds in which an action must be decided, None for as long as it takes."""
         if self.plan_deadline:
             return self.plan_deadline
-        return None if self.lockstep else self.plan_share / self.control_rate
+        return None if self.lockstep else self.plan_time_fraction / self.control_rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,21 +93,22 @@ class TrainerNodeSettings(Learns, TrainerSettings, StepLayout):
     """Parameters of the trainer node, but the agent's."""
 
     run: str = parameter(REQUIRED, "run folder")
+    task: str = parameter("", "name of the task, which the run keeps from its beginning to its end; empty: any")
     bags: str = parameter("", "demonstrations: bag, or folder of bags and files; empty: bags/offline of the run folder")
     checkpoint: str = parameter("", "checkpoint to start a new run from, in place of its offline phase; empty: none")
     topics: TopicMap = group(TopicMap)
     prior_rule: str = parameter("success_at_end", "what the behaviour prior may imitate", choices=tuple(RULES))
     changed_bags: str = parameter(
         "refuse",
-        "when bags were added, removed or changed after the run has learned from them: refuse to go on, or ignore that",
+        "when bags were added, removed or changed since the run learned from them: refuse to resume, or ignore that",
         choices=("refuse", "ignore"),
     )
     memory: int = parameter(2048, "episodes beyond this size are kept on disk", unit="MiB", low=16)
     capacity: int = parameter(2_000_000, "beyond this the oldest episodes are forgotten", unit="steps", low=1000)
-    nice: int = parameter(10, "how far learning stands back for the control loop (nice value)", low=0, high=19)
+    nice: int = parameter(10, "how far learning yields CPU time to the control loop (nice value)", low=0, high=19)
     episode_timeout: float = parameter(600.0, "give up when an episode takes longer", unit="s", low=1.0)
     start_timeout: float = parameter(180.0, "give up when no episode is accepted for this long", unit="s", low=1.0)
-    bag_timeout: float = parameter(30.0, "go on without the recorder's bag after this long", unit="s", low=0.1)
+    bag_timeout: float = parameter(30.0, "continue without the recorder's bag after this long", unit="s", low=0.1)
     policy_timeout: float = parameter(
         120.0, "give up when the policy has not taken new weights by then", unit="s", low=0.1
     )
@@ -132,7 +139,7 @@ def agent_part(settings: Any) -> Any:
 
 def data_part(settings: TrainerNodeSettings) -> dict[str, Value]:
     """Return what says what a run learns from: fixed when the run starts, see `RunFolder.open`."""
-    names = ("cameras", "image_size", "proprio", "action_size", "prior_rule")
+    names = ("task", "cameras", "image_size", "proprio", "action_size", "prior_rule")
     start = str(Path(settings.checkpoint).expanduser().resolve()) if settings.checkpoint else ""
     topics = {} if settings.topics == TopicMap() else flatten(settings.topics)  # those of a robot say nothing of bags
     own = {name: getattr(settings, name) for name in names} | {"checkpoint": start}

@@ -36,7 +36,7 @@ from moto_ros.ros.diagnostics import NodeReport
 from moto_ros.ros.discovery import Ready
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.worker import Worker
-from moto_ros.training.settings import agent_digest, choose_device
+from moto_ros.training.settings import agent_identity, choose_device
 
 
 class PolicyNode(MotoNode[PolicySettings]):
@@ -62,14 +62,14 @@ class PolicyNode(MotoNode[PolicySettings]):
         self._make_topics()
         self._ahead = self._make_ahead()
         if self.settings.checkpoint:
-            self._take(load_policy(Path(self.settings.checkpoint).expanduser(), self._agent, self._digest))
+            self._take(load_policy(Path(self.settings.checkpoint).expanduser(), self._agent, self._identity))
         self._ready = Ready(self, self.settings.wait_for)
 
     def _make_agent(self) -> Agent:
         settings, own = self.settings, agent_part(self.settings)
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        self._device, self._digest = choose_device(settings.device), agent_digest(own)
+        self._device, self._identity = choose_device(settings.device), agent_identity(settings.agent_name, own)
         return make_agent(settings.agent_name, spaces_of(settings), own, settings.seed, self._device)
 
     def _make_actor(self) -> EpisodePolicy:
@@ -90,9 +90,9 @@ class PolicyNode(MotoNode[PolicySettings]):
 
     def _make_topics(self) -> None:
         settings = self.settings
-        topic = topics.PROPOSAL if settings.arbitrated else topics.ACTION
+        topic = topics.PROPOSAL if settings.operator_in_loop else topics.ACTION
         self._acting = EpisodeActor(self, settings, self._observer, self, topic)
-        if settings.arbitrated:
+        if settings.operator_in_loop:
             self.subscribe(Action, topics.ACTION, self._executed, qos.event())
         # A policy that brings the scene back is no trainer's: neither must hear of the other.
         self._version = (
@@ -134,7 +134,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         if self._actor.version == 0:
             self._trouble = "has no weights yet: waits for trainer/policy; or name a checkpoint"
             return None
-        if self.settings.arbitrated and self._answered < self._acting.pace.sent:
+        if self.settings.operator_in_loop and self._answered < self._acting.pace.sent:
             return None
         observation = self._observer.newest(after, now)
         if self._ahead is not None:
@@ -148,7 +148,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         answer = ahead.answer(place, observation, now)
         if answer is None:
             return None
-        if not self.settings.arbitrated:
+        if not self.settings.operator_in_loop:
             ahead.follow(answer[1].values, now)
         return self._action(*answer)
 
@@ -217,7 +217,7 @@ class PolicyNode(MotoNode[PolicySettings]):
 
     def _open(self, parcel: WeightsMessage) -> Weights | str:
         try:
-            return parcel.opened(self.settings.agent_name, self._digest)
+            return parcel.opened(self.settings.agent_name, self._identity.digest)
         except MotoError as error:
             return str(error)
 

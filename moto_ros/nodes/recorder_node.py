@@ -72,7 +72,7 @@ class RecorderNode(MotoNode[RecorderSettings]):
         self._record(Action, topics.ACTION, qos.event())
         self._record(Reward, topics.REWARD, qos.event())
         self._record(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
-        if self.settings.arbitrated:
+        if self.settings.operator_in_loop:
             self._record(Action, topics.PROPOSAL, qos.event())
         self._subscribe_to_sensors()
 

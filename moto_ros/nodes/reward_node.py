@@ -32,7 +32,7 @@ class RewardSettings(Peers, RuleSettings):
     """The rule in episodes that bring the scene back by a policy."""
     control_rate: float = parameter(10.0, "Rate of control steps", unit="Hz", low=0.1, high=1000.0)
     reward_lag: int = parameter(
-        1, "a step is paid at the latest this long after its action was taken", unit="steps", low=1, high=100
+        1, "a step is rewarded at the latest this long after its action was taken", unit="steps", low=1, high=100
     )
 
 

@@ -229,7 +229,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         if session.resumed_from is not None:
             self.tell(f"resumes {self._run.path} at {session.resumed_from.path.name}")
         elif settings.checkpoint:
-            weights = load_policy(Path(settings.checkpoint).expanduser(), session.agent, session.digest)
+            weights = load_policy(Path(settings.checkpoint).expanduser(), session.agent, session.identity)
             if weights.joint_names:
                 self._joints.settle(STATE, weights.joint_names)
                 self._joints.expected(STATE, self._layout.joint_names)

@@ -19,13 +19,13 @@ QUANTILES = "uncertainty_quantiles"
 """Entry of a checkpoint's state: quantiles of the uncertainty on recorded data; older checkpoints have none."""
 
 
-def load_policy(path: Path, agent: Agent, digest: str) -> Weights:
+def load_policy(path: Path, agent: Agent, identity: Identity) -> Weights:
     """Load a checkpoint into `agent` and return its acting weights.
 
     `path` is a run folder, its `checkpoints` (both: the newest whole checkpoint) or one checkpoint. Raises MotoError
     when there is none, or when it is damaged or of another agent or preset.
     """
-    folder = find_checkpoint(path, Identity(agent.name, digest))
+    folder = find_checkpoint(path, identity)
     agent.load_state_dict(load_file(folder / AGENT))
     state = read_json(folder / STATE)
     age = max(0, time.time_ns() - (folder / MANIFEST).stat().st_mtime_ns)

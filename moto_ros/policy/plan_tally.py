@@ -62,5 +62,5 @@ class PlanTally:
             return ""
         return (
             f"{missed} of the {plans} plans of this episode were late; lower agent.plan_samples or "
-            "agent.plan_iterations, take a smaller preset, or raise plan_share"
+            "agent.plan_iterations, take a smaller preset, or raise plan_time_fraction"
         )

@@ -29,15 +29,14 @@ def combined_page(histories: Sequence[History]) -> dict[str, Any]:
         [(*row[:-1], duration(float(row[-1]))) for row in run_rows(histories)],
         note="Success in % with Wilson's 95 % interval over the evaluation episodes of the run.",
     )
+    missing = [point for one in histories for point in missing_results(one, named=True)]
     return {
         "title": f"{len(histories)} runs",
         "subtitle": " · ".join(group.label for group in groups),
         "tiles": combined_tiles(groups[0]),
         "sections": [
             Section("Success", pictures=[compared(groups, folder)], tables=[summary, each]),
-            Section(
-                "What was not run", points=[point for one in histories for point in missing_results(one, named=True)]
-            ),
+            Section("What was not run", points=missing),
         ],
     }
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from moto_ros.training.metrics import Row, read_metrics
 from moto_ros.training.run_folder import RunFolder
+from moto_ros.training.settings import stored_configuration
 from moto_ros.training.statistics import Interval
 
 
@@ -47,8 +48,8 @@ class History:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """Return the flat settings that identify the run."""
-        return dict(self.identity["configuration"])
+        """Return the flat settings that make the run what it is."""
+        return stored_configuration(self.identity["configuration"])
 
     @property
     def plan(self) -> dict[str, Any]:

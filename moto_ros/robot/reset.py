@@ -27,7 +27,7 @@ class SceneSettings:
 
     scene_reset: str = parameter(
         "none",
-        "who brings the scene back: nobody, waypoints of the arm, a person, or episodes of a policy",
+        "what resets the scene: nothing, waypoints of the arm, a person, or episodes of a policy",
         choices=("none", "script", "operator", "policy"),
     )
     script_waypoints: tuple[float, ...] = parameter(
@@ -36,8 +36,11 @@ class SceneSettings:
     scene_timeout: float = parameter(
         30.0, "wait for operator/ready; keep it below the episode node's reset_timeout", unit="s", low=0.1
     )
-    scene_unanswered: str = parameter(
-        "abort", "what happens when nobody said it by then", choices=("continue", "abort")
+    on_scene_timeout: str = parameter(
+        "abort",
+        "what happens when the person has not confirmed by then",
+        choices=("continue", "abort"),
+        formerly="scene_unanswered",
     )
 
 
@@ -132,7 +135,7 @@ class Resetter:
             answered = self._patience.until(self._prepared.is_set, self._scene.scene_timeout)
         finally:
             self.waits = False
-        if not answered and self._scene.scene_unanswered == "abort":
+        if not answered and self._scene.on_scene_timeout == "abort":
             raise Interrupted(
                 f"operator/ready: nobody said it within {self._scene.scene_timeout:g} s; prepare the scene and say it"
             )

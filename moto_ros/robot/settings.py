@@ -19,7 +19,7 @@ class RobotNodeSettings(RobotSettings, SceneSettings, Peers):
     state_rate: float = parameter(100.0, "robot states a second", unit="Hz", low=50.0, high=200.0)
     cameras: tuple[str, ...] = parameter((), "cameras without whose sight it does not move")
     health_timeout: float = parameter(
-        3.0, "a camera that says nothing of its health for this long counts as lost", unit="s", low=1.5
+        3.0, "a camera without a health message for this long counts as lost", unit="s", low=1.5
     )
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
-from moto_ros.config import Spec, build, flatten, specs
+from moto_ros.config import Spec, build, flatten, former_names, present_names, specs
 
 T = TypeVar("T")
 LIMIT = 2**62
@@ -25,9 +25,12 @@ def settings_of(node: Node, settings: type[T] | Callable[[Mapping[str, Any]], ty
     parameters: Mapping[str, Any] = node.get_parameters_by_prefix("")
     given = {name: value.value for name, value in parameters.items() if not _is_built_in(name)}
     chosen = settings if isinstance(settings, type) else settings(given)
-    built: T = build(chosen, given, node.get_fully_qualified_name())
+    known, source = specs(chosen), node.get_fully_qualified_name()
+    built: T = build(chosen, present_names(known.values(), given, source, node.get_logger().warning), source)
     values = flatten(built)
-    for name, spec in specs(chosen).items():
+    for former in former_names(known.values()).keys() & given.keys():
+        node.undeclare_parameter(former)
+    for name, spec in known.items():
         if node.has_parameter(name):
             node.undeclare_parameter(name)
         value = values[name]

@@ -1,4 +1,4 @@
-"""Which processes make which system, said once: launch files and the command line both start what this file says.
+"""Which processes make which system, declared once: launch files and the command line start what this file declares.
 
 A system is resolved from its arguments to processes with every parameter known. Parameters come, each over the one
 before, from `config/nodes/<node>.yaml`, on hardware `config/robots/<robot>.yaml` and `config/cameras/<cameras>.yaml`,
@@ -39,7 +39,6 @@ from moto_ros.stopping import as_parent
 from moto_ros.systems.implied_parameters import REAL_TIMING, contradiction, implied, left_open, shared
 from moto_ros.systems.parameter_layers import ParameterLayers
 from moto_ros.systems.transport import environment
-from moto_ros.training.settings import OPERATIONAL
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ ARGUMENTS = (
     Argument(
         "backend",
         "sim",
-        "what stands behind the robot and camera topics: simulation, a Franka arm, or the arm's driver on franky-sim",
+        "what provides the robot and camera topics: simulation, a Franka arm, or the arm's driver on franky-sim",
         ("sim", "franka", "franka_sim"),
     ),
     Argument(
@@ -185,10 +184,10 @@ BACKENDS = {
     "franka": ("franka", "camera", "reward"),
     "franka_sim": ("franka_server", "franka", "camera", "reward"),
 }
-"""Nodes that stand for robot, cameras and task."""
+"""Nodes that provide robot, cameras and task."""
 
 MEANING = ("action_axes", "translation_step", "rotation_step")
-"""What the arm's file says of an action, and a person's commands have to be translated by."""
+"""Parameters of the arm's file that define an action; the operator node translates a person's commands with them."""
 
 SYSTEMS = {
     "record": ("script", "recorder", "episode"),
@@ -196,12 +195,12 @@ SYSTEMS = {
     "finetune": ("policy", "recorder", "episode", "trainer"),
     "evaluate": ("policy", "recorder", "episode"),
 }
-"""Nodes of each system; all but `pretrain` stand on a backend. A person takes the place of the script, if there is one,
-and stands between policy and robot."""
+"""Nodes of each system; all but `pretrain` need a backend. With an operator, the operator node replaces the script, and
+is between policy and robot."""
 
 
 SAME = ("image_size", "image_policy", "proprio", "joint_count", "joint_names", "action_size", "control_rate", "cameras")
-"""What policy and trainer must be told alike, besides the agent: weights are made for such observations and actions."""
+"""Parameters that must be equal in policy and trainer, besides the agent's: weights fit one observation space."""
 
 
 @dataclass(frozen=True)
@@ -274,8 +273,9 @@ class System:
         if not {"policy", "trainer"} <= settings.keys():
             return
         acts, learns = flatten(settings["policy"]), flatten(settings["trainer"])
+        known = specs(type(settings["trainer"]))
         for name in (name for name in learns if name in acts and (name in SAME or name.startswith("agent."))):
-            if acts[name] != learns[name] and name.removeprefix("agent.") not in OPERATIONAL:
+            if acts[name] != learns[name] and known[name].shapes_run:
                 raise MotoError(
                     f"parameter '{name}' is {acts[name]!r} in the policy node and {learns[name]!r} in the trainer "
                     f"node, expected the same in both; set it without the node's name ({name}:=...)"
@@ -288,7 +288,7 @@ class System:
             if there is not None and not set(wanted) <= set(there):
                 raise MotoError(
                     f"{node} node: parameter 'cameras' is {list(wanted)}, expected some of {list(there)}, those of the "
-                    "camera file; mend the task's file or the camera file"
+                    "camera file; fix the task's file or the camera file"
                 )
 
     def write_parameters(self) -> None:
@@ -338,7 +338,7 @@ def checked_arguments(given: Mapping[str, str]) -> Arguments:
     left_open = {name for name, value in arguments.items() if value in ("", "auto")}
     meant = BY_BACKEND[arguments["backend"]]
     if arguments["operator"] == "on":
-        meant = meant | {"clock": "realtime"}  # nobody can follow a world that is as fast as the machine
+        meant = meant | {"clock": "realtime"}  # a person cannot follow a world that is as fast as the machine
     return arguments | {name: value for name, value in meant.items() if name in left_open}
 
 
@@ -372,6 +372,8 @@ def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str,
     _refuse_contradictions(name, arguments)
     nodes = nodes_of(name, arguments)
     layers, common = _layers(arguments, nodes), shared(arguments, run, nodes)
+    # Bags may be of any task: pre-training is of one where the user names it.
+    common["task"] = Path(arguments["task"]).stem if name == "finetune" or given.get("task") else ""
     if "franka" in nodes:
         arm = layers.of("franka", "franka", common)
         common |= {name: arm[name] for name in MEANING if name in arm}
@@ -382,7 +384,7 @@ def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str,
             NODES[node],
             layers.of(node, NODES[node].family, fixed[node]),
             run / "config" / name / f"{node}.yaml",
-            # A world that waits for each action has a time of its own, and says it; in real time there is one time.
+            # A world that waits for each action publishes its own clock.
             simulated_time="sim" in nodes and arguments["clock"] == "lockstep",
         )
         for node in nodes
@@ -403,7 +405,7 @@ def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str,
 def _namespace(system: str, arguments: Arguments, session: int) -> str:
     """Return the namespace of a system's nodes; for `pretrain` one within it that no other system has.
 
-    It has no robot side and talks to nobody: any number may run at once, also beside a system with a robot.
+    It has no robot side and no peers: any number may run at once, also beside a system with a robot.
     """
     own = f"pretrain_{session % 2**32:08x}" if system == "pretrain" else ""
     return f"{arguments['namespace'].strip('/')}/{own}".strip("/")
@@ -477,7 +479,7 @@ def _environment(arguments: Arguments) -> dict[str, str]:
     domain = arguments["domain"]
     if domain and not (domain.isdecimal() and int(domain) <= 232):
         raise MotoError(f"argument domain is '{domain}', expected a ROS domain id, 0..232")
-    # Nodes read and write UTF-8, the names of files included, whatever the locale says.
+    # Nodes read and write UTF-8, the names of files included, whatever the locale is.
     variables = environment() | openmp_environment() | as_parent() | {"PYTHONUTF8": "1"}
     return variables | ({"ROS_DOMAIN_ID": domain} if domain else {})
 

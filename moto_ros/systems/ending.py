@@ -8,14 +8,14 @@ import signal
 from moto_ros.terminal import COLOURS
 
 ERROR = re.compile(r"\berror: (.+)", re.IGNORECASE)
-"""What a node of ours prints last when it cannot go on."""
+"""The last line of a node of this package that ends with an error."""
 
 TOLD = {-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM}
-"""Exit statuses of a process that was told to stop and did."""
+"""Exit statuses of a process that was asked to stop and did."""
 
 
 class Ending:
-    """Gathers what processes print last and how they end; says the first cause of a failure."""
+    """Collects the last line and the exit status of each process; `cause` is the first cause of a failure."""
 
     def __init__(self) -> None:
         """Start with nothing printed and nothing ended."""
@@ -38,7 +38,7 @@ class Ending:
             self._last[process] = plain
 
     def ended(self, process: str, status: int, *, told: bool) -> None:
-        """Take in how a process ended: exit status, or minus the signal; `told` where it was told to stop."""
+        """Take in how a process ended: exit status, or minus the signal; `told` where it was asked to stop."""
         self._note(process, self._open.pop(process, ""))
         failed = status not in TOLD | {0} if told else status != 0
         if failed and not self.cause and (told or not self.first):

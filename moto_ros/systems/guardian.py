@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable
 
 PERIOD = 0.1
-"""Seconds between two looks at the processes."""
+"""Seconds between two polls of the processes."""
 
 
 def main() -> None:

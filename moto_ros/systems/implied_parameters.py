@@ -15,14 +15,14 @@ CHECK_IDS = 3_000_000
 """Numbers of the episodes of `evaluate`: apart from those of a run's own evaluations, which a resumed run looks for."""
 
 REAL_TIMING = {"reward_lag": 1, "pairing_tolerance": 0.04, "max_age": 0.25}
-"""Where the world does not wait (steps, s, s), unless a file says otherwise: rewards come a step late, and stamps of a
+"""Where the world does not wait (steps, s, s), unless a file sets others: rewards come a step late, and stamps of a
 camera at 30 Hz and of the robot's state are never equal."""
 
 Parameters = dict[str, Any]
 
 ARGUMENT_OF = {
     "agent_name": "agent",
-    "arbitrated": "operator",
+    "operator_in_loop": "operator",
     "automatic_episodes": "episodes",
     "bags": "bags",
     "checkpoint": "checkpoint",
@@ -34,6 +34,7 @@ ARGUMENT_OF = {
     "run": "run",
     "scene_reset": "reset_checkpoint",
     "seed": "seed",
+    "task": "task",
 }
 """Parameter that a system sets -> the argument that decides it for all of its nodes."""
 
@@ -69,7 +70,7 @@ def shared(arguments: Mapping[str, str], run: Path, nodes: Collection[str]) -> P
         "agent_name": arguments["agent"],
         "wait_for": tuple(nodes) if len(nodes) > 1 else (),
         "run": str(run),
-        "arbitrated": "operator" in nodes and "policy" in nodes,
+        "operator_in_loop": "operator" in nodes and "policy" in nodes,
     } | ({"scene_reset": "policy"} if "reset_policy" in nodes else {})
 
 

@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 
 BACKLOG = 10_000
-"""Lines that wait for a screen that stands still (Ctrl-S, a reader that does not read); more are left out."""
+"""Lines that wait for a screen that is paused (Ctrl-S, a reader that does not read); more are left out."""
 
 CLOSE_TIMEOUT = 2.0
 """Seconds that screen and log get for the last lines."""
 
 
 class Sink:
-    """A file descriptor that a thread writes to, until that fails: nobody waits for it."""
+    """A file descriptor that a thread writes to, until that fails: no caller waits for it."""
 
     def __init__(self, descriptor: int) -> None:
         """Start the thread; the descriptor stays the caller's."""
@@ -50,7 +50,7 @@ class Sink:
 
     @property
     def reader_gone(self) -> bool:
-        """Whether it is a pipe or a socket that nobody reads any more, as after `| head`."""
+        """Whether it is a pipe or a socket that nothing reads any more, as after `| head`."""
         if self.error is not None:
             return self.error.errno == errno.EPIPE
         if not _has_reader(self._descriptor):
@@ -99,10 +99,10 @@ class Output:
 
     @property
     def reader_gone(self) -> bool:
-        """Whether the output goes to a pipe that nobody reads any more."""
+        """Whether the output goes to a pipe that nothing reads any more."""
         return self._screen.reader_gone
 
-    def say(self, name: str, text: str) -> None:
+    def write_line(self, name: str, text: str) -> None:
         """Write the lines of `text`."""
         prefix = f"{time.strftime('%H:%M:%S')} {name.ljust(self._width)} | "
         for line in text.splitlines():
@@ -116,7 +116,9 @@ class Output:
     def _lose_log(self, error: OSError) -> None:
         self._log_lost = True
         reason = error.strerror or str(error)
-        self.say("system", f"{self._path}: {reason}; the log is not written any more, make room or give rights")
+        self.write_line(
+            "system", f"{self._path}: {reason}; the log is no longer written; free disk space, or make it writable"
+        )
 
     def close(self) -> None:
         """Write what waits, as far as that is possible."""

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from moto_ros.config import Spec, Value, check, config_folder, parse, read_parameters, unknown_parameter
+from moto_ros.config import (
+    Spec,
+    Value,
+    check,
+    config_folder,
+    former_names,
+    parse,
+    present_names,
+    read_parameters,
+    unknown_parameter,
+)
 from moto_ros.errors import MotoError
 
 Parameters = dict[str, Any]
@@ -25,19 +35,32 @@ class Override:
 
 
 class ParameterLayers:
-    """Parameter files, from general to special, and the user's overrides, over the parameters that nodes know."""
+    """Parameter files, from general to specific, and the user's overrides, over the parameters that nodes know."""
 
     def __init__(self, known: DeclaredParameters, base: Parameters, files: Mapping[str, Path], overrides: str) -> None:
         """Take the layers in, files by what they describe; MotoError for a name that no node knows."""
         self.known, self._base, self._files = known, base, files
-        self._overrides = [_override(text, known) for text in shlex.split(overrides)]
+        self._overrides = self._renamed([_override(text, known) for text in shlex.split(overrides)])
         self._refuse_unknown()
+
+    def _renamed(self, overrides: Sequence[Override]) -> list[Override]:
+        """Return the overrides under the present names; MotoError for a parameter that is given under two names."""
+        found = []
+        for given in overrides:
+            known = [spec for node in self.known if given.node in ("", node) for spec in self.known[node].values()]
+            (name,) = present_names(known, dict.fromkeys([given.name]), "parameters")
+            found.append(replace(given, name=name))
+        for node, known_here in self.known.items():
+            here = {given.name: given.text for given in overrides if given.node in ("", node)}
+            present_names(known_here.values(), here, "parameters")
+        return found
 
     def _refuse_unknown(self) -> None:
         everywhere = sorted({name for known in self.known.values() for name in known})
+        former = former_names(spec for known in self.known.values() for spec in known.values())
         for path in self._files.values():
             for name in (name for node in self.known for name in read_parameters(path, node)):
-                if name not in everywhere:
+                if name not in everywhere and name not in former:
                     raise MotoError(unknown_parameter(name, everywhere, str(path)))
         for given in self._overrides:
             known = list(self.known[given.node]) if given.node else everywhere
@@ -47,7 +70,7 @@ class ParameterLayers:
     def of(self, node: str, family: str, implied: Parameters) -> dict[str, Value]:
         """Return the parameters of one node, checked; files name it by its `family`. The rest keeps the defaults."""
         known = self.known[node]
-        values = self._base | self._from_files(family) | implied
+        values = self._base | self._from_files(family, known.values()) | implied
         checked = {name: check(known[name], value, f"{node} node") for name, value in values.items() if name in known}
         for given in self._overrides:
             if given.name in known and given.node in ("", node):
@@ -63,14 +86,14 @@ class ParameterLayers:
                 found[given.name] = (before, parse(known[given.name], given.text, "parameters"))
         return {name: (before, after) for name, (before, after) in found.items() if before != after}
 
-    def _from_files(self, family: str) -> Parameters:
+    def _from_files(self, family: str, known: Collection[Spec]) -> Parameters:
         values: Parameters = {}
-        # Of the cameras that there are, a task may look at some: for their own node, their own file has the last word.
+        # A task may use some of the cameras only: for the camera node, the cameras' own file comes last.
         last = "cameras" if family == "camera" else ""
         files = [path for kind, path in sorted(self._files.items(), key=lambda item: item[0] == last)]
         for path in (config_folder() / "nodes" / f"{family}.yaml", *files):
             if path.is_file():
-                values |= read_parameters(path, family)
+                values |= present_names(known, read_parameters(path, family), str(path))
         return values
 
 

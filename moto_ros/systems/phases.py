@@ -1,7 +1,7 @@
 """The phases of a job, decided once for `moto` and for launch files: what runs, one system after the other.
 
 A phase comes when the one before has ended well. Before the first one, what cannot work is refused; after each one, it
-is looked at whether its work was done, for a process may end with status 0 before that.
+is checked that its work was done, for a process may end with status 0 before that.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from moto_ros.files import read_json
 from moto_ros.policy.checkpoint_policy import find_checkpoint
 from moto_ros.systems.bringup import System, defaults, resolve
 from moto_ros.systems.preflight import check, closed_bags, has_checkpoint, refuse_unused
-from moto_ros.training.checkpoint import STATE, Identity
+from moto_ros.training.checkpoint import STATE
 from moto_ros.training.conductor import Conductor, Done, Offline, RunEpisode
 from moto_ros.training.run_folder import RunFolder
-from moto_ros.training.settings import TrainerSettings, agent_digest, budget_of
+from moto_ros.training.settings import TrainerSettings, agent_identity, budget_of
 
 NUMBER = re.compile(r"episode_(\d+)")
 """The episode's number in the name of its bag."""
@@ -79,7 +79,7 @@ def finetune(given: Given, *, fresh: bool = False) -> Iterator[SystemPhase]:
     if records:
         yield from _recording(given, run)
         check(system)
-    does = "go on with" if has_checkpoint(run) else "start"
+    does = "resume" if has_checkpoint(run) else "start"
     yield from _done(SystemPhase(f"{does} the run in {run.path}: pre-train, fine-tune, evaluate", system))
 
 
@@ -102,7 +102,7 @@ def _recording(given: Given, run: RunFolder) -> Iterator[SystemPhase]:
 
 
 def _without_episodes(given: Given) -> dict[str, str]:
-    """Return the arguments without the number of online episodes, which says nothing about demonstrations."""
+    """Return the arguments without the number of online episodes, which is no number of demonstrations."""
     return {name: value for name, value in given.items() if name != "episodes"}
 
 
@@ -152,7 +152,7 @@ def _bag_folder(settings: Mapping[str, Any]) -> Path:
 def unfinished(trainer: Any, *, offline_only: bool = False) -> str:
     """Return what is left to do in the run of a trainer with these settings; empty where nothing is."""
     settings = part(trainer, TrainerSettings)
-    identity = Identity(trainer.agent_name, agent_digest(trainer.agent))
+    identity = agent_identity(trainer.agent_name, trainer.agent)
     try:
         newest = find_checkpoint(Path(trainer.run).expanduser(), identity)
     except MotoError as error:

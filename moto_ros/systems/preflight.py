@@ -1,4 +1,4 @@
-"""What is looked at before any node starts: bags, checkpoints, the run folder, the arm. What cannot work is refused."""
+"""Checks before any node starts: bags, checkpoints, the run folder, the arm. What cannot work is refused."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from moto_ros.nodes.learning_settings import data_part
 from moto_ros.policy.checkpoint_policy import find_checkpoint
 from moto_ros.systems.bringup import System
 from moto_ros.systems.implied_parameters import require_demonstrations
-from moto_ros.training.checkpoint import Identity
 from moto_ros.training.run_folder import RunFolder
-from moto_ros.training.settings import TrainerSettings, agent_digest, configuration
+from moto_ros.training.settings import TrainerSettings, agent_identity, configuration
 
 ARM_PORT = 1337
 """The TCP port on which a Franka arm serves its driver while FCI is active."""
@@ -45,7 +44,7 @@ def check(system: System, *, records: bool = False, fresh: bool = False) -> None
 
 
 def _check_run(trainer: Any, *, records: bool, fresh: bool) -> None:
-    """Look at what the trainer starts from: nothing but its own folder once that holds a checkpoint."""
+    """Check what the trainer starts from: nothing but its own folder once that holds a checkpoint."""
     run = RunFolder(Path(trainer.run).expanduser())
     if not fresh:
         shaping = configuration(part(trainer, TrainerSettings), trainer.agent_name, trainer.agent)
@@ -65,12 +64,12 @@ def has_checkpoint(run: RunFolder) -> bool:
 
 def _check_checkpoint(settings: Any) -> None:
     """Raise MotoError where a node's checkpoint is not there, is damaged or is of another agent."""
-    identity = Identity(settings.agent_name, agent_digest(settings.agent))
+    identity = agent_identity(settings.agent_name, settings.agent)
     find_checkpoint(Path(settings.checkpoint).expanduser(), identity)
 
 
 def _check_scene(settings: Mapping[str, Any]) -> None:
-    """Raise MotoError where resets wait for a second policy that nobody starts."""
+    """Raise MotoError where resets wait for a second policy that is not started."""
     if "episode" in settings and settings["episode"].scene_reset == "policy" and "reset_policy" not in settings:
         raise MotoError(
             "episode node: parameter 'scene_reset' is 'policy', but there is no policy that resets the scene; name its "

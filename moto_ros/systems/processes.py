@@ -21,11 +21,11 @@ SYSTEM = "system"
 """The name before lines of this process."""
 
 PERIOD = 0.1
-"""Seconds between two looks at signals and processes."""
+"""Seconds between two polls of signals and processes."""
 
 CHUNK = 65536
 READER_GONE = 128 + signal.SIGPIPE
-"""Exit status of a run whose output nobody reads any more."""
+"""Exit status of a run whose output nothing reads any more."""
 
 
 def run_system(system: System) -> int:
@@ -45,7 +45,7 @@ def run_system(system: System) -> int:
                 status = Runner(system, output, stop, guarded).run()
         finally:
             output.close()
-    # A signal that came last of all: whoever called must not go on to the next system.
+    # A signal that came last of all: the caller must not start the next system.
     return stop.status or status
 
 
@@ -139,7 +139,7 @@ class Runner:
         return self._status or 0
 
     def _say(self, text: str) -> None:
-        self._output.say(SYSTEM, text)
+        self._output.write_line(SYSTEM, text)
 
     def _start(self, process: Process) -> None:
         child = Child(process, self._system, subprocess.PIPE)
@@ -153,14 +153,14 @@ class Runner:
         for number in by_number:
             poll.register(number, select.POLLIN)
         for number, _ in poll.poll(1000 * PERIOD):
-            self._output.say(by_number[number].name, by_number[number].lines())
+            self._output.write_line(by_number[number].name, by_number[number].lines())
 
     def _notice_ends(self) -> None:
         for child in [child for child in self._children if child.ended()]:
             self._children.remove(child)
             self._guarded.remove(child.pid)
             for text in child.last_lines():
-                self._output.say(child.name, text)
+                self._output.write_line(child.name, text)
             self._say(f"{child.name} stopped (rc={child.code})")
             self._status = child.status if self._status is None else self._status
 
@@ -171,7 +171,7 @@ class Runner:
                 self._ask(f"{signal.Signals(self._stop.number).name} received")
             elif self._output.reader_gone:
                 self._status = READER_GONE
-                self._ask("nobody reads the output any more")
+                self._ask("nothing reads the output any more")
             elif self._status is not None:
                 self._ask("")
         elif time.monotonic() > self._end:

@@ -101,7 +101,7 @@ class HumanSettings:
     )
     release_after: float = parameter(
         0.5,
-        "without a dead-man button: a person who moves nothing for so long has let go",
+        "without a dead-man button: a person who moves nothing for this long has let go",
         unit="s",
         low=0.0,
         high=60.0,

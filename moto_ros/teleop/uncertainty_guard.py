@@ -33,7 +33,7 @@ class UncertaintyRules:
     uncertainty_quantile: float = parameter(
         0.95, "unsure is above this share of the uncertainties on recorded data", low=0.0, high=1.0
     )
-    uncertainty_steps: int = parameter(3, "for so many steps in a row", unit="steps", low=1)
+    uncertainty_steps: int = parameter(3, "for this many steps in a row", unit="steps", low=1)
     uncertainty_speed: float = parameter(0.3, "speed when slowed down, as a share", low=0.0, high=1.0)
 
 

@@ -34,10 +34,11 @@ NAME = re.compile(r"checkpoint_([0-9]{6,})")
 
 @dataclass(frozen=True)
 class Identity:
-    """Whose weights these are: agent name and digest of its settings and spaces."""
+    """Whose weights these are: agent name and digest of its settings; and the digests of the same by older versions."""
 
     agent: str
     digest: str
+    earlier: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class CheckpointFolder:
         self.keep = keep
 
     def numbers(self) -> list[int]:
-        """Return the numbers of the checkpoints on disk, oldest first; MotoError when they may not be looked at."""
+        """Return the numbers of the checkpoints on disk, oldest first; MotoError when they may not be read."""
         require_readable(self.path)
         found = (NAME.fullmatch(folder.name) for folder in self.path.glob("checkpoint_*"))
         return sorted(int(name[1]) for name in found if name)
@@ -133,7 +134,7 @@ class CheckpointFolder:
         if refused:
             raise MotoError(
                 f"{self.path}: no checkpoint is whole ({'; '.join(refused)}); "
-                "restore one from a copy, or start anew with --fresh"
+                "restore one from a copy, or start again with --fresh"
             )
         return None
 
@@ -164,10 +165,11 @@ def damage(folder: Path) -> str:
 def check_manifest(folder: Path, identity: Identity) -> None:
     """Raise MotoError when a checkpoint is of another schema, agent or preset."""
     manifest = read_json(folder / MANIFEST)
+    found_digest = manifest.get("digest")
     for name, found, expected in (
         ("schema", manifest.get("schema"), SCHEMA),
         ("agent", manifest.get("agent"), identity.agent),
-        ("settings digest", manifest.get("digest"), identity.digest),
+        ("settings digest", identity.digest if found_digest in identity.earlier else found_digest, identity.digest),
     ):
         if found != expected:
             raise MotoError(

@@ -1,7 +1,7 @@
 """What a fine-tuning run does next, as a pure state machine that survives being killed.
 
 Offline updates, publish, evaluation; then for each online episode: run, update, publish, evaluation when due; done.
-`next` says what to do and has no effect; events say what was done. The state is plain JSON.
+`next` returns what to do and has no effect; events report what was done. The state is plain JSON.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Evaluation:
 
 @dataclass
 class Position:
-    """Where a run stands; all of it is saved."""
+    """The progress of a run; all of it is saved."""
 
     offline_done: bool = False
     published: int = 0
@@ -224,7 +224,7 @@ class Conductor:
         if position.lost_in_a_row >= self.settings.max_lost_episodes:
             raise MotoError(
                 f"episode {id}: {reason}; {position.lost_in_a_row} episodes in a row gave nothing, expected data; "
-                "mend the robot side, then run the same command to go on"
+                "fix the robot side, then run the same command to resume"
             )
 
     def _evaluation_of(self, id: int) -> Evaluation:
@@ -246,7 +246,7 @@ class Conductor:
         return asdict(self.position)
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state` returned. A running episode is kept: say how it ended, or that it was lost."""
+        """Restore what `state` returned. A running episode is kept: report how it ended, or that it was lost."""
         running = state["running"]
         evaluations = [_evaluation_from(saved) for saved in state["evaluations"]]
         rest = dict(state) | {

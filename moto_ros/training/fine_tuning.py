@@ -1,4 +1,4 @@
-"""The trainer's work, from the first update to the last evaluation: does what the conductor says. No ROS.
+"""The trainer's work, from the first update to the last evaluation: does what the conductor decides. No ROS.
 
 Runs in a thread of its own; the robot side is reached through `RobotSide`, whose methods may wait.
 """
@@ -29,7 +29,7 @@ RECENT = 20
 
 @dataclass(frozen=True)
 class RecordedEpisode:
-    """An episode that has ended; `episode` is None when nothing usable came of it, as `note` then says."""
+    """An episode that has ended; `episode` is None when it has no usable steps; `note` then gives the reason."""
 
     id: int
     outcome: Outcome
@@ -69,7 +69,7 @@ class RobotSide(Protocol):
 
 
 class FineTuning:
-    """Carries out one session. Whatever kills it, running it again goes on: bags and checkpoints hold everything."""
+    """Runs one session. Whatever kills it, running it again resumes: bags and checkpoints hold everything."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class FineTuning:
         stop: Callable[[], bool],
         offline_only: bool = False,
     ) -> None:
-        """Work on `session`; `tell` prints a line, `stop` says to end early, `offline_only` to run no episode."""
+        """Work on `session`; `tell` prints a line, `stop` asks for an early end, `offline_only` runs no episode."""
         self._session, self._robot, self._library = session, robot, library
         self._tell, self._stop, self._offline_only = tell, stop, offline_only
         self._recent: deque[bool] = deque(maxlen=RECENT)
@@ -93,22 +93,22 @@ class FineTuning:
 
     def run(self) -> bool:
         """Work until the run is done (True) or `stop` ended it early (False); either way all is saved."""
-        # An episode that ran when this was killed is asked for again: taken from its bag, joined, or run anew.
+        # An episode that ran when this was killed is asked for again: taken from its bag, joined, or run again.
         self._session.conductor.position.running = None
         self._publish_again()
         while not self._stop() and not self._over():
-            self._carry_out(self._session.conductor.next())
+            self._do(self._session.conductor.next())
             self._save_if_wanted()
         self._session.save()
         done = self._over()
-        self._report("done" if done else "waiting", "the run is done" if done else "stopped; the same command goes on")
+        self._report("done" if done else "waiting", "the run is done" if done else "stopped; the same command resumes")
         return done
 
     def _over(self) -> bool:
         """Whether nothing is left to do, or nothing that needs no robot."""
         return isinstance(self._session.conductor.next(), (Done, RunEpisode) if self._offline_only else Done)
 
-    def _carry_out(self, action: object) -> None:
+    def _do(self, action: object) -> None:
         if isinstance(action, (Offline, Update)):
             self._learn(action)
         elif isinstance(action, Publish):
@@ -121,7 +121,7 @@ class FineTuning:
     # Weights.
 
     def _publish_again(self) -> None:
-        """Give a robot side that was started anew the weights it had."""
+        """Give a robot side that was started again the weights it had."""
         version = self._session.conductor.position.published
         if version:
             self._send(version)

@@ -1,4 +1,4 @@
-"""Runs gradient updates in rounds that can stop and go on at any update, to the bit."""
+"""Runs gradient updates in rounds that can stop and resume at any update, bit for bit."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class StoreData:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a round stands after an update; `rate` in updates per second over this call."""
+    """The progress of a round after an update; `rate` in updates per second over this call."""
 
     round: str
     phase: str
@@ -162,7 +162,7 @@ class Learner:
     ) -> bool:
         """Do a round of updates, phases in the agent's order; return False when `stop` ended it early.
 
-        The same name again goes on where the round stopped; a new name starts a new round. Raises MotoError when a
+        The same name again resumes the round; a new name starts a new round. Raises MotoError when a
         scalar is not finite: that update is not saved, so the last checkpoint stays good.
         """
         self._enter(name, budget)
@@ -182,9 +182,7 @@ class Learner:
         unknown = set(budget) - set(self.agent.phases)
         if unknown:
             known = ", ".join(self.agent.phases)
-            raise MotoError(
-                f"update round '{name}': unknown phase {sorted(unknown)}, expected {known}; mend the budget"
-            )
+            raise MotoError(f"update round '{name}': unknown phase {sorted(unknown)}, expected {known}; fix the budget")
         if self.round.name != name:
             ordered = {phase: budget.get(phase, 0) for phase in self.agent.phases}
             self.round = Round(name, dict(ordered), dict(ordered))

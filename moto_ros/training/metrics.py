@@ -24,7 +24,7 @@ COUNTERS = ("time", "kind", "updates", "env_steps", "episode")
 
 @dataclass
 class Clock:
-    """Where a run stands; every row carries it."""
+    """The counters of a run; every row carries them."""
 
     updates: int = 0
     env_steps: int = 0

@@ -1,4 +1,4 @@
-"""Carries out a whole run without ROS, one thing after the other: for pre-training, benchmarks and tests."""
+"""Runs a whole run without ROS, one thing after the other: for pre-training, benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Play = Callable[[RunEpisode], tuple[Episode, Sequence[float]]]
 """Runs an episode with the session's agent; returns it and the uncertainty at each step."""
 
 
-def carry_out(
+def run(
     session: TrainingRun,
     play: Play,
     *,
     on_update: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = never,
 ) -> bool:
-    """Do what the conductor says until the run is done (True) or `stop` ends it early (False)."""
+    """Do what the conductor decides until the run is done (True) or `stop` ends it early (False)."""
     while not isinstance(action := session.conductor.next(), Done):
         if stop():
             return False
@@ -40,7 +40,7 @@ def carry_out(
 
 
 def _lose_interrupted(session: TrainingRun, episode: int) -> None:
-    """Run an episode again that a killed process left unfinished: without ROS nobody else finishes it."""
+    """Run an episode again that a killed process left unfinished: without ROS no other process finishes it."""
     session.conductor.episode_lost(episode, "its process was killed")
 
 

@@ -24,12 +24,12 @@ LOST = (Outcome.ABORTED, Outcome.DISCARDED)
 
 
 class Stopped(Exception):  # noqa: N818 - not an error
-    """Raised in the waiting thread when the node is told to end."""
+    """Raised in the waiting thread when the node must end."""
 
 
 @dataclass(frozen=True)
 class ClosedBag:
-    """What the recorder said of an episode."""
+    """What the recorder reported of an episode."""
 
     uri: str
     complete: bool
@@ -87,7 +87,7 @@ class RobotLink:
     def __init__(
         self, wire: NodeInterface, live: LiveEpisodes, library: BagLibrary, timeouts: Timeouts, *, has_policy: bool
     ) -> None:
-        """Without a policy (`has_policy` False) nobody has to confirm weights."""
+        """Without a policy (`has_policy` False) no node has to confirm weights."""
         self._wire, self._live, self._library = wire, live, library
         self._timeouts, self._has_policy = timeouts, has_policy
         self._known, self._changed = _Known(), threading.Condition()
@@ -96,7 +96,7 @@ class RobotLink:
     # The executor's side.
 
     def on_state(self, facts: EpisodeStatus) -> None:
-        """Take where the episode stands; one that brings the scene back is nothing to learn from."""
+        """Take the episode's state; one that resets the scene is nothing to learn from."""
         if facts.purpose is Purpose.RESET:
             self._live.stop()
             return
@@ -112,7 +112,7 @@ class RobotLink:
             self._changed.notify_all()
 
     def on_bag(self, episode: int, bag: ClosedBag) -> None:
-        """Take what the recorder says."""
+        """Take a report of the recorder."""
         with self._changed:
             self._known.bags[episode] = bag
             self._changed.notify_all()
@@ -210,7 +210,7 @@ class RobotLink:
         return RecordedEpisode(facts.episode, facts.outcome, episode, path, uncertainty, ranks, note)
 
     def _episode(self, facts: EpisodeStatus, bag: Path | None, live: LiveEpisode | None) -> tuple[Episode | None, str]:
-        """Return the steps heard live, or those of the bag where some were missed."""
+        """Return the steps received live, or those of the bag where some were missed."""
         missing = live.assembler.missing() if live is not None else ["the beginning"]
         if live is not None and not missing:
             return live.assembler.assemble(), ""

@@ -20,6 +20,7 @@ from moto_ros import __version__, locks
 from moto_ros.config import Value
 from moto_ros.errors import MotoError
 from moto_ros.files import canonical, read_json, set_aside, write_durably
+from moto_ros.training.settings import stored_configuration
 
 SCHEMA = 1
 STARTED = "%Y-%m-%dT%H:%M:%S%z"
@@ -68,7 +69,7 @@ class RunFolder:
     ) -> bool:
         """Create the folder or take it up again; return whether it was there with the same configuration.
 
-        `plan` is what this session means to do (updates, episodes), noted for the report. `data` says what the run
+        `plan` is what this session plans to do (updates, episodes), noted for the report. `data` is what the run
         learns from; of it, what is empty here or was not noted by the run is not compared. Raises MotoError, saying
         what differs, when the folder holds a run of another configuration or of other data.
         """
@@ -106,7 +107,7 @@ class RunFolder:
             )
         known = found.get("data", {})
         asked = {name: value for name, value in data.items() if value and name in known}
-        wrong = differences(found["configuration"], configuration)
+        wrong = differences(stored_configuration(found["configuration"]), configuration)
         wrong += differences({name: known[name] for name in asked}, asked)
         if wrong:
             raise MotoError(

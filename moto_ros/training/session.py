@@ -19,13 +19,13 @@ from moto_ros.config import Value
 from moto_ros.data.episode import Episode
 from moto_ros.files import set_aside
 from moto_ros.training.artifacts import save_prediction, save_rollout
-from moto_ros.training.checkpoint import Checkpoint, CheckpointFolder, Identity, restore_global_rng
+from moto_ros.training.checkpoint import Checkpoint, CheckpointFolder, restore_global_rng
 from moto_ros.training.conductor import Conductor, EpisodeResult, Evaluation, Offline, RunEpisode, Update
 from moto_ros.training.evaluation import conduct_of, finite_mean, result_of, summary
 from moto_ros.training.learner import Learner, Progress, Store, never
 from moto_ros.training.metrics import MetricsWriter
 from moto_ros.training.run_folder import RunFolder
-from moto_ros.training.settings import TrainerSettings, agent_digest, budget_of, choose_device, configuration, plan_of
+from moto_ros.training.settings import TrainerSettings, agent_identity, budget_of, choose_device, configuration, plan_of
 from moto_ros.training.uncertainty_quantiles import offline_quantiles
 from moto_ros.training.weights import pack
 
@@ -66,10 +66,9 @@ class TrainingRun:
             agent, store, self.metrics, settings.seed, device=self.device, log_every=settings.log_every
         )
         self.conductor = Conductor(settings, budget_of(settings, agent_settings, agent.phases))
-        self.digest = agent_digest(agent_settings)
-        self.checkpoints = CheckpointFolder(
-            run.checkpoints, Identity(agent.name, self.digest), keep=settings.keep_checkpoints
-        )
+        self.identity = agent_identity(agent.name, agent_settings)
+        self.digest = self.identity.digest
+        self.checkpoints = CheckpointFolder(run.checkpoints, self.identity, keep=settings.keep_checkpoints)
         self.quantiles: list[float] = []
         """0, 1, ... 100 % of the uncertainty on recorded data; empty until measured."""
         self.resumed_from: Checkpoint | None = None
@@ -89,7 +88,7 @@ class TrainingRun:
         """Open a new run, or take up the run that the folder holds at its newest whole checkpoint.
 
         `make_store` gets the replay index of the checkpoint, or None in a new run, and returns the filled store.
-        `data` says what the run learns from, see `RunFolder.open`.
+        `data` is what the run learns from, see `RunFolder.open`.
         Raises MotoError when the folder holds a run of another configuration.
         """
         plan = plan_of(settings, agent_settings)
@@ -98,7 +97,7 @@ class TrainingRun:
             torch.set_num_threads(settings.threads)
         device = choose_device(settings.device)
         agent = make_agent(agent_name, spaces, agent_settings, settings.seed, device)
-        folder = CheckpointFolder(run.checkpoints, Identity(agent_name, agent_digest(agent_settings)))
+        folder = CheckpointFolder(run.checkpoints, agent_identity(agent_name, agent_settings))
         found = folder.load()
         if found is None and run.metrics_file.exists() and run.metrics_file.stat().st_size:
             set_aside(run.metrics_file)  # of a run whose checkpoints are gone, or somebody's own
@@ -186,8 +185,8 @@ class TrainingRun:
             self.metrics.clock.episode += 1
             self.metrics.clock.env_steps += result.steps
         self.conductor.episode_ended(result)
-        doubt = {"uncertainty": finite_mean(uncertainty), "uncertainty_rank": finite_mean(ranks)}
-        known = {name: mean for name, mean in doubt.items() if mean is not None}
+        measured = {"uncertainty": finite_mean(uncertainty), "uncertainty_rank": finite_mean(ranks)}
+        known = {name: mean for name, mean in measured.items() if mean is not None}
         self._episode_row(started.purpose, result, known | facts | conduct_of(episode))
         if started.purpose == "evaluation":
             self._evaluated(episode, uncertainty)

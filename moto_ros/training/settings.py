@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from moto_ros.config import Value, digest, flatten, parameter
+from moto_ros.agents.registry import AGENTS
+from moto_ros.config import Value, digest, flatten, parameter, present_names, specs
 from moto_ros.errors import MotoError
-
-OPERATIONAL = frozenset(
-    {
-        "overlap",
-        "online_episodes",
-        "evaluate_before",
-        "evaluate_after",
-        "checkpoint_every",
-        "checkpoint_rounds",
-        "keep_checkpoints",
-        "threads",
-        "device",
-        "precision",
-        "compile_steps",
-        "remembered_frames",
-        "log_every",
-        "max_lost_episodes",
-        "quantile_steps",
-    }
-)
-"""Settings that a resumed run may change: they say how it runs and how long, not what it is."""
+from moto_ros.training.checkpoint import Identity
 
 
 @dataclass(frozen=True)
@@ -39,42 +21,87 @@ class TrainerSettings:
     """How a run learns, evaluates and saves; the sizes of the update rounds come with the agent's preset."""
 
     seed: int = parameter(0, "draws start states, weights, batches and actions", low=0, high=2**31 - 1)
-    online_episodes: int = parameter(-1, "episodes learned from online; -1 takes the agent's preset", low=-1)
+    online_episodes: int = parameter(
+        -1, "episodes learned from online; -1 takes the agent's preset", low=-1, extent=True
+    )
     evaluation_episodes: int = parameter(20, "episodes of one evaluation", low=0, high=500)
     evaluation_every: int = parameter(0, "online episodes between evaluations; 0 evaluates at the ends only", low=0)
-    evaluate_before: bool = parameter(True, "evaluate after the offline phase, before the first online episode")
-    evaluate_after: bool = parameter(True, "evaluate after the last online episode")
+    evaluate_before: bool = parameter(
+        True, "evaluate after the offline phase, before the first online episode", extent=True
+    )
+    evaluate_after: bool = parameter(True, "evaluate after the last online episode", extent=True)
     update_budget: str = parameter(
         "per_episode", "what the agent's online updates are counted by", choices=("per_episode", "per_step")
     )
     reference_steps: int = parameter(
         100, "with the budget per_step: episode length that earns one preset round", unit="steps", low=1
     )
-    overlap: bool = parameter(False, "start the next episode before the updates of the last one (real time)")
-    max_lost_episodes: int = parameter(5, "aborted or discarded episodes in a row after which the run stops", low=1)
-    checkpoint_every: float = parameter(120.0, "time between checkpoints inside a round", unit="s", low=0.0)
-    checkpoint_rounds: int = parameter(1, "online rounds between checkpoints", low=1)
-    keep_checkpoints: int = parameter(3, "newest checkpoints kept", low=1)
+    overlap: bool = parameter(
+        False, "start the next episode before the updates of the last one (real time)", operational=True
+    )
+    max_lost_episodes: int = parameter(
+        5, "aborted or discarded episodes in a row after which the run stops", low=1, operational=True
+    )
+    checkpoint_every: float = parameter(
+        120.0, "time between checkpoints inside a round", unit="s", low=0.0, operational=True
+    )
+    checkpoint_rounds: int = parameter(1, "online rounds between checkpoints", low=1, operational=True)
+    keep_checkpoints: int = parameter(3, "newest checkpoints kept", low=1, operational=True)
     threads: int = parameter(
-        1, "CPU threads of the learner; more pay only for models larger than quick's; 0: every core", low=0, high=1024
+        1,
+        "CPU threads of the learner; more help only for models larger than quick's; 0: every core",
+        low=0,
+        high=1024,
+        operational=True,
     )
-    device: str = parameter("auto", "where the learner runs", choices=("auto", "cpu", "cuda"))
+    device: str = parameter("auto", "where the learner runs", choices=("auto", "cpu", "cuda"), operational=True)
     quantile_steps: int = parameter(
-        2000, "recorded steps that the uncertainty is measured on after the offline phase; 0: none", low=0
+        2000, "recorded steps that the uncertainty is measured on after the offline phase; 0: none", low=0, extent=True
     )
-    log_every: int = parameter(50, "updates averaged into one row of metrics", unit="updates", low=1)
+    log_every: int = parameter(50, "updates averaged into one row of metrics", unit="updates", low=1, operational=True)
 
 
 def configuration(settings: TrainerSettings, agent: str, agent_settings: Any) -> dict[str, Value]:
     """Return the flat settings that make a run what it is: a resumed run must have the same."""
-    kept = {f"trainer.{name}": value for name, value in flatten(settings).items() if name not in OPERATIONAL}
-    shaping = {name: value for name, value in flatten(agent_settings).items() if name not in OPERATIONAL}
-    return {"agent.name": agent} | {f"agent.{name}": value for name, value in shaping.items()} | kept
+    return {"agent.name": agent} | _shaping(agent_settings, "agent.") | _shaping(settings, "trainer.")
+
+
+def _shaping(settings: Any, prefix: str) -> dict[str, Value]:
+    known = specs(type(settings))
+    return {prefix + name: value for name, value in flatten(settings).items() if known[name].shapes_run}
+
+
+def stored_configuration(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration in a run's folder as this version would store it.
+
+    Parameters have their present names, and what shaped a run in an earlier version and no longer does is left out.
+    """
+    name = str(stored.get("agent.name"))
+    known = specs(TrainerSettings, "trainer.") | (specs(AGENTS[name][1], "agent.") if name in AGENTS else {})
+    present = present_names(known.values(), stored, "the run's configuration", warn=None)
+    return {name: value for name, value in present.items() if name not in known or known[name].shapes_run}
 
 
 def agent_digest(agent_settings: Any) -> str:
     """Return the digest that weights and checkpoints carry: of what an agent is, not of how long it runs."""
-    return digest(agent_settings, without=OPERATIONAL)
+    return digest(_shaping(agent_settings, ""))
+
+
+def agent_identity(name: str, agent_settings: Any) -> Identity:
+    """Return whose checkpoints an agent takes: its own, also those that earlier versions wrote."""
+    return Identity(name, agent_digest(agent_settings), _earlier_digests(agent_settings))
+
+
+ONCE_SHAPING: dict[str, tuple[Value, ...]] = {"compile": (False, True)}
+"""Operational settings that the digests of earlier versions depended on, and their values: all mean the same agent."""
+
+
+def _earlier_digests(agent_settings: Any) -> frozenset[str]:
+    """Return the digests that earlier versions gave to this agent: under the names that its parameters had."""
+    values, known = _shaping(agent_settings, ""), specs(type(agent_settings))
+    former = {(*known[name].formerly, name)[0]: value for name, value in values.items()}
+    choices = [[(name, value) for value in ONCE_SHAPING[name]] for name in known if name in ONCE_SHAPING]
+    return frozenset(digest(former | dict(once)) for once in itertools.product(*choices))
 
 
 def choose_device(name: str) -> torch.device:
@@ -98,7 +125,7 @@ class UpdateBudget:
     def due(self, rounds: int, steps_before: int, steps: int) -> dict[str, int]:
         """Return the updates of the round after an episode of `steps`, earlier rounds having had `steps_before`.
 
-        With `per_step` the total is what all steps so far have earned, so that rounding never adds up.
+        With `per_step` the total is what all steps so far are worth, so that rounding errors do not add up.
         """
         if not self.per_step:
             return dict(self.online)
@@ -125,7 +152,7 @@ def budget_of(settings: TrainerSettings, agent_settings: Any, phases: Iterable[s
 
 
 def plan_of(settings: TrainerSettings, agent_settings: Any) -> dict[str, Any]:
-    """Return what a session means to do, for the report: updates and episodes by name."""
+    """Return what a session plans to do, for the report: updates and episodes by name."""
     sizes = {name: value for name, value in flatten(agent_settings).items() if name.startswith(("offline_", "online_"))}
     own = {name: value for name, value in flatten(settings).items() if name.startswith("evaluat")}
     chosen = {} if settings.online_episodes < 0 else {"online_episodes": settings.online_episodes}

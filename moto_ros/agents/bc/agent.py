@@ -31,7 +31,7 @@ class BcSettings(EncoderSettings, AveragingSettings):
     batch: int = parameter(256, "steps per update", low=1, high=65_536)
     offline_policy_updates: int = parameter(25_000, "updates before the first online episode", low=0)
     online_policy_updates: int = parameter(25, "updates after each online episode", low=0)
-    online_episodes: int = parameter(1000, "online episodes of a run", low=0)
+    online_episodes: int = parameter(1000, "online episodes of a run", low=0, extent=True)
 
 
 class BcNetwork(nn.Module):

@@ -16,12 +16,13 @@ from moto_ros.config import parameter
 class AveragingSettings:
     """How much the weights that act are averaged."""
 
-    average: float = parameter(
+    actor_ema: float = parameter(
         0.0,
-        "share of the acting weights that an update keeps, so that they average about 1 / (1 - average) updates; "
+        "share of the acting weights that an update keeps, so that they average about 1 / (1 - actor_ema) updates; "
         "0: act by the newest, as published",
         low=0.0,
         high=0.99999,
+        formerly="average",
     )
 
 

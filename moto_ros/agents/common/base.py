@@ -39,7 +39,7 @@ class NetworkAgent(Agent):
             torch.manual_seed(seed)
             self.network = self.build()
         self.network.to(self.device)
-        self.average = averaged(self.averaged_part(), settings.average)
+        self.average = averaged(self.averaged_part(), settings.actor_ema)
         self.actor = self.averaged_part() if self.average is None else self.average.module
         self.drawing = torch.Generator(self.device).manual_seed(seed)
         self.exploring = torch.Generator(self.device).manual_seed(seed)

@@ -32,17 +32,19 @@ class PlannerSettings:
     plan_elites: int = parameter(50, "best candidates that shape the next iteration", low=1, high=10_000)
     plan_temperature: float = parameter(0.5, "how much a better score counts among the elites", low=0.0)
     plan_momentum: float = parameter(0.1, "share of the old mean kept by an iteration", low=0.0, high=1.0)
-    plan_min_std: float = parameter(0.05, "least spread of the candidates", low=0.0, high=10.0)
+    plan_min_std: float = parameter(0.05, "minimum spread of the candidates", low=0.0, high=10.0)
     plan_max_std: float = parameter(2.0, "spread of the first candidates, and the largest", low=0.0, high=10.0)
     penalty: float = parameter(1.0, "lambda, the weight of the uncertainty in a plan's score; 0 leaves it out", low=0.0)
     scale_free: bool = parameter(
-        False, "score in units of the running range of Q, so that one penalty and temperature serve all rewards"
+        False,
+        "divide scores by the running range of Q, so that one plan_temperature serves rewards of every scale; return "
+        "and penalty are divided alike, so how much the penalty weighs does not change",
     )
     plan_exact: bool = parameter(
-        True, "look at the uncertainty of every candidate that may be among the elites; off: of those that likely are"
+        True, "compute the uncertainty of every candidate that may be among the elites; off: of those that likely are"
     )
     compile: bool = parameter(
-        False, "compile the planner at its first plan (up to a minute); falls back where that fails"
+        False, "compile the planner at its first plan (up to a minute); falls back where that fails", operational=True
     )
 
     @property
@@ -87,7 +89,7 @@ class FowmSettings(ModelSettings, PlannerSettings, AveragingSettings):
 
     offline_joint_updates: int = parameter(25_000, "updates before the first online episode", low=0)
     online_joint_updates: int = parameter(25, "updates after each online episode", low=0)
-    online_episodes: int = parameter(1000, "online episodes of a run", low=0)
+    online_episodes: int = parameter(1000, "online episodes of a run", low=0, extent=True)
 
     def __post_init__(self) -> None:
         """Raise MotoError when there are fewer candidates than elites."""

@@ -25,7 +25,7 @@ class IqlSettings(EncoderSettings, AveragingSettings):
     """Everything that shapes the agent and its updates."""
 
     hidden: int = parameter(512, "units of policy and values", low=1, high=4096)
-    heads: int = parameter(2, "Q heads; the least counts, their spread is the uncertainty", low=2, high=32)
+    heads: int = parameter(2, "Q heads; their minimum counts, their spread is the uncertainty", low=2, high=32)
     discount: float = parameter(0.9, "gamma", low=0.0, high=1.0)
     expectile: float = parameter(0.9, "tau of the value function", low=0.0, high=1.0)
     advantage_scale: float = parameter(3.0, "beta of the advantage-weighted policy", low=0.0)
@@ -36,7 +36,7 @@ class IqlSettings(EncoderSettings, AveragingSettings):
     batch: int = parameter(256, "steps per update", low=1, high=65_536)
     offline_joint_updates: int = parameter(25_000, "updates before the first online episode", low=0)
     online_joint_updates: int = parameter(25, "updates after each online episode", low=0)
-    online_episodes: int = parameter(1000, "online episodes of a run", low=0)
+    online_episodes: int = parameter(1000, "online episodes of a run", low=0, extent=True)
 
 
 class IqlNetwork(nn.Module):

@@ -48,7 +48,7 @@ class MotoAgent(NetworkAgent):
     def __init__(self, spaces: Spaces, settings: MotoSettings, seed: int, device: torch.device | str = "cpu") -> None:
         """Build the agent; equal seeds give equal weights and, on equal data, equal updates."""
         super().__init__(spaces, settings, seed, device)
-        self._encodings = EncodingCache(self.model.encode, settings.remembered_frames)
+        self._encodings = EncodingCache(self.model.encode, settings.encoding_cache_frames)
 
     def build(self) -> nn.Module:
         """Return world model, actor and critics."""
@@ -89,7 +89,7 @@ class MotoAgent(NetworkAgent):
         if request.sample:
             action = policy.sample(generator)
         else:
-            action = policy.mode() if self.settings.acts_by == "mode" else policy.mean()
+            action = policy.mode() if self.settings.eval_action == "mode" else policy.mean()
         uncertainty = self.model.uncertainty(latent, action, self.model.rssm.advance(latent, action))
         return Decision(action, latent._asdict(), uncertainty)
 
@@ -192,7 +192,7 @@ class MotoAgent(NetworkAgent):
         """
         if phase == "policy":
             super().update_average(phase)
-        elif self.average is not None and self.settings.average_anew:
+        elif self.average is not None and self.settings.reset_actor_ema:
             self.average.n_averaged.zero_()
 
     def saved_parts(self) -> dict[str, nn.Module]:

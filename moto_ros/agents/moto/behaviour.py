@@ -119,7 +119,7 @@ class Behaviour(nn.Module):
         `cloning` is L_BC, None without behaviour prior.
         """
         settings = self.settings
-        gamma, lambda_ = settings.discount, settings.mix
+        gamma, lambda_ = settings.discount, settings.lambda_
         # G_k, bootstrapped by the minimum of the critics
         q = values.amin(0)
         returns = lambda_return(rewards, q, gamma, lambda_)[:-1]
@@ -156,7 +156,7 @@ class Behaviour(nn.Module):
         (H-1, rows); `values` (N, H, rows) of the online critics along the rollout.
         """
         settings, critics = self.settings, self.critics
-        gamma, lambda_ = settings.discount, settings.mix
+        gamma, lambda_ = settings.discount, settings.lambda_
         # Targets: Qbar of one random target critic, and the lambda-return G_k that it bootstraps
         with torch.no_grad():
             member = int(torch.randint(critics.target.members, (), generator=generator, device=generator.device))

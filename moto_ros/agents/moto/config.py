@@ -18,7 +18,7 @@ class MotoSettings(AveragingSettings):
 
     uncertainty: bool = parameter(True, "penalise disagreement of the ensemble; off: one transition head, no penalty")
     behaviour_prior: bool = parameter(
-        True, "keep the policy near successful episodes; off: beta and bc_in_model count as 0"
+        True, "keep the policy near successful episodes; off: beta and model_bc_scale count as 0"
     )
     value_expansion: bool = parameter(
         True, "train several critics on real transitions too; off: one critic, imagined transitions only"
@@ -48,13 +48,22 @@ class MotoSettings(AveragingSettings):
     kl_balance: float = parameter(0.8, "share of the KL gradient that trains the prior", low=0.0, high=1.0)
     free_nats: float = parameter(1.0, "KL below which the KL term gives no gradient", unit="nat", low=0.0)
     kl_all_heads: bool = parameter(False, "sum the KL terms of all heads instead of one random head a step")
-    bc_in_model: float = parameter(
-        0.0, "weight of cloning what may be imitated inside the model loss, which so shapes the states; 0: off", low=0.0
+    model_bc_scale: float = parameter(
+        0.0,
+        "weight of cloning what may be imitated inside the model loss, which so shapes the states; 0: off",
+        low=0.0,
+        formerly="bc_in_model",
     )
     image_shift: int = parameter(
-        0, "model updates see each chunk shifted by up to so much, either way; 0: as it is", unit="px", low=0, high=32
+        0,
+        "model updates see each chunk shifted by up to this much, either way; 0: not at all",
+        unit="px",
+        low=0,
+        high=32,
     )
-    decoded_share: float = parameter(1.0, "share of frames reconstructed in an update, drawn anew", low=0.01, high=1.0)
+    decode_fraction: float = parameter(
+        1.0, "share of frames reconstructed in an update, drawn each time", low=0.01, high=1.0, formerly="decoded_share"
+    )
 
     model_rate: float = parameter(3e-4, "learning rate of the world model", low=0.0, high=1.0)
     actor_rate: float = parameter(8e-5, "learning rate of the actor", low=0.0, high=1.0)
@@ -67,28 +76,33 @@ class MotoSettings(AveragingSettings):
     policy_batch: int = parameter(
         0, "chunks per policy update, from each step of which imagination starts; 0: as many as batch", low=0, high=4096
     )
-    remembered_frames: int = parameter(
+    encoding_cache_frames: int = parameter(
         0,
         "frames, the first of the replay, whose encodings policy updates share until the model changes; a batch with a "
         "later one shares none: for frames that are few and drawn often; 0: never",
         low=0,
+        operational=True,
+        formerly="remembered_frames",
     )
     prior_batch: int = parameter(64, "chunks of successful episodes per policy update", low=1, high=4096)
     length: int = parameter(50, "length of a chunk", unit="steps", low=2, high=1000)
     horizon: int = parameter(15, "imagined states per start", unit="steps", low=2, high=200)
     discount: float = parameter(0.99, "gamma", low=0.0, high=1.0)
-    mix: float = parameter(0.95, "lambda of the returns", low=0.0, high=1.0)
+    lambda_: float = parameter(0.95, "lambda of the returns", low=0.0, high=1.0, formerly="mix")
     alpha: float = parameter(10.0, "weight of the uncertainty penalty; 2.5 suits categorical latents", low=0.0)
     beta: float = parameter(10.0, "weight of the behaviour prior", low=0.0)
     entropy: float = parameter(0.0, "weight of the policy's entropy", low=0.0)
-    acts_by: str = parameter(
+    eval_action: str = parameter(
         "mode",
         "action where none is drawn: the policy's most likely one, as published, or its mean; they differ where the "
         "limits of actions cut a tail off",
         choices=("mode", "mean"),
+        formerly="acts_by",
     )
-    average_anew: bool = parameter(
-        False, "begin the average of the policy anew once the model has changed, for that changes what it sees"
+    reset_actor_ema: bool = parameter(
+        False,
+        "restart the average of the policy when the model has changed, for that changes its input",
+        formerly="average_anew",
     )
     target_every: int = parameter(100, "policy updates between copies of the critics to the target", low=1)
 
@@ -96,16 +110,19 @@ class MotoSettings(AveragingSettings):
     offline_policy_updates: int = parameter(10_000, "policy updates before the first online episode", low=0)
     online_model_updates: int = parameter(50, "world-model updates after each online episode", low=0)
     online_policy_updates: int = parameter(50, "policy updates after each online episode", low=0)
-    online_episodes: int = parameter(500, "online episodes of a run", low=0)
+    online_episodes: int = parameter(500, "online episodes of a run", low=0, extent=True)
 
     precision: str = parameter(
         "float32",
         "of the products in an update; bfloat16 is for GPUs and processors that have it, and slow elsewhere",
         choices=("float32", "bfloat16"),
+        operational=True,
     )
 
     compile_steps: bool = parameter(
-        False, "compile the steps of filter and imagination at the first update (minutes); falls back where that fails"
+        False,
+        "compile the steps of filter and imagination at the first update (minutes); falls back where that fails",
+        operational=True,
     )
 
     @property
@@ -116,7 +133,7 @@ class MotoSettings(AveragingSettings):
     @property
     def cloning_scale(self) -> float:
         """Return the weight of the cloning term of the model loss: without behaviour prior nothing is cloned."""
-        return self.bc_in_model if self.behaviour_prior else 0.0
+        return self.model_bc_scale if self.behaviour_prior else 0.0
 
     @property
     def side_heads(self) -> int:

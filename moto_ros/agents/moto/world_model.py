@@ -200,8 +200,8 @@ class WorldModel(nn.Module):
     def _image_loss(self, decoder: ConvDecoder, image: Tensor, feature: Tensor, generator: torch.Generator) -> Tensor:
         """Return half the squared error summed over pixels, mean over frames: all, or as large a share as is set."""
         frames, features = image.flatten(0, 1), feature.flatten(0, 1)
-        if self.settings.decoded_share < 1:
-            count = max(1, round(len(frames) * self.settings.decoded_share))
+        if self.settings.decode_fraction < 1:
+            count = max(1, round(len(frames) * self.settings.decode_fraction))
             chosen = torch.randperm(len(frames), generator=generator, device=frames.device)[:count]
             frames, features = frames[chosen], features[chosen]
         error = decoder(features) - centred(frames)

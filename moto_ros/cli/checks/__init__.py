@@ -1,1 +1,1 @@
-"""What `moto doctor` looks at, one file a subject; every check returns findings and raises nothing."""
+"""Checks of `moto doctor`, one file a subject; every check returns findings and raises nothing."""

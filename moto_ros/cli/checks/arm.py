@@ -59,7 +59,7 @@ franky.Robot(sys.argv[1], realtime_config=franky.RealtimeConfig.Ignore)
 
 
 def check_arm(host: str = "") -> Iterator[Finding]:
-    """Yield what is to be said about the arm's driver; with its address also about the arm and the way to it."""
+    """Yield findings about the arm's driver; with its address also about the arm and the network to it."""
     yield _driver()
     if host:
         yield _kernel()
@@ -136,7 +136,7 @@ def route(address: str, table: str) -> tuple[str, bool]:
 
 
 def _speed(card: str) -> int:
-    """Return a card's speed in Mbit/s, 0 where it does not tell."""
+    """Return a card's speed in Mbit/s, 0 where unknown."""
     try:
         return int((CARDS / card / "speed").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -11,7 +11,7 @@ from moto_ros.cli.checks.finding import Finding, good, missing, note
 
 
 def check_cameras() -> Iterator[Finding]:
-    """Yield what is to be said about RealSense cameras."""
+    """Yield findings about RealSense cameras."""
     try:
         driver = importlib.import_module("pyrealsense2")
     except ImportError as error:

@@ -32,7 +32,7 @@ print(select_backend(), "x".join(map(str, frame.shape)))
 
 
 def check_machine(render: bool = True) -> Iterator[Finding]:
-    """Yield what is to be said about the machine; `render` a frame only where asked to."""
+    """Yield findings about the machine; `render` a frame only where asked to."""
     if render:
         yield _rendering()
     yield _learning_device()

@@ -14,7 +14,7 @@ from moto_ros.cli.checks.finding import Finding, good, missing, note
 OLDEST, NEWEST = (3, 10), (3, 13)
 BUILD = "run `make build`, then `. tools/enter.sh`"
 PACKAGES = ("moto_ros", "moto_sim")
-"""Whose requirements are looked at; the simulator's where it is installed."""
+"""Whose requirements are checked; the simulator's where it is installed."""
 
 COLLISIONS = {
     "franky": "another project's package; the arm's driver is `franky-control`: pip uninstall franky",
@@ -23,7 +23,7 @@ COLLISIONS = {
 
 
 def check_python() -> Iterator[Finding]:
-    """Yield what is to be said about interpreter, installed commands and packages."""
+    """Yield findings about interpreter, installed commands and packages."""
     yield _interpreter()
     yield from _commands()
     yield from _requirements()

@@ -22,7 +22,7 @@ NUMPY_CLASH = ("_ARRAY_API", "numpy.core.multiarray", "NumPy 1.x")
 
 
 def check_ros() -> Iterator[Finding]:
-    """Yield what is to be said about ROS 2 on this machine."""
+    """Yield findings about ROS 2 on this machine."""
     client = _client_library()
     yield client
     yield _messages()
@@ -35,7 +35,7 @@ def check_ros() -> Iterator[Finding]:
 def _client_library() -> Finding:
     """Import rclpy in a process of its own, which ROS's libraries end where they find no middleware."""
     command = [sys.executable, "-c", "import rclpy"]
-    # Where the middleware that is asked for is missing, `_start` says so; here the library is looked at.
+    # Where the middleware that is asked for is missing, `_start` reports it; here the library is checked.
     variables = {name: value for name, value in os.environ.items() if name not in MIDDLEWARE}
     done = subprocess.run(command, env=variables, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:

@@ -19,12 +19,12 @@ from moto_ros.experiments.engine import GRACE
 from moto_ros.experiments.progress import ProgressReporter
 from moto_ros.experiments.results import PROBE, results_of, write_rows
 from moto_ros.experiments.return_prediction import PredictingPlayer, discounted
-from moto_ros.experiments.suite import Cell, TaskSettings
-from moto_ros.experiments.suite_folder import SuiteFolder, read_cell
+from moto_ros.experiments.suite import SuiteRun, TaskSettings
+from moto_ros.experiments.suite_folder import SuiteFolder, read_run
 from moto_ros.stopping import watch_parent
 from moto_ros.terminal import replace_unknown_letters
+from moto_ros.training import offline_runner
 from moto_ros.training.conductor import RunEpisode
-from moto_ros.training.offline_runner import carry_out
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.session import TrainingRun
 from moto_ros.training.settings import TrainerSettings
@@ -39,7 +39,7 @@ STOPPED = 75
 class Runner:
     """Carries a cell out; opened again, it goes on from the newest checkpoint."""
 
-    def __init__(self, cell: Cell, place: SuiteFolder) -> None:
+    def __init__(self, cell: SuiteRun, place: SuiteFolder) -> None:
         """Read the cell's settings; MotoError for what does not fit."""
         self.cell, self.place = cell, place
         self.task = build(TaskSettings, cell.task_values, cell.id)
@@ -48,7 +48,7 @@ class Runner:
         self.spaces = Spaces(self.task.image_shape, self.task.proprio_size, self.task.action_size)
         self._world: World | None = None
         self._stop = False
-        self._report = ProgressReporter(place.progress(cell))
+        self._progress = ProgressReporter(place.progress(cell))
 
     @property
     def world(self) -> World:
@@ -72,11 +72,11 @@ class Runner:
 
     def run(self) -> bool:
         """Run to the end (True) or until `stop` (False), with a checkpoint; then write the rows of the results."""
-        run = RunFolder(self.place.run(self.cell))
+        run = RunFolder(self.place.run_folder(self.cell))
         with run.locked():
             self._write_parameters(run)
             session = self._open(run, self.prepare())
-            done = self._carry_out(session)
+            done = self._run_session(session)
             session.close()
             write_rows(self.place.results(self.cell), results_of(self.cell, run.path))
         if done:
@@ -93,7 +93,7 @@ class Runner:
 
     def _own_world(self) -> World:
         """Return a world that whoever asks for it closes."""
-        self._report.say("demonstrations", 0)
+        self._progress.report("demonstrations", 0)
         return make_world(self.task.world, self.task.image_size, **self.task.options)
 
     def _write_parameters(self, run: RunFolder) -> None:
@@ -112,7 +112,7 @@ class Runner:
                     session.add_demonstration(episode, bag)
             if unheard := session.store.nothing_to_imitate():
                 print(f"warning: {unheard}", file=sys.stderr)
-        self._report.expect(session.conductor.budget)
+        self._progress.expect(session.conductor.budget)
         return session
 
     def _store(self, run: RunFolder, index: Mapping[str, Any] | None) -> ReplayStore:
@@ -121,11 +121,11 @@ class Runner:
             store.restore(index, self.task)
         return store
 
-    def _carry_out(self, session: TrainingRun) -> bool:
-        done = carry_out(
+    def _run_session(self, session: TrainingRun) -> bool:
+        done = offline_runner.run(
             session,
             lambda asked: self._play(session, asked),
-            on_update=lambda progress: self._report.say(progress.round, session.metrics.clock.updates),
+            on_update=lambda progress: self._progress.report(progress.round, session.metrics.clock.updates),
             stop=self.stopping,
         )
         if not done:
@@ -134,7 +134,7 @@ class Runner:
 
     def _play(self, session: TrainingRun, asked: RunEpisode) -> tuple[Episode, Sequence[float]]:
         """Run an episode that the conductor asks for; one of evaluation has a twin that samples its actions."""
-        self._report.say(f"{asked.purpose} episode", session.metrics.clock.updates)
+        self._progress.report(f"{asked.purpose} episode", session.metrics.clock.updates)
         player = self._player(session, asked.seed, sample=asked.sample)
         episode = self._collect(player, asked)
         if asked.purpose == "evaluation":
@@ -185,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     description, folder, *only = sys.argv[1:] if arguments is None else arguments
     watch_parent(GRACE)
     try:
-        runner = Runner(read_cell(Path(description)), SuiteFolder(folder))
+        runner = Runner(read_run(Path(description)), SuiteFolder(folder))
         if only == ["data"]:
             print(f"{len(runner.prepare())} bags in {runner.place.data(runner.cell)}")
             return 0
