@@ -12,9 +12,9 @@ from support.arm import TOOL, MemoryArm, robot_settings
 
 from moto_ros.robot.actions import ActionScale, Fingers
 from moto_ros.robot.envelope import Box, clip_lead, clip_tilt, clip_turn, tilt
-from moto_ros.robot.glide import Bounds, steer
 from moto_ros.robot.interface import ArmState, Control, Target
 from moto_ros.robot.kinematics import FRANKA, Kinematics, last_joint
+from moto_ros.robot.motion_profile import Bounds, next_velocity
 from moto_ros.robot.setpoint import setpoint_for
 
 NUMBERS = st.floats(-3.0, 3.0)
@@ -62,7 +62,7 @@ def test_a_target_leads_the_measured_pose_by_a_bounded_distance(
 def test_speed_and_acceleration_are_bounded(way: np.ndarray, velocity: np.ndarray, remaining: float) -> None:
     bounds = Bounds(0.4, 3.0)
     before = velocity * min(1.0, 0.4 / max(float(np.linalg.norm(velocity)), 1e-9))
-    after = steer(before, way, remaining, TICK, bounds)
+    after = next_velocity(before, way, remaining, TICK, bounds)
     assert np.linalg.norm(after) <= 0.4 + 1e-9
     assert np.linalg.norm(after - before) <= 3.0 * TICK + 1e-9
 

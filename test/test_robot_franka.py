@@ -165,7 +165,7 @@ def test_hand_opens_and_closes_while_the_arm_goes_on(arm: FrankaArm) -> None:
     hand.move(0.04)  # the motion asked for last wins
     assert _reaches(arm, 0.04)
     arm.stop()
-    assert hand.trouble == ""
+    assert hand.motion_error == ""
 
 
 def test_hand_finds_its_end_stops_and_stops_on_its_way(arm: FrankaArm) -> None:

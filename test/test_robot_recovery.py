@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.arm import MemoryArm, VirtualClock, robot_settings
 
-from moto_ros.robot.faults import FOR_A_PERSON, Supervisor
+from moto_ros.robot.faults import FOR_A_PERSON, FaultRecovery
 from moto_ros.robot.interface import ArmFault, FaultKind
 from moto_ros.robot.interruptible_wait import Interrupted, InterruptibleWait
 from moto_ros.robot.mover import Mover
@@ -14,28 +14,28 @@ from moto_ros.robot.reset import Resetter, SceneSettings
 
 
 class Rig:
-    """A supervisor and a resetter over an arm in memory; `why` interrupts them."""
+    """Fault recovery and a resetter over an arm in memory; `why` interrupts them."""
 
     def __init__(self, scene: SceneSettings | None = None, **changes: object) -> None:
         self.settings = robot_settings(**changes)
         self.arm, self.clock, self.why = MemoryArm(self.settings), VirtualClock(), ""
-        self.patience = InterruptibleWait(lambda: self.why, self.clock.now, self.clock.sleep)
-        mover = Mover(self.settings, self.arm, self.patience)
+        self.wait = InterruptibleWait(lambda: self.why, self.clock.now, self.clock.sleep)
+        mover = Mover(self.settings, self.arm, self.wait)
         self.told: list[str] = []
-        self.supervisor = Supervisor(self.settings, self.arm, mover, self.patience, self.told.append)
-        self.resetter = Resetter(self.settings, scene or SceneSettings(), self.arm, mover, self.patience)
+        self.recovery = FaultRecovery(self.settings, self.arm, mover, self.wait, self.told.append)
+        self.resetter = Resetter(self.settings, scene or SceneSettings(), self.arm, mover, self.wait)
 
     def fault(self, kind: FaultKind) -> str:
         """Have a fault handled."""
         self.arm.fault = ArmFault(kind, f"arm: {kind.value}; do something")
-        return self.supervisor.handle(self.arm.fault)
+        return self.recovery.handle(self.arm.fault)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FaultKind if kind not in FOR_A_PERSON])
 def test_a_fault_is_recovered_from(kind: FaultKind) -> None:
     rig = Rig()
     assert rig.fault(kind) == ""
-    assert rig.supervisor.recoveries == 1
+    assert rig.recovery.recoveries == 1
     assert "recovered" in rig.told[0]
 
 

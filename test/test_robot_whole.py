@@ -46,7 +46,7 @@ class Rig:
 
     def mode(self, mode: Mode) -> None:
         """Wait for a mode."""
-        self.until(lambda: self.robot.seen is not None and self.robot.seen.mode is mode, mode.name)
+        self.until(lambda: self.robot.reading is not None and self.robot.reading.mode is mode, mode.name)
 
 
 Make = Callable[..., Rig]
@@ -86,7 +86,7 @@ def test_a_reset_that_nobody_waits_for_any_more_ends(make: Make) -> None:
     rig.robot.connect().result(WAIT)
     job = ResetJob(1, 0)
     answer = rig.robot.reset(job)
-    rig.until(lambda: "operator/ready" in rig.robot.waits, "the question")
+    rig.until(lambda: "operator/ready" in rig.robot.waits_for, "the question")
     rig.robot.cancel(job, "too late")
     assert answer.result(WAIT) == "too late"
     rig.mode(Mode.IDLE)
@@ -96,7 +96,7 @@ def test_the_operators_word_goes_on_with_the_reset(make: Make) -> None:
     rig = make(scene=SceneSettings(scene_reset="operator", scene_timeout=100.0))
     rig.robot.connect().result(WAIT)
     answer = rig.robot.reset(ResetJob(1, 0))
-    rig.until(lambda: "operator/ready" in rig.robot.waits, "the question")
+    rig.until(lambda: "operator/ready" in rig.robot.waits_for, "the question")
     rig.robot.ready()
     assert answer.result(WAIT) == ""
     rig.robot.submit(Command(1, 0, np.zeros(4), time.monotonic()))
@@ -107,7 +107,7 @@ def test_a_stop_ends_a_reset_and_refuses_the_next(make: Make) -> None:
     rig = make(scene=SceneSettings(scene_reset="operator", scene_timeout=100.0))
     rig.robot.connect().result(WAIT)
     answer = rig.robot.reset(ResetJob(1, 0))
-    rig.until(lambda: "operator/ready" in rig.robot.waits, "the question")
+    rig.until(lambda: "operator/ready" in rig.robot.waits_for, "the question")
     rig.robot.stop("stopped; call robot/recover")
     assert "robot/recover" in answer.result(WAIT)
     assert "robot/recover" in rig.robot.reset(ResetJob(2, 0)).result(WAIT)
