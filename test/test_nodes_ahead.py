@@ -33,7 +33,7 @@ PLANNER = {"agent_name": "fowm", "clock": "realtime", "plan_ahead": True}
 
 
 class Spy:
-    """A small real planner, with every question that it is asked and every answer that it gives."""
+    """A small real planner, with every request that it gets and every answer that it gives."""
 
     def __init__(self) -> None:
         self.agent: Agent = make_agent("fowm", Spaces(None, 2, 2), FowmSettings(**(SMALL | PLAN)), 0)
@@ -70,7 +70,7 @@ def test_a_plan_starts_from_as_many_steps_later_as_passed_by_the_stamps(gaps: li
     assert [budget.elapsed for _, budget, _ in spy.asked] == expected(stamps)
 
 
-def test_each_episode_counts_its_steps_anew() -> None:
+def test_each_episode_counts_its_steps_from_the_start() -> None:
     spy = Spy()
     spy.actor.act(seen(0, 1.0))
     spy.actor.begin(1, Purpose.TRAINING, sample=False)
@@ -132,7 +132,7 @@ class Loop:
         self._is_meant(found[1].values)
         self.sent.append((self.step, self.now, found[1].values))
         self.step += 1
-        self.ahead.follow(found[1].values, self.now)
+        self.ahead.plan_next(found[1].values, self.now)
         return True
 
     def _is_meant(self, values: np.ndarray) -> None:
