@@ -79,7 +79,7 @@ def settings_of(preset: str) -> FowmSettings:
 
 
 def make(settings: FowmSettings, spaces: Spaces, device: torch.device) -> FowmAgent:
-    """Return an agent whose fresh heads, which are zero, say something, so that candidates differ as in use."""
+    """Return an agent with random instead of zero heads, so that candidates differ as in use."""
     agent = FowmAgent(spaces, settings, 0, device)
     with torch.no_grad():
         agent.network.reward_head.output.weight.normal_(std=0.2)
@@ -145,8 +145,8 @@ def plain_plan(agent: FowmAgent, latent: Tensor) -> None:
         ).clamp(-1, 1)
         z, score = latent.expand(settings.candidates, -1), torch.zeros(settings.candidates)
         for step, action in enumerate(actions):
-            doubt = heads(z, action, one_by_one).std(0)
-            score = score + settings.discount**step * (model.reward(z, action) - settings.penalty * doubt)
+            uncertainty = heads(z, action, one_by_one).std(0)
+            score = score + settings.discount**step * (model.reward(z, action) - settings.penalty * uncertainty)
             z = model.advance(z, action)
         last = model.policy(z)
         score = score + heads(z, last, one_by_one[:2]).amin(0) - settings.penalty * heads(z, last, one_by_one).std(0)
@@ -206,7 +206,7 @@ def update_case(preset: str, spaces: Spaces, seconds: float, device: torch.devic
 
 
 def train_for_ever(preset: str, spaces: Spaces, threads: int) -> None:
-    """Keep the machine as busy as a trainer does, and stand back as far."""
+    """Load the machine like a trainer, with the same niceness."""
     os.setpriority(os.PRIO_PROCESS, 0, TrainerNodeSettings.nice)
     torch.set_num_threads(threads)
     device = torch.device("cpu")
