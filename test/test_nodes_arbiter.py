@@ -1,4 +1,4 @@
-"""Who decides each step: hand-overs without a jump, devices that count only while fresh, a policy that is unsure."""
+"""Arbitration of each step: blending without a jump, devices with a time-out, a policy that is unsure."""
 
 from __future__ import annotations
 
@@ -127,8 +127,8 @@ def test_a_joystick_counts_only_while_its_dead_man_button_is_held() -> None:
     assert found.control_source(1.2) == ""
 
 
-def test_a_device_that_falls_silent_moves_nothing_and_lets_go() -> None:
-    """A joystick out of range would drive the arm on for ever."""
+def test_a_silent_device_moves_nothing_and_lets_go() -> None:
+    """A joystick out of range would drive the arm indefinitely."""
     found = human(human_timeout=0.25)
     found.joy(*stick(1.0), now=1.0)
     assert found.action(1.2)[0] == 1.0

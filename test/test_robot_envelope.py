@@ -69,7 +69,7 @@ def test_speed_and_acceleration_are_bounded(way: np.ndarray, velocity: np.ndarra
 
 @settings(max_examples=15)
 @given(ACTIONS)
-def test_no_action_leads_out_of_the_envelope_nor_makes_a_jump(actions: list[np.ndarray]) -> None:
+def test_no_action_moves_the_target_out_of_the_envelope_or_makes_it_jump(actions: list[np.ndarray]) -> None:
     axes = ("x", "y", "z", "rx", "ry", "rz")
     chosen = robot_settings(action_axes=axes, max_tilt=0.2)
     arm = MemoryArm(chosen)
@@ -112,8 +112,8 @@ def _same_as_measured(target: Target, state: ArmState) -> bool:
 
 
 @pytest.mark.parametrize("control", ["joint", "joint_velocity"])
-def test_joints_do_not_bring_the_hand_out_of_the_box(control: str) -> None:
-    """Breaks tables: a joint target has no place that is easily seen to be outside."""
+def test_joint_targets_do_not_move_the_hand_out_of_the_box(control: str) -> None:
+    """Breaks tables: a joint target does not show whether the hand leaves the box."""
     axes = tuple(f"joint{n}" for n in range(1, 8))
     chosen = robot_settings(control=control, action_axes=axes)
     arm = MemoryArm(chosen)

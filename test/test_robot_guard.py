@@ -1,4 +1,4 @@
-"""The guard's supervisor on a virtual clock: fresh command or hold, hold too long: stop, anything wrong: stop."""
+"""The safety supervisor on a virtual clock: it holds without a fresh command, then ends control; it stops on a fault."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_an_action_moves_by_its_step_within_its_period() -> None:
 
 @pytest.mark.parametrize("interruption", ["start", "hold", "stop of control", "hand-over", "stop and recover", "fault"])
 def test_the_first_target_after_an_interruption_is_the_measured_pose(interruption: str) -> None:
-    """Breaks robots: the arm was moved meanwhile, or lags behind, and would be thrown to where it was to be."""
+    """Breaks robots: an arm that was moved meanwhile, or lags behind, would jump to its old target."""
     rig = Rig(share=0.5)
     rig.begin()
     if interruption != "start":
@@ -107,7 +107,7 @@ def _interrupt(rig: Rig, interruption: str) -> int:
 
 
 def test_without_a_fresh_action_it_holds_the_measured_pose_and_then_ends_control() -> None:
-    """A dead or frozen policy: the driver alone would pull towards the last target for ever."""
+    """A dead or frozen policy: the driver alone would pull towards the last target indefinitely."""
     rig = Rig(share=0.3)
     rig.begin()
     rig.act(DOWN)
@@ -137,7 +137,7 @@ def test_without_a_fresh_action_it_holds_the_measured_pose_and_then_ends_control
         (DOWN, {"step": 0}, "ignored_other_step"),
     ],
 )
-def test_what_is_no_action_now_does_not_move_it_and_is_counted(
+def test_an_invalid_action_does_not_move_the_arm_and_is_counted(
     values: Sequence[float], changes: dict[str, int], count: str
 ) -> None:
     rig = Rig()
@@ -160,7 +160,7 @@ def test_an_action_beyond_its_lifespan_does_not_move_it(age: float) -> None:
     assert (rig.supervisor.gate.step, rig.height) == (0, before)
 
 
-def test_a_blind_robot_holds_at_once_and_takes_no_action() -> None:
+def test_a_robot_without_healthy_cameras_holds_at_once_and_executes_no_action() -> None:
     rig = Rig()
     rig.begin()
     rig.act(DOWN, seconds=0.03)
@@ -191,7 +191,7 @@ def test_a_stop_is_latched_and_ends_the_episode() -> None:
     assert (rig.supervisor.mode, rig.arm.control) == (Mode.IDLE, None)
 
 
-def test_the_end_of_a_fault_is_not_the_end_of_a_stop() -> None:
+def test_a_cleared_fault_does_not_end_a_stop() -> None:
     """Breaks people: a stop pressed while the robot recovers by itself."""
     rig = Rig()
     rig.begin()
@@ -218,7 +218,7 @@ def test_the_end_of_an_episode_ends_control() -> None:
 
 
 class Braking(MemoryArm):
-    """Goes on for a while when its control is ended, as a real arm does."""
+    """Keeps moving for a while after the end of control, as a real arm does."""
 
     speed = 0.0
 
@@ -235,7 +235,7 @@ class Braking(MemoryArm):
 
 @pytest.mark.parametrize("ending", ["end", "reset that is cut short", "stop and recover"])
 def test_an_arm_that_still_brakes_is_not_idle(ending: str) -> None:
-    """Breaks whoever takes an idle arm's place for the one where it stays: a camera's calibration, a guided box."""
+    """Breaks what relies on an idle arm to stay where it is: a camera's calibration, a guided box."""
     rig = Rig()
     rig.arm = rig.supervisor._arm = Braking(rig.settings)
     rig.begin()
@@ -291,7 +291,7 @@ def test_a_frozen_measurement_is_a_fault() -> None:
 
 
 def test_a_late_thread_does_not_catch_up_in_one_jump() -> None:
-    """A paused process that goes on: its target may not leap over the time that has passed."""
+    """A paused process that resumes: its target may not jump by the time that has passed."""
     rig = Rig()
     rig.begin()
     rig.act(DOWN, seconds=0.02)
@@ -313,8 +313,8 @@ def test_a_target_that_the_arm_does_not_reach_runs_no_further_ahead_than_its_lea
     assert rig.supervisor.counts["clipped_by_envelope"] > 0
 
 
-def test_the_hand_is_told_once_for_many_actions() -> None:
-    """Breaks hands: a grasp that is begun anew at the control rate never ends."""
+def test_the_hand_gets_one_command_for_many_actions() -> None:
+    """Breaks hands: a grasp that begins again at the control rate never ends."""
     rig = Rig()
     rig.begin()
     for value in (1.0, 1.0, 0.05, -1.0, -1.0, -0.05, 1.0):
@@ -339,8 +339,8 @@ def test_joint_control_moves_the_right_joint_and_holds(control: str) -> None:
         assert np.abs(rig.arm.targets[-1].joint_velocity).max() == 0.0
 
 
-def test_a_guard_that_ends_by_an_error_stops_the_arm_and_is_heard() -> None:
-    """Breaks arms: a thread that dies silently, and nobody guards any more."""
+def test_a_safety_thread_that_ends_by_an_error_stops_the_arm_and_is_reported() -> None:
+    """Breaks arms: a thread that dies silently, after which the arm is unsupervised."""
     rig = Rig()
     heard, crash = threading.Event(), ValueError("a bug")
 
@@ -360,7 +360,7 @@ def test_a_guard_that_ends_by_an_error_stops_the_arm_and_is_heard() -> None:
     guard.close()
 
 
-def test_the_guards_thread_takes_an_action_up_and_ends_control_with_itself() -> None:
+def test_the_safety_thread_executes_an_action_and_ends_control_when_it_is_closed() -> None:
     rig = Rig()
     guard = SafetyThread(rig.supervisor)
     guard.begin(1)

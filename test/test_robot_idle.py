@@ -1,4 +1,4 @@
-"""Where an arm is while nobody commands it, on the real driver: where it says that it is idle it stays."""
+"""An arm without commands, on the real driver: while it reports that it is idle, it does not move."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ALONG_Y = np.array([0.0, 1.0, 0.0, 0.0])
 
 
 class Rig:
-    """A guarded arm that has been brought home, and all that it was seen to do since."""
+    """A supervised arm that has moved home, and all its readings since."""
 
     def __init__(self, address: str) -> None:
         settings = robot_settings(address, home_spread_position=(0.0, 0.0, 0.0))
@@ -146,7 +146,7 @@ ENDINGS = [
 
 @pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: ending.__name__)
 def test_an_idle_arm_stays_where_it_is(rig: Rig, ending: Callable[[Rig, int], None]) -> None:
-    """Breaks people who take an idle arm for one that stands: it went on by 8 mm while it braked."""
+    """Breaks people who rely on an idle arm to stand: it moved 8 mm while it braked."""
     episode = 10 * ENDINGS.index(ending)
     rig.act(episode)
     assert _speed(rig.robot.guard.reading) > 0.05, "it was to move"
@@ -163,7 +163,7 @@ def test_an_idle_arm_stays_where_it_is(rig: Rig, ending: Callable[[Rig, int], No
 
 
 def test_between_the_end_of_a_reset_and_the_first_action_it_stays(rig: Rig) -> None:
-    """Breaks first observations: the policy would see another place than the one it acts from."""
+    """Breaks first observations: the policy would see another position than the one it acts from."""
     assert rig.robot.reset(ResetJob(100, 0)).result(WAIT) == ""
     rig.mode(Mode.HOLD)
     first = len(rig.seen)
@@ -174,7 +174,7 @@ def test_between_the_end_of_a_reset_and_the_first_action_it_stays(rig: Rig) -> N
     assert np.abs(places - places[0]).max() < STAYS
 
 
-def test_while_it_holds_for_want_of_a_fresh_action_it_stays_where_it_came_to_rest(rig: Rig) -> None:
+def test_an_arm_that_holds_without_a_fresh_action_stays_where_it_came_to_rest(rig: Rig) -> None:
     """Breaks grasps: an impedance that sags, or a hold that ends with the control after `stop_after`."""
     rig.act(110)
     rig.mode(Mode.HOLD)

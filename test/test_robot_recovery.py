@@ -1,4 +1,4 @@
-"""Recovery and resets on a virtual clock: bounded, patient, never blindly back into what was hit."""
+"""Recovery and resets on a virtual clock: bounded, with back-off, and never blindly back into an obstacle."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_after_a_contact_it_goes_straight_up_and_slowly() -> None:
 
 
 @pytest.mark.parametrize("kind", FOR_A_PERSON)
-def test_it_does_not_move_out_of_itself_or_a_joints_end(kind: FaultKind) -> None:
+def test_it_does_not_move_after_a_self_collision_or_at_a_joint_limit(kind: FaultKind) -> None:
     rig = Rig()
     assert "robot/recover" in rig.fault(kind)
     assert "recover" not in rig.arm.calls
@@ -66,7 +66,7 @@ def test_without_room_above_a_person_is_asked() -> None:
     assert not rig.arm.targets
 
 
-def test_attempts_are_bounded_and_ever_more_patient() -> None:
+def test_attempts_are_bounded_and_have_a_growing_back_off() -> None:
     rig = Rig()
     rig.arm.incurable = 100
     sentence = rig.fault(FaultKind.COMMUNICATION)
@@ -77,7 +77,7 @@ def test_attempts_are_bounded_and_ever_more_patient() -> None:
 
 
 def test_recoveries_within_an_hour_are_bounded() -> None:
-    """A run that hits something every minute must not go on all night."""
+    """A run that hits something every minute must not continue all night."""
     rig = Rig(**{"recovery.per_hour": 2})
     answers = [rig.fault(FaultKind.COMMUNICATION) for _ in range(3)]
     assert answers[:2] == ["", ""]
@@ -114,8 +114,8 @@ def test_a_reset_opens_the_hand_rises_and_goes_home_with_a_spread_that_the_seed_
 
 
 @pytest.mark.parametrize(("answer", "outcome"), [("continue", ""), ("abort", "operator/ready")])
-def test_a_reset_by_the_operator_has_a_time_out_and_a_headless_answer(answer: str, outcome: str) -> None:
-    """Breaks nights: a reset that waits for a person for ever."""
+def test_a_reset_by_the_operator_has_a_time_out_and_an_answer_without_a_person(answer: str, outcome: str) -> None:
+    """Breaks nights: a reset that waits indefinitely for a person."""
     rig = Rig(SceneSettings(scene_reset="operator", scene_timeout=30.0, scene_unanswered=answer))
     if outcome:
         with pytest.raises(Interrupted, match=outcome):
@@ -136,7 +136,7 @@ def test_a_reset_by_script_plays_its_waypoints() -> None:
     assert rig.arm.gripper.told == ["move", "grasp", "move"]
 
 
-def test_a_way_that_is_blocked_ends_by_its_time_out_with_the_arm_stopped() -> None:
+def test_a_blocked_motion_ends_by_its_time_out_with_the_arm_stopped() -> None:
     rig = Rig()
     rig.arm.share = 0.0
     rig.arm.place(position=np.array([0.5, 0.1, 0.1]))
