@@ -1,4 +1,4 @@
-"""The safety supervisor on a virtual clock: it holds without a fresh command, then ends control; it stops on a fault."""
+"""The safety supervisor on a virtual clock: it holds without a fresh command, ends control, and stops on a fault."""
 
 from __future__ import annotations
 

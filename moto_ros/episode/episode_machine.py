@@ -250,7 +250,9 @@ class EpisodeMachine:
         elif self._saving:
             self._settle(now, f"the recorder has not closed the bag within {self._rules.bag_timeout:g} s")
         elif self._next is not None:
-            self._abandon(now, Outcome.ABORTED, self._not_started())
+            why = "; ".join(self._faults.values()) or "press start, or call the service operator/start"
+            sentence = f"{self.waits_for}: not within {self._waiting_for()[1]:g} s; {why}"
+            self._abandon(now, Outcome.ABORTED, sentence)
 
     def _stall(self) -> str:
         step, seconds = self.status.step, self._rules.step_timeout
@@ -259,11 +261,6 @@ class EpisodeMachine:
         if self.last_action < step:
             return f"nobody sent action {step} within {seconds:g} s; see the policy's diagnostics"
         return f"no reward for action {step} within {seconds:g} s; see the robot's diagnostics"
-
-    def _not_started(self) -> str:
-        _, seconds = self._waiting_for()
-        why = "; ".join(self._faults.values()) or "press start, or call the service operator/start"
-        return f"{self.waits_for}: not within {seconds:g} s; {why}"
 
     def _end(self, now: float, outcome: Outcome, reason: str) -> None:
         recorded = self.status.purpose is not Purpose.RESET

@@ -49,7 +49,5 @@ class RuleSettings:
         """Return whether the rule holds in a robot state."""
         if self.rule == "distance":
             return bool(np.linalg.norm(measured.position - np.array(self.goal)) <= self.radius)
-        return self.rule == "height" and measured.position[2] >= self.height and self._held(measured.width)
-
-    def _held(self, width: float) -> bool:
-        return not self.grip or self.grip[0] <= width <= self.grip[1]
+        grasped = not self.grip or self.grip[0] <= measured.width <= self.grip[1]
+        return self.rule == "height" and measured.position[2] >= self.height and grasped

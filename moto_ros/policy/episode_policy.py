@@ -135,7 +135,9 @@ class EpisodePolicy:
         return self._choice(self._decision(observation, 0.0, pending))
 
     def _decision(self, observation: Observation, deadline: float | None, pending: np.ndarray | None) -> Decision:
-        elapsed = self._elapsed(self._time_of(observation, pending))
+        elapsed = 1
+        if self._period and self._decided_for is not None:
+            elapsed = max(1, round((self._time_of(observation, pending) - self._decided_for) / self._period))
         budget = Budget(deadline, elapsed, None if pending is None else self._row(pending)[:, None])
         seen, sample, stream = self._batch(observation), self._sample, self._generator
         with torch.inference_mode():
@@ -149,12 +151,6 @@ class EpisodePolicy:
     def _time_of(self, observation: Observation, pending: np.ndarray | None) -> int:
         """Return the time (ns) of the action: that of the observation, or a control period later."""
         return observation.state_stamp + (0 if pending is None else self._period)
-
-    def _elapsed(self, time: int) -> int:
-        """Return the control steps from the time (ns) of the last action to `time`."""
-        if not self._period or self._decided_for is None:
-            return 1
-        return max(1, round((time - self._decided_for) / self._period))
 
     def executed(self, values: np.ndarray) -> None:
         """Continue the filter with the executed action, float32 (A,), instead of the chosen one."""

@@ -52,9 +52,11 @@ class Gate:
 
     def admit(self, episode: int, step: int, values: ArrayLike) -> np.ndarray | None:
         """Return the command as float32 (A,) in [-1, 1], or None when it must not move the robot."""
-        reason = self._mismatch(episode, step)
-        if reason:
-            self.counts[reason] += 1
+        if self.stopped:
+            self.counts["refused_stopped"] += 1
+            return None
+        if (episode, step) != (self._episode, self.step):
+            self.counts["ignored_other_episode" if episode != self._episode else "ignored_other_step"] += 1
             return None
         action = np.asarray(values, np.float32)
         if action.shape != (self._size,) or not np.isfinite(action).all():
@@ -67,10 +69,3 @@ class Gate:
         self.counts["clipped"] += bool((np.abs(action) > 1.0).any())
         self.step += 1
         return np.clip(action, -1.0, 1.0)
-
-    def _mismatch(self, episode: int, step: int) -> str:
-        if self.stopped:
-            return "refused_stopped"
-        if episode != self._episode:
-            return "ignored_other_episode"
-        return "" if step == self.step else "ignored_other_step"

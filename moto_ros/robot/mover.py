@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from moto_ros.robot.envelope import clip_lead, clip_turn
-from moto_ros.robot.interface import Arm, ArmFault, ArmState, Control, FaultKind, Target
+from moto_ros.robot.interface import Arm, ArmFault, Control, FaultKind, Target
 from moto_ros.robot.interruptible_wait import InterruptibleWait
 from moto_ros.robot.kinematics import Pose, measured
 from moto_ros.robot.limits import RobotSettings
@@ -70,39 +70,42 @@ class Mover:
         return measured(self._arm.state())
 
     def settle(self) -> None:
-        """Wait until the arm stands still."""
-        self._wait.until(lambda: _stands(self._arm.state()), SETTLE_TIMEOUT)
+        """Wait until the arm stands."""
+
+        def stands() -> bool:
+            state = self._arm.state()
+            speeds = float(np.linalg.norm(state.linear_velocity)), float(np.abs(state.joint_velocity).max())
+            return max(speeds) < STANDSTILL_SPEED
+
+        self._wait.until(stands, SETTLE_TIMEOUT)
 
     def _follow_line(self, goal: Pose, speed: float, timeout: float) -> None:
+        settings = self._settings
+        linear = Bounds(speed, settings.translation_acceleration)
+        angular = Bounds(settings.rotation_speed / 2, settings.rotation_acceleration)
         begun = last = self._wait.now()
         motion = StraightMotion.begin(self.pose())
         while not self._arrived(goal, motion):
             self._wait.pause(TARGET_PERIOD)
             now = self._wait.now()
             if now - begun > timeout:
-                raise ArmFault(
-                    FaultKind.OTHER, f"robot: not at its goal after {timeout:g} s; remove what blocks it, reset again"
-                )
-            self._arm.follow(self._advance(motion, goal, speed, min(now - last, 2 * TARGET_PERIOD)))
+                sentence = f"robot: not at its goal after {timeout:g} s; remove what blocks it, then reset again"
+                raise ArmFault(FaultKind.OTHER, sentence)
+            dt, pose = min(now - last, 2 * TARGET_PERIOD), self.pose()
+            # Move the target, at most by the lead ahead of the measured pose.
+            motion.velocity = next_velocity(motion.velocity, goal.position - motion.position, 0.0, dt, linear)
+            motion.spin = next_velocity(
+                motion.spin, (goal.rotation * motion.rotation.inv()).as_rotvec(), 0.0, dt, angular
+            )
+            position = motion.position + motion.velocity * dt
+            rotation = Rotation.from_rotvec(motion.spin * dt) * motion.rotation
+            motion.position = clip_lead(position, pose.position, settings.translation_lead)
+            motion.rotation = clip_turn(rotation, pose.rotation, settings.rotation_lead)
+            self._arm.follow(Target(position=motion.position.copy(), quaternion=motion.rotation.as_quat()))
             last = now
 
     def _arrived(self, goal: Pose, motion: StraightMotion) -> bool:
-        at_goal = float(np.linalg.norm(goal.position - motion.position)) < GOAL_TOLERANCE / 10
-        near = float(np.linalg.norm(goal.position - self._arm.state().position)) < GOAL_TOLERANCE
-        return at_goal and near
-
-    def _advance(self, motion: StraightMotion, goal: Pose, speed: float, dt: float) -> Target:
-        settings, pose = self._settings, self.pose()
-        linear = Bounds(speed, settings.translation_acceleration)
-        angular = Bounds(settings.rotation_speed / 2, settings.rotation_acceleration)
-        motion.velocity = next_velocity(motion.velocity, goal.position - motion.position, 0.0, dt, linear)
-        motion.spin = next_velocity(motion.spin, (goal.rotation * motion.rotation.inv()).as_rotvec(), 0.0, dt, angular)
-        motion.position = clip_lead(motion.position + motion.velocity * dt, pose.position, settings.translation_lead)
-        turned = Rotation.from_rotvec(motion.spin * dt) * motion.rotation
-        motion.rotation = clip_turn(turned, pose.rotation, settings.rotation_lead)
-        return Target(position=motion.position.copy(), quaternion=motion.rotation.as_quat())
-
-
-def _stands(state: ArmState) -> bool:
-    speeds = float(np.linalg.norm(state.linear_velocity)), float(np.abs(state.joint_velocity).max())
-    return max(speeds) < STANDSTILL_SPEED
+        """Return whether the target is at the goal, and the arm within its tolerance."""
+        target_arrived = float(np.linalg.norm(goal.position - motion.position)) < GOAL_TOLERANCE / 10
+        arm_arrived = float(np.linalg.norm(goal.position - self._arm.state().position)) < GOAL_TOLERANCE
+        return target_arrived and arm_arrived

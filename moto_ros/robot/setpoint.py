@@ -79,8 +79,11 @@ class CartesianSetpoint(Setpoint):
         self._velocity = next_velocity(self._velocity, self.goal - self.position, left, dt, self._linear)
         turn = (self.goal_rotation * self.rotation.inv()).as_rotvec()
         self._spin = next_velocity(self._spin, turn, left, dt, self._angular)
-        position = self._inside(self.position, self.position + self._velocity * dt)
-        rotation = self._upright(self.rotation, Rotation.from_rotvec(self._spin * dt) * self.rotation)
+        # A target that began outside the box or the cone moves no farther out.
+        low, high = np.minimum(self._box.low, self.position), np.maximum(self._box.high, self.position)
+        position = np.clip(self.position + self._velocity * dt, low, high)
+        most = max(settings.max_tilt, tilt(self.rotation, self._home))
+        rotation = clip_tilt(Rotation.from_rotvec(self._spin * dt) * self.rotation, self._home, most)
         self.position = clip_lead(position, state.position, settings.translation_lead)
         self.rotation = clip_turn(rotation, Rotation.from_quat(state.quaternion), settings.rotation_lead)
         return Target(
@@ -89,14 +92,6 @@ class CartesianSetpoint(Setpoint):
             linear_velocity=self._velocity.copy(),
             angular_velocity=self._spin.copy(),
         )
-
-    def _inside(self, before: np.ndarray, position: np.ndarray) -> np.ndarray:
-        """Return the position, clipped to the box; from outside the box it moves no farther out."""
-        return np.clip(position, np.minimum(self._box.low, before), np.maximum(self._box.high, before))
-
-    def _upright(self, before: Rotation, rotation: Rotation) -> Rotation:
-        """Return the orientation, clipped to `max_tilt`; from a larger tilt it tilts no further."""
-        return clip_tilt(rotation, self._home, max(self._settings.max_tilt, tilt(before, self._home)))
 
 
 class JointSetpoint(Setpoint):

@@ -70,11 +70,8 @@ class Arbiter:
         if self._source not in (None, source):
             self._from, self._done = self.last, 0
         self._source = source
-        self._done = min(self._steps, self._done + 1) if self._moves(wanted) else self._steps
+        motion = wanted if self._gripper is None else np.delete(wanted, self._gripper)
+        self._done = min(self._steps, self._done + 1) if motion.any() else self._steps
         share = self._done / self._steps
         self.last = wanted if share == 1.0 else ((1.0 - share) * self._from + share * wanted).astype(np.float32)
         return self.last
-
-    def _moves(self, values: np.ndarray) -> bool:
-        motion = values if self._gripper is None else np.delete(values, self._gripper)
-        return bool(motion.any())

@@ -135,7 +135,9 @@ class Human:
     def __init__(self, settings: HumanSettings, control_rate: float) -> None:
         """Start without input."""
         self._settings = settings
-        self._full = np.repeat([*_full_speeds(settings, control_rate)], 3)
+        full_speed = settings.twist.full_speed or settings.translation_step * control_rate
+        full_rotation = settings.twist.full_rotation or settings.rotation_step * control_rate
+        self._full = np.repeat([full_speed, full_rotation], 3)
         self._entries = [DIRECTIONS.index(name) if name in DIRECTIONS else -1 for name in settings.action_axes]
         self.gripper_entry = settings.action_axes.index(GRIPPER) if GRIPPER in settings.action_axes else None
         self._buttons = Buttons(settings.joy.button)
@@ -156,7 +158,8 @@ class Human:
         if late:
             return [name for name in pressed if name == "stop"]
         joy = self._settings.joy
-        found = np.array([self._read(axes, number, name) for name, number in _numbers(joy.axis)])
+        numbers = zip((*DIRECTIONS, GRIPPER), astuple(joy.axis), strict=True)
+        found = np.array([self._read(axes, number, name) for name, number in numbers])
         found = shaped(found, joy.dead_band, joy.expo) * np.array(astuple(joy.scale))
         self._joy.take(found[:6], now, held=self._buttons.held("dead_man", states))
         if joy.axis.gripper >= 0:
@@ -251,15 +254,3 @@ def shaped(values: np.ndarray, dead_band: float, expo: float) -> np.ndarray:
     """Return axes in [-1, 1] with a dead band, and finer near the middle: (1 - expo) v + expo v^3, still to 1 at 1."""
     beyond = np.clip((np.abs(values) - dead_band) / (1.0 - dead_band), 0.0, 1.0)
     return np.sign(values) * ((1.0 - expo) * beyond + expo * beyond**3)
-
-
-def _numbers(axis: AxisNumbers) -> list[tuple[str, int]]:
-    return list(zip((*DIRECTIONS, GRIPPER), astuple(axis), strict=True))
-
-
-def _full_speeds(settings: HumanSettings, control_rate: float) -> tuple[float, float]:
-    twist = settings.twist
-    return (
-        twist.full_speed or settings.translation_step * control_rate,
-        twist.full_rotation or settings.rotation_step * control_rate,
-    )
