@@ -223,10 +223,10 @@ def test_the_guard_acts_after_as_many_unsure_steps_in_a_row_as_configured() -> N
     assert judged("off", [1.0] * 4) == [no] * 4
 
 
-def test_a_guard_without_quantiles_says_that_it_is_blind() -> None:
+def test_a_guard_without_quantiles_reports_that_it_has_no_effect() -> None:
     guard = UncertaintyGuard(UncertaintyRules("hold"))
     guard.judge(NONE)
-    assert "blind" in guard.sentence()
+    assert "no effect" in guard.sentence()
 
 
 def decided(decider: Decider, count: int, rank: float, now: float = 0.0) -> list[tuple[float, Verdict]]:
