@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.arm import MemoryArm, VirtualClock, robot_settings
+from support.arm import MemoryArm, MemoryGripper, VirtualClock, robot_settings
 
 from moto_ros.robot.faults import FOR_A_PERSON, FaultRecovery
 from moto_ros.robot.interface import ArmFault, FaultKind
@@ -111,6 +111,39 @@ def test_a_reset_opens_the_hand_rises_and_goes_home_with_a_spread_that_the_seed_
     assert rig.arm.gripper is not None
     assert rig.arm.gripper.told[0] == "move"
     assert rig.arm.control is None
+
+
+class SlowGripper(MemoryGripper):
+    """A hand whose first motion lasts `seconds` of a clock."""
+
+    def __init__(self, clock: VirtualClock, seconds: float) -> None:
+        self._clock, self._seconds = clock, seconds
+        super().__init__()
+
+    @property
+    def busy(self) -> bool:
+        return self._clock.time < self._seconds
+
+    @busy.setter
+    def busy(self, value: bool) -> None:
+        assert not value
+
+
+def test_a_hand_that_is_slow_on_a_busy_machine_does_not_fail_a_reset() -> None:
+    """Breaks runs: an episode was aborted because the fingers needed more than five seconds."""
+    rig = Rig()
+    rig.arm.gripper = SlowGripper(rig.clock, 12.0)
+    rig.resetter.run(0)
+    assert rig.clock.time >= 12.0
+
+
+def test_a_hand_that_never_ends_its_motion_fails_the_reset_by_name_within_the_resets_time_out() -> None:
+    """Breaks nights: a stuck hand that stalls the episode, or whose reset fails without naming it."""
+    rig = Rig()
+    rig.arm.gripper = SlowGripper(rig.clock, float("inf"))
+    with pytest.raises(ArmFault, match="hand: still moving"):
+        rig.resetter.run(0)
+    assert rig.clock.time < 0.9 * rig.settings.reset_timeout
 
 
 @pytest.mark.parametrize(("answer", "outcome"), [("continue", ""), ("abort", "operator/ready")])

@@ -46,7 +46,7 @@ def test_no_corner_lies_outside_of_what_was_shown(places: list[tuple[float, floa
 
 def test_a_box_that_was_not_guided_along_an_axis_is_refused() -> None:
     box = GuidedBox()
-    with pytest.raises(MotoError, match="no place at all"):
+    with pytest.raises(MotoError, match="no position at all"):
         box.corners(0.01)
     box.add((0.3, 0.0, 0.1))
     box.add((0.6, 0.3, 0.11))
