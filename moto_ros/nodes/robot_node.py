@@ -163,7 +163,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
 
         def expired() -> None:
             if not answer.done():
-                give(self._robot.waits or late)
+                give(self._robot.waits_for or late)
                 expire()
 
         timer = self.create_timer(timeout, expired)
