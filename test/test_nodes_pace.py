@@ -47,10 +47,10 @@ def test_without_lag_the_next_observation_is_not_older_than_the_reward() -> None
     found = pace(lag=0)
     found.send(0.0)
     found.on_reward(1, 700)
-    assert (found.after(500), found.after(900)) == (700, 900)
+    assert (found.earliest_stamp(500), found.earliest_stamp(900)) == (700, 900)
     lagging = pace(lag=1)
     lagging.on_reward(1, 700)
-    assert lagging.after(500) == 500
+    assert lagging.earliest_stamp(500) == 500
 
 
 @given(st.lists(st.floats(0.0, 0.4), min_size=1, max_size=60))

@@ -39,7 +39,7 @@ class ControlPace:
     """Says when the next action of an episode is due; times are seconds of a steady clock.
 
     In lockstep an action is always due, because the world waits. In real time it is due once the robot has taken the
-    last action, rewards are at most `reward_lag` steps behind, and the next control tick (`next`) has come. Without
+    last action, rewards are at most `reward_lag` steps behind, and the next control tick (`next_tick`) has come. Without
     `reward_lag` the reward that arrives with an observation sets the pace; with it, the ticks are a grid that begins at
     the episode's first action and does not drift. `counts`: periods_without_action.
     """
@@ -56,7 +56,7 @@ class ControlPace:
         self.sent = self.taken = self.rewarded = 0
         self._reward_stamp = 0
         self._first = self._last = self._published = 0.0
-        self.next = -math.inf
+        self.next_tick = -math.inf
 
     def on_action_taken(self, step: int) -> None:
         """Note that the robot has taken `step` actions of this episode."""
@@ -72,9 +72,9 @@ class ControlPace:
         """Return whether the next action may be sent at `now`, given an observation."""
         if self._lockstep:
             return True
-        return self.taken >= self.sent and self.sent - self.rewarded <= self._lag and now >= self.next
+        return self.taken >= self.sent and self.sent - self.rewarded <= self._lag and now >= self.next_tick
 
-    def after(self, start: int) -> int:
+    def earliest_stamp(self, start: int) -> int:
         """Return the earliest stamp (ns) of the next observation, in an episode that began at `start`."""
         return start if self._lag else max(start, self._reward_stamp)
 
@@ -84,10 +84,10 @@ class ControlPace:
             self._first = now
         self.sent += 1
         self._last = self._published = now
-        self.next = now + MIN_SPACING * self._period
+        self.next_tick = now + MIN_SPACING * self._period
         if self._lag:
             # The first tick of the grid at least half a period ahead: a late action does not delay later ones.
-            self.next = self._first + math.ceil((now - self._first) / self._period + 0.5) * self._period
+            self.next_tick = self._first + math.ceil((now - self._first) / self._period + 0.5) * self._period
 
     def action_expired(self, now: float) -> bool:
         """Return whether the last action has expired without being taken: it must be sent again."""

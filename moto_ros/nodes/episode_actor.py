@@ -152,7 +152,7 @@ class EpisodeActor:
         began = time.monotonic()
         if not self.running or not self.pace.due(began):
             return
-        after = self.pace.after(to_nanoseconds(self.episode.start))
+        after = self.pace.earliest_stamp(to_nanoseconds(self.episode.start))
         action = self._player.decide(after, None if self._settings.lockstep else self._node.now())
         if action is not None:
             self._send(action, began)
@@ -163,7 +163,7 @@ class EpisodeActor:
         self.pace.send(began)
         self.counts["actions"] += 1
         if self._beat is not None and self._settings.reward_lag:
-            self._wake_at(self._beat, self.pace.next)
+            self._wake_at(self._beat, self.pace.next_tick)
         elif self._beat is not None and self.pace.sent == 1:
             self._beat.reset()  # the world's own beat begins now
 

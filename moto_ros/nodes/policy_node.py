@@ -237,7 +237,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         joints = JointOrder({STATE: weights.joint_names} if weights.joint_names else {})
         try:
             joints.expected(STATE, self.settings.joint_names)
-            self._actor.take(weights)
+            self._actor.load_weights(weights)
             self._observer.joints = joints if weights.joint_names else self._observer.joints
         except MotoError as error:
             return str(error)

@@ -112,7 +112,7 @@ class EpisodePolicy:
             self.act(blank, deadline)
         self.begin(0, Purpose.TRAINING, sample=False)
 
-    def take(self, weights: Weights) -> None:
+    def load_weights(self, weights: Weights) -> None:
         """Load verified weights, between two steps. MotoError if a tensor does not fit; the old ones are kept."""
         try:
             self._agent.load_weights(dict(weights.tensors))

@@ -117,7 +117,7 @@ class Device:
     moved: float = -math.inf
     held: bool = False
 
-    def take(self, motion: np.ndarray, now: float, *, held: bool = False) -> None:
+    def update(self, motion: np.ndarray, now: float, *, held: bool = False) -> None:
         """Store an input."""
         self.motion, self.arrived, self.held = motion, now, held
         if motion.any():
@@ -161,7 +161,7 @@ class Human:
         numbers = zip((*DIRECTIONS, GRIPPER), astuple(joy.axis), strict=True)
         found = np.array([self._read(axes, number, name) for name, number in numbers])
         found = shaped(found, joy.dead_band, joy.expo) * np.array(astuple(joy.scale))
-        self._joy.take(found[:6], now, held=self._buttons.held("dead_man", states))
+        self._joy.update(found[:6], now, held=self._buttons.held("dead_man", states))
         if joy.axis.gripper >= 0:
             self._grip = float(found[6])
         elif GRIPPER in pressed:
@@ -189,7 +189,7 @@ class Human:
             self.refuse("not_finite", "twist: contains NaN or infinity, expected m/s and rad/s; fix its publisher")
             return
         found[np.abs(found) < self._settings.twist.dead_band] = 0.0
-        self._twist.take(np.clip(found, -1.0, 1.0), now)
+        self._twist.update(np.clip(found, -1.0, 1.0), now)
 
     def is_late(self, age: float, topic: str) -> bool:
         """Return whether an input stamped `age` seconds before its arrival is too old; if so, count it as refused."""
