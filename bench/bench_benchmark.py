@@ -1,4 +1,4 @@
-"""What the harness adds to a benchmark run: where the processor time of one run goes; a table and JSON."""
+"""Overhead of the harness in a benchmark run: processor time of one run by its use; a table and JSON."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SMALL = (
     "evaluation_episodes:=3",
     "demonstrations:=[2]",
 )
-"""A run of a minute or two in place of one of ten; its updates, steps and frames are those of the whole."""
+"""A run of a minute or two instead of ten; its updates, steps and frames have their full size."""
 
 
 class Stopwatch:
@@ -75,7 +75,7 @@ class Stopwatch:
 
 
 def measure(suite: str, overrides: list[str]) -> dict[str, float]:
-    """Run the first run of a suite; return seconds of processor time by what they were spent on."""
+    """Run the first run of a suite; return seconds of processor time by their use."""
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder, run = SuiteFolder(name), runs_of(read_suite(suite, overrides))[0]
@@ -103,7 +103,7 @@ def measure(suite: str, overrides: list[str]) -> dict[str, float]:
 
 
 def start_time() -> float:
-    """Return how long a process of a run needs before it begins, s: the least of three."""
+    """Return how long a process of a run needs before it begins, s: the minimum of three."""
     command = [sys.executable, "-c", START]
     variables = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "sim"), *sys.path])}
     found = []

@@ -22,7 +22,7 @@ import psutil
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from result import give
+from result import write
 from rich.console import Console
 from rich.table import Table
 from sensor_msgs.msg import Image
@@ -47,7 +47,7 @@ START = 60.0
 
 
 class Watcher(Node):
-    """Hears both cameras as a policy does, and counts."""
+    """Subscribes to both cameras as a policy does, and counts frames."""
 
     def __init__(self, images: bool) -> None:
         """Subscribe to the health of the cameras and, if `images`, to every frame."""
@@ -77,11 +77,11 @@ class Watcher(Node):
         return saw
 
     def healthy(self) -> bool:
-        """Whether both cameras are said to be healthy."""
+        """Whether both cameras report that they are healthy."""
         return len(self.health) == len(CAMERAS) and all(message.healthy for message in self.health.values())
 
     def totals(self) -> dict[str, int]:
-        """Return what both cameras have said in all: frames sent, lost, late, and times opened again."""
+        """Return the totals reported by both cameras: frames sent, lost, late, and times opened again."""
         keys = ("frames", "lost", "late", "reconnects")
         return {key: sum(getattr(message, key) for message in self.health.values()) for key in keys}
 
@@ -94,7 +94,7 @@ class Watcher(Node):
         self.states_sent += 1
 
     def phase(self, phase: int, outcome: int = EpisodeState.OUTCOME_NONE) -> None:
-        """Say where the episode stands."""
+        """Publish the episode's state."""
         message = EpisodeState(phase=phase, episode=1, purpose=EpisodeState.PURPOSE_TRAINING, outcome=outcome)
         message.header.stamp = to_time(time.time_ns())
         self.episode.publish(message)
@@ -202,7 +202,7 @@ def record(folder: Path, seconds: float) -> dict[str, float]:
 
 
 def episode(node: Watcher, executor: SingleThreadedExecutor, seconds: float) -> None:
-    """Have an episode of so many seconds recorded, with states at their rate."""
+    """Record an episode of this many seconds, with states at their rate."""
     node.phase(EpisodeState.PHASE_RESETTING)
     node.phase(EpisodeState.PHASE_RUNNING)
     spin(node, executor, 0.5)
@@ -251,7 +251,7 @@ def main() -> int:
         results = {"cameras": watch(Path(name), options.seconds), "recorder": record(Path(name), options.record)}
     rclpy.try_shutdown()
     show(results)
-    give(results, options.json)
+    write(results, options.json)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Data room: bag to steps, closing a bag, and replay sampling; a table and JSON."""
+"""Data package: bag to steps, closing a bag, and replay sampling; a table and JSON."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class RandomData:
         self._drawn: dict[tuple[int, int], Batch] = {}
 
     def holds(self, source: str) -> bool:
-        """Return True: noise is never out."""
+        """Return True: noise never runs out."""
         return True
 
     def batch(self, source: str, size: int, length: int) -> Batch:
@@ -64,7 +64,7 @@ class RandomData:
         return self.batch(source, size, length) | {name: rows.to(self._device) for name, rows in more.items()}
 
     def prioritise(self, source: str, index: Tensor, priority: Tensor) -> None:
-        """Take priorities, and leave it at that."""
+        """Ignore priorities."""
 
 
 def random_chunk(spaces: Spaces, size: int, length: int) -> dict[str, np.ndarray]:

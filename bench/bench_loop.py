@@ -1,8 +1,8 @@
-"""The loop on the arm: camera stamp, action stamp, first motion, and how evenly the policy ticks, on franky-sim.
+"""The control loop on franky-sim: latency from camera to action to first motion, and jitter of the control tick.
 
 Driver, cameras, rewards, episodes, recorder and policy node run as processes, as in a run; this process arbitrates, and
-puts a pattern of moving and standing still in place of the fresh policy's actions, so that each motion has a beginning.
-Measured at 10 and 20 Hz, with learning idle and busy (updates of the quick preset without end, as nice as the trainer).
+replaces the untrained policy's actions by a pattern of motion and standstill, so that each motion has a beginning.
+Measured at 10 and 20 Hz, with learning idle and busy (endless updates of the quick preset, as nice as the trainer).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import rclpy
 from bench_ros import Trainer
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from result import give
+from result import write
 from rich.console import Console
 from rich.table import Table
 
@@ -38,19 +38,19 @@ from moto_ros.systems.transport import environment
 NODES = ("franka_server", "franka", "camera", "reward", "recorder", "episode", "policy")
 RATES = (10.0, 20.0)
 MOVING, STILL = 0.3, 0.7
-"""Seconds of each turn of the pattern."""
+"""Seconds of each part of the pattern."""
 
-MOTION = 0.0005
-"""Way from rest that counts as motion, m."""
+MOTION_TOLERANCE = 0.0005
+"""m; a larger displacement from rest counts as motion."""
 
-ALLOWED = 0.1
-"""Share of the period that the 99th percentile of the tick's jitter may be while learning is busy."""
+MAX_JITTER = 0.1
+"""Maximum 99th percentile of the tick's jitter while learning is busy, in control periods."""
 
 NANO = 1e-9
 
 
 class Arbiter(Node):
-    """Answers each proposal with the pattern's action of the same stamps, and keeps when everything happened."""
+    """Answers each proposal with the pattern's action of the same stamps, and stores the times."""
 
     def __init__(self, rate: float) -> None:
         super().__init__("operator")
@@ -99,7 +99,9 @@ class Arbiter(Node):
         for begun in self.begun:
             start = int(np.searchsorted(stamps, begun))
             window = places[start : start + 200]
-            moved = np.flatnonzero(np.linalg.norm(window - window[:1], axis=1) > MOTION) if len(window) else []
+            moved = (
+                np.flatnonzero(np.linalg.norm(window - window[:1], axis=1) > MOTION_TOLERANCE) if len(window) else []
+            )
             if len(moved):
                 found.append((int(stamps[start + moved[0]]) - begun) * NANO)
         return found
@@ -124,7 +126,7 @@ def loop(rate: float, seconds: float, busy: bool) -> dict[str, float]:
     steps = round(seconds * rate)
     settings = f"control_rate:={rate} max_steps:={steps} success_steps:=0 automatic_episodes:=1 policy.checkpoint:=''"
     # A step of 2 cm at 10 Hz and of 1 cm at 20 Hz: the same speed.
-    # All wait for each other but for the operator, which this process is: a reset asked for too early is never heard.
+    # All wait for each other except for the operator, which is this process: a reset requested too early is lost.
     peers = f"wait_for:=[{','.join(NODES)}] policy.operator_in_loop:=true step_timeout:=60.0"
     more = f"session:=0 franka.translation_step:={0.2 / rate} {peers}"
     with tempfile.TemporaryDirectory() as folder:
@@ -141,7 +143,7 @@ def loop(rate: float, seconds: float, busy: bool) -> dict[str, float]:
 
 
 def measured(rate: float, steps: int, policy: dict[str, Any], timeout: float) -> dict[str, float]:
-    """Arbitrate until so many actions were answered, or for `timeout` seconds; return the figures."""
+    """Arbitrate until `steps` actions were answered, or for `timeout` seconds; return the figures."""
     rclpy.init(args=["--ros-args", "-r", "__ns:=/bench"])
     arbiter, executor, end = Arbiter(rate), SingleThreadedExecutor(), time.monotonic() + timeout
     trainer = Trainer(policy)
@@ -166,7 +168,7 @@ def show(results: dict[str, dict[str, float]]) -> None:
         table.add_row(loop_, f"{found['actions']:.0f}", f"{found['motions']:.0f}", *cells)
     Console().print(table)
     for loop_, found in results.items():
-        allowed = 1000 * ALLOWED / found["rate"]
+        allowed = 1000 * MAX_JITTER / found["rate"]
         verdict = "within" if found["tick_jitter_p99_ms"] <= allowed else "NOT within"
         print(f"{loop_}: tick jitter p99 {found['tick_jitter_p99_ms']:.1f} ms is {verdict} a tenth of the period")
 
@@ -184,7 +186,7 @@ def main() -> int:
         title = f"{rate:g} Hz, learning {'busy' if busy else 'idle'}"
         results[title] = loop(rate, options.seconds, busy) | {"rate": rate}
     show(results)
-    give(results, options.json)
+    write(results, options.json)
     return int(not all(found["actions"] for found in results.values()))
 
 

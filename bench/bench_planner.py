@@ -79,7 +79,7 @@ def settings_of(preset: str) -> FowmSettings:
 
 
 def make(settings: FowmSettings, spaces: Spaces, device: torch.device) -> FowmAgent:
-    """Return an agent whose output layers, zero at first, are random, so that candidates differ as in use."""
+    """Return an agent with random instead of zero heads, so that candidates differ as in use."""
     agent = FowmAgent(spaces, settings, 0, device)
     with torch.no_grad():
         agent.network.reward_head.output.weight.normal_(std=0.2)

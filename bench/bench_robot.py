@@ -1,10 +1,10 @@
-"""The arm alone, on franky-sim: from target to first motion, and how far it goes after silence and after a stop.
+"""The arm on franky-sim: latency from target to first motion, and stopping distance after silence and after a stop.
 
-Driver and guard run in this process, as in the robot's node; no ROS, no camera. A policy's commands at 10 Hz lead along
-y at the greatest speed of the actions, then they end (the guard holds after two periods, and ends control after
-`stop_after`), or the guard is told to stop, or the driver to brake. Ways are of the end effector, from where it was
-when that happened; speeds are those measured at that moment. On a busy machine the simulated arm's clock falls behind,
-and the same commands are faster for it: `arm_clock` is the arm's time over the system's, 1 on a real arm.
+Driver and safety thread run in this process, as in the robot node; no ROS, no camera. Commands at 10 Hz move the arm
+along y at the maximum speed of the actions, then they end (the supervisor holds after two periods, and ends control
+after `stop_after`), or the supervisor is stopped, or the driver brakes. Distances are of the end effector, from its
+position at that event; speeds are those measured then. On a busy machine the simulated arm's clock falls behind, and
+the same commands are faster for it: `arm_clock` is the arm's time over the system's, 1 on a real arm.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from result import give
+from result import write
 from rich.console import Console
 from rich.table import Table
 
@@ -31,10 +31,10 @@ from moto_ros.robot.safety import Command, SafetySupervisor, SafetyThread
 
 ADDRESS = "127.11.13.37"
 RATE = 10.0
-MOTION = 0.0002
-"""Way from rest that counts as motion, m."""
+MOTION_TOLERANCE = 0.0002
+"""m; a larger displacement from rest counts as motion."""
 
-REST = 0.005
+STANDSTILL_SPEED = 0.005
 """m/s below which the end effector stands."""
 
 STEPS = (0.005, 0.01, 0.02)
@@ -58,7 +58,7 @@ def simulated_arm() -> Iterator[None]:
 
 
 def settings(step: float) -> RobotSettings:
-    """Return the shipped settings of franky-sim with another way in one control step."""
+    """Return the shipped settings of franky-sim with another translation step."""
     values = read_parameters(shipped("robots", "franky_sim"), "franka")
     values |= {"host": ADDRESS, "translation_step": step, "control_rate": RATE}
     known = specs(RobotSettings)
@@ -77,7 +77,7 @@ def connected(step: float) -> Iterator[FrankaArm]:
 
 
 def home(arm: FrankaArm, given: RobotSettings) -> ArmState:
-    """Bring the arm home and wait until it stands."""
+    """Move the arm home and wait until it stands."""
     arm.move_joints(np.array(given.home), 0.3, 60.0)
     return at_rest(arm)
 
@@ -87,7 +87,7 @@ def at_rest(arm: FrankaArm) -> ArmState:
     still = arm.state().sequence
     while True:
         state = arm.state()
-        if np.linalg.norm(state.linear_velocity) > REST:
+        if np.linalg.norm(state.linear_velocity) > STANDSTILL_SPEED:
             still = state.sequence
         if state.sequence - still > 100:
             return state
@@ -103,9 +103,9 @@ def latency(arm: FrankaArm, given: RobotSettings, tries: int) -> list[float]:
         arm.start(Control.CARTESIAN)
         time.sleep(0.3)
         state, begun = arm.state(), time.time_ns()
-        way = np.array([0.0, 0.02 if number % 2 else -0.02, 0.0])
-        arm.follow(Target(position=state.position + way, quaternion=state.quaternion))
-        while np.linalg.norm(arm.state().position - state.position) < MOTION:
+        offset = np.array([0.0, 0.02 if number % 2 else -0.02, 0.0])
+        arm.follow(Target(position=state.position + offset, quaternion=state.quaternion))
+        while np.linalg.norm(arm.state().position - state.position) < MOTION_TOLERANCE:
             time.sleep(0.0005)
         found.append((arm.state().stamp - begun) * 1e-9)
         arm.stop()
@@ -113,8 +113,8 @@ def latency(arm: FrankaArm, given: RobotSettings, tries: int) -> list[float]:
     return found
 
 
-def event(arm: FrankaArm, given: RobotSettings, happen: Callable[[SafetyThread], None]) -> dict[str, float]:
-    """Drive along y as a policy does, let something happen, and return speed, way and time to rest."""
+def event(arm: FrankaArm, given: RobotSettings, trigger: Callable[[SafetyThread], None]) -> dict[str, float]:
+    """Drive along y as a policy does, trigger an event, and return speed, stopping distance and stopping time."""
     begun = home(arm, given)
     guard = SafetyThread(SafetySupervisor(given, arm, begun))
     guard.begin(1)
@@ -124,7 +124,7 @@ def event(arm: FrankaArm, given: RobotSettings, happen: Callable[[SafetyThread],
         time.sleep(1.0 / RATE)
     before = arm.state()
     clock = 1e-3 * (before.sequence - first) / (time.monotonic() - start)
-    happen(guard)
+    trigger(guard)
     after = at_rest(arm)
     guard.close()
     seconds = 1e-3 * (after.sequence - before.sequence - 100)
@@ -138,7 +138,7 @@ EVENTS: dict[str, Callable[[FrankaArm], Callable[[SafetyThread], None]]] = {
     "stop": lambda arm: lambda guard: guard.stop("bench"),
     "brake of the driver": lambda arm: lambda guard: arm.stop(),
 }
-"""What happens while the arm moves, by name."""
+"""Events while the arm moves, by name."""
 
 
 def measure(tries: int) -> dict[str, dict[str, float]]:
@@ -174,7 +174,7 @@ def main() -> int:
     options = parser.parse_args()
     results: Any = measure(options.tries)
     show(results)
-    give(results, options.json)
+    write(results, options.json)
     return 0
 
 

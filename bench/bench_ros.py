@@ -21,7 +21,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from result import give
+from result import write
 from rich.console import Console
 from rich.table import Table
 from sensor_msgs.msg import Image
@@ -125,7 +125,7 @@ class Seen:
         self.then: Callable[[], None] = lambda: None
 
     def take(self, message: Any) -> None:
-        """Take a message and go on."""
+        """Store a message."""
         self.time, self.stamp = message.header.stamp, to_nanoseconds(message.header.stamp)
         self.arrived = time.monotonic()
         self.then()
@@ -167,7 +167,7 @@ def processes(folder: Path, nodes: tuple[str, ...], overrides: str) -> Iterator[
 
 
 def spin(node: Clock, episodes: int, timeout: float = 300.0) -> None:
-    """Spin `node` until so many episodes have ended."""
+    """Spin `node` until this many episodes have ended."""
     executor, end = SingleThreadedExecutor(), time.monotonic() + timeout
     executor.add_node(node)
     while len(node.done) < episodes and time.monotonic() < end:
@@ -221,7 +221,7 @@ def main() -> int:
     os.environ.update(environment())
     results = measure(options.episodes)
     show(results)
-    give(results, options.json)
+    write(results, options.json)
     return 0
 
 

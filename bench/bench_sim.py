@@ -28,7 +28,7 @@ CASES = (
     ("kitchen/mixed", 64),
 )
 TARGET = ("metaworld/drawer-open-v3", 64, 150.0)
-"""World, image side in pixels, frames per second that two cores without a GPU have to reach."""
+"""World, image side in pixels, required frames per second on two cores without a GPU."""
 
 
 @dataclass(frozen=True)

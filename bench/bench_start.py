@@ -1,4 +1,4 @@
-"""Starts of a system: how long until five nodes that start at once are all connected, and how many starts never are.
+"""Starts of a system: time until five nodes that start at once are connected, and the number of starts that fail.
 
 The nodes have as many topics and services between them as those of a run, but do no work; the discovery range is the
 one that users have. Compared are the profile that `moto` and the launch files set, and Fast DDS's own transports.
@@ -21,7 +21,7 @@ import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from result import give
+from result import write
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -35,11 +35,11 @@ NODES = ("sim", "recorder", "policy", "episode", "trainer")
 TOPICS = 5
 """Topics that each node publishes and all others read."""
 
-PATIENCE = 15.0
-"""Seconds after which a start has failed: those that go well take two, those that fail never end."""
+START_TIMEOUT = 15.0
+"""Seconds after which a start has failed: successful ones take two, failed ones never end."""
 
 LINGER = 1.0
-"""Seconds that a connected node stays, so that the others hear that it is ready."""
+"""Seconds that a connected node keeps running, so that the others discover that it is ready."""
 
 VARIABLES = (*PROFILE_FILE, MODE, "ROS_AUTOMATIC_DISCOVERY_RANGE")
 DOMAINS = range(60, 90)
@@ -53,7 +53,7 @@ def transports() -> dict[str, dict[str, str]]:
 
 
 def start(variables: Mapping[str, str]) -> float:
-    """Start five nodes at once; return the seconds until all are ready, infinite where they do not get there."""
+    """Start five nodes at once; return the seconds until all are ready, infinite if that fails."""
     fork = multiprocessing.get_context("fork")
     began, ends, processes = time.monotonic(), [], []
     for name in NODES:
@@ -69,7 +69,7 @@ def start(variables: Mapping[str, str]) -> float:
 
 
 def seconds_of(end: Connection) -> float:
-    """Return what a node says, infinite if it ended without a word."""
+    """Return a node's answer, infinite if it ended without one."""
     try:
         return float(end.recv())
     except EOFError:
@@ -77,15 +77,15 @@ def seconds_of(end: Connection) -> float:
 
 
 def live(name: str, variables: Mapping[str, str], began: float, answer: Connection) -> None:
-    """Be one node until all are ready, or it is too late; answer with the seconds that it took."""
+    """Run one node until all are ready or the time-out; answer with the seconds that it took."""
     os.environ.update(variables)
     rclpy.init()
     node = Node(name, namespace="/start")
-    converse(node)
+    connect(node)
     ready, executor = Ready(node, NODES), SingleThreadedExecutor()
     executor.add_node(node)
     taken = float("inf")
-    while taken == float("inf") and time.monotonic() < began + PATIENCE:
+    while taken == float("inf") and time.monotonic() < began + START_TIMEOUT:
         executor.spin_once(timeout_sec=0.1)
         if len(ready.present()) == len(NODES):
             taken = time.monotonic() - began
@@ -94,8 +94,8 @@ def live(name: str, variables: Mapping[str, str], began: float, answer: Connecti
     rclpy.try_shutdown()
 
 
-def converse(node: Node) -> None:
-    """Give the node topics to every other node and from it, a service, and a client of each of the others'."""
+def connect(node: Node) -> None:
+    """Create publishers, subscriptions to all other nodes, a service, and clients of the other nodes' services."""
     others = [name for name in NODES if name != node.get_name()]
     node.create_service(Trigger, f"{node.get_name()}/do", lambda _, response: response)
     for index in range(TOPICS):
@@ -107,7 +107,7 @@ def converse(node: Node) -> None:
 
 
 def linger(executor: SingleThreadedExecutor) -> None:
-    """Stay a moment."""
+    """Spin for LINGER seconds."""
     end = time.monotonic() + LINGER
     while time.monotonic() < end:
         executor.spin_once(timeout_sec=0.1)
@@ -145,7 +145,7 @@ def main() -> int:
     chosen = {name: made for name, made in transports().items() if options.only in (None, name)}
     results = {name: measure(variables, options.starts, domains) for name, variables in chosen.items()}
     show(results)
-    give(results, options.json)
+    write(results, options.json)
     return 0
 
 

@@ -39,7 +39,7 @@ class Result:
 
 
 def fair_share(cores: int, threads: int, busy: int) -> float:
-    """Return the part of its speed alone that is left where every runnable thread gets the same processor time."""
+    """Return the fraction of its speed alone that remains if every runnable thread gets the same processor time."""
     alone = min(threads, cores)
     return threads * min(1.0, cores / (threads + busy)) / alone
 

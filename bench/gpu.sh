@@ -9,7 +9,7 @@ usage() {
 usage: bench/gpu.sh WHEELS OUT [options] [-- options of `moto benchmark`]
 
 Measures updates, plans and frames per second at full size, then runs the cells of a suite until the slice is over.
-ROS is not needed. The same command goes on from the files in OUT; bring that folder back, and along again.
+ROS is not needed. The same command resumes from the files in OUT; copy that folder back, and take it along for the next slice.
 
 WHEELS  folder with wheels for this machine; not looked at where Python already has everything. Fill it on a machine
         with a network and the same Python (from the index of your CUDA version, where the usual wheel does not fit):

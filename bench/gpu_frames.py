@@ -1,4 +1,4 @@
-"""Environment frames per second with more and more processes: each a world that steps and renders."""
+"""Environment frames per second by the number of processes, each with a world that steps and renders."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def count_frames(name: str, side: int, seconds: float, ready: Any, counts: Any) 
 
 
 def measure(processes: int, name: str, side: int, seconds: float) -> float:
-    """Return the frames per second of so many processes together."""
+    """Return the frames per second of this many processes together."""
     context = multiprocessing.get_context("spawn")
     ready, counts = context.Barrier(processes), context.Queue()
     arguments = (name, side, seconds, ready, counts)
@@ -55,7 +55,7 @@ def measure(processes: int, name: str, side: int, seconds: float) -> float:
 
 
 def counts_of_processes() -> list[int]:
-    """Return 1, 2, 4... up to 16, as far as there are cores."""
+    """Return 1, 2, 4... up to 16 or the number of cores."""
     cores = len(os.sched_getaffinity(0))
     return [count for count in (1, 2, 4, 8, MOST) if count <= cores]
 

@@ -1,4 +1,4 @@
-"""What a machine computes and renders with; fails where EGL gives no picture."""
+"""Hardware and drivers of a machine; fails if EGL cannot render."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from moto_ros.training.run_folder import machine, versions  # noqa: E402
 
 
 def renderer() -> dict[str, str]:
-    """Return the backend and the name of what draws; MotoError where nothing does."""
+    """Return the backend and the renderer's name; MotoError if rendering fails."""
     backend, context = select_backend(), create_context(64, 64)
     from OpenGL import GL
 
@@ -36,7 +36,7 @@ def facts() -> dict[str, Any]:
 
 
 def main() -> int:
-    """Print the facts as JSON; exit status 1 where no picture can be drawn."""
+    """Print the facts as JSON; exit status 1 if rendering fails."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="also write the JSON to this file")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Updates per second of MOTO, plan times and updates of FOWM, or where MOTO's time goes, at one size, as JSON."""
+"""Updates per second of MOTO, plan times and updates of FOWM, or a profile of MOTO, at one size, as JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.config import build, config_folder, read_parameters
 
 MOTO_SPACES = Spaces((64, 64, 3), 0, 4)
-"""What Meta-World's agents see in the paper: pixels and nothing else."""
+"""Observations of Meta-World's agents in the paper: pixels only."""
 
 FOWM_SPACES = Spaces((84, 84, 3), 4, 4)
 SHOWN = 40
@@ -50,7 +50,7 @@ def variants(settings: Any) -> Iterator[tuple[str, Any]]:
 
 
 def updates(agent: Agent, data: RandomData, seconds: float) -> dict[str, float]:
-    """Return updates per second by phase; every update ends in numbers on the CPU, so nothing is still under way."""
+    """Return updates per second by phase; every update ends in numbers on the CPU, so no work is pending."""
     return {phase: 1 / float(np.median(timed(partial(agent.update, phase, data), seconds))) for phase in agent.phases}
 
 

@@ -1,4 +1,4 @@
-"""One slice of work for a GPU: measurements that are not there yet, then runs of a suite until the time is over."""
+"""One slice of work for a GPU: missing measurements, then runs of a suite until the time is over."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 
 UNFINISHED = 75
-"""Exit status of a slice that another one goes on from (EX_TEMPFAIL)."""
+"""Exit status of a slice that another one resumes (EX_TEMPFAIL)."""
 
 SAVING = 75.0
 """Time that the suite's runs are left to save their work in, at most, s."""
@@ -36,7 +36,7 @@ def measurements(options: argparse.Namespace) -> dict[str, list[str]]:
 
 
 def measure(name: str, command: Sequence[str], out: Path, left: float) -> bool:
-    """Make one measurement unless it is there; return whether it is there now. What it says goes to OUT/<name>.log."""
+    """Make one measurement unless it exists; return whether it exists now. Its output goes to OUT/<name>.log."""
     result, partial = out / f"{name}.json", out / f"{name}.part"
     if result.exists():
         print(f"{name}: there already")
@@ -49,14 +49,14 @@ def measure(name: str, command: Sequence[str], out: Path, left: float) -> bool:
             return False
     if done.returncode:
         last = (out / f"{name}.log").read_text(encoding="utf-8").strip().splitlines()[-1:]
-        raise SystemExit(f"error: {name} failed ({''.join(last)}); see {out / name}.log, mend it and run again")
+        raise SystemExit(f"error: {name} failed ({''.join(last)}); see {out / name}.log, fix it and run again")
     partial.replace(result)
     print(f"{name}: done")
     return True
 
 
 def run_suite(options: argparse.Namespace, out: Path, left: float) -> int:
-    """Run the suite for the time that is left; return the exit status."""
+    """Run the suite for the remaining time; return the exit status."""
     from moto_ros.cli.main import main as moto
     from moto_ros.experiments.suite import chosen, read_suite, runs_of
     from moto_ros.experiments.suite_folder import SuiteFolder
@@ -99,7 +99,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> int:
-    """Do what fits into the slice; 0 when everything is done, 75 when the same command has to go on."""
+    """Do what fits into the slice; 0 when everything is done, 75 when the same command has to be run again."""
     start, options = time.monotonic(), arguments()
     options.out.mkdir(parents=True, exist_ok=True)
     for name, command in measurements(options).items():

@@ -1,4 +1,4 @@
-"""What the benchmarks that only print their figures as JSON give back, in one place."""
+"""Output of the benchmarks: one line of JSON, and a file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 
-def give(results: Any, file: Path | None) -> None:
+def write(results: Any, file: Path | None) -> None:
     """Print the results as one line of JSON, and write them to `file` if one is given."""
     print(json.dumps(results))
     if file:

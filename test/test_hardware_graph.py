@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
 STEPS = 40
 GOAL = (0.36, 0.04, 0.44)
-"""m: nearer to home than the shipped task's, so that a simulation that cannot keep up gets there in these steps."""
+"""m: nearer to home than the shipped task's, so that a slow simulation reaches it in these steps."""
 
 NEAR = ("-p", f"goal:=[{', '.join(map(str, GOAL))}]", "-p", "radius:=0.04")
 
@@ -99,7 +99,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 @pytest.fixture(autouse=True)
 def ros_domain(run: Run) -> None:
-    """Keep the run's domain, in place of one for each test."""
+    """Keep the run's domain instead of one for each test."""
 
 
 def test_a_person_records_three_demonstrations_on_the_arm(run: Run) -> None:
@@ -125,7 +125,7 @@ def test_what_was_recorded_is_what_the_person_did(run: Run) -> None:
         assert len({frame.tobytes() for frame in episode.images["front"]}) > len(episode) // 2
 
 
-def test_at_least_one_demonstration_reached_the_goal_and_was_paid(run: Run) -> None:
+def test_at_least_one_demonstration_reached_the_goal_and_was_rewarded(run: Run) -> None:
     assert any(episode.succeeded and episode.reward.sum() > 0 for episode in run.episodes("offline"))
 
 

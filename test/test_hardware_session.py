@@ -35,7 +35,7 @@ OURS, THEIRS = 2**40, 2**41
 """Sessions of the arm's system and of the intruder."""
 
 STILL = 0.001
-"""m that the measured hand of an arm that is told nothing may differ."""
+"""m that the measured hand of an arm without commands may differ."""
 
 
 class Arm:
@@ -119,7 +119,7 @@ def test_the_arm_moves_for_its_own_system_and_for_no_other(arm: Arm) -> None:
 
 
 def test_anybody_stops_the_arm(arm: Arm) -> None:
-    """Breaks people: the stop of whoever stands nearest must count."""
+    """Breaks people: the stop of the person nearest to the arm must work."""
     arm.press.publish(OperatorEvent(session=THEIRS, event=OperatorEvent.STOP))
     arm.graph.until(lambda: arm.state.mode == RobotState.MODE_STOPPED, "the stop")
     before = arm.place()
@@ -194,7 +194,7 @@ def test_a_second_recording_in_a_namespace_is_refused_and_the_first_is_what_it_i
 
 
 def until(condition: Any, output: Path, timeout: float = 120.0) -> None:
-    """Wait for what a process must come to."""
+    """Wait for a condition of a process."""
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, output.read_text()

@@ -52,7 +52,7 @@ def nodes(run: Path) -> dict[str, int]:
 
 
 def test_when_moto_is_killed_a_moving_arm_comes_to_rest_and_no_node_is_left(tmp_path: Path) -> None:
-    """Breaks people: who shall stop an arm whose program is no longer in any terminal?"""
+    """Breaks people: nobody could stop an arm whose program has lost its terminal."""
     run, output = tmp_path / "run", tmp_path / "out"
     words = ["up", "record", "--backend", "franka", "--robot", "franky_sim", "--cameras", "synthetic"]
     with franky_server() as server, ros_graph(["--ros-args", "-r", "__ns:=/moto"]) as graph, output.open("w") as log:

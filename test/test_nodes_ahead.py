@@ -1,4 +1,4 @@
-"""Time and planning, without ROS: what an agent is told of it, and which answers may act when it plans ahead."""
+"""Planning ahead and deadlines, without ROS: the time budget of an agent, and which answers are used."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PLANNER = {"agent_name": "fowm", "clock": "realtime", "plan_ahead": True}
 
 
 class Spy:
-    """A small real planner, with every question that it is asked and every answer that it gives."""
+    """A small real planner, with every request that it gets and every answer that it gives."""
 
     def __init__(self) -> None:
         self.agent: Agent = make_agent("fowm", Spaces(None, 2, 2), FowmSettings(**(SMALL | PLAN)), 0)
@@ -63,14 +63,14 @@ def expected(stamps: list[float]) -> list[int]:
 @given(st.lists(st.floats(0.0, 0.7), min_size=1, max_size=8))
 @settings(max_examples=30)
 def test_a_plan_starts_from_as_many_steps_later_as_passed_by_the_stamps(gaps: list[float]) -> None:
-    """After a skipped observation the robot would go on with the action of a step ago."""
+    """After a skipped observation the robot would continue with the action of the previous step."""
     spy, stamps = Spy(), np.cumsum([5.0, *gaps]).tolist()
     for index, stamp in enumerate(stamps):
         spy.actor.act(seen(index, stamp))
     assert [request.elapsed for _, request, _ in spy.asked] == expected(stamps)
 
 
-def test_each_episode_counts_its_steps_anew() -> None:
+def test_each_episode_counts_its_steps_from_the_start() -> None:
     spy = Spy()
     spy.actor.act(seen(0, 1.0))
     spy.actor.begin(1, Purpose.TRAINING, sample=False)
@@ -86,7 +86,7 @@ def test_a_world_that_waits_makes_one_step_of_each_observation_whatever_its_stam
     assert [(request.elapsed, request.deadline) for _, request, _ in spy.asked] == [(1, None)] * 3
 
 
-def test_what_is_asked_without_planning_does_not_move_the_plan_on() -> None:
+def test_an_answer_without_planning_does_not_advance_the_plan() -> None:
     spy = Spy()
     spy.actor.act(seen(0, 1.0))
     before = spy.actor._state["mean"].clone()
@@ -97,7 +97,7 @@ def test_what_is_asked_without_planning_does_not_move_the_plan_on() -> None:
 
 
 class ByHand:
-    """A thread whose jobs are done when the test says so."""
+    """A thread whose jobs the test runs."""
 
     def __init__(self) -> None:
         self._jobs: deque[tuple[Callable[[], Any], Callable[[Any], None] | None]] = deque()
@@ -115,7 +115,7 @@ class ByHand:
 
 
 class Loop:
-    """A control loop in time of its own, so far ahead that all plans are made, around a planner that plans ahead."""
+    """A control loop on a virtual clock, far enough ahead that no plan is late, around a planner that plans ahead."""
 
     def __init__(self, allowed: float = 0.06) -> None:
         self.spy, self.thread, self.tally = Spy(), ByHand(), PlanTally()
@@ -132,7 +132,7 @@ class Loop:
         self._is_meant(found[1].values)
         self.sent.append((self.step, self.now, found[1].values))
         self.step += 1
-        self.ahead.follow(found[1].values, self.now)
+        self.ahead.plan_next(found[1].values, self.now)
         return True
 
     def _is_meant(self, values: np.ndarray) -> None:
@@ -164,7 +164,7 @@ def test_on_time_each_action_is_planned_while_the_one_before_acts() -> None:
     assert [found is None for found in pending] == [True, True] + [False] * 10
 
 
-def test_a_plan_that_is_not_there_is_counted_and_the_policy_acts_in_its_place() -> None:
+def test_a_late_plan_is_counted_and_the_policy_head_acts_instead() -> None:
     loop = Loop()
     loop.due()
     loop.thread.work(2)
@@ -178,8 +178,8 @@ def test_a_plan_that_is_not_there_is_counted_and_the_policy_acts_in_its_place() 
     assert loop.tally.figures()["plans_late"] == 1
 
 
-def test_an_answer_for_another_time_never_acts() -> None:
-    """The robot would do what was right a while ago."""
+def test_an_expired_answer_is_never_used() -> None:
+    """The robot would execute an outdated action."""
     loop = Loop()
     loop.due()
     loop.thread.work(2)
@@ -193,7 +193,7 @@ def test_an_answer_for_another_time_never_acts() -> None:
     assert loop.tally.figures()["plans_dropped"] == 1
 
 
-def test_without_a_new_observation_nothing_is_done_though_a_plan_is_there() -> None:
+def test_without_a_new_observation_a_ready_plan_is_not_executed() -> None:
     """A frozen camera would not stop the robot."""
     loop = Loop()
     loop.due()
@@ -204,7 +204,7 @@ def test_without_a_new_observation_nothing_is_done_though_a_plan_is_there() -> N
     assert not loop.due(new=False)
 
 
-def test_a_new_episode_is_not_begun_with_the_last_ones_plan() -> None:
+def test_a_new_episode_does_not_begin_with_the_plan_of_the_last_one() -> None:
     loop = Loop()
     loop.due()
     loop.ahead.begin()
@@ -225,7 +225,7 @@ EVENTS = st.lists(
 
 @given(EVENTS)
 @settings(max_examples=60)
-def test_whatever_the_order_of_things_only_what_was_chosen_for_a_step_acts_in_it(events: list[Any]) -> None:
+def test_in_any_order_of_events_a_step_executes_only_the_action_chosen_for_it(events: list[Any]) -> None:
     loop = Loop()
     for what, value in events:
         if what == "work":
@@ -249,7 +249,7 @@ def test_whatever_the_order_of_things_only_what_was_chosen_for_a_step_acts_in_it
     ],
 )
 def test_planning_ahead_is_refused_where_it_makes_no_sense(changes: dict[str, Any], sentence: str) -> None:
-    """An agent that filters observations would lose some without a word."""
+    """An agent that filters observations would lose some silently."""
     given_ = PLANNER | changes
     with pytest.raises(MotoError, match=sentence):
         build(policy_settings(given_), given_, "test")
@@ -271,7 +271,7 @@ def test_only_agents_that_say_so_plan() -> None:
 def test_the_time_for_a_plan_is_a_share_of_the_period_and_without_end_in_lockstep(
     changes: dict[str, Any], expected_time: float | None
 ) -> None:
-    """A deadline that nobody asked for would make a run in lockstep unrepeatable."""
+    """An unrequested deadline would make a run in lockstep unrepeatable."""
     given_ = PLANNER | changes
     assert build(policy_settings(given_), given_, "test").plan_time == expected_time
 

@@ -1,4 +1,4 @@
-"""Who decides each step: hand-overs without a jump, devices that count only while fresh, a policy that is unsure."""
+"""Arbitration of each step: blending without a jump, devices with a time-out, a policy that is unsure."""
 
 from __future__ import annotations
 
@@ -120,23 +120,23 @@ def test_a_twist_in_si_units_becomes_the_share_of_full_speed_along_the_bases_axe
 def test_a_joystick_counts_only_while_its_dead_man_button_is_held() -> None:
     found = human()
     found.joy(*stick(1.0, held=False), now=1.0)
-    assert (found.by(1.0), found.action(1.0)[0]) == ("", 0.0)
+    assert (found.control_source(1.0), found.action(1.0)[0]) == ("", 0.0)
     found.joy(*stick(1.0), now=1.1)
-    assert (found.by(1.1), found.action(1.1)[0]) == ("joy", 1.0)
+    assert (found.control_source(1.1), found.action(1.1)[0]) == ("joy", 1.0)
     found.joy(*stick(1.0, held=False), now=1.2)
-    assert found.by(1.2) == ""
+    assert found.control_source(1.2) == ""
 
 
-def test_a_device_that_falls_silent_moves_nothing_and_lets_go() -> None:
-    """A joystick out of range would drive the arm on for ever."""
+def test_a_silent_device_moves_nothing_and_lets_go() -> None:
+    """A joystick out of range would drive the arm indefinitely."""
     found = human(human_timeout=0.25)
     found.joy(*stick(1.0), now=1.0)
     assert found.action(1.2)[0] == 1.0
-    assert (found.by(1.3), found.action(1.3)[0]) == ("", 0.0)
+    assert (found.control_source(1.3), found.action(1.3)[0]) == ("", 0.0)
     found.take_over()
-    assert (found.by(1.3), found.action(1.3)[0]) == ("service", 0.0)
+    assert (found.control_source(1.3), found.action(1.3)[0]) == ("service", 0.0)
     found.let_go()
-    assert found.by(1.3) == ""
+    assert found.control_source(1.3) == ""
 
 
 def test_a_person_at_rest_for_long_enough_lets_go_of_a_6d_mouse() -> None:
@@ -144,20 +144,20 @@ def test_a_person_at_rest_for_long_enough_lets_go_of_a_6d_mouse() -> None:
     found.twist([0.2, 0.0, 0.0], [0.0] * 3, now=1.0)
     for tenth in range(1, 5):
         found.twist([0.0] * 3, [0.0] * 3, now=1.0 + tenth / 10)
-        assert found.by(1.0 + tenth / 10) == "twist"
+        assert found.control_source(1.0 + tenth / 10) == "twist"
     found.twist([0.001, 0.0, 0.0], [0.0] * 3, now=1.6)
-    assert found.by(1.6) == ""
+    assert found.control_source(1.6) == ""
 
 
 def test_a_twist_that_is_not_finite_or_late_is_refused_and_counted() -> None:
     found = human()
     found.twist([math.nan, 0.0, 0.0], [0.0] * 3, now=1.0)
-    assert found.by(1.0) == ""
+    assert found.control_source(1.0) == ""
     assert found.is_late(2.0, "operator/twist")
     assert found.is_late(-2.0, "operator/twist"), "a clock that is ahead hides every delay"
     assert not found.is_late(0.1, "operator/twist")
     assert found.counts == {"human_not_finite": 1, "human_stale": 2}
-    assert "synchronise the clocks" in found.trouble
+    assert "synchronise the clocks" in found.refusal
 
 
 def test_the_gripper_button_opens_and_closes_in_turn_and_starts_where_the_policy_left_it() -> None:
@@ -174,7 +174,7 @@ def test_an_axis_the_joystick_does_not_have_is_named() -> None:
     found = human(**{"joy.axis.z": 9})
     found.joy(*stick(1.0), now=1.0)
     assert found.action(1.0)[0] == 1.0
-    assert "has 8 axes, but joy.axis.z is 9" in found.trouble
+    assert "has 8 axes, but joy.axis.z is 9" in found.refusal
 
 
 def test_a_button_says_its_word_once_however_long_it_is_held() -> None:
@@ -192,7 +192,7 @@ def test_a_button_says_its_word_once_however_long_it_is_held() -> None:
 def test_a_late_message_still_stops_the_robot_and_does_nothing_else() -> None:
     found = human()
     assert found.joy(*stick(1.0, success=1, stop=1), now=1.0, late=True) == ["stop"]
-    assert found.by(1.0) == ""
+    assert found.control_source(1.0) == ""
 
 
 @pytest.mark.parametrize(
@@ -223,10 +223,10 @@ def test_the_guard_acts_after_as_many_unsure_steps_in_a_row_as_configured() -> N
     assert judged("off", [1.0] * 4) == [no] * 4
 
 
-def test_a_guard_without_quantiles_says_that_it_is_blind() -> None:
+def test_a_guard_without_quantiles_reports_that_it_has_no_effect() -> None:
     guard = UncertaintyGuard(UncertaintyRules("hold"))
     guard.judge(NONE)
-    assert "blind" in guard.sentence()
+    assert "no effect" in guard.sentence()
 
 
 def decided(decider: Decider, count: int, rank: float, now: float = 0.0) -> list[tuple[float, Verdict]]:

@@ -89,7 +89,7 @@ def test_a_requested_episode_is_reset_run_and_ended_with_the_robots_stamps(graph
     assert (last.episode, last.step, last.outcome) == (4, 3, EpisodeState.OUTCOME_TIME_LIMIT)
 
 
-def test_a_late_joiner_still_learns_where_the_episode_stands(graph: Graph) -> None:
+def test_a_late_joiner_receives_the_state_of_the_episode(graph: Graph) -> None:
     robot = Robot(graph)
     graph.add(EpisodeNode(FAST))
     begin(robot)
@@ -99,7 +99,7 @@ def test_a_late_joiner_still_learns_where_the_episode_stands(graph: Graph) -> No
     assert late[0].phase == EpisodeState.PHASE_ENDED
 
 
-def test_a_failed_reset_aborts_with_the_robots_own_words(graph: Graph) -> None:
+def test_a_failed_reset_aborts_with_the_robots_error(graph: Graph) -> None:
     robot = Robot(graph, resets=False)
     graph.add(EpisodeNode(FAST))
     begin(robot)
@@ -108,7 +108,7 @@ def test_a_failed_reset_aborts_with_the_robots_own_words(graph: Graph) -> None:
     assert "gripper jammed" in robot.states[-1].reason
 
 
-def test_an_absent_robot_cannot_make_the_node_wait_for_ever(graph: Graph) -> None:
+def test_an_absent_robot_cannot_make_the_node_wait_indefinitely(graph: Graph) -> None:
     graph.add(EpisodeNode({**FAST, "reset_timeout": 0.3}))
     peer = graph.peer()
     states = peer.hear(EpisodeState, topics.EPISODE_STATE, qos.latched(10))
@@ -195,7 +195,7 @@ def test_the_operator_starts_each_episode_and_discards_one_by_button(graph: Grap
     assert "joy" in robot.states[-1].reason
 
 
-def test_a_series_has_its_scene_brought_back_before_each_episode_and_counts_only_its_own(graph: Graph) -> None:
+def test_a_series_resets_the_scene_before_each_episode_and_does_not_count_the_resets(graph: Graph) -> None:
     robot = Robot(graph)
     given = {**FAST, "automatic_episodes": 2, "first_episode": 20, "scene_reset": "policy", "reset_steps": 2}
     graph.add(EpisodeNode(given))

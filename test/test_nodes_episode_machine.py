@@ -1,4 +1,4 @@
-"""The episode's life without ROS: what ends it, what it waits for, and that it waits for nothing for ever."""
+"""The episode state machine without ROS: what ends an episode, what it waits for, and that every wait has an end."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Notes:
         self.resets: list[Request] = []
         self.ends: list[tuple[EpisodeStatus, str]] = []
 
-    def announce(self, facts: EpisodeStatus) -> None:
-        self.states.append(facts)
+    def announce(self, status: EpisodeStatus) -> None:
+        self.states.append(status)
 
     def reset(self, request: Request) -> None:
         self.resets.append(request)
 
-    def finished(self, facts: EpisodeStatus, problem: str) -> None:
-        self.ends.append((facts, problem))
+    def finished(self, status: EpisodeStatus, problem: str) -> None:
+        self.ends.append((status, problem))
 
     def phases(self) -> list[Phase]:
-        return [facts.phase for facts in self.states]
+        return [status.phase for status in self.states]
 
 
 RULES = EpisodeRules(max_steps=5, reset_timeout=10.0, step_timeout=2.0, bag_timeout=3.0)
@@ -57,33 +57,33 @@ def test_an_episode_runs_to_its_limit_and_says_so_once() -> None:
     machine, notes = running()
     steps(machine, 5)
     assert notes.phases() == [Phase.RESETTING, Phase.RUNNING, Phase.ENDED]
-    assert (machine.facts.step, machine.facts.outcome, machine.facts.start) == (5, Outcome.TIME_LIMIT, 123)
+    assert (machine.status.step, machine.status.outcome, machine.status.start) == (5, Outcome.TIME_LIMIT, 123)
 
 
 def test_the_limit_of_the_request_wins_over_the_configured_one() -> None:
     machine, _ = running(max_steps=2)
     steps(machine, 2)
-    assert machine.facts.phase is Phase.ENDED
-    assert machine.facts.step == 2
+    assert machine.status.phase is Phase.ENDED
+    assert machine.status.step == 2
 
 
-def test_success_runs_on_by_default_because_reward_keeps_paying() -> None:
+def test_an_episode_continues_after_success_by_default() -> None:
     machine, _ = running()
     steps(machine, 4, success=True)
-    assert machine.facts.phase is Phase.RUNNING
+    assert machine.status.phase is Phase.RUNNING
 
 
 def test_success_ends_the_episode_after_the_wanted_number_of_steps_in_a_row() -> None:
     machine, _ = running(EpisodeRules(max_steps=50, success_steps=2))
     for step, success in enumerate([True, False, True, True, True], start=1):
         machine.reward(2.0, 7, step, success, terminal=False)
-    assert (machine.facts.outcome, machine.facts.step) == (Outcome.SUCCESS, 4)
+    assert (machine.status.outcome, machine.status.step) == (Outcome.SUCCESS, 4)
 
 
 def test_a_terminal_failure_is_not_a_time_limit() -> None:
     machine, _ = running()
     machine.reward(2.0, 7, 1, False, terminal=True)
-    assert machine.facts.outcome is Outcome.FAILURE
+    assert machine.status.outcome is Outcome.FAILURE
 
 
 def test_repeated_and_foreign_rewards_do_not_count_as_steps() -> None:
@@ -91,16 +91,16 @@ def test_repeated_and_foreign_rewards_do_not_count_as_steps() -> None:
     steps(machine, 2)
     machine.reward(2.0, 7, 2, False, terminal=False)
     machine.reward(2.0, 6, 3, False, terminal=False)
-    assert machine.facts.step == 2
+    assert machine.status.step == 2
 
 
 def test_nothing_after_the_end_changes_it() -> None:
     machine, notes = running()
     steps(machine, 5)
     machine.reward(3.0, 7, 6, True, terminal=True)
-    machine.trouble(3.0, ROBOT, "reflex")
+    machine.fault(3.0, ROBOT, "reflex")
     assert machine.end(3.0, Outcome.DISCARDED, "") != ""
-    assert (machine.facts.step, machine.facts.outcome) == (5, Outcome.TIME_LIMIT)
+    assert (machine.status.step, machine.status.outcome) == (5, Outcome.TIME_LIMIT)
     assert len(notes.states) == 3
 
 
@@ -109,19 +109,19 @@ def test_a_reset_without_an_answer_ends_in_one_sentence_not_in_waiting() -> None
     machine = EpisodeMachine(RULES, notes)
     machine.request(0.0, request())
     machine.tick(9.9)
-    assert machine.facts.phase is Phase.RESETTING
+    assert machine.status.phase is Phase.RESETTING
     machine.tick(10.0)
-    assert machine.facts.outcome is Outcome.ABORTED
-    assert "robot/reset" in machine.facts.reason
+    assert machine.status.outcome is Outcome.ABORTED
+    assert "robot/reset" in machine.status.reason
 
 
 def test_a_person_who_prepares_the_scene_is_given_time() -> None:
     machine = EpisodeMachine(EpisodeRules(reset_timeout=10.0, scene_reset="operator", scene_timeout=50.0), Notes())
     machine.request(0.0, request())
     machine.tick(59.0)
-    assert machine.facts.phase is Phase.RESETTING
+    assert machine.status.phase is Phase.RESETTING
     machine.tick(60.0)
-    assert machine.facts.outcome is Outcome.ABORTED
+    assert machine.status.outcome is Outcome.ABORTED
 
 
 @pytest.mark.parametrize(("acted", "who"), [(-1, "nobody sent action 0"), (0, "no reward for action 0")])
@@ -129,15 +129,15 @@ def test_a_stall_names_who_does_not_answer(acted: int, who: str) -> None:
     machine, _ = running()
     machine.action(7, acted)
     machine.tick(3.0)
-    assert machine.facts.outcome is Outcome.ABORTED
-    assert who in machine.facts.reason
+    assert machine.status.outcome is Outcome.ABORTED
+    assert who in machine.status.reason
 
 
 def test_a_robot_fault_aborts_and_keeps_the_steps() -> None:
     machine, _ = running()
     steps(machine, 3)
-    machine.trouble(2.0, ROBOT, "cartesian reflex")
-    assert (machine.facts.outcome, machine.facts.step, machine.facts.reason) == (
+    machine.fault(2.0, ROBOT, "cartesian reflex")
+    assert (machine.status.outcome, machine.status.step, machine.status.reason) == (
         Outcome.ABORTED,
         3,
         "cartesian reflex",
@@ -201,8 +201,8 @@ def test_an_episode_that_nobody_starts_ends_with_what_to_do_and_without_a_bag() 
     machine.tick(19.9)
     assert machine.busy
     machine.tick(20.0)
-    assert (machine.facts.episode, machine.facts.outcome, machine.busy) == (7, Outcome.ABORTED, False)
-    assert "operator/start" in machine.facts.reason
+    assert (machine.status.episode, machine.status.outcome, machine.busy) == (7, Outcome.ABORTED, False)
+    assert "operator/start" in machine.status.reason
     assert notes.phases() == [Phase.ENDED]
     assert [problem for _, problem in notes.ends] == [""]
 
@@ -212,65 +212,65 @@ def test_waiting_for_a_start_can_be_given_up_by_the_service() -> None:
     machine.request(0.0, request())
     assert "operator/start" in machine.request(1.0, request(8))
     assert machine.end(1.0, Outcome.DISCARDED, "lunch") == ""
-    assert (machine.facts.outcome, machine.busy) == (Outcome.DISCARDED, False)
+    assert (machine.status.outcome, machine.busy) == (Outcome.DISCARDED, False)
 
 
-def test_a_lost_camera_pauses_the_episode_and_it_goes_on_when_the_camera_is_back() -> None:
+def test_a_lost_camera_pauses_the_episode_until_the_camera_has_recovered() -> None:
     machine, _ = running(RESUME)
-    machine.trouble(2.0, "camera wrist", "camera wrist: no frame")
+    machine.fault(2.0, "camera wrist", "camera wrist: no frame")
     assert machine.paused == "camera wrist: no frame"
-    machine.trouble(3.5, "camera wrist", "camera wrist: still no frame")
-    machine.trouble(3.9, "camera wrist", "")
+    machine.fault(3.5, "camera wrist", "camera wrist: still no frame")
+    machine.fault(3.9, "camera wrist", "")
     machine.tick(5.8)
-    assert machine.facts.phase is Phase.RUNNING
+    assert machine.status.phase is Phase.RUNNING
     steps(machine, 5)
-    assert machine.facts.outcome is Outcome.TIME_LIMIT
+    assert machine.status.outcome is Outcome.TIME_LIMIT
 
 
 def test_a_camera_that_stays_away_ends_the_episode_by_name_even_if_old_rewards_still_come() -> None:
     machine, _ = running(RESUME)
-    machine.trouble(2.0, "camera wrist", "camera wrist: no frame")
+    machine.fault(2.0, "camera wrist", "camera wrist: no frame")
     machine.reward(3.9, 7, 1, False, terminal=False)
     machine.tick(4.0)
-    assert machine.facts.outcome is Outcome.ABORTED
-    assert "camera wrist" in machine.facts.reason
+    assert machine.status.outcome is Outcome.ABORTED
+    assert "camera wrist" in machine.status.reason
 
 
-def test_a_camera_loss_that_aborts_is_waited_out_before_the_next_reset() -> None:
+def test_the_next_reset_waits_for_the_camera_whose_loss_aborted_an_episode() -> None:
     machine, notes = running(ABORT)
-    machine.trouble(2.0, "camera wrist", "camera wrist: no frame")
-    assert (machine.facts.outcome, machine.facts.reason) == (Outcome.ABORTED, "camera wrist: no frame")
+    machine.fault(2.0, "camera wrist", "camera wrist: no frame")
+    assert (machine.status.outcome, machine.status.reason) == (Outcome.ABORTED, "camera wrist: no frame")
     machine.saved(2.5, 7, complete=True, message="")
     machine.request(3.0, request(8))
-    assert (len(notes.resets), machine.waits_for) == (1, "waits for camera wrist to be well")
-    machine.trouble(9.0, "camera wrist", "")
+    assert (len(notes.resets), machine.waits_for) == (1, "waits for camera wrist to recover")
+    machine.fault(9.0, "camera wrist", "")
     assert [asked.episode for asked in notes.resets] == [7, 8]
 
 
 def test_a_robot_that_does_not_recover_is_not_reset_and_the_reason_is_said() -> None:
     machine, notes = running(ABORT)
-    machine.trouble(2.0, ROBOT, "reflex on joint 4; recover")
+    machine.fault(2.0, ROBOT, "reflex on joint 4; recover")
     machine.saved(2.5, 7, complete=True, message="")
     machine.request(3.0, request(8))
     machine.tick(10.9)
     assert machine.busy
     machine.tick(11.0)
-    assert (machine.facts.episode, machine.facts.outcome, len(notes.resets)) == (8, Outcome.ABORTED, 1)
-    assert "reflex on joint 4" in machine.facts.reason
+    assert (machine.status.episode, machine.status.outcome, len(notes.resets)) == (8, Outcome.ABORTED, 1)
+    assert "reflex on joint 4" in machine.status.reason
 
 
-def test_a_paused_fault_goes_on_after_recovery_but_a_stop_ends_the_episode() -> None:
+def test_a_paused_episode_resumes_after_recovery_but_a_stop_ends_it() -> None:
     machine, _ = running(RESUME)
-    machine.trouble(2.0, ROBOT, "reflex")
-    assert machine.facts.phase is Phase.RUNNING
-    machine.trouble(3.0, ROBOT, "")
-    machine.trouble(3.1, ROBOT, "reflex")
-    machine.trouble(3.2, ROBOT, "reflex", final=True)
-    assert machine.facts.outcome is Outcome.ABORTED
+    machine.fault(2.0, ROBOT, "reflex")
+    assert machine.status.phase is Phase.RUNNING
+    machine.fault(3.0, ROBOT, "")
+    machine.fault(3.1, ROBOT, "reflex")
+    machine.fault(3.2, ROBOT, "reflex", final=True)
+    assert machine.status.outcome is Outcome.ABORTED
 
 
 @pytest.mark.parametrize("solved", [True, False])
-def test_the_scene_is_brought_back_by_an_episode_of_its_own_which_nobody_records(solved: bool) -> None:
+def test_the_scene_is_reset_by_a_separate_episode_that_is_not_recorded(solved: bool) -> None:
     notes = Notes()
     machine = EpisodeMachine(SCENE, notes)
     machine.request(0.0, request())
@@ -280,21 +280,21 @@ def test_the_scene_is_brought_back_by_an_episode_of_its_own_which_nobody_records
     assert "is running" in machine.request(1.0, request(8))
     for step in range(1, 4):
         machine.reward(1.0, number, step, solved, terminal=False)
-    assert [facts.purpose for facts, _ in notes.ends] == [Purpose.RESET]
+    assert [status.purpose for status, _ in notes.ends] == [Purpose.RESET]
     assert notes.ends[0][0].step == (1 if solved else 3)
     assert [asked.episode for asked in notes.resets] == [number, 7]
     machine.reset_done(2.0, 7, 1)
-    assert machine.facts.purpose is Purpose.TRAINING
+    assert machine.status.purpose is Purpose.TRAINING
 
 
-def test_a_fault_while_the_scene_is_brought_back_is_waited_out_before_the_episode() -> None:
+def test_the_episode_waits_for_recovery_from_a_fault_of_the_scene_reset() -> None:
     notes = Notes()
     machine = EpisodeMachine(SCENE, notes)
     machine.request(0.0, request())
     machine.reset_done(1.0, RESET_IDS + 7, 1)
-    machine.trouble(2.0, ROBOT, "reflex")
-    assert (len(notes.resets), machine.waits_for) == (1, "waits for robot to be well")
-    machine.trouble(3.0, ROBOT, "")
+    machine.fault(2.0, ROBOT, "reflex")
+    assert (len(notes.resets), machine.waits_for) == (1, "waits for robot to recover")
+    machine.fault(3.0, ROBOT, "")
     assert [asked.episode for asked in notes.resets] == [RESET_IDS + 7, 7]
 
 
@@ -305,7 +305,7 @@ EVENTS = st.lists(
         st.tuples(st.just("request"), st.integers(6, 9), st.booleans()),
         st.tuples(st.just("saved"), st.integers(6, 9), st.booleans()),
         st.tuples(st.just("end"), st.integers(1, 5), st.booleans()),
-        st.tuples(st.just("trouble"), st.integers(0, 1), st.booleans()),
+        st.tuples(st.just("fault"), st.integers(0, 1), st.booleans()),
         st.tuples(st.just("start"), st.integers(0, 1), st.booleans()),
         st.tuples(st.just("tick"), st.integers(0, 5), st.booleans()),
     ),
@@ -318,15 +318,15 @@ def play(machine: EpisodeMachine, events: list[tuple[str, int, bool]]) -> float:
     now = 0.0
     for kind, number, flag in events:
         if kind == "reward":
-            machine.reward(now, machine.facts.episode, number, flag, terminal=False)
+            machine.reward(now, machine.status.episode, number, flag, terminal=False)
         elif kind == "reset_done":
             machine.reset_done(now, number, 1)
         elif kind == "request":
             machine.request(now, request(number))
         elif kind == "saved":
             machine.saved(now, number, flag, "")
-        elif kind == "trouble":
-            machine.trouble(now, (ROBOT, "camera wrist")[number], "broken" if flag else "")
+        elif kind == "fault":
+            machine.fault(now, (ROBOT, "camera wrist")[number], "broken" if flag else "")
         elif kind == "start":
             machine.operator_start(now)
         elif kind == "end":
@@ -339,7 +339,7 @@ def play(machine: EpisodeMachine, events: list[tuple[str, int, bool]]) -> float:
 
 @settings(max_examples=300)
 @given(EVENTS, st.sampled_from([RULES, RESUME, ABORT, ASKED, SCENE]))
-def test_whatever_happens_the_machine_comes_to_rest_and_announces_each_state_once(
+def test_after_any_events_the_machine_becomes_idle_and_announces_each_state_once(
     events: list[tuple[str, int, bool]], rules: EpisodeRules
 ) -> None:
     notes = Notes()

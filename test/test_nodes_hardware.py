@@ -48,7 +48,7 @@ def graph() -> Iterator[Graph]:
 
 
 class System:
-    """A fine-tuning of one online episode on hardware, and what was said of its episodes."""
+    """A fine-tuning of one online episode on hardware, and the log lines of its episodes."""
 
     def __init__(self, graph: Graph, run: Path, rewards: dict[str, Any], **episode: Any) -> None:
         self.graph, self.run = graph, run
@@ -134,7 +134,7 @@ def test_the_operators_success_ends_an_episode_and_is_learned_as_terminal(graph:
     assert episode.reward[:-1].sum() == 0
 
 
-def test_a_fault_ends_the_episode_is_seen_in_its_bag_and_another_one_takes_its_place(
+def test_a_fault_ends_the_episode_is_visible_in_its_bag_and_another_episode_replaces_it(
     graph: Graph, tmp_path: Path
 ) -> None:
     system = System(graph, tmp_path, {"rule": "none"})
@@ -151,7 +151,7 @@ def test_a_fault_ends_the_episode_is_seen_in_its_bag_and_another_one_takes_its_p
     assert texts == ["reflex on joint 4; recover"]
 
 
-def test_a_camera_loss_is_outlasted_and_stays_visible_in_bag_and_metrics(graph: Graph, tmp_path: Path) -> None:
+def test_an_episode_survives_a_camera_loss_which_stays_visible_in_bag_and_metrics(graph: Graph, tmp_path: Path) -> None:
     system = System(graph, tmp_path, {"rule": "none"}, camera_loss="resume")
     system.until_step(4)
     system.arm.camera_works(False, "camera agent: no frame")
@@ -169,7 +169,7 @@ def test_a_camera_loss_is_outlasted_and_stays_visible_in_bag_and_metrics(graph: 
 
 
 class ResetPolicy:
-    """Brings the scene back, in episodes that are for that and in no others."""
+    """Resets the scene, in reset episodes and in no others."""
 
     def __init__(self, peer: Peer, arm: RealtimeArm) -> None:
         self._arm, self._episode = arm, EpisodeState()
@@ -186,7 +186,7 @@ class ResetPolicy:
             self._act(Action(episode=state.episode, step=self._arm._step, values=[0.1] * 4))
 
 
-def test_a_scene_is_brought_back_by_another_policy_and_nothing_of_that_is_recorded_or_learned(
+def test_a_scene_is_reset_by_another_policy_and_the_reset_is_neither_recorded_nor_learned(
     graph: Graph, tmp_path: Path
 ) -> None:
     rules = {"rule": "none", "reset.rule": "distance", "reset.goal": [0.4, 0.0, 0.3], "reset.radius": 5.0}

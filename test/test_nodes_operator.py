@@ -89,7 +89,7 @@ class Desk:
 
     def until_in_control(self, by: str) -> None:
         """Wait until the person is in control by a device, or, with nothing, the policy is."""
-        self.graph.until(lambda: self.node._human.by(time.monotonic()) == by, f"control by '{by}'")
+        self.graph.until(lambda: self.node._human.control_source(time.monotonic()) == by, f"control by '{by}'")
 
     def events(self) -> list[tuple[int, str]]:
         """Return what was said on operator/event, and from where."""

@@ -23,7 +23,7 @@ def test_an_action_the_robot_has_not_taken_is_not_followed_by_another() -> None:
     assert found.due(0.0)
     found.send(0.0)
     assert not found.due(5.0)
-    found.took(1)
+    found.on_action_taken(1)
     assert found.due(5.0)
 
 
@@ -33,12 +33,12 @@ def test_rewards_may_fall_behind_by_the_lag_and_no_further(lag: int) -> None:
     found = pace(lag)
     for step in range(lag):
         found.send(float(step))
-        found.took(step + 1)
+        found.on_action_taken(step + 1)
         assert found.due(step + 0.99)
     found.send(float(lag))
-    found.took(lag + 1)
+    found.on_action_taken(lag + 1)
     assert not found.due(100.0)
-    found.was_paid(1, 7)
+    found.on_reward(1, 7)
     assert found.due(100.0)
 
 
@@ -46,50 +46,50 @@ def test_without_lag_the_next_observation_is_not_older_than_the_reward() -> None
     """The policy would act on what it saw before its last action."""
     found = pace(lag=0)
     found.send(0.0)
-    found.was_paid(1, 700)
-    assert (found.after(500), found.after(900)) == (700, 900)
+    found.on_reward(1, 700)
+    assert (found.earliest_stamp(500), found.earliest_stamp(900)) == (700, 900)
     lagging = pace(lag=1)
-    lagging.was_paid(1, 700)
-    assert lagging.after(500) == 500
+    lagging.on_reward(1, 700)
+    assert lagging.earliest_stamp(500) == 500
 
 
 @given(st.lists(st.floats(0.0, 0.4), min_size=1, max_size=60))
-def test_late_actions_shift_no_later_beat(delays: list[float]) -> None:
+def test_late_actions_delay_no_later_control_tick(delays: list[float]) -> None:
     """The control rate would sink by the sum of all delays."""
     found, now = pace(lag=1), 3.0
     found.send(now)
     for step, delay in enumerate(delays, start=1):
-        found.took(step)
-        found.was_paid(step, step)
-        beat = next(t for n in range(1, 100) if found.due(t := 3.0 + n * PERIOD + 1e-9) and t > now)
-        assert beat - now >= PERIOD / 2 - 1e-6
-        now = beat + delay * PERIOD
+        found.on_action_taken(step)
+        found.on_reward(step, step)
+        due = next(t for n in range(1, 100) if found.due(t := 3.0 + n * PERIOD + 1e-9) and t > now)
+        assert due - now >= PERIOD / 2 - 1e-6
+        now = due + delay * PERIOD
         found.send(now)
     assert now < 3.0 + (len(delays) + 1) * PERIOD
 
 
 @given(st.lists(st.floats(0.0, 3.0), min_size=2, max_size=60))
-def test_following_the_worlds_beat_is_never_faster_than_the_rate_allows(waits: list[float]) -> None:
+def test_actions_paced_by_rewards_are_never_faster_than_the_rate_allows(waits: list[float]) -> None:
     found, now, sent = pace(lag=0), 0.0, []
     for wait in waits:
         now += wait * PERIOD
         if found.due(now):
             found.send(now)
             sent.append(now)
-            found.was_paid(found.sent, 1)
+            found.on_reward(found.sent, 1)
     assert all(after - before >= 0.75 * PERIOD - 1e-9 for before, after in pairwise(sent))
 
 
-def test_an_action_not_taken_within_its_lifespan_is_said_again_once_each_lifespan() -> None:
+def test_an_action_not_taken_within_its_lifespan_is_sent_again_once_each_lifespan() -> None:
     found = pace(lag=1)
-    assert not found.unheard(9.0)
+    assert not found.action_expired(9.0)
     found.send(10.0)
-    assert not found.unheard(10.29)
-    assert found.unheard(10.31)
-    found.say_again(10.31)
-    assert not found.unheard(10.6)
-    found.took(1)
-    assert not found.unheard(20.0)
+    assert not found.action_expired(10.29)
+    assert found.action_expired(10.31)
+    found.resend(10.31)
+    assert not found.action_expired(10.6)
+    found.on_action_taken(1)
+    assert not found.action_expired(20.0)
 
 
 def test_periods_without_an_action_are_counted() -> None:

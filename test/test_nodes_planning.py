@@ -58,9 +58,9 @@ def weights(agent: str, senses: dict[str, Any], **changes: Any) -> PolicyWeights
 
 
 class Watched:
-    """The agent of a policy node: every question it is asked, how long each answer takes at least, and its weights.
+    """The agent of a policy node: every request it gets, how long each answer takes at least, and its weights.
 
-    `loads` says of each time it took new weights whether a question was being answered then.
+    `loads` says for each load of new weights whether a request was being answered.
     """
 
     def __init__(self, node: PolicyNode) -> None:
@@ -87,7 +87,7 @@ class Watched:
 
 
 class Listener:
-    """What every test of this file hears of a policy node, and gives to it."""
+    """The subscriptions and publishers of a policy node's peer."""
 
     def __init__(
         self, graph: Graph, peer: Peer, senses: dict[str, Any], given: dict[str, Any], agent: str = "fowm"
@@ -252,7 +252,7 @@ class Bench(Listener):
         return stamp
 
 
-def test_a_plan_begins_where_the_steps_that_really_passed_lead_though_nothing_was_done_in_them(graph: Graph) -> None:
+def test_a_plan_begins_after_all_passed_steps_even_those_without_an_action(graph: Graph) -> None:
     """The arm would follow a plan that is late by every period without an observation."""
     bench = Bench(graph)
     bench.begin()
@@ -267,8 +267,8 @@ def test_a_plan_begins_where_the_steps_that_really_passed_lead_though_nothing_wa
     assert [request.elapsed for request in bench.requests[-2:]] == [1, passed]
 
 
-def test_planning_ahead_keeps_the_beat_of_an_arm_whose_states_come_faster_than_actions(graph: Graph) -> None:
-    """On hardware most states are of no step, and a plan for the wrong one would be sent on the beat."""
+def test_planning_ahead_keeps_the_control_tick_of_an_arm_whose_states_come_faster_than_actions(graph: Graph) -> None:
+    """On hardware most states are of no step, and a plan for the wrong one would be sent at the tick."""
     bench = Bench(graph, plan_ahead=True, reward_lag=1, plan_time_fraction=0.9)
     bench.begin()
     while (taken := len({action.step for action in bench.actions})) < STEPS:
@@ -281,7 +281,7 @@ def test_planning_ahead_keeps_the_beat_of_an_arm_whose_states_come_faster_than_a
     print({name: bench.told(name) for name in ("plans", "plans_late", "plans_dropped", "deadlines_missed")})
 
 
-def test_planning_ahead_goes_on_from_the_action_that_a_person_made_of_the_proposal(graph: Graph) -> None:
+def test_planning_ahead_continues_from_the_action_that_replaced_the_proposal(graph: Graph) -> None:
     """The model would imagine that the arm went where the policy wanted, while a person held it."""
     bench = Bench(graph, plan_ahead=True, operator_in_loop=True, reward_lag=1, plan_time_fraction=1.0)
     proposals: list[Action] = bench.peer.hear(Action, topics.PROPOSAL, qos.event())
@@ -299,7 +299,7 @@ def test_planning_ahead_goes_on_from_the_action_that_a_person_made_of_the_propos
 
 
 def test_planning_ahead_new_weights_are_taken_between_two_plans_and_bad_ones_refused(graph: Graph) -> None:
-    """A plan by half of the old weights and half of the new is nobody's."""
+    """A plan must not mix old and new weights."""
     bench = Bench(graph, plan_ahead=True)
     bench.begin()
     bench.watched.slow = 0.3
@@ -332,7 +332,7 @@ def test_weights_that_do_not_fit_are_refused_in_one_sentence_and_the_policy_acts
 
 
 def test_planning_ahead_is_refused_before_any_process_starts() -> None:
-    """Else the user finds out on the arm."""
+    """Otherwise the user finds out on the arm."""
     given = {"agent": "moto", "clock": "realtime", "parameters": "plan_ahead:=true"}
     with pytest.raises(MotoError, match="agent 'moto' does not plan"):
         resolve("evaluate", given).check()

@@ -12,9 +12,9 @@ from support.arm import TOOL, MemoryArm, robot_settings
 
 from moto_ros.robot.actions import ActionScale, Fingers
 from moto_ros.robot.envelope import Box, clip_lead, clip_tilt, clip_turn, tilt
-from moto_ros.robot.glide import Bounds, steer
 from moto_ros.robot.interface import ArmState, Control, Target
 from moto_ros.robot.kinematics import FRANKA, Kinematics, last_joint
+from moto_ros.robot.motion_profile import Bounds, next_velocity
 from moto_ros.robot.setpoint import setpoint_for
 
 NUMBERS = st.floats(-3.0, 3.0)
@@ -62,14 +62,14 @@ def test_a_target_leads_the_measured_pose_by_a_bounded_distance(
 def test_speed_and_acceleration_are_bounded(way: np.ndarray, velocity: np.ndarray, remaining: float) -> None:
     bounds = Bounds(0.4, 3.0)
     before = velocity * min(1.0, 0.4 / max(float(np.linalg.norm(velocity)), 1e-9))
-    after = steer(before, way, remaining, TICK, bounds)
+    after = next_velocity(before, way, remaining, TICK, bounds)
     assert np.linalg.norm(after) <= 0.4 + 1e-9
     assert np.linalg.norm(after - before) <= 3.0 * TICK + 1e-9
 
 
 @settings(max_examples=15)
 @given(ACTIONS)
-def test_no_action_leads_out_of_the_envelope_nor_makes_a_jump(actions: list[np.ndarray]) -> None:
+def test_no_action_moves_the_target_out_of_the_envelope_or_makes_it_jump(actions: list[np.ndarray]) -> None:
     axes = ("x", "y", "z", "rx", "ry", "rz")
     chosen = robot_settings(action_axes=axes, max_tilt=0.2)
     arm = MemoryArm(chosen)
@@ -112,8 +112,8 @@ def _same_as_measured(target: Target, state: ArmState) -> bool:
 
 
 @pytest.mark.parametrize("control", ["joint", "joint_velocity"])
-def test_joints_do_not_bring_the_hand_out_of_the_box(control: str) -> None:
-    """Breaks tables: a joint target has no place that is easily seen to be outside."""
+def test_joint_targets_do_not_move_the_hand_out_of_the_box(control: str) -> None:
+    """Breaks tables: a joint target does not show whether the hand leaves the box."""
     axes = tuple(f"joint{n}" for n in range(1, 8))
     chosen = robot_settings(control=control, action_axes=axes)
     arm = MemoryArm(chosen)

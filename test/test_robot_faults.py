@@ -1,4 +1,4 @@
-"""What goes wrong around an arm, on the real driver: the robot node must hold, stop, recover, and say what happened.
+"""Faults of an arm, on the real driver: the robot node must hold, stop, recover, and report what happened.
 
 Distances are printed; their bounds are wide, for a busy machine simulates the arm slower than the guard's clock runs.
 """
@@ -147,7 +147,7 @@ def rig(server: FrankyServer, ros_domain: int, tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
 def test_a_policy_that_dies_or_freezes_leaves_an_arm_that_stands(rig: Rig, number: int) -> None:
-    """Breaks arms: the driver alone would go on towards the last target for ever."""
+    """Breaks arms: the driver alone would continue towards the last target indefinitely."""
     rig.node()
     rig.begin()
     policy = rig.act()
@@ -218,7 +218,7 @@ def test_the_operators_stop_interrupts_a_reset(rig: Rig) -> None:
 
 
 def test_a_reset_answers_by_its_time_out_in_any_case(rig: Rig) -> None:
-    """Breaks nights: an episode node that waits for ever."""
+    """Breaks nights: an episode node that waits indefinitely."""
     rig.node(scene_reset="operator", scene_timeout=100.0)
     begun = time.monotonic()
     asked = rig.ask(seed=1, timeout=4.0)
@@ -231,8 +231,8 @@ def test_a_reset_answers_by_its_time_out_in_any_case(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
-def test_the_robot_nodes_own_end_leaves_an_arm_that_stands(rig: Rig, number: int) -> None:
-    """The guard dies, or stands still, with its process: then arm and driver must stop by themselves."""
+def test_the_end_of_the_robot_node_leaves_an_arm_that_stands(rig: Rig, number: int) -> None:
+    """The safety thread dies or freezes with its process: then arm and driver must stop by themselves."""
     node = rig.node()
     rig.begin()
     policy = rig.act()
@@ -255,8 +255,8 @@ SITUATIONS = ["idle", "home", "reset", "acting"]
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
-def test_a_reflex_is_said_recovered_from_and_retreated_from_in_every_situation(rig: Rig, situation: str) -> None:
-    """Breaks runs: a reflex while homing that kills the driver, one while acting that nobody hears of."""
+def test_a_reflex_is_reported_and_recovered_from_with_a_retreat_in_every_situation(rig: Rig, situation: str) -> None:
+    """Breaks runs: a reflex while homing that kills the driver, one while acting that is not reported."""
     slow = {"reset_translation_speed": 0.03, "home_spread_position": [0.05, 0.05, 0.01]}
     rig.node(**(slow if situation == "reset" else {}))
     answer = _bring_into(rig, situation)
@@ -297,7 +297,7 @@ def _bring_into(rig: Rig, situation: str) -> Any:
         ("joint_position_limits_violation", "joint position"),
     ],
 )
-def test_what_it_cannot_safely_move_out_of_is_a_stop_that_says_what_to_do(rig: Rig, error: str, word: str) -> None:
+def test_a_fault_without_a_safe_motion_is_a_stop_that_says_what_to_do(rig: Rig, error: str, word: str) -> None:
     rig.node()
     rig.begin()
     rig.act()
@@ -327,8 +327,8 @@ def test_an_arm_that_cannot_be_recovered_ends_in_a_stop_that_says_what_to_do(rig
     rig.begin()
 
 
-def test_a_frozen_arm_is_a_fault_and_is_taken_up_again(rig: Rig) -> None:
-    """Its connection stays open and nothing comes any more: a switch that dies, a paused control box."""
+def test_a_frozen_arm_is_a_fault_and_is_reconnected(rig: Rig) -> None:
+    """Its connection stays open but no data arrives: a switch that dies, a paused control box."""
     rig.node(**{"recovery.retries": 10, "recovery.back_off": 0.2})
     rig.begin()
     rig.act().kill()
@@ -345,7 +345,7 @@ def test_a_frozen_arm_is_a_fault_and_is_taken_up_again(rig: Rig) -> None:
     rig.begin()
 
 
-def test_an_arm_that_loses_power_is_a_fault_and_is_taken_up_again(rig: Rig) -> None:
+def test_an_arm_that_loses_power_is_a_fault_and_is_reconnected(rig: Rig) -> None:
     rig.node(**{"recovery.retries": 10, "recovery.back_off": 0.5})
     rig.begin()
     rig.act().kill()
@@ -359,7 +359,7 @@ def test_an_arm_that_loses_power_is_a_fault_and_is_taken_up_again(rig: Rig) -> N
     rig.begin()
 
 
-def test_the_robot_holds_while_a_camera_does_not_see(rig: Rig) -> None:
+def test_the_robot_holds_while_a_camera_is_unhealthy(rig: Rig) -> None:
     rig.node(cameras=["wrist"])
     say = rig.peer.advertise(CameraHealth, topics.camera_health("wrist"), qos.latched())
     timer = rig.peer.node.create_timer(0.5, lambda: say(CameraHealth(camera="wrist", healthy=well[0], reason="dark")))

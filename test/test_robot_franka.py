@@ -1,4 +1,4 @@
-"""The Franka driver, on the real driver code over the real protocol: it follows, brakes, and says what went wrong."""
+"""The Franka driver with the real franky over the real protocol: it follows, brakes, and reports faults."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_target_along_x_moves_the_hand_along_x(arm: FrankaArm) -> None:
 
 
 def test_a_moving_target_s_velocity_ends_with_its_targets(arm: FrankaArm) -> None:
-    """A velocity that is given once and never taken back would pull for ever."""
+    """A velocity that is sent once and never replaced would act indefinitely."""
     begin = in_control(arm, Control.CARTESIAN)
     speed, still = np.array([0.2, 0.0, 0.0]), np.zeros(3)
     arm.follow(Target(begin.position, begin.quaternion, linear_velocity=speed, angular_velocity=still))
@@ -150,8 +150,8 @@ def test_joint_velocity_is_kept_at_the_rate_asked_for_and_ends_without_new_ones(
     assert np.all((at_end.joint_position - begin.joint_position)[[0, 6]] * asked[[0, 6]] > 0)
 
 
-def test_hand_opens_and_closes_while_the_arm_goes_on(arm: FrankaArm) -> None:
-    """A call that waits for the fingers would stall the guard."""
+def test_hand_opens_and_closes_while_the_arm_moves(arm: FrankaArm) -> None:
+    """A call that waits for the fingers would stall the safety thread."""
     hand = arm.gripper
     assert hand is not None
     begin = in_control(arm, Control.CARTESIAN)
@@ -165,11 +165,11 @@ def test_hand_opens_and_closes_while_the_arm_goes_on(arm: FrankaArm) -> None:
     hand.move(0.04)  # the motion asked for last wins
     assert _reaches(arm, 0.04)
     arm.stop()
-    assert hand.trouble == ""
+    assert hand.motion_error == ""
 
 
 def test_hand_finds_its_end_stops_and_stops_on_its_way(arm: FrankaArm) -> None:
-    """A stop that waits for the end of the motion is none."""
+    """A stop that waits for the end of the motion is not a stop."""
     hand = arm.gripper
     assert hand is not None
     hand.move(0.0)
@@ -198,8 +198,8 @@ def _reaches(arm: FrankaArm, width: float, timeout: float = 30.0) -> bool:
     return False
 
 
-def test_stop_brakes_within_a_bounded_way(arm: FrankaArm) -> None:
-    """Whoever presses stop wants to know how far it still goes."""
+def test_stop_brakes_within_a_bounded_distance(arm: FrankaArm) -> None:
+    """A person who presses stop relies on a short braking distance."""
     begin = in_control(arm, Control.CARTESIAN)
     follow(arm, along_x(begin, 0.1), 0.5)
     at_stop = arm.state()
@@ -216,7 +216,7 @@ def test_stop_brakes_within_a_bounded_way(arm: FrankaArm) -> None:
     assert np.linalg.norm(arm.state().position - end.position) < 2e-3, "a target after the stop moves nothing"
 
 
-def test_control_can_begin_anew_right_after_a_stop(arm: FrankaArm) -> None:
+def test_control_can_begin_again_right_after_a_stop(arm: FrankaArm) -> None:
     """The pose measured when the brake has ended is the first target, not one from before."""
     begin = in_control(arm, Control.CARTESIAN)
     follow(arm, along_x(begin, 0.05), 0.25)
@@ -230,7 +230,7 @@ def test_control_can_begin_anew_right_after_a_stop(arm: FrankaArm) -> None:
 
 
 def test_planned_motion_ends_by_its_time_out(arm: FrankaArm) -> None:
-    """A reset that cannot arrive must not wait for ever."""
+    """A reset that cannot reach its goal must not wait indefinitely."""
     with pytest.raises(ArmFault, match=r"not at its goal after 0\.3 s"):
         arm.move_joints(HOME + 0.4, 0.05, 0.3)
     at_rest(arm)
@@ -257,10 +257,10 @@ def test_planned_motion_is_interrupted_by_stop(arm: FrankaArm) -> None:
         ("joint_velocity_violation", FaultKind.OTHER),
     ],
 )
-def test_fault_while_controlled_comes_out_and_is_recovered(
+def test_fault_during_control_is_reported_and_recovered(
     arm: FrankaArm, server: FrankyServer, error: str, kind: FaultKind
 ) -> None:
-    """An error that comes between two calls must not wait for the next one, nor kill the process."""
+    """An error between two calls must neither wait for the next call nor kill the process."""
     in_control(arm, Control.CARTESIAN)
     server.fault(error)
     fault, after = fault_of(arm, 5.0)
@@ -278,7 +278,7 @@ def test_fault_while_controlled_comes_out_and_is_recovered(
     assert np.linalg.norm(after_recovery.position - before.position) < 2e-3
 
 
-def test_fault_while_idle_comes_out(arm: FrankaArm, server: FrankyServer) -> None:
+def test_fault_while_idle_is_reported(arm: FrankaArm, server: FrankyServer) -> None:
     """A fault between episodes must not show only when the next one begins."""
     server.fault("joint_reflex")
     assert fault_of(arm, 5.0)[0].kind is FaultKind.REFLEX
@@ -310,8 +310,8 @@ def test_fault_that_needs_a_person_says_so(arm: FrankaArm, server: FrankyServer)
 
 
 @pytest.mark.slow
-def test_frozen_arm_is_noticed_and_connected_anew() -> None:
-    """States that stay away while the connection is open look like an arm at rest."""
+def test_frozen_arm_is_noticed_and_reconnected() -> None:
+    """Missing states on an open connection look like an arm at rest."""
     with franky_server() as own, franka_arm(own, recover_timeout=2.0, state_timeout=0.5) as arm:
         in_control(arm, Control.CARTESIAN)
         own.freeze()
@@ -325,7 +325,7 @@ def test_frozen_arm_is_noticed_and_connected_anew() -> None:
 
 
 @pytest.mark.slow
-def test_lost_connection_is_noticed_and_opened_again() -> None:
+def test_lost_connection_is_noticed_and_reconnected() -> None:
     """A control box that restarts must not need a restart of everything else."""
     with franky_server() as own, franka_arm(own) as arm:
         last = arm.state().sequence
@@ -355,8 +355,8 @@ def _recovers(arm: FrankaArm, timeout: float = 20.0) -> None:
             time.sleep(0.2)
 
 
-def test_no_arm_at_the_address_is_said_in_time() -> None:
-    """The driver alone waits a minute, and then says little."""
+def test_no_arm_at_the_address_is_reported_in_time() -> None:
+    """The driver alone waits a minute, and its error says little."""
     arm = FrankaArm(robot_settings("127.9.9.9", connect_timeout=2.0))
     start = time.monotonic()
     with pytest.raises(ArmFault, match=r"127\.9\.9\.9.*FCI"):
@@ -368,8 +368,8 @@ def test_no_arm_at_the_address_is_said_in_time() -> None:
 
 
 @pytest.mark.slow
-def test_closed_arm_leaves_its_place_to_the_next() -> None:
-    """Arm and hand serve one connection each: one that is kept open locks everybody else out."""
+def test_closed_arm_can_be_connected_again() -> None:
+    """Arm and hand serve one connection each: one that stays open blocks every other."""
     with franky_server() as own:
         first = FrankaArm(robot_settings(own.address))
         first.connect()
@@ -381,7 +381,7 @@ def test_closed_arm_leaves_its_place_to_the_next() -> None:
 
 
 @pytest.mark.slow
-def test_missing_hand_is_said_and_an_arm_without_one_works() -> None:
+def test_missing_hand_is_reported_and_an_arm_without_one_works() -> None:
     """An arm with a tool in place of the hand has no fingers to wait for."""
     with franky_server(hand=False) as own:
         with pytest.raises(ArmFault, match=r"gripper\.present"), franka_arm(own, connect_timeout=5.0):
@@ -416,7 +416,7 @@ def test_each_error_flag_has_a_kind_and_a_sentence(error: str) -> None:
     ],
 )
 def test_each_exception_of_the_driver_has_a_kind(exception: Exception, kind: FaultKind) -> None:
-    """An exception that is not foreseen must come out as a fault too."""
+    """An unexpected exception must be a fault too."""
     assert fault_of_exception("172.16.0.2", exception).kind is kind
 
 

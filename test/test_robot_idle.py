@@ -1,4 +1,4 @@
-"""Where an arm is while nobody commands it, on the real driver: where it says that it is idle it stays."""
+"""An arm without commands, on the real driver: while it reports that it is idle, it does not move."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ALONG_Y = np.array([0.0, 1.0, 0.0, 0.0])
 
 
 class Rig:
-    """A guarded arm that has been brought home, and all that it was seen to do since."""
+    """A supervised arm that has moved home, and all its readings since."""
 
     def __init__(self, address: str) -> None:
         settings = robot_settings(address, home_spread_position=(0.0, 0.0, 0.0))
@@ -49,7 +49,7 @@ class Rig:
 
     def _watch(self) -> None:
         while not self._closing:
-            seen = self.robot.seen
+            seen = self.robot.reading
             if seen is not None and (not self.seen or seen is not self.seen[-1]):
                 self.seen.append(seen)
             time.sleep(0.002)
@@ -70,7 +70,7 @@ class Rig:
 
     def mode(self, mode: Mode) -> None:
         """Wait for a mode."""
-        self.until(lambda: self.robot.guard.seen.mode is mode, mode.name)
+        self.until(lambda: self.robot.guard.reading.mode is mode, mode.name)
 
     def commanded(self) -> np.ndarray:
         """Return the pose (3,) m that the arm's own controller holds."""
@@ -79,8 +79,8 @@ class Rig:
         def look(robot: franky.Robot) -> None:
             found.append(np.array(robot.state.O_T_EE_d.translation))
 
-        assert self.arm._session is not None
-        self.arm._session.do(look, WAIT)
+        assert self.arm._connection is not None
+        self.arm._connection.do(look, WAIT)
         return found[0]
 
     def close(self) -> None:
@@ -122,16 +122,16 @@ def stop_and_recover_at_once(rig: Rig, episode: int) -> None:
 def reset_that_is_cancelled(rig: Rig, episode: int) -> None:
     job = ResetJob(episode + 1, 1)
     answer = rig.robot.reset(job)
-    rig.until(lambda: rig.robot.guard.seen.mode is Mode.RESET and _speed(rig.robot.guard.seen) > 0.05, "motion")
+    rig.until(lambda: rig.robot.guard.reading.mode is Mode.RESET and _speed(rig.robot.guard.reading) > 0.05, "motion")
     rig.robot.cancel(job, "too late")
     assert answer.result(WAIT) == "too late"
 
 
 def camera_lost_then_end(rig: Rig, episode: int) -> None:
-    rig.robot.guard.hinder("camera wrist: no frame")
+    rig.robot.guard.request_hold("camera wrist: no frame")
     rig.mode(Mode.HOLD)
     rig.robot.guard.end(episode)
-    rig.robot.guard.hinder("")
+    rig.robot.guard.request_hold("")
 
 
 ENDINGS = [
@@ -146,10 +146,10 @@ ENDINGS = [
 
 @pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: ending.__name__)
 def test_an_idle_arm_stays_where_it_is(rig: Rig, ending: Callable[[Rig, int], None]) -> None:
-    """Breaks people who take an idle arm for one that stands: it went on by 8 mm while it braked."""
+    """Breaks people who rely on an idle arm to stand: it moved 8 mm while it braked."""
     episode = 10 * ENDINGS.index(ending)
     rig.act(episode)
-    assert _speed(rig.robot.guard.seen) > 0.05, "it was to move"
+    assert _speed(rig.robot.guard.reading) > 0.05, "it was to move"
     first = len(rig.seen)
     ending(rig, episode)
     rig.mode(Mode.IDLE)
@@ -163,7 +163,7 @@ def test_an_idle_arm_stays_where_it_is(rig: Rig, ending: Callable[[Rig, int], No
 
 
 def test_between_the_end_of_a_reset_and_the_first_action_it_stays(rig: Rig) -> None:
-    """Breaks first observations: the policy would see another place than the one it acts from."""
+    """Breaks first observations: the policy would see another position than the one it acts from."""
     assert rig.robot.reset(ResetJob(100, 0)).result(WAIT) == ""
     rig.mode(Mode.HOLD)
     first = len(rig.seen)
@@ -174,11 +174,11 @@ def test_between_the_end_of_a_reset_and_the_first_action_it_stays(rig: Rig) -> N
     assert np.abs(places - places[0]).max() < STAYS
 
 
-def test_while_it_holds_for_want_of_a_fresh_action_it_stays_where_it_came_to_rest(rig: Rig) -> None:
+def test_an_arm_that_holds_without_a_fresh_action_stays_where_it_came_to_rest(rig: Rig) -> None:
     """Breaks grasps: an impedance that sags, or a hold that ends with the control after `stop_after`."""
     rig.act(110)
     rig.mode(Mode.HOLD)
-    rig.until(lambda: _speed(rig.robot.guard.seen) < 2e-3, "rest")
+    rig.until(lambda: _speed(rig.robot.guard.reading) < 2e-3, "rest")
     pause(rig.arm, 0.1)
     first = len(rig.seen)
     pause(rig.arm, 2.0)

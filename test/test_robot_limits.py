@@ -1,4 +1,4 @@
-"""Settings of an arm: what contradicts itself does not start, in a sentence that names the parameter."""
+"""Settings of an arm: contradictions are refused at start, in a sentence that names the parameter."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_shipped_robots_fit_together(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["host", "box_low", "box_high"])
-def test_a_robot_does_not_start_without_what_has_no_safe_default(name: str) -> None:
+def test_a_robot_does_not_start_without_the_parameters_that_have_no_safe_default(name: str) -> None:
     """Breaks tables: a workspace box that somebody forgot must not be a large one."""
     with pytest.raises(MotoError, match=f"'{name}'.*missing"):
         build(RobotNodeSettings, {key: value for key, value in GIVEN.items() if key != name}, "test")

@@ -1,4 +1,4 @@
-"""An arm with its guard and its jobs, in threads: connecting, resets that are cancelled, recovery by itself."""
+"""A robot with its safety and job threads: connecting, cancelled resets, automatic recovery."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WAIT = 20.0
 
 
 class Absent(MemoryArm):
-    """An arm that nobody switched on."""
+    """An arm that is switched off."""
 
     def connect(self) -> None:
         raise ArmFault(FaultKind.CONNECTION, "arm nowhere: no answer; check its cable")
@@ -46,7 +46,7 @@ class Rig:
 
     def mode(self, mode: Mode) -> None:
         """Wait for a mode."""
-        self.until(lambda: self.robot.seen is not None and self.robot.seen.mode is mode, mode.name)
+        self.until(lambda: self.robot.reading is not None and self.robot.reading.mode is mode, mode.name)
 
 
 Make = Callable[..., Rig]
@@ -67,7 +67,7 @@ def make() -> Iterator[Make]:
         assert rig.crashes == []
 
 
-def test_an_arm_that_does_not_answer_ends_the_start_with_its_sentence(make: Make) -> None:
+def test_an_arm_that_does_not_answer_ends_the_start_with_its_error(make: Make) -> None:
     rig = make(Absent(robot_settings(connect_timeout=0.6)))
     with pytest.raises(MotoError, match=r"no answer; check its cable .tried for 0\.6 s"):
         rig.robot.connect().result(WAIT)
@@ -75,28 +75,28 @@ def test_an_arm_that_does_not_answer_ends_the_start_with_its_sentence(make: Make
 
 
 def test_a_home_outside_the_box_does_not_start(make: Make) -> None:
-    """Breaks tables: the first reset would lead the hand to where it may not be."""
+    """Breaks tables: the first reset would move the hand out of the box."""
     rig = make(MemoryArm(robot_settings(box_low=(0.4, -0.3, 0.05))))
     with pytest.raises(MotoError, match="'home'"):
         rig.robot.connect().result(WAIT)
 
 
-def test_a_reset_that_nobody_waits_for_any_more_ends(make: Make) -> None:
+def test_a_reset_whose_caller_no_longer_waits_ends(make: Make) -> None:
     rig = make(scene=SceneSettings(scene_reset="operator", scene_timeout=100.0))
     rig.robot.connect().result(WAIT)
     job = ResetJob(1, 0)
     answer = rig.robot.reset(job)
-    rig.until(lambda: "operator/ready" in rig.robot.waits, "the question")
+    rig.until(lambda: "operator/ready" in rig.robot.waits_for, "the question")
     rig.robot.cancel(job, "too late")
     assert answer.result(WAIT) == "too late"
     rig.mode(Mode.IDLE)
 
 
-def test_the_operators_word_goes_on_with_the_reset(make: Make) -> None:
+def test_the_reset_continues_after_operator_ready(make: Make) -> None:
     rig = make(scene=SceneSettings(scene_reset="operator", scene_timeout=100.0))
     rig.robot.connect().result(WAIT)
     answer = rig.robot.reset(ResetJob(1, 0))
-    rig.until(lambda: "operator/ready" in rig.robot.waits, "the question")
+    rig.until(lambda: "operator/ready" in rig.robot.waits_for, "the question")
     rig.robot.ready()
     assert answer.result(WAIT) == ""
     rig.robot.submit(Command(1, 0, np.zeros(4), time.monotonic()))
@@ -107,7 +107,7 @@ def test_a_stop_ends_a_reset_and_refuses_the_next(make: Make) -> None:
     rig = make(scene=SceneSettings(scene_reset="operator", scene_timeout=100.0))
     rig.robot.connect().result(WAIT)
     answer = rig.robot.reset(ResetJob(1, 0))
-    rig.until(lambda: "operator/ready" in rig.robot.waits, "the question")
+    rig.until(lambda: "operator/ready" in rig.robot.waits_for, "the question")
     rig.robot.stop("stopped; call robot/recover")
     assert "robot/recover" in answer.result(WAIT)
     assert "robot/recover" in rig.robot.reset(ResetJob(2, 0)).result(WAIT)
@@ -115,7 +115,7 @@ def test_a_stop_ends_a_reset_and_refuses_the_next(make: Make) -> None:
     rig.mode(Mode.IDLE)
 
 
-def test_it_recovers_by_itself_and_the_episode_goes_on(make: Make) -> None:
+def test_it_recovers_by_itself_and_the_episode_resumes(make: Make) -> None:
     rig = make(MemoryArm(robot_settings(**{"recovery.back_off": 0.0})))
     rig.robot.connect().result(WAIT)
     assert rig.robot.reset(ResetJob(1, 0)).result(WAIT) == ""

@@ -1,4 +1,4 @@
-"""The workspace box by hand-guiding: what the arm may reach is what a person has shown, and no more."""
+"""The workspace box by hand-guiding: the arm may reach what a person has shown, and no more."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ franka:
 
 @given(PLACES)
 def test_no_corner_lies_outside_of_what_was_shown(places: list[tuple[float, float, float]]) -> None:
-    """Breaks robots: the arm would be let where nobody has looked."""
+    """Breaks robots: the arm could move where no person has checked."""
     box = GuidedBox()
     for place in places:
         box.add(place)
@@ -46,7 +46,7 @@ def test_no_corner_lies_outside_of_what_was_shown(places: list[tuple[float, floa
 
 def test_a_box_that_was_not_guided_along_an_axis_is_refused() -> None:
     box = GuidedBox()
-    with pytest.raises(MotoError, match="no place at all"):
+    with pytest.raises(MotoError, match="no position at all"):
         box.corners(0.01)
     box.add((0.3, 0.0, 0.1))
     box.add((0.6, 0.3, 0.11))
@@ -91,7 +91,7 @@ def test_a_file_that_exists_is_kept_unless_forced(tmp_path: Path) -> None:
 
 @pytest.fixture
 def guided(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Start `moto workspace`, which listens."""
+    """Start `moto workspace`, which subscribes."""
     robot = tmp_path / "arm.yaml"
     robot.write_text(ROBOT)
     words = ["workspace", "--listen", "--robot", str(robot), "--output", str(tmp_path / "mine.yaml")]
@@ -157,7 +157,7 @@ def test_the_arms_node_is_started_idle_and_an_arm_that_nobody_guides_gives_no_bo
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)])
 def test_the_arms_node_ends_with_the_command_that_started_it(tmp_path: Path, number: int, status: int) -> None:
-    """Breaks an arm: its driver would go on, connected, without anybody at the terminal."""
+    """Breaks an arm: its driver would keep running, connected, without a terminal."""
     for package in ("rclpy", "franky", "franky_sim"):
         pytest.importorskip(package, reason=f"{package} is not installed")
     from support.franky_server import free_address

@@ -108,12 +108,12 @@ def _watch(namespace: str, duration: float, session: int | None, stop: StopFlag)
     end = time.monotonic() + STATE_TIME
     try:
         while time.monotonic() < end and not stop:
-            known = box.seen
+            known = box.count
             executor.spin_once(timeout_sec=0.2)
-            end = time.monotonic() + duration if box.seen and not known else end
+            end = time.monotonic() + duration if box.count and not known else end
             sys.stdout.write(f"\r{box.describe()}   ")
             sys.stdout.flush()
-        if not box.seen and not stop:
+        if not box.count and not stop:
             raise MotoError(f"no robot/state in namespace /{namespace} within {STATE_TIME:g} s; see `moto doctor`")
     finally:
         node.destroy_node()

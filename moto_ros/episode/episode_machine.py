@@ -1,4 +1,4 @@
-"""The life of an episode as a state machine: idle, resetting, running, ended, saved. No ROS, no clock of its own."""
+"""State machine of an episode: idle, resetting, running, ended, saved. No ROS; time is an argument."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from moto_ros.config import parameter
 from moto_ros.contract.episodes import EpisodeStatus, Outcome, Phase, Purpose, Request
 
 RESET_IDS = 4_000_000
-"""Episode n has its scene brought back by episode RESET_IDS + n: apart from the numbers of all others."""
+"""The scene of episode n is reset by episode RESET_IDS + n, outside the range of all other numbers."""
 
 ROBOT = "robot"
-"""Name of the robot among the sources of trouble; the others are cameras."""
+"""Name of the robot as a source of faults; the others are cameras."""
 
 
 @dataclass(frozen=True)
@@ -55,50 +55,52 @@ class EpisodeRules:
 
 
 class EpisodeWorld(Protocol):
-    """What the machine asks of its surroundings."""
+    """Callbacks of the state machine."""
 
-    def announce(self, facts: EpisodeStatus) -> None:
-        """Tell everybody the new state."""
+    def announce(self, status: EpisodeStatus) -> None:
+        """Publish the new state."""
 
     def reset(self, request: Request) -> None:
         """Ask the robot to reset; `reset_done` or `reset_failed` follows, or the time-out."""
 
-    def finished(self, facts: EpisodeStatus, problem: str) -> None:
-        """Take note of an episode ended and saved; `problem` is one sentence when its bag is not complete."""
+    def finished(self, status: EpisodeStatus, problem: str) -> None:
+        """Report an episode that has ended and been saved; `problem` is one sentence if its bag is not complete."""
 
 
 class EpisodeMachine:
     """One episode after the other; times are seconds of any steady clock.
 
-    Invariants: every state is announced once; no state but idle lasts for ever; `step` never goes down within an
-    episode; nothing after the end changes T or the outcome; an episode begins only when the last one is saved, robot
-    and cameras are well, and the operator, where asked, has said so.
+    Invariants: every state is announced once; every state but idle has a time-out; `step` never decreases within an
+    episode; nothing after the end changes its length or outcome; an episode begins only when the last one is saved,
+    robot and cameras are healthy, and the operator, where asked, has started it.
     """
 
     def __init__(self, rules: EpisodeRules, world: EpisodeWorld) -> None:
-        """Start idle, with nothing announced yet."""
+        """Start idle, with nothing announced."""
         self._rules, self._world = rules, world
-        self.facts = EpisodeStatus()
+        self.status = EpisodeStatus()
         self._request: Request | None = None
         self._next: Request | None = None
         self._started = self._prepared = self._saving = False
         self._deadline = float("inf")
         self._streak = 0
-        self._troubles: dict[str, str] = {}
+        self._faults: dict[str, str] = {}
         self.waits_for = ""
         self.last_action = -1
 
     @property
     def busy(self) -> bool:
-        """Whether an episode is under way or asked for, or its bag is still being written."""
-        return self._saving or self._next is not None or self.facts.phase in (Phase.RESETTING, Phase.RUNNING)
+        """Whether an episode is running or requested, or its bag is still being written."""
+        return self._saving or self._next is not None or self.status.phase in (Phase.RESETTING, Phase.RUNNING)
 
     # Beginning.
 
     def request(self, now: float, request: Request) -> str:
-        """Begin an episode, now or as soon as the last one is saved; return why not, or nothing."""
-        if self.facts.phase in (Phase.RESETTING, Phase.RUNNING):
-            return f"episode {self.facts.episode} is {self.facts.phase.name.lower()}; wait for its end or end it first"
+        """Begin an episode, now or as soon as the last one is saved; return the reason for a refusal, or nothing."""
+        if self.status.phase in (Phase.RESETTING, Phase.RUNNING):
+            return (
+                f"episode {self.status.episode} is {self.status.phase.name.lower()}; wait for its end or end it first"
+            )
         if self._next is not None:
             return f"episode {self._next.episode} {self.waits_for or 'waits for the bag of the last one'}"
         self._next, self._started, self._prepared = request, False, False
@@ -106,15 +108,15 @@ class EpisodeMachine:
         return ""
 
     def operator_start(self, now: float) -> None:
-        """Take the operator's word that the episode asked for may begin."""
+        """Start the requested episode, for the operator."""
         self._started = self._next is not None
         self._advance(now)
 
     def _advance(self, now: float) -> None:
-        """Begin what was asked for, unless something is to be waited for."""
-        if self._next is None or self._saving or self.facts.phase in (Phase.RESETTING, Phase.RUNNING):
+        """Begin the requested episode, unless it has to wait."""
+        if self._next is None or self._saving or self.status.phase in (Phase.RESETTING, Phase.RUNNING):
             return
-        waits, seconds = self._obstacle()
+        waits, seconds = self._waiting_for()
         if waits:
             self._deadline = self._deadline if waits == self.waits_for else now + seconds
         elif self._rules.scene_reset == "policy" and not self._prepared and self._next.purpose is not Purpose.RESET:
@@ -126,10 +128,10 @@ class EpisodeMachine:
             self._begin(now, request)
         self.waits_for = waits
 
-    def _obstacle(self) -> tuple[str, float]:
-        """Return what an episode has to wait for before its reset, and how long at most; nothing: empty."""
-        if self._troubles:
-            return f"waits for {', '.join(sorted(self._troubles))} to be well", self._rules.recover_timeout
+    def _waiting_for(self) -> tuple[str, float]:
+        """Return what an episode has to wait for before its reset, empty if nothing, and the time-out (s)."""
+        if self._faults:
+            return f"waits for {', '.join(sorted(self._faults))} to recover", self._rules.recover_timeout
         if self._rules.start_on == "operator" and not self._started:
             return "waits for operator/start", self._rules.start_timeout
         return "", 0.0
@@ -142,40 +144,40 @@ class EpisodeMachine:
         self._world.reset(request)
 
     def _abandon(self, now: float, outcome: Outcome, reason: str) -> None:
-        """End an episode that has not begun: nothing of it is recorded."""
+        """End an episode that has not begun: nothing is recorded."""
         request, self._next = self._next, None
         if request is not None:
-            self.facts = EpisodeStatus(request.episode, request.purpose)
+            self.status = EpisodeStatus(request.episode, request.purpose)
         self._finish(now, outcome, reason, saving=False)
 
     def reset_done(self, now: float, episode: int, stamp: int) -> None:
-        """Run: the robot stands at its start; observations from `stamp` (ns) on belong to the episode."""
+        """Run: the robot is at its start; observations from `stamp` (ns) on belong to the episode."""
         if not self._is(Phase.RESETTING, episode):
             return
         self._deadline = now + self._rules.step_timeout
-        self._change(replace(self.facts, phase=Phase.RUNNING, start=stamp))
-        ending = [text for source, text in self._troubles.items() if self._ends(source)]
+        self._change(replace(self.status, phase=Phase.RUNNING, start=stamp))
+        ending = [text for source, text in self._faults.items() if self._ends(source)]
         if ending:
             self._end(now, Outcome.ABORTED, ending[0])
 
     def reset_failed(self, now: float, episode: int, reason: str) -> None:
-        """Abort: the robot could not be brought to its start."""
+        """Abort: the reset failed."""
         if self._is(Phase.RESETTING, episode):
             self._end(now, Outcome.ABORTED, f"reset failed: {reason}")
 
     # Running.
 
     def action(self, episode: int, step: int) -> None:
-        """Take note of an action, to be able to say who stalls."""
+        """Note an action, so that a stall can name its cause."""
         if self._is(Phase.RUNNING, episode):
             self.last_action = max(self.last_action, step)
 
     def reward(self, now: float, episode: int, step: int, success: bool, terminal: bool) -> None:
-        """Count a step, and end the episode when that was the last; repeated and foreign rewards are ignored."""
-        if not self._is(Phase.RUNNING, episode) or step <= self.facts.step:
+        """Count a step, and end the episode after the last; repeated and foreign rewards are ignored."""
+        if not self._is(Phase.RUNNING, episode) or step <= self.status.step:
             return
-        self.facts = replace(self.facts, step=step)
-        if not self._troubles:
+        self.status = replace(self.status, step=step)
+        if not self._faults:
             self._deadline = now + self._rules.step_timeout
         self._streak = self._streak + 1 if success else 0
         outcome = self._outcome(success, terminal)
@@ -183,51 +185,48 @@ class EpisodeMachine:
             self._end(now, outcome, "")
 
     def _outcome(self, success: bool, terminal: bool) -> Outcome:
-        wanted = 1 if self.facts.purpose is Purpose.RESET else self._rules.success_steps
+        wanted = 1 if self.status.purpose is Purpose.RESET else self._rules.success_steps
         if 0 < wanted <= self._streak or (terminal and success):
             return Outcome.SUCCESS
         if terminal:
             return Outcome.FAILURE
-        return Outcome.TIME_LIMIT if self.facts.step >= self._limit() else Outcome.NONE
+        limit = (self._request.max_steps if self._request else 0) or self._rules.max_steps
+        return Outcome.TIME_LIMIT if self.status.step >= limit else Outcome.NONE
 
-    def _limit(self) -> int:
-        asked = self._request.max_steps if self._request else 0
-        return asked or self._rules.max_steps
+    def fault(self, now: float, source: str, sentence: str, *, final: bool = False) -> None:
+        """Set the fault of the robot or a camera, "" once it has recovered.
 
-    def trouble(self, now: float, source: str, sentence: str, *, final: bool = False) -> None:
-        """Take what is wrong with the robot or a camera, "" once it is well again.
-
-        A running episode ends, or waits up to `step_timeout`, as configured; `final` trouble always ends it.
+        A running episode ends, or waits up to `step_timeout`, as configured; a `final` fault always ends it.
         """
-        before = self._troubles.pop(source, "")
+        before = self._faults.pop(source, "")
         if sentence:
-            self._troubles[source] = sentence
-        running, turned = self.facts.phase is Phase.RUNNING, bool(before) != bool(sentence)
+            self._faults[source] = sentence
+        running, changed = self.status.phase is Phase.RUNNING, bool(before) != bool(sentence)
         if running and sentence and (final or (sentence != before and self._ends(source))):
             self._end(now, Outcome.ABORTED, sentence)
-        elif running and turned:
+        elif running and changed:
             self._deadline = now + self._rules.step_timeout
-        if turned:
+        if changed:
             self._advance(now)
 
     def _ends(self, source: str) -> bool:
-        """Whether trouble of a source ends a running episode at once."""
+        """Whether a fault of this source ends a running episode at once."""
         return (self._rules.fault if source == ROBOT else self._rules.camera_loss) == "abort"
 
     @property
     def paused(self) -> str:
-        """Return why a running episode does not go on, empty when it does."""
-        return next(iter(self._troubles.values()), "") if self.facts.phase is Phase.RUNNING else ""
+        """Return why a running episode is paused, empty if it is not."""
+        return next(iter(self._faults.values()), "") if self.status.phase is Phase.RUNNING else ""
 
     # Ending.
 
     def end(self, now: float, outcome: Outcome, reason: str) -> str:
-        """End the episode, or give up waiting for its beginning, on somebody's wish; return why not, or nothing."""
-        runs = self.facts.phase in (Phase.RESETTING, Phase.RUNNING)
+        """End the episode, or cancel one that waits to begin; return the reason for a refusal, or nothing."""
+        runs = self.status.phase in (Phase.RESETTING, Phase.RUNNING)
         if not runs and (self._next is None or self._saving):
             return "no episode runs"
         if outcome is Outcome.NONE:
-            return "outcome is NONE, expected one of EpisodeState.OUTCOME_*; say how it ended"
+            return "outcome is NONE, expected one of EpisodeState.OUTCOME_*; give the outcome"
         if runs:
             self._end(now, outcome, reason)
         else:
@@ -235,57 +234,54 @@ class EpisodeMachine:
         return ""
 
     def saved(self, now: float, episode: int, complete: bool, message: str) -> None:
-        """Take the recorder's word that the bag of `episode` is closed."""
-        if self._saving and episode == self.facts.episode:
+        """Note that the recorder has closed the bag of `episode`."""
+        if self._saving and episode == self.status.episode:
             self._settle(now, "" if complete else message or "the bag is not complete")
 
     def tick(self, now: float) -> None:
-        """Act on whatever has taken too long by `now`."""
+        """Handle time-outs at `now`."""
         if now < self._deadline:
             return
-        if self.facts.phase is Phase.RESETTING:
+        if self.status.phase is Phase.RESETTING:
             seconds = self._rules.reset_limit
             self._end(now, Outcome.ABORTED, f"no answer to robot/reset within {seconds:g} s; is the robot node up?")
-        elif self.facts.phase is Phase.RUNNING:
+        elif self.status.phase is Phase.RUNNING:
             self._end(now, Outcome.ABORTED, self._stall())
         elif self._saving:
             self._settle(now, f"the recorder has not closed the bag within {self._rules.bag_timeout:g} s")
         elif self._next is not None:
-            self._abandon(now, Outcome.ABORTED, self._unstarted())
+            why = "; ".join(self._faults.values()) or "press start, or call the service operator/start"
+            sentence = f"{self.waits_for}: not within {self._waiting_for()[1]:g} s; {why}"
+            self._abandon(now, Outcome.ABORTED, sentence)
 
     def _stall(self) -> str:
-        step, seconds = self.facts.step, self._rules.step_timeout
+        step, seconds = self.status.step, self._rules.step_timeout
         if self.paused:
-            return f"{self.paused.rstrip('.')}; not well again within {seconds:g} s"
+            return f"{self.paused.rstrip('.')}; not recovered within {seconds:g} s"
         if self.last_action < step:
             return f"nobody sent action {step} within {seconds:g} s; see the policy's diagnostics"
         return f"no reward for action {step} within {seconds:g} s; see the robot's diagnostics"
 
-    def _unstarted(self) -> str:
-        _, seconds = self._obstacle()
-        why = "; ".join(self._troubles.values()) or "press start, or call the service operator/start"
-        return f"{self.waits_for}: not within {seconds:g} s; {why}"
-
     def _end(self, now: float, outcome: Outcome, reason: str) -> None:
-        recorded = self.facts.purpose is not Purpose.RESET
+        recorded = self.status.purpose is not Purpose.RESET
         self._finish(now, outcome, reason, saving=recorded and self._rules.wait_for_bag)
 
     def _finish(self, now: float, outcome: Outcome, reason: str, *, saving: bool) -> None:
         self._saving, self.waits_for = saving, ""
         self._deadline = now + self._rules.bag_timeout
-        self._change(replace(self.facts, phase=Phase.ENDED, outcome=outcome, reason=reason))
+        self._change(replace(self.status, phase=Phase.ENDED, outcome=outcome, reason=reason))
         if not saving:
             self._settle(now, "")
 
     def _settle(self, now: float, problem: str) -> None:
         self._saving = False
         self._deadline = float("inf")
-        self._world.finished(self.facts, problem)
+        self._world.finished(self.status, problem)
         self._advance(now)
 
-    def _change(self, facts: EpisodeStatus) -> None:
-        self.facts = facts
-        self._world.announce(facts)
+    def _change(self, status: EpisodeStatus) -> None:
+        self.status = status
+        self._world.announce(status)
 
     def _is(self, phase: Phase, episode: int) -> bool:
-        return self.facts.phase is phase and self.facts.episode == episode
+        return self.status.phase is phase and self.status.episode == episode

@@ -1,4 +1,4 @@
-"""When a robot state alone says that a task is solved: rules for rewards on hardware. No ROS."""
+"""Reward rules on hardware: when the robot state alone shows that a task is solved. No ROS."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from moto_ros.errors import MotoError
 
 @dataclass(frozen=True)
 class Measured:
-    """What a rule looks at: stamp (ns), episode and steps executed, end effector (3,) m in the base frame, width m."""
+    """Inputs of a rule: stamp (ns), episode and steps executed, end effector (3,) m in the base frame, width m."""
 
     stamp: int
     episode: int
@@ -23,7 +23,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class RuleSettings:
-    """How rewards are earned: 1 in every step in which the rule holds, else 0."""
+    """Parameters of the reward: 1 in every step in which the rule holds, else 0."""
 
     rule: str = parameter(
         "none",
@@ -49,7 +49,5 @@ class RuleSettings:
         """Return whether the rule holds in a robot state."""
         if self.rule == "distance":
             return bool(np.linalg.norm(measured.position - np.array(self.goal)) <= self.radius)
-        return self.rule == "height" and measured.position[2] >= self.height and self._held(measured.width)
-
-    def _held(self, width: float) -> bool:
-        return not self.grip or self.grip[0] <= width <= self.grip[1]
+        grasped = not self.grip or self.grip[0] <= measured.width <= self.grip[1]
+        return self.rule == "height" and measured.position[2] >= self.height and grasped

@@ -1,4 +1,4 @@
-"""A row of episodes that one node asks of itself, to record or to evaluate without a trainer. No ROS."""
+"""A series of automatic episodes, to record or to evaluate without a trainer. No ROS."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from moto_ros.errors import MotoError
 
 @dataclass(frozen=True)
 class SeriesSettings:
-    """Which episodes to run without being asked."""
+    """Parameters of automatic episodes."""
 
     automatic_episodes: int = parameter(0, "run this many episodes, then exit with 0; 0 serves requests", low=0)
     first_episode: int = parameter(0, "number of the first automatic episode", low=0, high=2**32 - 1)
@@ -25,7 +25,7 @@ class SeriesSettings:
 
 
 class EpisodeSeries:
-    """Hands out requests until the wanted number of episodes is on disk; an aborted one is replaced by another."""
+    """Requests episodes until the wanted number is on disk; an aborted one is replaced by another."""
 
     def __init__(self, settings: SeriesSettings) -> None:
         """Start with none done."""
@@ -37,7 +37,7 @@ class EpisodeSeries:
 
     @property
     def wanted(self) -> bool:
-        """Whether this node runs episodes by itself at all."""
+        """Whether automatic episodes are configured."""
         return self._settings.automatic_episodes > 0
 
     @property
@@ -52,20 +52,17 @@ class EpisodeSeries:
         purpose = Purpose[self._settings.purpose.upper()]
         return Request(episode, purpose, start_seed(self._settings.seed, purpose, episode))
 
-    def finished(self, facts: EpisodeStatus, problem: str, success: bool) -> None:
+    def finished(self, status: EpisodeStatus, problem: str, success: bool) -> None:
         """Count an episode. Raises MotoError after too many failures in a row."""
-        if facts.outcome is Outcome.ABORTED or problem:
+        if status.outcome is Outcome.ABORTED or problem:
             self._failures += 1
-            self._check(facts, problem)
+            if self._failures >= self._settings.max_failures:
+                failed = f"{self._failures} episodes in a row failed, the last ({status.episode})"
+                raise MotoError(f"{failed} because: {status.reason or problem}")
             return
         self._failures = 0
-        self.done += facts.outcome is not Outcome.DISCARDED
-        self.successes += success and facts.outcome is not Outcome.DISCARDED
-
-    def _check(self, facts: EpisodeStatus, problem: str) -> None:
-        if self._failures >= self._settings.max_failures:
-            why = facts.reason or problem
-            raise MotoError(f"{self._failures} episodes in a row failed, the last ({facts.episode}) because: {why}")
+        self.done += status.outcome is not Outcome.DISCARDED
+        self.successes += success and status.outcome is not Outcome.DISCARDED
 
 
 def start_seed(seed: int, purpose: Purpose, episode: int) -> int:

@@ -27,7 +27,7 @@ SHORTEST = 0.005
 class DecisionMaker(Protocol):
     """Who decides."""
 
-    def concerns(self, state: EpisodeState) -> bool:
+    def handles(self, state: EpisodeState) -> bool:
         """Return whether this episode is the player's."""
 
     def begin(self, state: EpisodeState) -> None:
@@ -79,7 +79,7 @@ class EpisodeActor:
     # Episodes.
 
     def _state_changed(self, state: EpisodeState) -> None:
-        if not self._player.concerns(state):
+        if not self._player.handles(state):
             state = EpisodeState()
         begins = state.phase == Phase.RESETTING or state.episode != self.episode.episode
         known = self.episode.phase in (Phase.RESETTING, Phase.RUNNING) and not begins
@@ -109,7 +109,7 @@ class EpisodeActor:
     def _felt(self, message: RobotState) -> None:
         # What was executed before the start belongs to an earlier attempt at the same episode.
         if self._current(message) and to_nanoseconds(message.header.stamp) >= to_nanoseconds(self.episode.start):
-            self.pace.took(message.step)
+            self.pace.on_action_taken(message.step)
         if self.last is not None and message.header.stamp == self.last.state_stamp:
             self._repeated()
         self.saw("state", message)
@@ -121,7 +121,7 @@ class EpisodeActor:
 
     def _rewarded(self, message: Reward) -> None:
         if self._current(message):
-            self.pace.was_paid(message.step, to_nanoseconds(message.header.stamp))
+            self.pace.on_reward(message.step, to_nanoseconds(message.header.stamp))
             self.act()
 
     def _current(self, message: Any) -> bool:
@@ -136,10 +136,10 @@ class EpisodeActor:
         self.act()
         now = time.monotonic()
         self.pace.tick(now)
-        if self.last is not None and self.pace.unheard(now):
+        if self.last is not None and self.pace.action_expired(now):
             # What it was computed from stays what it says; only the permission to execute it is renewed.
             self.last.header.stamp = self._node.get_clock().now().to_msg()
-            self.pace.say_again(now)
+            self.pace.resend(now)
             self._resend()
 
     def _resend(self) -> None:
@@ -152,7 +152,7 @@ class EpisodeActor:
         began = time.monotonic()
         if not self.running or not self.pace.due(began):
             return
-        after = self.pace.after(to_nanoseconds(self.episode.start))
+        after = self.pace.earliest_stamp(to_nanoseconds(self.episode.start))
         action = self._player.decide(after, None if self._settings.lockstep else self._node.now())
         if action is not None:
             self._send(action, began)
@@ -163,7 +163,7 @@ class EpisodeActor:
         self.pace.send(began)
         self.counts["actions"] += 1
         if self._beat is not None and self._settings.reward_lag:
-            self._wake_at(self._beat, self.pace.next)
+            self._wake_at(self._beat, self.pace.next_tick)
         elif self._beat is not None and self.pace.sent == 1:
             self._beat.reset()  # the world's own beat begins now
 

@@ -46,7 +46,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         self.serve(StartEpisode, topics.EPISODE_START, self._start)
         self.serve(EndEpisode, topics.EPISODE_END, self._end, by_hand=True)
         self.create_timer(TICK, self._tick)
-        self.announce(self._machine.facts)
+        self.announce(self._machine.status)
         self._ready = Ready(self, self.settings.wait_for)
 
     def _listen(self) -> None:
@@ -61,7 +61,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
     # Topics and services in.
 
     def _reward(self, message: Reward) -> None:
-        if message.episode == self._machine.facts.episode and message.step > self._machine.facts.step:
+        if message.episode == self._machine.status.episode and message.step > self._machine.status.step:
             self._return += message.value
             self._solved |= message.success
         self._paid_at = to_nanoseconds(message.header.stamp)
@@ -76,11 +76,11 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         stopped = message.mode == RobotState.MODE_STOPPED
         bad = stopped or message.mode == RobotState.MODE_FAULT
         sentence = (message.fault or "the robot was stopped; call robot/recover") if bad else ""
-        self._machine.trouble(time.monotonic(), ROBOT, sentence, final=stopped)
+        self._machine.fault(time.monotonic(), ROBOT, sentence, final=stopped)
 
     def _camera(self, message: CameraHealth) -> None:
-        reason = message.reason or f"camera {message.camera} is not well; see its diagnostics"
-        self._machine.trouble(time.monotonic(), f"camera {message.camera}", "" if message.healthy else reason)
+        reason = message.reason or f"camera {message.camera} is unhealthy; see its diagnostics"
+        self._machine.fault(time.monotonic(), f"camera {message.camera}", "" if message.healthy else reason)
 
     def _said(self, message: OperatorEvent) -> None:
         if message.event == OperatorEvent.START:
@@ -192,7 +192,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
 
     def report(self) -> NodeReport:
         """Return phase, step and who is missing."""
-        facts = self._machine.facts
+        facts = self._machine.status
         values = {"phase": facts.phase.name.lower(), "episode": facts.episode, "step": facts.step}
         values["failed_scene_resets"] = self._failed_resets
         waits = self._machine.waits_for or self._machine.paused

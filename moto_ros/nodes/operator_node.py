@@ -124,7 +124,7 @@ class OperatorNode(MotoNode[OperatorSettings]):
 
     def _note_control(self) -> None:
         """Say it when a person has taken over or let go."""
-        by = self._human.by(time.monotonic())
+        by = self._human.control_source(time.monotonic())
         if bool(by) != bool(self._by):
             self._publish("take_over" if by else "let_go", by or self._by)
         self._by = by
@@ -148,7 +148,7 @@ class OperatorNode(MotoNode[OperatorSettings]):
             self._human.let_go()
             self._decider.guard.begin()  # the answer to a policy that asks
         self._publish(event, source)
-        self._by = self._human.by(time.monotonic())
+        self._by = self._human.control_source(time.monotonic())
         return ""
 
     def _senseless(self, event: str) -> str:
@@ -213,7 +213,7 @@ class OperatorNode(MotoNode[OperatorSettings]):
 
     # Without one: the person's actions are paced.
 
-    def concerns(self, state: EpisodeState) -> bool:
+    def handles(self, state: EpisodeState) -> bool:
         """Return whether a person acts in an episode: in all but those of a policy that brings the scene back."""
         return bool(state.purpose != Purpose.RESET)
 
@@ -241,7 +241,7 @@ class OperatorNode(MotoNode[OperatorSettings]):
         """Return who is in control, what each has decided, and why nothing moves."""
         values: dict[str, object] = {"in_control": self._by or "policy", **self._decider.counts, **self._counts}
         values |= {f"guard_{name}": count for name, count in self._decider.guard.counts.items()} | self._human.counts
-        trouble = self._refusal or self._silence() or self._decider.guard.sentence() or self._human.trouble
+        trouble = self._refusal or self._silence() or self._decider.guard.sentence() or self._human.refusal
         if self.settings.proposals == "none":
             values |= {"step": self._acting.pace.sent, **self._acting.counts, **self._acting.pace.counts}
             trouble = self._acting.trouble or trouble

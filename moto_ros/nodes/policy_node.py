@@ -79,7 +79,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         if self._agent.plans and not settings.lockstep:
             pixels = None if image is None else np.zeros(image, np.uint8)
             blank = Observation(pixels, np.zeros(settings.proprio_size, np.float32), (), 0)
-            actor.rehearse(blank, settings.plan_time or 0.0)
+            actor.warm_up(blank, settings.plan_time or 0.0)
         return actor
 
     def _make_ahead(self) -> PlanAhead | None:
@@ -107,7 +107,7 @@ class PolicyNode(MotoNode[PolicySettings]):
 
     # EpisodeActor.
 
-    def concerns(self, state: EpisodeState) -> bool:
+    def handles(self, state: EpisodeState) -> bool:
         """Return whether to act in an episode: the policy for resets acts in resets, others in all others."""
         return (state.purpose == Purpose.RESET) == self.settings.reset_only
 
@@ -143,13 +143,13 @@ class PolicyNode(MotoNode[PolicySettings]):
 
     def _planned(self, ahead: PlanAhead, observation: Observation | None) -> Action | None:
         """Return the action that was chosen for the step that is due, and have the next one planned."""
-        place = EpisodeStep(self._acting.episode.episode, self._acting.pace.sent)
+        due = EpisodeStep(self._acting.episode.episode, self._acting.pace.sent)
         now = time.monotonic()
-        answer = ahead.answer(place, observation, now)
+        answer = ahead.answer(due, observation, now)
         if answer is None:
             return None
         if not self.settings.operator_in_loop:
-            ahead.follow(answer[1].values, now)
+            ahead.plan_next(answer[1].values, now)
         return self._action(*answer)
 
     def _decided(self, observation: Observation) -> Choice:
@@ -182,7 +182,7 @@ class PolicyNode(MotoNode[PolicySettings]):
             return
         self._answered = sent
         if self._ahead is not None:
-            self._ahead.follow(values, time.monotonic())
+            self._ahead.plan_next(values, time.monotonic())
         else:
             self._actor.executed(values)
         self._acting.act()
@@ -200,9 +200,9 @@ class PolicyNode(MotoNode[PolicySettings]):
         published, data = self._steady(to_nanoseconds(message.header.stamp)), bytes(message.data)
         quantiles = tuple(message.uncertainty_quantiles)
         joints = tuple(message.joint_names)
-        facts = (message.version, published, message.agent, message.digest, message.sha256)
-        parcel = WeightsMessage(*facts, data, quantiles, joints)
-        self._worker.do(partial(self._open, parcel), self._opened)
+        header = (message.version, published, message.agent, message.digest, message.sha256)
+        weights = WeightsMessage(*header, data, quantiles, joints)
+        self._worker.do(partial(self._verify, weights), self._on_verified)
 
     def _steady(self, stamp: int) -> int:
         """Return the time of the steady clock at which a message was sent that has just arrived.
@@ -215,13 +215,13 @@ class PolicyNode(MotoNode[PolicySettings]):
     def _policy_age(self) -> float:
         return (time.monotonic_ns() - self._actor.published) / NSEC_PER_SEC
 
-    def _open(self, parcel: WeightsMessage) -> Weights | str:
+    def _verify(self, message: WeightsMessage) -> Weights | str:
         try:
-            return parcel.opened(self.settings.agent_name, self._identity.digest)
+            return message.verified(self.settings.agent_name, self._identity.digest)
         except MotoError as error:
             return str(error)
 
-    def _opened(self, found: Weights | str) -> None:
+    def _on_verified(self, found: Weights | str) -> None:
         if isinstance(found, str):
             self._refuse(found)
         else:
@@ -236,7 +236,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         joints = JointOrder({STATE: weights.joint_names} if weights.joint_names else {})
         try:
             joints.expected(STATE, self.settings.joint_names)
-            self._actor.take(weights)
+            self._actor.load_weights(weights)
             self._observer.joints = joints if weights.joint_names else self._observer.joints
         except MotoError as error:
             return str(error)

@@ -43,7 +43,7 @@ class RewardNode(MotoNode[RewardSettings]):
         """Create topics."""
         super().__init__("reward", RewardSettings, given)
         self._rules = {True: self.settings.reset, False: part(self.settings, RuleSettings)}
-        self._payer = RewardAssigner(round(NSEC_PER_SEC / self.settings.control_rate), self.settings.reward_lag)
+        self._assigner = RewardAssigner(round(NSEC_PER_SEC / self.settings.control_rate), self.settings.reward_lag)
         self._resetting: int | None = None
         self._rewards = self.advertise(Reward, topics.REWARD, qos.event())
         self.subscribe(EpisodeState, topics.EPISODE_STATE, self._episode, qos.latched(10))
@@ -56,43 +56,45 @@ class RewardNode(MotoNode[RewardSettings]):
     def _episode(self, state: EpisodeState) -> None:
         if state.phase == Phase.RESETTING:
             self._resetting = state.episode
-        elif state.phase == Phase.RUNNING and self._payer.episode != state.episode:
+        elif state.phase == Phase.RUNNING and self._assigner.episode != state.episode:
             rules = self._rules[state.purpose == Purpose.RESET]
             known = self._resetting == state.episode
-            self._payer.begin(state.episode, to_nanoseconds(state.start), rules, from_start=known)
+            self._assigner.begin(state.episode, to_nanoseconds(state.start), rules, from_start=known)
         if state.phase != Phase.RUNNING:
-            self._payer.end()
+            self._assigner.end()
 
     def _state(self, message: RobotState) -> None:
-        place = message.ee_pose.position
-        position = np.array([place.x, place.y, place.z])
+        point = message.ee_pose.position
+        position = np.array([point.x, point.y, point.z])
         stamp = to_nanoseconds(message.header.stamp)
-        self._pay(self._payer.state(Measured(stamp, message.episode, message.step, position, message.gripper_width)))
+        measured = Measured(stamp, message.episode, message.step, position, message.gripper_width)
+        self._publish(self._assigner.state(measured))
 
     def _action(self, message: Action) -> None:
-        self._pay(self._payer.action(message.episode, message.step, to_nanoseconds(message.state_stamp)))
+        self._publish(self._assigner.action(message.episode, message.step, to_nanoseconds(message.state_stamp)))
 
     def _external(self, message: Reward) -> None:
-        offer = ExternalReward(message.value, message.success, message.terminal, message.source or "external")
-        self._pay(self._payer.external(message.episode, message.step, offer))
+        reward = ExternalReward(message.value, message.success, message.terminal, message.source or "external")
+        self._publish(self._assigner.external(message.episode, message.step, reward))
 
     def _said(self, message: OperatorEvent) -> None:
         if message.event in (OperatorEvent.SUCCESS, OperatorEvent.FAILURE):
-            self._pay(self._payer.operator(success=message.event == OperatorEvent.SUCCESS))
+            self._publish(self._assigner.operator(success=message.event == OperatorEvent.SUCCESS))
 
-    def _pay(self, payments: Sequence[StepReward]) -> None:
-        for payment in payments:
-            message = Reward(episode=self._payer.episode, step=payment.step, source=payment.offer.source)
-            message.header.stamp = to_time(payment.stamp)
-            message.value, message.success = payment.offer.value, payment.offer.success
-            message.terminal = payment.offer.terminal
+    def _publish(self, rewards: Sequence[StepReward]) -> None:
+        for reward in rewards:
+            message = Reward(episode=self._assigner.episode, step=reward.step, source=reward.assigned.source)
+            message.header.stamp = to_time(reward.stamp)
+            message.value, message.success = reward.assigned.value, reward.assigned.success
+            message.terminal = reward.assigned.terminal
             self._rewards.publish(message)
 
     def report(self) -> NodeReport:
-        """Return what was paid by whom, and the newest refusal."""
-        payer = self._payer
-        values = {"rule": self.settings.rule, "taken": payer.taken, "paid": payer.paid or 0, **payer.counts}
-        return NodeReport(values, warning=payer.refusal or self.health.sentence())
+        """Return the counts of rewards by source, and the newest refusal."""
+        assigner = self._assigner
+        steps = {"taken": assigner.taken, "rewarded": assigner.rewarded or 0}
+        values = {"rule": self.settings.rule, **steps, **assigner.counts}
+        return NodeReport(values, warning=assigner.refusal or self.health.sentence())
 
 
 def main() -> None:

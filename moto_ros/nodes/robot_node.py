@@ -52,7 +52,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         self.refuse_simulated_time()
         arm = make_arm(self.settings.arm, self.settings)
         self._robot = Robot(self.settings, self.settings, arm, self.tell, self._crashed)
-        self._sight = CameraWatchdog(self.settings.cameras, self.settings.health_timeout, time.monotonic())
+        self._cameras = CameraWatchdog(self.settings.cameras, self.settings.health_timeout, time.monotonic())
         self._said: ArmReading | None = None
         self._said_at = 0.0
         self._ready: Ready | None = None
@@ -92,10 +92,10 @@ class RobotNode(MotoNode[RobotNodeSettings]):
 
     def _publish(self) -> None:
         """Say what is new: a measurement, or what the guard makes of it."""
-        seen, now = self._robot.seen, time.monotonic()
+        seen, now = self._robot.reading, time.monotonic()
         if seen is None:
             return
-        self._robot.guard.hinder(self._sight.hindrance(now))
+        self._robot.guard.request_hold(self._cameras.hold_reason(now))
         if self._said is None or _differs(seen, self._said) or now - self._said_at > REPEAT:
             self._said, self._said_at = seen, now
             self._states.publish(robot_state(seen, self._robot.joint_names, self.settings.base_frame))
@@ -119,9 +119,9 @@ class RobotNode(MotoNode[RobotNodeSettings]):
 
     def _camera_said(self, message: CameraHealth) -> None:
         trouble = "" if message.healthy else message.reason or "not healthy; see its diagnostics"
-        self._sight.on_state(time.monotonic(), message.camera, trouble)
+        self._cameras.on_state(time.monotonic(), message.camera, trouble)
         if self._robot.connected:
-            self._robot.guard.hinder(self._sight.hindrance(time.monotonic()))
+            self._robot.guard.request_hold(self._cameras.hold_reason(time.monotonic()))
 
     # Services.
 
@@ -142,7 +142,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         return response
 
     async def _recover(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        was = self._robot.guard.trouble if self._robot.connected else ""
+        was = self._robot.guard.stop_or_fault if self._robot.connected else ""
         timeout = self.settings.recover_timeout
         late = f"robot/recover: still at it after {timeout:g} s; see robot/state, or call again"
         why = await self._answer(self._robot.recover, timeout, late, lambda: None)
@@ -164,7 +164,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
 
         def expired() -> None:
             if not answer.done():
-                give(self._robot.waits or late)
+                give(self._robot.waits_for or late)
                 expire()
 
         timer = self.create_timer(timeout, expired)
@@ -174,15 +174,15 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         return found
 
     def report(self) -> NodeReport:
-        """Return what was executed, what was not and why, and what lasts: a stop, a fault, a hindrance."""
+        """Return what was executed, what was not and why, and what lasts: a stop, a fault, a hold."""
         robot = self._robot
         if not robot.connected:
-            return NodeReport({"host": self.settings.host}, warning=robot.waits)
+            return NodeReport({"host": self.settings.host}, warning=robot.waits_for)
         guard = robot.guard
-        hindrance = self._sight.hindrance(time.monotonic())
-        values = {"mode": robot.guard.seen.mode.name.lower(), **robot.figures()}
-        warning = hindrance or robot.waits or guard.refusal or self.health.sentence()
-        return NodeReport(values, warning=warning, error=guard.trouble)
+        hold_reason = self._cameras.hold_reason(time.monotonic())
+        values = {"mode": robot.guard.reading.mode.name.lower(), **robot.figures()}
+        warning = hold_reason or robot.waits_for or guard.refusal or self.health.sentence()
+        return NodeReport(values, warning=warning, error=guard.stop_or_fault)
 
     def destroy_node(self) -> None:
         """Stop the arm and let go of it, then free the node."""

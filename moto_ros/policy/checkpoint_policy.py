@@ -1,4 +1,4 @@
-"""A policy out of a checkpoint, for acting without a trainer. No ROS."""
+"""Policy of a checkpoint, to act without a trainer. No ROS."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def load_policy(path: Path, agent: Agent, identity: Identity) -> Weights:
 
 
 def find_checkpoint(path: Path, identity: Identity) -> Path:
-    """Return the folder of the checkpoint that `path` means, see `load_policy`, which raises the same."""
+    """Return the folder of the checkpoint that `path` means; raises the same as `load_policy`."""
     folder = path if (path / MANIFEST).exists() else _newest(path, identity)
-    wrong = damage(folder)
-    if wrong:
-        raise MotoError(f"{folder}: {wrong}, expected a whole checkpoint; choose another one")
+    defect = damage(folder)
+    if defect:
+        raise MotoError(f"{folder}: {defect}, expected a whole checkpoint; choose another one")
     check_manifest(folder, identity)
     return folder
 

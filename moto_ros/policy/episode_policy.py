@@ -1,4 +1,4 @@
-"""Acts with an agent and takes its new weights between two steps. No ROS."""
+"""Policy of an episode: chooses actions with an agent, and loads new weights between two steps. No ROS."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from moto_ros.data.observer import Observation
 from moto_ros.errors import MotoError
 from moto_ros.training.weights import unpack
 
-REHEARSALS = 20
-"""Decisions after which the times of the first, slow ones no longer weigh in a planner's estimates."""
+WARM_UP_DECISIONS = 20
+"""Decisions after which the slow first ones no longer influence a planner's time estimates."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class WeightsMessage:
-    """Weights as they were sent, moto_msgs/PolicyWeights without ROS."""
+    """Weights as received, not verified yet: moto_msgs/PolicyWeights without ROS."""
 
     version: int
     published: int
@@ -64,8 +64,8 @@ class WeightsMessage:
     quantiles: tuple[float, ...] = ()
     joint_names: tuple[str, ...] = ()
 
-    def opened(self, agent: str, digest: str) -> Weights:
-        """Return the weights; MotoError when they are of another agent or preset, or damaged. May run in any thread."""
+    def verified(self, agent: str, digest: str) -> Weights:
+        """Return the weights; MotoError if they are damaged or of another agent or preset. May run in any thread."""
         for what, found, expected in (("agent", self.agent, agent), ("settings digest", self.digest, digest)):
             if found != expected:
                 raise MotoError(
@@ -77,14 +77,14 @@ class WeightsMessage:
 
 
 class EpisodePolicy:
-    """An agent at work: one filter state an episode, one generator an episode, weights changed only between steps.
+    """An agent that acts: one filter state and one random generator per episode, weights changed only between steps.
 
-    The actions of an episode are a function of seed, episode number, weights and observations; of a planner also of
-    time, where that is limited.
+    The actions of an episode are a function of seed, episode number, weights and observations; those of a planner with
+    a deadline also of time.
     """
 
     def __init__(self, agent: Agent, action_size: int, seed: int, device: torch.device, period: float = 0.0) -> None:
-        """Hold `agent`, whose weights count as version 0: none yet.
+        """Take `agent`; its weights are version 0: none yet.
 
         `period` (s) counts the control steps between two observations by their stamps; 0: each is one step.
         """
@@ -106,14 +106,14 @@ class EpisodePolicy:
         self._last = torch.zeros(1, self._size, device=self._device)
         self._decided_for: int | None = None
 
-    def rehearse(self, blank: Observation, deadline: float) -> None:
-        """Decide on a blank observation, for nothing: what is slow only at first is over when an episode begins."""
-        for _ in range(REHEARSALS):
+    def warm_up(self, blank: Observation, deadline: float) -> None:
+        """Decide on a blank observation, so that one-time costs are paid before an episode begins."""
+        for _ in range(WARM_UP_DECISIONS):
             self.act(blank, deadline)
         self.begin(0, Purpose.TRAINING, sample=False)
 
-    def take(self, weights: Weights) -> None:
-        """Apply verified weights, between two steps. MotoError, and the old ones kept, when a tensor does not fit."""
+    def load_weights(self, weights: Weights) -> None:
+        """Load verified weights, between two steps. MotoError if a tensor does not fit; the old ones are kept."""
         try:
             self._agent.load_weights(dict(weights.tensors))
         except MotoError as error:
@@ -121,9 +121,9 @@ class EpisodePolicy:
         self.version, self.published, self._quantiles = weights.version, weights.published, weights.quantiles
 
     def act(self, observation: Observation, deadline: float | None = None, pending: np.ndarray | None = None) -> Choice:
-        """Filter one observation and choose, within `deadline` seconds, the action that leaves it.
+        """Filter one observation and choose, within `deadline` seconds, the action that follows it.
 
-        With `pending`, float32 (A,), that is what leaves it, and the action after it is chosen.
+        With `pending`, float32 (A,), that action follows it, and the one after `pending` is chosen.
         """
         decision = self._decision(observation, deadline, pending)
         self._state, self._decided_for = decision.state, self._time_of(observation, pending)
@@ -131,11 +131,13 @@ class EpisodePolicy:
         return self._choice(decision)
 
     def unplanned(self, observation: Observation, pending: np.ndarray | None = None) -> Choice:
-        """Choose as `act`, but at once, without planning; nothing is filtered on from it."""
+        """Choose like `act` without planning; the filter state does not change."""
         return self._choice(self._decision(observation, 0.0, pending))
 
     def _decision(self, observation: Observation, deadline: float | None, pending: np.ndarray | None) -> Decision:
-        elapsed = self._elapsed(self._time_of(observation, pending))
+        elapsed = 1
+        if self._period and self._decided_for is not None:
+            elapsed = max(1, round((self._time_of(observation, pending) - self._decided_for) / self._period))
         request = ActRequest(
             sample=self._sample,
             generator=self._generator,
@@ -152,17 +154,11 @@ class EpisodePolicy:
         return Choice(values, uncertainty, self.version, rank(uncertainty, self._quantiles), decision.figures)
 
     def _time_of(self, observation: Observation, pending: np.ndarray | None) -> int:
-        """Return the time (ns) that the action is for: of the observation, or a control period later."""
+        """Return the time (ns) of the action: that of the observation, or a control period later."""
         return observation.state_stamp + (0 if pending is None else self._period)
 
-    def _elapsed(self, time: int) -> int:
-        """Return the control steps from the time (ns) that the last action was for, to `time`."""
-        if not self._period or self._decided_for is None:
-            return 1
-        return max(1, round((time - self._decided_for) / self._period))
-
     def executed(self, values: np.ndarray) -> None:
-        """Filter on from the action that was executed, float32 (A,), in place of the one that was chosen."""
+        """Continue the filter with the executed action, float32 (A,), instead of the chosen one."""
         self._last = self._row(values)
 
     def _row(self, values: np.ndarray) -> Tensor:

@@ -6,18 +6,18 @@ from collections import deque
 
 import numpy as np
 
-SAMPLES = 1000
+MAX_SAMPLES = 1000
 
 
 class Latency:
-    """Durations in seconds, the newest `SAMPLES` of them."""
+    """Durations in seconds, the newest `MAX_SAMPLES` of them."""
 
     def __init__(self) -> None:
         """Start without samples."""
-        self._samples: deque[float] = deque(maxlen=SAMPLES)
+        self._samples: deque[float] = deque(maxlen=MAX_SAMPLES)
 
     def add(self, seconds: float) -> None:
-        """Take a sample."""
+        """Add a sample."""
         self._samples.append(seconds)
 
     def __len__(self) -> int:

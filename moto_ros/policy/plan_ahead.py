@@ -1,4 +1,4 @@
-"""Plans on a thread of its own, for the step that follows the action under way. No ROS."""
+"""Planning ahead: while one action is executed, a separate thread plans the action of the next step. No ROS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from moto_ros.policy.plan_tally import PlanTally
 
 
 class Thread(Protocol):
-    """Does jobs in order beside the caller; `moto_ros.ros.worker.Worker` is one."""
+    """Runs jobs in order, in parallel to the caller; `moto_ros.ros.worker.Worker` is one."""
 
     def do(self, job: Callable[[], Any], then: Callable[[Any], None] | None = None) -> None:
         """Queue `job`; the caller's own thread calls `then` with its result."""
@@ -32,117 +32,115 @@ class EpisodeStep:
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """For which step an action is asked, on what, and after which action still under way, float32 (A,), if any.
+    """The step an action is requested for, the observation, and the action still being executed, float32 (A,), if any.
 
-    Times are seconds of a steady clock. A plan ends by `end`; from `spare` on the policy head's answer will do; after
-    `until` none will: it was meant for another time.
+    Times are seconds of a steady clock. A plan ends by `deadline`; from `fallback_from` on the policy head's answer is
+    used if the plan is late; after `valid_until` neither is used.
     """
 
-    place: EpisodeStep
+    due: EpisodeStep
     observation: Observation
     pending: np.ndarray | None
-    end: float
-    spare: float
-    until: float
+    deadline: float
+    fallback_from: float
+    valid_until: float
 
 
 class PlanAhead:
-    """The next step's question is asked as soon as an action is sent: its plan acts at the time it was made for.
+    """Requests the plan of the next step as soon as an action is sent, so that it is ready when that step is due.
 
-    Each is answered twice: by the policy head, at once, to fall back on, and by a plan. A step of which nothing is
-    known in time is asked for when it is there, and acted on as soon as that is answered. Only the thread touches the
-    actor. `now` is in seconds of the steady clock.
+    Each request is answered twice: at once by the policy head, as a fallback, and by a plan. A step without a valid
+    request is requested when it is due, and its action is sent as soon as it is answered. Only the thread calls the
+    policy. `now` is in seconds of the steady clock.
     """
 
     def __init__(
         self,
-        actor: EpisodePolicy,
+        policy: EpisodePolicy,
         thread: Thread,
         tally: PlanTally,
         period: float,
         allowed: float,
-        answered: Callable[[], Any],
+        on_answer: Callable[[], Any],
     ) -> None:
-        """Plan for `allowed` seconds of each control `period` (s); `answered` is called when an answer came."""
-        self._actor, self._thread, self._tally = actor, thread, tally
-        self._period, self._allowed, self._answered = period, allowed, answered
+        """Plan for `allowed` seconds of each control `period` (s); `on_answer` is called for each answer."""
+        self._policy, self._thread, self._tally = policy, thread, tally
+        self._period, self._allowed, self._on_answer = period, allowed, on_answer
         self.begin()
 
     def begin(self) -> None:
-        """Forget the last episode: an answer that still comes is to no question."""
-        self._question: PlanRequest | None = None
+        """Forget the last episode; a late answer is ignored."""
+        self._request: PlanRequest | None = None
         self._plan: Choice | None = None
-        self._spare: Choice | None = None
+        self._fallback: Choice | None = None
         self._seen: Observation | None = None
         self._acted: tuple[EpisodeStep, Observation] | None = None
 
     def answer(
-        self, place: EpisodeStep, observation: Observation | None, now: float
+        self, due: EpisodeStep, observation: Observation | None, now: float
     ) -> tuple[Observation, Choice] | None:
-        """Return the action for a step that is due, with what is seen at it; None while either is not there.
+        """Return the action for a step that is due, with its observation; None while either is missing.
 
-        `observation` is what is new since the last call.
+        `observation` is the one that is new since the last call, if any.
         """
         self._seen = observation or self._seen
         if self._seen is None:
             return None
-        asked = self._asked(place, now)
-        choice = None if asked is None else self._choice(asked, now)
+        request = self._request
+        if request is not None and (request.due != due or now > request.valid_until):
+            request = None
+        choice = None if request is None else self._choice(request, now)
         if choice is not None:
-            self._question, self._acted, self._seen = None, (place, self._seen), None
+            self._request, self._acted, self._seen = None, (due, self._seen), None
             return self._acted[1], choice
-        if asked is None and observation is not None:
-            end = now + self._allowed
-            self._ask(PlanRequest(place, observation, None, end, spare=end, until=now + self._period))
+        if request is None and observation is not None:
+            deadline, valid_until = now + self._allowed, now + self._period
+            self._submit(PlanRequest(due, observation, None, deadline, deadline, valid_until))
         return None
 
-    def follow(self, values: np.ndarray, now: float) -> None:
-        """Ask for the step after the one that was acted on, now that it is known that `values`, float32 (A,), act."""
+    def plan_next(self, values: np.ndarray, now: float) -> None:
+        """Request the step after the last one, given the action `values`, float32 (A,), that is executed."""
         if self._acted is not None:
-            place, observation = self._acted
-            after, until = EpisodeStep(place.episode, place.step + 1), now + 1.5 * self._period
-            self._ask(PlanRequest(after, observation, values, now + self._allowed, spare=now, until=until))
+            due, observation = self._acted
+            after = EpisodeStep(due.episode, due.step + 1)
+            deadline, valid_until = now + self._allowed, now + 1.5 * self._period
+            self._submit(PlanRequest(after, observation, values, deadline, now, valid_until))
 
-    def _ask(self, question: PlanRequest) -> None:
-        if self._question is not None:
+    def _submit(self, request: PlanRequest) -> None:
+        if self._request is not None:
             self._tally.count("plans_dropped")
-        self._question, self._plan, self._spare = question, None, None
-        self._thread.do(partial(self._unplanned, question), partial(self._keep_spare, question))
-        self._thread.do(partial(self._planned, question), partial(self._keep_plan, question))
+        self._request, self._plan, self._fallback = request, None, None
+        self._thread.do(partial(self._unplanned, request), partial(self._keep_fallback, request))
+        self._thread.do(partial(self._planned, request), partial(self._keep_plan, request))
 
-    def _unplanned(self, question: PlanRequest) -> Choice | None:
-        """Answer without planning; on the thread. A question that was dropped meanwhile is not answered."""
-        if question is not self._question:
+    def _unplanned(self, request: PlanRequest) -> Choice | None:
+        """Answer without planning, in the thread; None for a request that has been dropped."""
+        if request is not self._request:
             return None
-        return self._actor.unplanned(question.observation, question.pending)
+        return self._policy.unplanned(request.observation, request.pending)
 
-    def _planned(self, question: PlanRequest) -> Choice | None:
-        """Answer by a plan; on the thread."""
-        if question is not self._question:
+    def _planned(self, request: PlanRequest) -> Choice | None:
+        """Answer by a plan, in the thread; None for a request that has been dropped."""
+        if request is not self._request:
             return None
-        left = max(0.0, question.end - time.monotonic())
-        return self._actor.act(question.observation, left, question.pending)
+        remaining = max(0.0, request.deadline - time.monotonic())
+        return self._policy.act(request.observation, remaining, request.pending)
 
-    def _keep_spare(self, question: PlanRequest, choice: Choice | None) -> None:
-        if question is self._question:
-            self._spare = choice
-            self._answered()
+    def _keep_fallback(self, request: PlanRequest, choice: Choice | None) -> None:
+        if request is self._request:
+            self._fallback = choice
+            self._on_answer()
 
-    def _keep_plan(self, question: PlanRequest, choice: Choice | None) -> None:
+    def _keep_plan(self, request: PlanRequest, choice: Choice | None) -> None:
         if choice is not None:
             self._tally.add(choice.figures)
-        if question is self._question:
+        if request is self._request:
             self._plan = choice
-            self._answered()
+            self._on_answer()
 
-    def _asked(self, place: EpisodeStep, now: float) -> PlanRequest | None:
-        """Return the question of a step, if an answer is still worth anything."""
-        question = self._question
-        return question if question and question.place == place and now <= question.until else None
-
-    def _choice(self, question: PlanRequest, now: float) -> Choice | None:
-        """Return the plan, or what there is in its place when it is late."""
-        if self._plan is None and self._spare is not None and now >= question.spare:
+    def _choice(self, request: PlanRequest, now: float) -> Choice | None:
+        """Return the plan, or the fallback if the plan is late; None while there is neither."""
+        if self._plan is None and self._fallback is not None and now >= request.fallback_from:
             self._tally.count("plans_late", "policy_answers")
-            return self._spare
+            return self._fallback
         return self._plan

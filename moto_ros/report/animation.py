@@ -18,10 +18,10 @@ from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.episode import Episode
 from moto_ros.errors import MotoError, require_writable
 from moto_ros.files import write_durably
-from moto_ros.report.curves import FEWEST, WINDOW, draw_evaluations, recent_mean
+from moto_ros.report.curves import MIN_EPISODES, WINDOW, draw_evaluations, recent_mean
 from moto_ros.report.history import History, column
 from moto_ros.report.pictures import spread
-from moto_ros.report.style import DOUBT, FAILURE, INK, MUTED, ONLINE, SUCCESS, WARM, styled
+from moto_ros.report.style import FAILURE, INK, MUTED, ONLINE, SUCCESS, UNCERTAINTY, WARM, styled
 from moto_ros.training.metrics import Row
 
 FORMATS = {".webp": "WEBP", ".gif": "GIF"}
@@ -174,8 +174,8 @@ def draw_success(axis: Axes, online: list[Row], evaluations: list[Row]) -> None:
     success, episodes = column(online, "success"), np.arange(1, len(online) + 1)
     for reached, color in ((1, SUCCESS), (0, MUTED)):
         axis.plot(episodes[success == reached], 100 * success[success == reached], "|", color=color, markersize=6)
-    if len(online) >= FEWEST:
-        axis.plot(episodes[FEWEST - 1 :], 100 * recent_mean(success), color=ONLINE)
+    if len(online) >= MIN_EPISODES:
+        axis.plot(episodes[MIN_EPISODES - 1 :], 100 * recent_mean(success), color=ONLINE)
     axis.plot([], [], color=ONLINE, label=f"online, mean of the last {WINDOW}")
     label = f"evaluation of {evaluations[0]['n']} episodes, 95 %" if evaluations else None
     axis.plot([], [], "o", color=WARM, label=label)
@@ -189,7 +189,7 @@ def draw_uncertainty(axis: Axes, online: list[Row], planned: list[Row]) -> None:
     highest = np.nan_to_num(column(planned, "uncertainty")).max(initial=0.0)
     axis.set(ylim=(0, 1.15 * max(float(highest), 1e-3)), xlabel="online episode")
     axis.set_ylabel("uncertainty u", fontsize=9)
-    axis.plot(np.arange(1, len(online) + 1), column(online, "uncertainty"), "o-", color=DOUBT, markersize=3)
+    axis.plot(np.arange(1, len(online) + 1), column(online, "uncertainty"), "o-", color=UNCERTAINTY, markersize=3)
 
 
 def encoded(pictures: list[Image.Image], kind: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What a normalised action means: how far, in which direction, and what the hand does. No ROS."""
+"""Action scaling: from a normalised action to a motion in SI units and a gripper command. No ROS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from moto_ros.robot.limits import AXES, GRIPPER, RobotSettings
 
 
 class Fingers(Enum):
-    """What the hand was told last."""
+    """The last command to the hand."""
 
     LEFT_ALONE = "left alone"
     OPEN = "open"
@@ -20,7 +20,7 @@ class Fingers(Enum):
 
 @dataclass(frozen=True)
 class Move:
-    """One action in SI units; those parts that the control has no use for are zero."""
+    """One action in SI units; parts that the control mode does not use are zero."""
 
     translation: np.ndarray  # (3,) m, in the base frame
     rotation: np.ndarray  # (3,) rotation vector, rad, in the base frame
@@ -28,7 +28,7 @@ class Move:
 
 
 class ActionScale:
-    """Turns actions into moves and into what the fingers do."""
+    """Converts actions to moves and gripper commands."""
 
     def __init__(self, settings: RobotSettings) -> None:
         """Take the axes and their scales."""
@@ -44,16 +44,16 @@ class ActionScale:
         return len(self.axes)
 
     def move(self, values: np.ndarray) -> Move:
-        """Return what an action (A,) in [-1, 1] means for the arm."""
+        """Return the motion of the arm for an action (A,) in [-1, 1]."""
         given = dict(zip(self.axes, (float(value) for value in values), strict=True))
-        way, turn, joints = (
+        translation, rotation, joints = (
             np.array([given.get(axis, 0.0) for axis in axes]) for axes in (AXES[:3], AXES[3:6], self._joints)
         )
-        settings = self._settings
-        return Move(settings.translation_step * way, settings.rotation_step * turn, self._joint_scale * joints)
+        steps = self._settings.translation_step, self._settings.rotation_step
+        return Move(steps[0] * translation, steps[1] * rotation, self._joint_scale * joints)
 
     def fingers(self, values: np.ndarray, last: Fingers) -> Fingers:
-        """Return what the hand shall do: close below zero, open above, as before where it is near zero."""
+        """Return the command to the hand: closed below zero, open above, `last` within the hysteresis."""
         if GRIPPER not in self.axes:
             return last
         value = float(values[self.axes.index(GRIPPER)])

@@ -1,4 +1,4 @@
-"""The arms that there are: for another one, a file that fulfils `interface.Arm`, and a line here."""
+"""Registry of arms; a new arm is a file that implements `interface.Arm`, and one line here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ARMS = {"franka": "moto_ros.robot.franka_arm:FrankaArm"}
 
 
 def make_arm(name: str, settings: RobotSettings) -> Arm:
-    """Return the arm called `name`. Raises MotoError where its driver is not installed."""
+    """Return the arm called `name`. Raises MotoError if its driver is not installed."""
     module, kind = ARMS[name].split(":")
     try:
         made: Arm = getattr(importlib.import_module(module), kind)(settings)

@@ -1,4 +1,4 @@
-"""Where a target may be: in the workspace box, upright enough, near enough to the measured pose. Pure functions."""
+"""Limits of a target: the workspace box, the tilt, and the distance to the measured pose. Pure functions."""
 
 from __future__ import annotations
 
@@ -34,32 +34,32 @@ class Box:
 
 
 def tilt(rotation: Rotation, home: Rotation) -> float:
-    """Return the angle (rad) between the tool's axis and that at home; turning about the axis is no tilt."""
+    """Return the angle (rad) between the tool's axis and that at home; rotation about the axis is no tilt."""
     cosine = float(np.dot(rotation.apply(APPROACH), home.apply(APPROACH)))
     return float(np.arccos(np.clip(cosine, -1.0, 1.0)))
 
 
 def clip_tilt(rotation: Rotation, home: Rotation, most: float) -> Rotation:
-    """Return the orientation, turned back the shortest way where it is tilted by more than `most` (rad)."""
+    """Return the orientation, rotated back by the shortest rotation if it is tilted by more than `most` (rad)."""
     angle = tilt(rotation, home)
     if angle <= most:
         return rotation
     axis = np.cross(rotation.apply(APPROACH), home.apply(APPROACH))
     length = np.linalg.norm(axis)
-    # Upside down every way back is as long: take the one about the tool's own x axis.
+    # Upside down, all rotations back are equally long: take the one about the tool's x axis.
     axis = axis / length if length > 1e-9 else rotation.apply((1.0, 0.0, 0.0))
     return Rotation.from_rotvec(axis * (angle - most)) * rotation
 
 
 def clip_lead(position: np.ndarray, measured: np.ndarray, most: float) -> np.ndarray:
-    """Return the position, drawn towards the measured one where it is farther away than `most` (m)."""
-    way = position - measured
-    distance = float(np.linalg.norm(way))
-    return position if distance <= most else measured + way * (most / distance)
+    """Return the position, moved towards the measured one if it is farther away than `most` (m)."""
+    lead = position - measured
+    distance = float(np.linalg.norm(lead))
+    return position if distance <= most else measured + lead * (most / distance)
 
 
 def clip_turn(rotation: Rotation, measured: Rotation, most: float) -> Rotation:
-    """Return the orientation, turned towards the measured one where the angle between them is more than `most`."""
+    """Return the orientation, rotated towards the measured one if the angle between them exceeds `most` (rad)."""
     turn = (rotation * measured.inv()).as_rotvec()
     angle = float(np.linalg.norm(turn))
     return rotation if angle <= most else Rotation.from_rotvec(turn * (most / angle)) * measured

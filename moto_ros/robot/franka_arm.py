@@ -1,4 +1,4 @@
-"""A Franka arm (FR3 or Panda) as the robot node sees one: `interface.Arm` over the driver franky."""
+"""Franka arm (FR3 or Panda): implements `interface.Arm` with the driver franky."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from moto_ros.robot.interface import ArmFault, ArmState, Control, FaultKind, Tar
 from moto_ros.robot.kinematics import FRANKA
 from moto_ros.robot.limits import RobotSettings
 
-CLOSE = 3.0
-"""Seconds that braking and letting go of a connection may take."""
+CLOSE_TIMEOUT = 3.0
+"""Seconds that braking and closing a connection may take."""
 
 LOAD_INERTIA = 0.4 * 0.03**2
 """m^2, inertia of a load for each kg, as that of a ball of 3 cm radius."""
 
-LOOK = 0.05
-"""Seconds between two looks for a fault while a planned motion is waited for."""
+FAULT_POLL_PERIOD = 0.05
+"""Seconds between two checks for a fault during a planned motion."""
 
 
 class FrankaArm:
-    """One arm, and its hand where there is one. Any thread may call; the driver itself is touched by the session's."""
+    """One arm, and its hand if it has one. Any thread may call; only the connection's thread calls the driver."""
 
     chain = FRANKA
 
     def __init__(self, settings: RobotSettings) -> None:
         """Keep the settings; `connect` opens the connection."""
         self._settings = settings
-        self._session: FrankaConnection | None = None
+        self._connection: FrankaConnection | None = None
         self._gripper: FrankaGripper | None = None
         self._sequence = 0
         self.joint_names = tuple(f"{settings.joint_prefix}{number}" for number in range(1, 8))
@@ -54,100 +54,100 @@ class FrankaArm:
 
     def state(self) -> ArmState:
         """Return the newest measurement. Raises ArmFault as soon as the driver knows of a fault."""
-        newest = self._alive().measurement
+        newest = self._require_alive().measurement
         if newest is None:
-            raise self._unconnected()
+            raise self._not_connected()
         return newest.state
 
     def measured(self) -> ArmState | None:
         """Return the newest measurement, also during a fault; None before the first."""
-        newest = self._session.measurement if self._session is not None else None
+        newest = self._connection.measurement if self._connection is not None else None
         return newest.state if newest is not None else None
 
     def start(self, control: Control) -> None:
-        """Begin to be controlled, once a motion that is still being braked has ended."""
-        self._alive().start(steering_for(control, self._settings))
+        """Begin control, after a motion that is still being braked has ended."""
+        self._require_alive().start(steering_for(control, self._settings))
 
     def follow(self, target: Target) -> None:
-        """Replace the target; before control has begun, and when it has been stopped, there is none to replace."""
-        session = self._alive()
-        steering, newest = session.steering, session.measurement
+        """Replace the target; without effect before control has begun and after it has been stopped."""
+        connection = self._require_alive()
+        steering, newest = connection.steering, connection.measurement
         if steering is not None and newest is not None:
             steering.follow(target, newest.state)
 
     def stop(self) -> None:
         """Brake and end control."""
-        if self._session is not None:
-            self._session.stop()
+        if self._connection is not None:
+            self._connection.stop()
 
     def move_joints(self, positions: np.ndarray, speed: float, timeout: float) -> None:
         """Move to joint positions (7,) rad at `speed` (share of the limits) and wait for the end. Raises ArmFault."""
-        session, move = self._alive(), JointMove(positions, speed)
-        session.start(move)
+        connection, move = self._require_alive(), JointMove(positions, speed)
+        connection.start(move)
         end = time.monotonic() + timeout
-        while session.runs(move):
+        while connection.runs(move):
             if time.monotonic() > end:
-                session.stop()
+                connection.stop()
                 sentence = f"not at its goal after {timeout:g} s; give it more time or more speed"
-                raise ArmFault(FaultKind.OTHER, f"arm {session.host}: {sentence}")
-            session.wait(lambda: not session.runs(move), LOOK)
-            self._alive()
-        self._alive()
+                raise ArmFault(FaultKind.OTHER, f"arm {connection.host}: {sentence}")
+            connection.wait(lambda: not connection.runs(move), FAULT_POLL_PERIOD)
+            self._require_alive()
+        self._require_alive()
         if move.stopped:
-            raise ArmFault(FaultKind.OTHER, f"arm {session.host}: stopped on its way; start the motion again")
+            raise ArmFault(FaultKind.OTHER, f"arm {connection.host}: stopped on its way; start the motion again")
 
     def recover(self) -> None:
-        """Clear a fault that can be cleared, re-open a lost connection. Raises ArmFault where it cannot."""
-        session, timeout = self._session, self._settings.recover_timeout
-        if session is None or session.lost or self._age(session) > self._settings.state_timeout:
+        """Clear a fault that can be cleared, reconnect after a lost connection. Raises ArmFault if it cannot."""
+        connection, timeout = self._connection, self._settings.recover_timeout
+        if connection is None or connection.lost or self._age(connection) > self._settings.state_timeout:
             self._open(timeout)
-            self._open_gripper(timeout)  # what broke the one connection has mostly broken the other
+            self._open_gripper(timeout)  # both connections are usually lost together
             return
-        session.do(lambda robot: _recover(session, robot), timeout)
+        connection.do(lambda robot: _recover(connection, robot), timeout)
         if self._gripper is not None and self._gripper.lost:
             self._open_gripper(timeout)
 
     def close(self) -> None:
-        """Stop and let go of the connections."""
+        """Stop and close the connections."""
         if self._gripper is not None:
             self._gripper.close()
-        if self._session is not None:
-            self._session.close(CLOSE)
+        if self._connection is not None:
+            self._connection.close(CLOSE_TIMEOUT)
 
-    def _alive(self) -> FrankaConnection:
-        """Return the session. Raises ArmFault for its fault, and for a newest state that is too old."""
-        session = self._session
-        if session is None or (session.measurement is None and session.fault is None):
-            raise self._unconnected()
-        age = self._age(session)
-        if session.fault is None and age > self._settings.state_timeout:
-            session.fail(frozen(session.host, age))
-        if session.fault is not None:
-            raise session.fault
-        return session
+    def _require_alive(self) -> FrankaConnection:
+        """Return the connection. Raises ArmFault for its fault, and if the newest state is too old."""
+        connection = self._connection
+        if connection is None or (connection.measurement is None and connection.fault is None):
+            raise self._not_connected()
+        age = self._age(connection)
+        if connection.fault is None and age > self._settings.state_timeout:
+            connection.fail(frozen(connection.host, age))
+        if connection.fault is not None:
+            raise connection.fault
+        return connection
 
     @staticmethod
-    def _age(session: FrankaConnection) -> float:
-        newest = session.measurement
+    def _age(connection: FrankaConnection) -> float:
+        newest = connection.measurement
         return time.monotonic() - newest.arrival if newest is not None else np.inf
 
-    def _unconnected(self) -> ArmFault:
+    def _not_connected(self) -> ArmFault:
         sentence = f"arm {self._settings.host}: not connected; check power, cable, address and that FCI is active"
         return ArmFault(FaultKind.CONNECTION, sentence)
 
     def _open(self, timeout: float) -> None:
-        """Make a new session and wait for its first state, at most `timeout` seconds."""
-        old = self._session
+        """Open a new connection and wait at most `timeout` seconds for its first state."""
+        old = self._connection
         if old is not None:
-            old.close(CLOSE)
+            old.close(CLOSE_TIMEOUT)
             self._sequence = old.measurement.state.sequence + 1 if old.measurement is not None else self._sequence
-        session = FrankaConnection(self._settings.host, self._connect, self._sequence)
-        self._session = session
-        if not session.wait(lambda: session.measurement is not None or session.lost, timeout):
-            session.close(0.0)
-            raise self._unconnected()
-        if session.lost and session.fault is not None:
-            raise session.fault
+        connection = FrankaConnection(self._settings.host, self._connect, self._sequence)
+        self._connection = connection
+        if not connection.wait(lambda: connection.measurement is not None or connection.lost, timeout):
+            connection.close(0.0)
+            raise self._not_connected()
+        if connection.lost and connection.fault is not None:
+            raise connection.fault
 
     def _open_gripper(self, timeout: float) -> None:
         if self._gripper is not None:
@@ -157,7 +157,7 @@ class FrankaArm:
             self._gripper = connect_gripper(settings.host, settings.gripper.speed, timeout)
 
     def _connect(self) -> franky.Robot:
-        """Return the connected driver with thresholds and limits set; may wait, called by the session's thread."""
+        """Return the connected driver with thresholds and limits set; may block, called by the connection's thread."""
         settings = self._settings
         realtime = franky.RealtimeConfig.Enforce if settings.realtime else franky.RealtimeConfig.Ignore
         robot = franky.Robot(settings.host, realtime_config=realtime)
@@ -175,13 +175,13 @@ class FrankaArm:
         return robot
 
 
-def _recover(session: FrankaConnection, robot: franky.Robot) -> None:
-    """Ask the arm to clear its errors, and look whether it did. Raises the driver's exceptions and ArmFault."""
+def _recover(connection: FrankaConnection, robot: franky.Robot) -> None:
+    """Ask the arm to clear its errors, and check that it did. Raises the driver's exceptions and ArmFault."""
     if flags(robot.state.current_errors):
         robot.recover_from_errors()
     state = robot.state
     names = flags(state.current_errors)
-    fault = fault_of_flags(session.host, names) if names else fault_of_mode(session.host, state.robot_mode, True)
+    fault = fault_of_flags(connection.host, names) if names else fault_of_mode(connection.host, state.robot_mode, True)
     if fault is not None:
         raise fault
-    session.clear()
+    connection.clear()

@@ -1,16 +1,16 @@
-"""From the arm's own clock to the system clock, without the jitter of the network."""
+"""Clock synchronisation: stamps of the arm's clock in the system clock, without network jitter."""
 
 from __future__ import annotations
 
-FOLLOW = 0.02
-"""Share of a later arrival that moves the offset; an earlier one, which was delayed less, moves it at once."""
+OFFSET_GAIN = 0.02
+"""Gain of the offset for a later arrival; an earlier one, which was delayed less, replaces the offset."""
 
-STEP = 50_000_000
-"""ns: a difference beyond that is another clock, not jitter."""
+CLOCK_JUMP = 50_000_000
+"""ns; a larger difference is a changed clock, not jitter."""
 
 
 class RobotClock:
-    """Keeps the offset between the arm's clock and the system's, as the least delayed measurements show it."""
+    """Estimates the offset between the arm's clock and the system's from the measurements with the smallest delay."""
 
     def __init__(self) -> None:
         """Start without an offset."""
@@ -23,9 +23,9 @@ class RobotClock:
         `robot`: ns of the arm's clock, `arrival`: ns of the system clock when it was read.
         """
         offset = arrival - robot
-        if self._offset is None or offset < self._offset or offset - self._offset > STEP:
+        if self._offset is None or offset < self._offset or offset - self._offset > CLOCK_JUMP:
             self._offset = offset
         else:
-            self._offset += round(FOLLOW * (offset - self._offset))
+            self._offset += round(OFFSET_GAIN * (offset - self._offset))
         self._newest = max(self._newest, min(robot + self._offset, arrival))
         return self._newest

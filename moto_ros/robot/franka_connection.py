@@ -1,7 +1,7 @@
-"""One connection to a Franka arm: a thread that alone touches the driver, since many of its calls can wait.
+"""Connection to a Franka arm: one thread makes all calls of the driver, because many of them can block.
 
-Others read the newest measurement and leave requests; neither waits for the thread. A session that lost its arm, or
-whose thread is stuck in the driver, is left behind and a new one made.
+Other threads read the newest measurement and submit requests without waiting for this thread. A connection that lost
+its arm, or whose thread hangs in the driver, is abandoned and replaced.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from moto_ros.robot.franka_faults import LOST, fault_of_exception, fault_of_flag
 from moto_ros.robot.franka_steering import Steering
 from moto_ros.robot.interface import ArmFault, ArmState, FaultKind
 
-PERIOD = 0.004
-"""Seconds between two looks at the arm; a request is taken up at once."""
+POLL_PERIOD = 0.004
+"""Seconds between two measurements; a request is processed at once."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """The newest state, and when it came."""
+    """The newest state, and when it arrived."""
 
     state: ArmState
     arrival: float  # s of the monotonic clock
 
 
 class ThreadCall:
-    """A call that the session's thread makes for another thread."""
+    """A call that the connection's thread makes for another thread."""
 
     def __init__(self, call: Callable[[franky.Robot], object]) -> None:
         """Keep the call."""
@@ -45,7 +45,7 @@ class ThreadCall:
             self.call(robot)
         except ArmFault as fault:
             self.fault = fault
-        except Exception as error:  # all that the driver raises is the caller's to hear
+        except Exception as error:  # raised again in the caller
             self.fault = fault_of_exception(host, error)
             if isinstance(error, LOST):
                 raise
@@ -54,10 +54,10 @@ class ThreadCall:
 
 
 class FrankaConnection:
-    """A connection that is being made, works, or has been lost."""
+    """A connection that is being opened, works, or has been lost."""
 
     def __init__(self, host: str, connect: Callable[[], franky.Robot], first: int = 0) -> None:
-        """Begin to connect by calling `connect` in the session's thread; sequences count up from `first`."""
+        """Begin to connect by calling `connect` in the connection's thread; sequences count up from `first`."""
         self.host, self._connect, self._first = host, connect, first
         self._change = threading.Condition()
         self._clock = RobotClock()
@@ -73,7 +73,7 @@ class FrankaConnection:
 
     @property
     def steering(self) -> Steering | None:
-        """Return what the arm follows now; None while it is not controlled, not yet, or no longer."""
+        """Return what the arm follows now; None while the arm is not controlled."""
         return None if self._stop else self._current
 
     @property
@@ -91,7 +91,7 @@ class FrankaConnection:
             return self._change.wait_for(condition, timeout)
 
     def start(self, steering: Steering) -> None:
-        """Control the arm by `steering` as soon as the motion under way, if any, has been ended."""
+        """Control the arm by `steering` once any current motion has ended."""
         self._request(steering)
 
     def stop(self) -> None:
@@ -120,16 +120,16 @@ class FrankaConnection:
             raise fault
 
     def fail(self, fault: ArmFault) -> None:
-        """Keep `fault` until it is cleared, unless there is one already, and end control."""
+        """Set `fault` until it is cleared, unless there is one already, and end control."""
         self.fault = self.fault or fault
         self.stop()
 
     def clear(self) -> None:
-        """Forget the fault."""
+        """Clear the fault."""
         self.fault = None
 
     def close(self, timeout: float) -> None:
-        """Brake, then end the thread and with it the connection; leave it behind where it is stuck in the driver."""
+        """Brake, then end the thread and the connection; abandon a thread that hangs in the driver."""
         self.stop()
         self.wait(lambda: self.idle or self.lost, timeout)
         with self._change:
@@ -141,33 +141,33 @@ class FrankaConnection:
         try:
             robot = self._connect()
             while not self._closing:
-                self._round(robot)
+                self._cycle(robot)
         except Exception as error:  # whatever the driver raises ends the connection, never the process
             with self._change:
                 self.fault = fault_of_exception(self.host, error)
                 self.lost, self._current, self._pending = True, None, None
                 self._change.notify_all()
 
-    def _round(self, robot: franky.Robot) -> None:
+    def _cycle(self, robot: franky.Robot) -> None:
         with self._change:
             jobs, self._jobs = self._jobs, []
         for job in jobs:
             job.run(self.host, robot)
         self._steer(robot)
-        self._look(robot)
+        self._measure(robot)
         with self._change:
             self._change.notify_all()
-            self._change.wait_for(self._wanted, PERIOD)
+            self._change.wait_for(self._wanted, POLL_PERIOD)
 
     def _wanted(self) -> bool:
         begin = self._pending is not None and self._current is None and self.fault is None
         return bool(self._jobs) or self._closing or begin or (self._stop and not self._braking)
 
     def _steer(self, robot: franky.Robot) -> None:
-        """Take up the requests to stop and to start; notice the end of a motion."""
+        """Process the requests to stop and to start, and the end of a motion."""
         try:
             if self._current is not None:
-                self._go_on(robot, self._current)
+                self._continue(robot, self._current)
             elif self._pending is not None and self.fault is None:
                 self._begin(robot, self._pending)
         except LOST:
@@ -182,7 +182,7 @@ class FrankaConnection:
             self._pending = None if self._pending is steering else self._pending
             self._current, self._stop, self._braking = steering, steering.stopped, False
 
-    def _go_on(self, robot: franky.Robot, steering: Steering) -> None:
+    def _continue(self, robot: franky.Robot, steering: Steering) -> None:
         if not robot.is_in_control:
             self._end(robot, steering)
         elif self._stop and not self._braking:
@@ -197,10 +197,10 @@ class FrankaConnection:
             self._current, self._stop, self._braking = None, False, False
         robot.poll_motion()  # raises what ended the motion
         if not expected:
-            self.fail(ArmFault(FaultKind.OTHER, f"arm {self.host}: control ended by itself; recover to go on"))
+            self.fail(ArmFault(FaultKind.OTHER, f"arm {self.host}: control ended by itself; call robot/recover"))
 
-    def _look(self, robot: franky.Robot) -> None:
-        """Read the newest state: a measurement, and perhaps errors."""
+    def _measure(self, robot: franky.Robot) -> None:
+        """Read the newest state and its errors."""
         state = robot.state
         arrival, system = time.monotonic(), time.time_ns()
         sequence = self._first + state.time.to_msec()

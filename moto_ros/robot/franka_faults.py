@@ -1,4 +1,4 @@
-"""What the Franka driver's errors mean: from exceptions and error flags to a kind of fault and a sentence."""
+"""Faults of a Franka arm: maps the driver's exceptions and error flags to a kind of fault and a sentence."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ FLAGS = {
 """Error flags by kind, the kind named first winning; those not named here are FaultKind.OTHER."""
 
 ADVICE = {
-    FaultKind.REFLEX: "see what it touched and make room before it goes on",
-    FaultKind.SELF_COLLISION: "lead it by hand into a free posture, then recover",
-    FaultKind.JOINT_LIMIT: "lead the joint back by hand, then recover; take the workspace box smaller",
-    FaultKind.COMMUNICATION: "recover; if it comes again: real-time kernel, less load, network card for the arm alone",
+    FaultKind.REFLEX: "check what it touched and make room before it continues",
+    FaultKind.SELF_COLLISION: "guide it by hand into a free posture, then recover",
+    FaultKind.JOINT_LIMIT: "guide the joint back by hand, then recover; make the workspace box smaller",
+    FaultKind.COMMUNICATION: "recover; if it occurs again: real-time kernel, less load, a network card for it alone",
     FaultKind.CONNECTION: "check power, cable, address and that FCI is active in Desk, then recover",
     FaultKind.FROZEN: "check cable and load of this computer, then recover",
     FaultKind.OTHER: "look at the arm's status in Desk, then recover",
@@ -45,9 +45,9 @@ ADVICE = {
 NAMES = tuple(sorted(name for name in dir(franky.Errors) if not name.startswith("_")))
 MODES = {
     franky.RobotMode.UserStopped: "its stop button is pressed; release it, then recover",
-    franky.RobotMode.Guiding: "it is being guided by hand; let go, then recover",
+    franky.RobotMode.Guiding: "it is being guided by hand; end guiding, then recover",
 }
-"""Modes in which a person has taken the arm."""
+"""Modes in which a person controls the arm."""
 
 LOST = (franky.NetworkException, franky.ProtocolException, RuntimeError)
 """Exceptions after which only a new connection helps; the SDK's network library raises bare RuntimeErrors."""

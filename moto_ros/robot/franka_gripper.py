@@ -1,4 +1,4 @@
-"""The hand of a Franka arm: a connection and threads of its own, since its calls wait for the fingers."""
+"""Franka hand: it has its own connection and threads, because its calls block until the fingers have moved."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import franky
 from moto_ros.robot.franka_faults import LOST, fault_of_exception
 from moto_ros.robot.interface import ArmFault, FaultKind
 
-PERIOD = 0.02
-"""Seconds between two looks at the fingers."""
+POLL_PERIOD = 0.02
+"""Seconds between two measurements of the fingers."""
 
-CLOSE = 2.0
-"""Seconds that a motion under way gets to end when the connection is closed."""
+CLOSE_TIMEOUT = 2.0
+"""Seconds that a motion has to end when the connection is closed."""
 
-STALE = 1.0
+STATE_TIMEOUT = 1.0
 """Seconds without a state of the hand after which it counts as lost."""
 
 ANY_WIDTH = 0.1
-"""m, tolerance of a grasp: whatever is between the fingers is what shall be held."""
+"""m, tolerance of a grasp: an object of any width counts as grasped."""
 
 
 class FrankaGripper:
-    """One hand. The motion asked for last wins: it ends the one under way; to ask for the same again is no motion."""
+    """One hand. A new motion replaces the current one; a repeated request is ignored."""
 
     def __init__(self, host: str, speed: float) -> None:
-        """Connect. Raises the driver's exceptions; may wait."""
+        """Connect. Raises the driver's exceptions; may block."""
         self._host, self._speed = host, speed
         self._hand = franky.Gripper(host)
         self._change = threading.Condition()
@@ -36,8 +36,8 @@ class FrankaGripper:
         self._next: Callable[[], object] | None = None
         self._running = self._interrupt = self._stopping = self._closed = False
         self._fault: ArmFault | None = None
-        self.trouble = ""
-        self._look()
+        self.motion_error = ""
+        self._measure()
         works = (self._watch, self._move)
         self._threads = [threading.Thread(target=work, name=f"hand of {host}", daemon=True) for work in works]
         for thread in self._threads:
@@ -47,7 +47,7 @@ class FrankaGripper:
     def width(self) -> float:
         """Return the newest measured distance between the fingers, m. Raises ArmFault."""
         age = time.monotonic() - self._seen
-        if self._fault is None and age > STALE:
+        if self._fault is None and age > STATE_TIMEOUT:
             sentence = f"hand of arm {self._host}: no state for {age:.1f} s; check its cable, then recover"
             self._fault = ArmFault(FaultKind.CONNECTION, sentence)
         if self._fault is not None:
@@ -56,7 +56,7 @@ class FrankaGripper:
 
     @property
     def busy(self) -> bool:
-        """Return whether a motion is under way or about to be."""
+        """Return whether a motion is running or pending."""
         return self._running or self._next is not None
 
     @property
@@ -77,18 +77,18 @@ class FrankaGripper:
         self._begin(object(), self._hand.homing)
 
     def stop(self) -> None:
-        """End whatever motion is under way."""
+        """End any motion."""
         self._begin(None, None)
 
     def close(self) -> None:
-        """End the motion, the threads, and with them the connection."""
+        """End the motion, the threads and the connection."""
         self.stop()
         with self._change:
             self._closed = True
             self._change.notify_all()
         for thread in self._threads:
-            thread.join(CLOSE)
-        vars(self).pop("_hand", None)  # the hand serves one connection, and this object may live on
+            thread.join(CLOSE_TIMEOUT)
+        vars(self).pop("_hand", None)  # the hand accepts one connection, and this object may be kept
 
     def _begin(self, goal: object, call: Callable[[], object] | None) -> None:
         with self._change:
@@ -98,41 +98,41 @@ class FrankaGripper:
             self._change.notify_all()
 
     def _move(self) -> None:
-        """Make the motions, one after the other, and wait for the end of each."""
+        """Make the motions, one after the other, each to its end."""
         while (call := self._take()) is not None:
             try:
                 call()
-                self.trouble = ""
+                self.motion_error = ""
             except LOST as error:
                 self._fault = fault_of_exception(self._host, error)
             except franky.CommandException as error:
-                self._refused(error)
+                self._on_refused(error)
             with self._change:
                 self._running = False
 
     def _take(self) -> Callable[[], object] | None:
-        """Wait for a motion to make; None at the end."""
+        """Wait for the next motion; None at the end."""
         with self._change:
-            # The stop that ends the motion before must not end this one.
+            # The stop of the previous motion must not end this one.
             self._change.wait_for(lambda: self._closed or (self._next is not None and not self._stopping))
             call, self._next = self._next, None
             self._running, self._interrupt = call is not None, False
             return None if self._closed else call
 
-    def _refused(self, error: Exception) -> None:
-        """Say why a motion did not come to its end, unless another one took its place; it may be asked for again."""
+    def _on_refused(self, error: Exception) -> None:
+        """Store why a motion failed, unless another one has replaced it; it may be requested again."""
         with self._change:
             if self._next is None and self._goal is not None:
-                self.trouble = f"hand of arm {self._host}: {error}; free the fingers, or home the hand"
+                self.motion_error = f"hand of arm {self._host}: {error}; free the fingers, or home the hand"
                 self._goal = None
 
     def _watch(self) -> None:
-        """Read the width again and again; end motions that are no longer wanted."""
+        """Measure the width periodically; end motions that have been replaced."""
         try:
             while not self._closed or self._running:
                 self._end_motion()
-                self._look()
-                time.sleep(PERIOD)
+                self._measure()
+                time.sleep(POLL_PERIOD)
         except LOST as error:
             self._fault = fault_of_exception(self._host, error)
 
@@ -145,18 +145,18 @@ class FrankaGripper:
                 self._stopping = False
                 self._change.notify_all()
 
-    def _look(self) -> None:
+    def _measure(self) -> None:
         self._width, self._seen = self._hand.width, time.monotonic()
 
 
 def connect_gripper(host: str, speed: float, timeout: float) -> FrankaGripper:
-    """Return the connected hand. Raises ArmFault where there is none within `timeout` seconds."""
+    """Return the connected hand. Raises ArmFault if there is none within `timeout` seconds."""
     found: list[FrankaGripper | Exception] = []
 
     def connect() -> None:
         try:
             found.append(FrankaGripper(host, speed))
-        except Exception as error:  # handed to the caller below
+        except Exception as error:  # raised in the caller below
             found.append(error)
 
     thread = threading.Thread(target=connect, name=f"hand of {host}", daemon=True)

@@ -1,8 +1,8 @@
-"""How a Franka arm is controlled: for each meaning of a target the driver's motion that follows it, and its brake.
+"""Control of a Franka arm: for each control mode the driver's motion that follows the target, and its brake.
 
 The impedance motions run in the driver's 1 kHz thread and pull towards the newest target with a force that grows with
-the error up to a limit, so that a target that is far away cannot throw the arm. They keep the last target for ever: the
-dead-man is the guard's. The joint velocity has one of its own, here and in the driver.
+the error up to a limit, so that a target that is far away cannot throw the arm. They keep the last target
+indefinitely: the safety supervisor stops them. A joint velocity expires by itself, here and in the driver.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ import numpy as np
 from moto_ros.robot.interface import ArmState, Control, Target
 from moto_ros.robot.limits import RobotSettings
 
-FRESH = 0.1
+TARGET_TIMEOUT = 0.1
 """Seconds without a new target after which its velocity counts as zero."""
 
-KEPT = 300
-"""ms that the driver keeps a joint velocity, should this process be stopped."""
+VELOCITY_DURATION = 300
+"""ms that the driver keeps a joint velocity without a new one, as when this process is stopped."""
 
 
 def torque_brake() -> Any:
-    """Return a motion that damps all joints to rest, N m s/rad; the driver's own is softer and goes twice as far."""
+    """Return a motion that damps all joints to rest, N m s/rad; the driver's default brakes over twice the distance."""
     return franky.TorqueStopMotion(damping=np.array([40.0] * 4 + [10.0] * 3), ramp_duration=0.05)
 
 
 class Steering:
-    """A motion of the driver, what it follows, and how it is ended."""
+    """A motion of the driver, the target that it follows, and its brake."""
 
     brake: Callable[[], Any] = staticmethod(torque_brake)
-    """Makes the driver's motion that brakes and ends this one."""
+    """Creates the driver's motion that brakes and ends this one."""
 
     finite = False
     """Whether the motion ends by itself."""
@@ -42,20 +42,20 @@ class Steering:
     stopped = False
 
     def seed(self, state: franky.RobotState) -> None:
-        """Make the measured pose the first target, where the driver does not."""
+        """Set the first target to the measured pose, if the driver does not."""
 
     def follow(self, target: Target, measured: ArmState) -> None:
-        """Replace the target, where there is one to follow."""
+        """Replace the target, if this motion has one."""
 
     def tick(self, robot: franky.Robot) -> None:
-        """Do what has to be done periodically, in the session's thread."""
+        """Do periodic work, in the connection's thread."""
 
 
 class CartesianSteering(Steering):
     """Impedance tracking of an end-effector pose."""
 
     def __init__(self, settings: RobotSettings) -> None:
-        """Take stiffness and the limits of the pull from the settings."""
+        """Take stiffness and force limits from the settings."""
         self.motion = franky.CartesianImpedanceTrackingMotion(
             translational_stiffness=settings.translational_stiffness,
             rotational_stiffness=settings.rotational_stiffness,
@@ -66,13 +66,13 @@ class CartesianSteering(Steering):
         )
 
     def seed(self, state: franky.RobotState) -> None:
-        """Make the measured pose the first target."""
+        """Set the first target to the measured pose."""
         self.motion.set_reference(franky.CartesianReference(state.O_T_EE))
 
     def follow(self, target: Target, measured: ArmState) -> None:
         """Replace the pose and its velocity, without which damping would hold the arm back."""
-        still = np.zeros(3)
-        linear, angular = (still if way is None else way for way in (target.linear_velocity, target.angular_velocity))
+        zero = np.zeros(3)
+        linear, angular = (zero if v is None else v for v in (target.linear_velocity, target.angular_velocity))
         pose = franky.Affine(target.position, target.quaternion)
         self.motion.set_reference(franky.CartesianReference(pose, franky.Twist(linear, angular)))
 
@@ -90,11 +90,11 @@ class JointSteering(Steering):
         )
 
     def seed(self, state: franky.RobotState) -> None:
-        """Make the measured joint positions the first target."""
+        """Set the first target to the measured joint positions."""
         self.motion.set_reference(franky.JointReference(q=state.q))
 
     def follow(self, target: Target, measured: ArmState) -> None:
-        """Replace the joint positions, no further from the measured ones than the pull may grow."""
+        """Replace the joint positions, within `joint_error_clip` of the measured ones."""
         error = np.clip(np.asarray(target.joint_position) - measured.joint_position, -self._clip, self._clip)
         self.motion.set_reference(franky.JointReference(q=measured.joint_position + error))
 
@@ -105,27 +105,27 @@ class VelocitySteering(Steering):
     brake = franky.JointVelocityStopMotion
 
     def __init__(self, settings: RobotSettings) -> None:
-        """Begin at rest; no joint gets faster than the settings allow."""
+        """Begin at rest; no joint exceeds `joint_speed`."""
         self._limit = settings.joint_speed
-        self._wanted, self._asked = np.zeros(7), -np.inf
+        self._velocity, self._velocity_at = np.zeros(7), -np.inf
         self._sent, self._renewed = np.zeros(7), time.monotonic()
         self.motion = self._motion()
 
     def follow(self, target: Target, measured: ArmState) -> None:
         """Replace the joint velocity."""
-        self._wanted = np.clip(np.asarray(target.joint_velocity), -self._limit, self._limit)
-        self._asked = time.monotonic()
+        self._velocity = np.clip(np.asarray(target.joint_velocity), -self._limit, self._limit)
+        self._velocity_at = time.monotonic()
 
     def tick(self, robot: franky.Robot) -> None:
-        """Give the driver a velocity that is new, or that it would drop soon."""
+        """Send the driver a velocity that is new or about to expire."""
         now = time.monotonic()
-        wanted = self._wanted if now - self._asked < FRESH else np.zeros(7)
-        if not np.array_equal(wanted, self._sent) or now - self._renewed > KEPT / 3000:
-            self._sent, self._renewed = wanted, now
+        velocity = self._velocity if now - self._velocity_at < TARGET_TIMEOUT else np.zeros(7)
+        if not np.array_equal(velocity, self._sent) or now - self._renewed > VELOCITY_DURATION / 3000:
+            self._sent, self._renewed = velocity, now
             robot.move(self._motion(), asynchronous=True)
 
     def _motion(self) -> Any:
-        return franky.JointVelocityMotion(self._sent, duration=franky.Duration(KEPT))
+        return franky.JointVelocityMotion(self._sent, duration=franky.Duration(VELOCITY_DURATION))
 
 
 class JointMove(Steering):

@@ -9,13 +9,13 @@ from numpy.typing import ArrayLike
 
 
 class Gate:
-    """Lets an action through once, for the step that is due, if it is finite and of the right size; counts the rest.
+    """Admits one action per step, if it is finite and of the right size; counts the others by reason.
 
-    Out-of-range entries are clipped to [-1, 1]. A stop is latched: nothing passes until `recover`.
+    Out-of-range entries are clipped to [-1, 1]. A stop is latched: no action is admitted until `recover`.
     """
 
     def __init__(self, action_size: int) -> None:
-        """Start without an episode: nothing passes."""
+        """Start without an episode: no action is admitted."""
         self._size = action_size
         self._episode: int | None = None
         self.step = 0
@@ -25,12 +25,12 @@ class Gate:
 
     @property
     def open(self) -> bool:
-        """Whether an episode is under way."""
+        """Whether an episode is running."""
         return self._episode is not None
 
     @property
     def episode(self) -> int:
-        """Return the number of the episode under way, 0 without one."""
+        """Return the number of the running episode, 0 without one."""
         return self._episode or 0
 
     def begin(self, episode: int) -> None:
@@ -38,39 +38,34 @@ class Gate:
         self._episode, self.step, self.refusal = episode, 0, ""
 
     def end(self) -> None:
-        """Let nothing pass until the next episode."""
+        """Admit no action until the next episode."""
         self._episode = None
 
     def stop(self, reason: str) -> None:
-        """Refuse every command until `recover`."""
+        """Reject every command until `recover`."""
         self.stopped = reason
         self.end()
 
     def recover(self) -> None:
-        """Take commands again, from the next episode on."""
+        """Accept commands again, from the next episode on."""
         self.stopped = ""
 
     def admit(self, episode: int, step: int, values: ArrayLike) -> np.ndarray | None:
         """Return the command as float32 (A,) in [-1, 1], or None when it must not move the robot."""
-        why = self._wrong_time(episode, step)
-        if why:
-            self.counts[why] += 1
+        if self.stopped:
+            self.counts["refused_stopped"] += 1
+            return None
+        if (episode, step) != (self._episode, self.step):
+            self.counts["ignored_other_episode" if episode != self._episode else "ignored_other_step"] += 1
             return None
         action = np.asarray(values, np.float32)
         if action.shape != (self._size,) or not np.isfinite(action).all():
             self.counts["refused"] += 1
             self.refusal = (
                 f"policy/action: step {step} of episode {episode} is {action.tolist()}, expected {self._size} finite "
-                "numbers; mend its publisher"
+                "numbers; fix its publisher"
             )
             return None
         self.counts["clipped"] += bool((np.abs(action) > 1.0).any())
         self.step += 1
         return np.clip(action, -1.0, 1.0)
-
-    def _wrong_time(self, episode: int, step: int) -> str:
-        if self.stopped:
-            return "refused_stopped"
-        if episode != self._episode:
-            return "ignored_other_episode"
-        return "" if step == self.step else "ignored_other_step"

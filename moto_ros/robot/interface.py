@@ -1,8 +1,8 @@
-"""What the robot node asks of an arm: the one file to implement for another arm.
+"""Interface of an arm driver: implement it to support another arm.
 
 Frames are REP-103/105: poses in the arm's base frame, quaternions x y z w, SI units. Stamps are nanoseconds of the
-system clock (`time.time_ns`), which is also the ROS clock of a node on hardware. No call but `connect`, `move_joints`,
-`recover` and the gripper's motions may wait; those return or raise within the time-out they are given.
+system clock (`time.time_ns`), which is also the ROS clock of a node on hardware. Only `connect`, `move_joints`,
+`recover` and the gripper's motions may block; they return or raise within the time-out they are given.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 
 class FaultKind(Enum):
-    """What went wrong, by what can be done about it."""
+    """Kinds of fault, by how to recover from them."""
 
     REFLEX = "reflex"  # the arm touched something or a torque limit was passed
     SELF_COLLISION = "self collision"
@@ -27,7 +27,7 @@ class FaultKind(Enum):
 
 
 class ArmFault(Exception):  # noqa: N818 - the field's word
-    """The arm or its connection failed; the text is one sentence: what happened and what to do."""
+    """A fault of the arm or its connection; the text is one sentence: what happened and what to do."""
 
     def __init__(self, kind: FaultKind, sentence: str) -> None:
         super().__init__(sentence)
@@ -35,7 +35,7 @@ class ArmFault(Exception):  # noqa: N818 - the field's word
 
 
 class Control(Enum):
-    """What a target means."""
+    """Control modes: the meaning of a target."""
 
     CARTESIAN = "cartesian"  # impedance tracking of an end-effector pose
     JOINT = "joint"  # impedance tracking of joint positions
@@ -61,7 +61,7 @@ class ArmState:
 
 @dataclass(frozen=True)
 class Target:
-    """Where to be next; exactly the part that the control mode needs is set, with its velocities or without."""
+    """The next target; exactly the part that the control mode needs is set, with or without its velocities."""
 
     position: np.ndarray | None = None  # (3,) m, with `quaternion`
     quaternion: np.ndarray | None = None  # (4,) x y z w
@@ -72,15 +72,15 @@ class Target:
 
 
 class Gripper(Protocol):
-    """Two fingers. Motions are begun by these calls and go on by themselves; none stalls the arm's control."""
+    """Two fingers. These calls begin motions and return at once; none delays the arm's control."""
 
     @property
     def width(self) -> float:
-        """Return the newest measured distance between the fingers, m. Never waits; raises ArmFault."""
+        """Return the newest measured distance between the fingers, m. Never blocks; raises ArmFault."""
 
     @property
     def busy(self) -> bool:
-        """Return whether a motion is under way."""
+        """Return whether a motion is running or pending."""
 
     def move(self, width: float) -> None:
         """Begin to open or close to `width` (m)."""
@@ -92,7 +92,7 @@ class Gripper(Protocol):
         """Begin to find the end stops."""
 
     def stop(self) -> None:
-        """End whatever motion is under way."""
+        """End any motion."""
 
 
 class Arm(Protocol):
@@ -110,19 +110,19 @@ class Arm(Protocol):
         """Return the gripper, None without one."""
 
     def state(self) -> ArmState:
-        """Return the newest measurement. Never waits. Raises ArmFault as soon as the driver knows of a fault."""
+        """Return the newest measurement. Never blocks. Raises ArmFault as soon as the driver knows of a fault."""
 
     def measured(self) -> ArmState | None:
-        """Return the newest measurement, also during a fault; None before the first. Never waits, never raises."""
+        """Return the newest measurement, also during a fault; None before the first. Never blocks, never raises."""
 
     def start(self, control: Control) -> None:
-        """Begin to be controlled; the first target is the measured pose (joint velocity: zero)."""
+        """Begin control; the first target is the measured pose (joint velocity: zero)."""
 
     def follow(self, target: Target) -> None:
-        """Replace the target; the driver interpolates. Only after `start`. Never waits. Raises ArmFault."""
+        """Replace the target; the driver interpolates. Only after `start`. Never blocks. Raises ArmFault."""
 
     def stop(self) -> None:
-        """Brake and end control; nothing to do is fine. Never raises for an arm that has stopped by itself."""
+        """Brake and end control, if there is any. Never raises for an arm that has stopped by itself."""
 
     def move_joints(self, positions: np.ndarray, speed: float, timeout: float) -> None:
         """Move to joint positions (n,) rad at `speed` (share of the limits, 0 to 1); ends control first.
@@ -131,7 +131,7 @@ class Arm(Protocol):
         """
 
     def recover(self) -> None:
-        """Clear a fault that can be cleared, re-open a lost connection. Raises ArmFault where it cannot."""
+        """Clear a fault that can be cleared, reconnect after a lost connection. Raises ArmFault if it cannot."""
 
     def close(self) -> None:
-        """Stop and let go of the connection."""
+        """Stop and close the connection."""

@@ -1,4 +1,4 @@
-"""One thread for jobs that move or wait for the arm, in order; it never keeps a process from ending. No ROS."""
+"""One daemon thread that runs the jobs that move the arm, in order. No ROS."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class JobThread:
-    """Does jobs one after the other. A job that is stuck in a driver is left behind at the end."""
+    """Runs jobs one after the other. A job that hangs in a driver does not keep the process from ending."""
 
     def __init__(self, name: str) -> None:
         """Start the thread."""
@@ -27,7 +27,7 @@ class JobThread:
         return done
 
     def close(self, timeout: float) -> bool:
-        """End after the jobs that wait; return whether that took less than `timeout` seconds."""
+        """End after the queued jobs; return whether that took less than `timeout` seconds."""
         self._jobs.put(None)
         self._thread.join(timeout)
         return not self._thread.is_alive()
@@ -37,5 +37,5 @@ class JobThread:
             done, job = queued
             try:
                 done.set_result(job())
-            except Exception as error:  # it is raised where somebody waits for the result
+            except Exception as error:  # raised again where the result is read
                 done.set_exception(error)

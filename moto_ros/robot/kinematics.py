@@ -28,7 +28,7 @@ FRANKA = (
 
 @dataclass(frozen=True)
 class Pose:
-    """A place and an orientation in the base frame."""
+    """A position and an orientation in the base frame."""
 
     position: np.ndarray  # (3,) m
     rotation: Rotation
@@ -70,10 +70,10 @@ def _link(a: float, d: float, alpha: float, angle: float) -> np.ndarray:
 
 
 class Kinematics:
-    """From joint positions to the end effector, wherever the tool's tip is said to be: one measurement shows it."""
+    """Forward kinematics to the end effector; the tool's transform is taken from one measurement."""
 
     def __init__(self, state: ArmState, chain: Chain) -> None:
-        """Take the tool's place in the last joint's frame from a measurement."""
+        """Compute the tool's pose in the last joint's frame from a measurement."""
         self._chain = chain
         self._tool = last_joint(state.joint_position, chain).inverse() @ measured(state)
 

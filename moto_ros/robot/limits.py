@@ -1,4 +1,4 @@
-"""Everything about one arm that has a unit or a limit: one YAML a robot. No ROS.
+"""Parameters of one arm: its scales, limits and timeouts, one YAML file a robot. No ROS.
 
 Limits have safe defaults, tighter than the arm's own; the workspace box and the host have none and must be given. Poses
 are in the arm's base frame (REP-103/105), SI units.
@@ -34,7 +34,7 @@ class GripperSettings:
 
 @dataclass(frozen=True)
 class RecoverySettings:
-    """What is done about a fault before a person is asked."""
+    """Fault recovery before a person is asked."""
 
     retries: int = parameter(3, "attempts at one fault; 0 asks a person at once", low=0, high=20)
     back_off: float = parameter(0.5, "pause before the first attempt, doubled for each more", unit="s", low=0.0)
@@ -201,7 +201,7 @@ def _check_sizes(settings: RobotSettings, source: str) -> None:
     for name, size in (sizes | optional).items():
         found = len(getattr(settings, name))
         if found != size and not (name in optional and found == 0):
-            raise MotoError(f"{source}: parameter '{name}' has {found} entries, expected {size}; mend the robot's file")
+            raise MotoError(f"{source}: parameter '{name}' has {found} entries, expected {size}; fix the robot's file")
 
 
 def _check_axes(settings: RobotSettings, source: str) -> None:
@@ -211,7 +211,7 @@ def _check_axes(settings: RobotSettings, source: str) -> None:
     if not axes or len(set(axes)) != len(axes) or not set(axes) <= set(known):
         raise MotoError(
             f"{source}: parameter 'action_axes' is {list(axes)}, expected some of {', '.join(known)}, each once, "
-            f"for control '{settings.control}'; mend the robot's or the task's file"
+            f"for control '{settings.control}'; fix the robot's or the task's file"
         )
     if GRIPPER in axes and not settings.gripper.present:
         raise MotoError(
@@ -225,7 +225,7 @@ def _check_order(settings: RobotSettings, source: str, low: str, high: str, entr
     if any(least >= most for least, most in zip(lows, highs, strict=True)):
         raise MotoError(
             f"{source}: parameter '{low}' is {list(lows)} and '{high}' is {list(highs)}, expected each entry "
-            f"({entries}) of the first below that of the second; mend the robot's file"
+            f"({entries}) of the first below that of the second; fix the robot's file"
         )
 
 
@@ -241,7 +241,7 @@ def _check_home(settings: RobotSettings, source: str) -> None:
     if not settings.box_low[2] < settings.safe_height < settings.box_high[2]:
         raise MotoError(
             f"{source}: parameter 'safe_height' is {settings.safe_height:g} m, expected a height inside the box, "
-            f"{settings.box_low[2]:g}..{settings.box_high[2]:g} m; mend one of them"
+            f"{settings.box_low[2]:g}..{settings.box_high[2]:g} m; fix one of them"
         )
 
 

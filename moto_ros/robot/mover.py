@@ -1,4 +1,4 @@
-"""Motions of the robot's own, for resets and retreats: planned ones by joints, and straight, slow ones. No ROS."""
+"""Autonomous motions of resets and retreats: planned joint motions, and slow straight lines. No ROS."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from moto_ros.robot.envelope import clip_lead, clip_turn
-from moto_ros.robot.glide import Bounds, steer
-from moto_ros.robot.interface import Arm, ArmFault, ArmState, Control, FaultKind, Target
+from moto_ros.robot.interface import Arm, ArmFault, Control, FaultKind, Target
 from moto_ros.robot.interruptible_wait import InterruptibleWait
 from moto_ros.robot.kinematics import Pose, measured
 from moto_ros.robot.limits import RobotSettings
+from moto_ros.robot.motion_profile import Bounds, next_velocity
 
-TICK = 0.01
-"""Seconds between two targets on a straight way."""
+TARGET_PERIOD = 0.01
+"""Seconds between two targets of a straight motion."""
 
-NEAR = 0.015
-"""m from its goal at which a straight way has ended: impedance control leaves some to friction."""
+GOAL_TOLERANCE = 0.015
+"""m; a straight motion ends this close to its goal: impedance control does not overcome all friction."""
 
-SLOW = 0.02
-"""m/s and rad/s that count as standing still."""
+STANDSTILL_SPEED = 0.02
+"""m/s and rad/s below which the arm counts as standing."""
 
-SETTLE = 2.0
-"""Seconds that the arm gets to come to rest."""
+SETTLE_TIMEOUT = 2.0
+"""Seconds to wait for the arm to stand."""
 
 
 @dataclass
 class StraightMotion:
-    """A straight way: where its target is, and how fast."""
+    """A straight motion: pose and velocity of its target."""
 
     position: np.ndarray
     rotation: Rotation
@@ -38,23 +38,23 @@ class StraightMotion:
 
     @classmethod
     def begin(cls, pose: Pose) -> StraightMotion:
-        """Return the way that begins at rest at a pose."""
+        """Return the motion that begins at rest at a pose."""
         return cls(pose.position.copy(), pose.rotation, np.zeros(3), np.zeros(3))
 
 
 class Mover:
-    """Moves an arm that nobody else moves. Every motion raises ArmFault and Interrupted, and leaves the arm stopped."""
+    """Moves an arm that it controls. Every motion raises ArmFault and Interrupted, and leaves the arm stopped."""
 
-    def __init__(self, settings: RobotSettings, arm: Arm, patience: InterruptibleWait) -> None:
+    def __init__(self, settings: RobotSettings, arm: Arm, wait: InterruptibleWait) -> None:
         """Take a connected arm."""
-        self._settings, self._arm, self._patience = settings, arm, patience
+        self._settings, self._arm, self._wait = settings, arm, wait
 
     def joints(self, positions: np.ndarray, timeout: float) -> None:
         """Move to joint positions (n,) rad, at the speed of resets."""
-        self._patience.check()
+        self._wait.check()
         self._arm.move_joints(positions, self._settings.reset_speed, timeout)
-        self._patience.check()
-        self.rest()
+        self._wait.check()
+        self.settle()
 
     def straight(self, goal: Pose, speed: float, timeout: float) -> None:
         """Move along a line at `speed` (m/s)."""
@@ -63,45 +63,49 @@ class Mover:
             self._follow_line(goal, speed, timeout)
         finally:
             self._arm.stop()
-        self.rest()
+        self.settle()
 
     def pose(self) -> Pose:
         """Return the measured pose."""
         return measured(self._arm.state())
 
-    def rest(self) -> None:
-        """Wait until the arm stands still."""
-        self._patience.until(lambda: _still(self._arm.state()), SETTLE)
+    def settle(self) -> None:
+        """Wait until the arm stands."""
+
+        def stands() -> bool:
+            state = self._arm.state()
+            speeds = float(np.linalg.norm(state.linear_velocity)), float(np.abs(state.joint_velocity).max())
+            return max(speeds) < STANDSTILL_SPEED
+
+        self._wait.until(stands, SETTLE_TIMEOUT)
 
     def _follow_line(self, goal: Pose, speed: float, timeout: float) -> None:
-        begun = last = self._patience.now()
-        way = StraightMotion.begin(self.pose())
-        while not self._there(goal, way):
-            self._patience.pause(TICK)
-            now = self._patience.now()
+        settings = self._settings
+        linear = Bounds(speed, settings.translation_acceleration)
+        angular = Bounds(settings.rotation_speed / 2, settings.rotation_acceleration)
+        begun = last = self._wait.now()
+        motion = StraightMotion.begin(self.pose())
+        while not self._arrived(goal, motion):
+            self._wait.pause(TARGET_PERIOD)
+            now = self._wait.now()
             if now - begun > timeout:
-                raise ArmFault(
-                    FaultKind.OTHER, f"robot: not at its goal after {timeout:g} s; see what holds it, then reset again"
-                )
-            self._arm.follow(self._advance(way, goal, speed, min(now - last, 2 * TICK)))
+                sentence = f"robot: not at its goal after {timeout:g} s; remove what blocks it, then reset again"
+                raise ArmFault(FaultKind.OTHER, sentence)
+            dt, pose = min(now - last, 2 * TARGET_PERIOD), self.pose()
+            # Move the target, at most by the lead ahead of the measured pose.
+            motion.velocity = next_velocity(motion.velocity, goal.position - motion.position, 0.0, dt, linear)
+            motion.spin = next_velocity(
+                motion.spin, (goal.rotation * motion.rotation.inv()).as_rotvec(), 0.0, dt, angular
+            )
+            position = motion.position + motion.velocity * dt
+            rotation = Rotation.from_rotvec(motion.spin * dt) * motion.rotation
+            motion.position = clip_lead(position, pose.position, settings.translation_lead)
+            motion.rotation = clip_turn(rotation, pose.rotation, settings.rotation_lead)
+            self._arm.follow(Target(position=motion.position.copy(), quaternion=motion.rotation.as_quat()))
             last = now
 
-    def _there(self, goal: Pose, way: StraightMotion) -> bool:
-        at_goal = float(np.linalg.norm(goal.position - way.position)) < NEAR / 10
-        near = float(np.linalg.norm(goal.position - self._arm.state().position)) < NEAR
-        return at_goal and near
-
-    def _advance(self, way: StraightMotion, goal: Pose, speed: float, dt: float) -> Target:
-        settings, there = self._settings, self.pose()
-        ways = Bounds(speed, settings.translation_acceleration)
-        turns = Bounds(settings.rotation_speed / 2, settings.rotation_acceleration)
-        way.velocity = steer(way.velocity, goal.position - way.position, 0.0, dt, ways)
-        way.spin = steer(way.spin, (goal.rotation * way.rotation.inv()).as_rotvec(), 0.0, dt, turns)
-        way.position = clip_lead(way.position + way.velocity * dt, there.position, settings.translation_lead)
-        turned = Rotation.from_rotvec(way.spin * dt) * way.rotation
-        way.rotation = clip_turn(turned, there.rotation, settings.rotation_lead)
-        return Target(position=way.position.copy(), quaternion=way.rotation.as_quat())
-
-
-def _still(state: ArmState) -> bool:
-    return float(np.linalg.norm(state.linear_velocity)) < SLOW and float(np.abs(state.joint_velocity).max()) < SLOW
+    def _arrived(self, goal: Pose, motion: StraightMotion) -> bool:
+        """Return whether the target is at the goal, and the arm within its tolerance."""
+        target_arrived = float(np.linalg.norm(goal.position - motion.position)) < GOAL_TOLERANCE / 10
+        arm_arrived = float(np.linalg.norm(goal.position - self._arm.state().position)) < GOAL_TOLERANCE
+        return target_arrived and arm_arrived

@@ -1,4 +1,4 @@
-"""The way home: hand open, up to a safe height, home with a random spread; on the way the scene. No ROS."""
+"""Reset of arm and scene: open the hand, rise to a safe height, go home, reset the scene, draw a start pose. No ROS."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from moto_ros.robot.kinematics import Pose
 from moto_ros.robot.limits import RobotSettings
 from moto_ros.robot.mover import Mover
 
-HAND_TIMEOUT = 5.0
-"""Seconds that a motion of the fingers may take before the reset goes on."""
+HAND_TIMEOUT = 15.0
+"""Seconds that a motion of the fingers may take before the reset fails.
+
+Half of the default `reset_timeout`, which cancels this wait too: the error names the hand, and no episode stalls.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneSettings:
-    """Who brings the scene back."""
+    """Who resets the scene."""
 
     scene_reset: str = parameter(
         "none",
@@ -40,64 +43,64 @@ class SceneSettings:
         "abort",
         "what happens when the person has not confirmed by then",
         choices=("continue", "abort"),
-        formerly="scene_unanswered",
+        formerly="on_scene_timeout",
     )
 
 
 def check_scene(scene: SceneSettings, robot: RobotSettings, source: str) -> None:
-    """Raise MotoError where a script has no waypoints, or waypoints are not whole or outside the box."""
+    """Raise MotoError if a script has no waypoints, or a waypoint is incomplete or outside the box."""
     if scene.scene_reset != "script":
         return
     count, box = len(scene.script_waypoints), Box.of(robot.box_low, robot.box_high)
     if count == 0 or count % 4:
         raise MotoError(
             f"{source}: parameter 'script_waypoints' has {count} numbers, expected four (x, y, z, hand) for each "
-            "waypoint; mend the task's file"
+            "waypoint; fix the task's file"
         )
     for number, (position, _) in enumerate(waypoints(scene), 1):
         if box.outside(position):
             raise MotoError(
                 f"{source}: parameter 'script_waypoints', waypoint {number} is {position.tolist()}, expected a place "
-                f"inside the box {list(robot.box_low)}..{list(robot.box_high)}; mend the task's file"
+                f"inside the box {list(robot.box_low)}..{list(robot.box_high)}; fix the task's file"
             )
 
 
 def waypoints(scene: SceneSettings) -> Iterator[tuple[np.ndarray, float]]:
-    """Return place (3,) m and hand of each waypoint."""
+    """Return position (3,) m and hand of each waypoint."""
     for row in np.reshape(scene.script_waypoints, (-1, 4)):
         yield row[:3], float(row[3])
 
 
 class Resetter:
-    """Brings arm and scene to a start state."""
+    """Resets arm and scene to a start state."""
 
     def __init__(
-        self, settings: RobotSettings, scene: SceneSettings, arm: Arm, mover: Mover, patience: InterruptibleWait
+        self, settings: RobotSettings, scene: SceneSettings, arm: Arm, mover: Mover, wait: InterruptibleWait
     ) -> None:
-        """Take a connected arm that nobody else moves during a reset."""
-        self._settings, self._scene, self._arm, self._mover, self._patience = settings, scene, arm, mover, patience
+        """Take a connected arm of which a reset has control."""
+        self._settings, self._scene, self._arm, self._mover, self._wait = settings, scene, arm, mover, wait
         self._prepared = threading.Event()
-        self.waits = False
+        self.waiting = False
 
     def ready(self) -> None:
-        """Take the operator's word that the scene is prepared."""
+        """Confirm, for the operator, that the scene is prepared."""
         self._prepared.set()
 
     def run(self, seed: int) -> None:
         """Reset; `seed` draws the start pose. Raises ArmFault and Interrupted."""
         rng = np.random.default_rng(seed)
         if self._settings.reset_opens:
-            self._hand(1.0)
+            self._move_hand(1.0)
         self.rise()
-        self._home(np.zeros(self._settings.joints))
+        self._go_home(np.zeros(self._settings.joints))
         if self._scene.scene_reset == "script":
-            self._play()
+            self._play_waypoints()
         elif self._scene.scene_reset == "operator":
-            self._ask()
-        self._spread(rng)
+            self._wait_for_operator()
+        self._go_to_start_pose(rng)
 
     def rise(self) -> None:
-        """Go straight up to the safe height."""
+        """Move straight up to the safe height."""
         here = self._mover.pose()
         if here.position[2] < self._settings.safe_height:
             goal = Pose(np.array([*here.position[:2], self._settings.safe_height]), here.rotation)
@@ -106,42 +109,43 @@ class Resetter:
     def _straight(self, goal: Pose) -> None:
         self._mover.straight(goal, self._settings.reset_translation_speed, self._settings.reset_timeout)
 
-    def _home(self, spread: np.ndarray) -> None:
+    def _go_home(self, spread: np.ndarray) -> None:
         self._mover.joints(np.array(self._settings.home) + spread, self._settings.reset_timeout)
 
-    def _spread(self, rng: np.random.Generator) -> None:
+    def _go_to_start_pose(self, rng: np.random.Generator) -> None:
+        """Draw the start pose around home and move there."""
         settings = self._settings
         if settings.home_spread:
-            self._home(rng.uniform(-1.0, 1.0, settings.joints) * settings.home_spread)
+            self._go_home(rng.uniform(-1.0, 1.0, settings.joints) * settings.home_spread)
         if settings.home_spread_position:
             here = self._mover.pose()
-            place = here.position + rng.uniform(-1.0, 1.0, 3) * settings.home_spread_position
-            self._straight(Pose(Box.of(settings.box_low, settings.box_high).clip(place), here.rotation))
+            position = here.position + rng.uniform(-1.0, 1.0, 3) * settings.home_spread_position
+            self._straight(Pose(Box.of(settings.box_low, settings.box_high).clip(position), here.rotation))
 
-    def _play(self) -> None:
-        """Move the scene back along the waypoints, and go home again."""
+    def _play_waypoints(self) -> None:
+        """Reset the scene by moving along the waypoints, then go home."""
         rotation = self._mover.pose().rotation
         for position, hand in waypoints(self._scene):
             self._straight(Pose(position, rotation))
-            self._hand(hand)
+            self._move_hand(hand)
         self.rise()
-        self._home(np.zeros(self._settings.joints))
+        self._go_home(np.zeros(self._settings.joints))
 
-    def _ask(self) -> None:
-        """Wait for a person who prepares the scene."""
+    def _wait_for_operator(self) -> None:
+        """Wait until the operator has prepared the scene."""
         self._prepared.clear()
-        self.waits = True
+        self.waiting = True
         try:
-            answered = self._patience.until(self._prepared.is_set, self._scene.scene_timeout)
+            answered = self._wait.until(self._prepared.is_set, self._scene.scene_timeout)
         finally:
-            self.waits = False
+            self.waiting = False
         if not answered and self._scene.on_scene_timeout == "abort":
             raise Interrupted(
-                f"operator/ready: nobody said it within {self._scene.scene_timeout:g} s; prepare the scene and say it"
+                f"operator/ready: not called within {self._scene.scene_timeout:g} s; prepare the scene, then call it"
             )
 
-    def _hand(self, value: float) -> None:
-        """Close (below 0) or open (above 0) the hand, and give it time."""
+    def _move_hand(self, value: float) -> None:
+        """Close (below 0) or open (above 0) the hand, and wait for it."""
         gripper = self._arm.gripper
         if gripper is None or value == 0.0:
             return
@@ -149,5 +153,5 @@ class Resetter:
             gripper.move(self._settings.gripper.open_width)
         else:
             gripper.grasp(self._settings.gripper.force)
-        if not self._patience.until(lambda: not gripper.busy, HAND_TIMEOUT):
+        if not self._wait.until(lambda: not gripper.busy, HAND_TIMEOUT):
             raise ArmFault(FaultKind.OTHER, f"hand: still moving after {HAND_TIMEOUT:g} s; free the fingers")

@@ -1,4 +1,4 @@
-"""One arm, whole: its guard, and a thread for all that has to wait (connecting, resets, recovery). No ROS."""
+"""One robot: its safety thread, and a job thread for connecting, resets and fault recovery. No ROS."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 
 from moto_ros.errors import MotoError
 from moto_ros.robot.envelope import Box
-from moto_ros.robot.faults import Supervisor
+from moto_ros.robot.faults import FaultRecovery
 from moto_ros.robot.interface import Arm, ArmFault, ArmState
 from moto_ros.robot.interruptible_wait import Interrupted, InterruptibleWait
 from moto_ros.robot.job_thread import JobThread
@@ -20,21 +20,21 @@ from moto_ros.robot.mover import Mover
 from moto_ros.robot.reset import Resetter, SceneSettings
 from moto_ros.robot.safety import ArmReading, Command, SafetySupervisor, SafetyThread
 
-RETRY = 0.5
+CONNECT_RETRY_PERIOD = 0.5
 """Seconds between two attempts to connect."""
 
-CLOSING = "the robot's node ends"
+SHUTDOWN = "the robot node shuts down"
 
-CLOSE = 2.0
-"""Seconds that a job gets to end when the node does."""
+CLOSE_TIMEOUT = 2.0
+"""Seconds that a running job has to end when the node shuts down."""
 
-CONTENT = (ArmFault, Interrupted)
-"""What a job of the arm may end by; its text is for a person."""
+EXPECTED_ERRORS = (ArmFault, Interrupted)
+"""Exceptions by which a job may end; their text is shown to the user."""
 
 
 @dataclass
 class ResetJob:
-    """A reset that somebody waits for."""
+    """A reset that a service call waits for."""
 
     episode: int
     seed: int
@@ -42,22 +42,22 @@ class ResetJob:
 
 
 class Robot:
-    """Answers of jobs are sentences: empty when done, else why not and what to do."""
+    """A connected arm with its threads. A job returns a sentence: empty when done, else what failed and what to do."""
 
     def __init__(
         self,
         settings: RobotSettings,
         scene: SceneSettings,
         arm: Arm,
-        tell: Callable[[str], None],
+        log: Callable[[str], None],
         on_crash: Callable[[Exception], None],
     ) -> None:
-        """Take an arm; `connect` begins. `tell` and `on_crash` are called from other threads."""
-        self._settings, self._arm, self._tell, self._on_crash = settings, arm, tell, on_crash
-        self._patience = InterruptibleWait(self._interrupted)
-        self._resetter = Resetter(settings, scene, arm, Mover(settings, arm, self._patience), self._patience)
-        retreat = InterruptibleWait(self._stopped)  # a retreat goes on although there is a fault
-        self._supervisor = Supervisor(settings, arm, Mover(settings, arm, retreat), retreat, tell)
+        """Take an arm; `connect` begins. `log` and `on_crash` are called from other threads."""
+        self._settings, self._arm, self._log, self._on_crash = settings, arm, log, on_crash
+        self._wait = InterruptibleWait(self._interrupted)
+        self._resetter = Resetter(settings, scene, arm, Mover(settings, arm, self._wait), self._wait)
+        retreat = InterruptibleWait(self._stopped)  # a fault does not interrupt a retreat
+        self._recovery = FaultRecovery(settings, arm, Mover(settings, arm, retreat), retreat, log)
         self._jobs = JobThread("robot")
         self._guard: SafetyThread | None = None
         self._job: ResetJob | None = None
@@ -66,14 +66,17 @@ class Robot:
     # Connecting.
 
     def connect(self) -> Future[None]:
-        """Begin to connect; the future raises MotoError where that cannot be done in time."""
+        """Begin to connect; the future raises MotoError after `connect_timeout`."""
         return self._jobs.do(self._connect)
 
     def _connect(self) -> None:
         self._open(time.monotonic() + self._settings.connect_timeout)
-        state = self._first()
+        state = self._arm.measured()
+        if state is None:
+            host = self._settings.host
+            raise MotoError(f"robot at {host}: no measurement arrived; check its cable and start again")
         self._check_home(state)
-        self._guard = SafetyThread(SafetySupervisor(self._settings, self._arm, state, self._fault), self._on_crash)
+        self._guard = SafetyThread(SafetySupervisor(self._settings, self._arm, state, self._on_fault), self._on_crash)
         gripper = self._arm.gripper
         if gripper is not None and self._settings.gripper.homing:
             gripper.home()
@@ -84,15 +87,9 @@ class Robot:
                 self._arm.connect()
                 return
             except ArmFault as fault:
-                if self._closing or time.monotonic() + RETRY > end:
+                if self._closing or time.monotonic() + CONNECT_RETRY_PERIOD > end:
                     raise MotoError(f"{fault} (tried for {self._settings.connect_timeout:g} s)") from fault
-                time.sleep(RETRY)
-
-    def _first(self) -> ArmState:
-        state = self._arm.measured()
-        if state is None:
-            raise MotoError(f"robot at {self._settings.host}: no measurement arrived; check its cable and start again")
-        return state
+                time.sleep(CONNECT_RETRY_PERIOD)
 
     def _check_home(self, state: ArmState) -> None:
         settings = self._settings
@@ -100,25 +97,25 @@ class Robot:
         if Box.of(settings.box_low, settings.box_high).outside(home) > 0.0:
             raise MotoError(
                 f"robot at {settings.host}: parameter 'home' brings the end effector to {home.round(3).tolist()} m, "
-                f"expected a place inside the box {list(settings.box_low)}..{list(settings.box_high)}; mend one of them"
+                f"expected a place inside the box {list(settings.box_low)}..{list(settings.box_high)}; fix one of them"
             )
 
     @property
     def connected(self) -> bool:
-        """Whether the arm is connected and guarded."""
+        """Whether the arm is connected and supervised."""
         return self._guard is not None
 
     @property
     def guard(self) -> SafetyThread:
-        """Return the guard; only once connected."""
+        """Return the safety thread. Raises MotoError before the arm is connected."""
         if self._guard is None:
             raise MotoError(f"robot at {self._settings.host}: not connected yet; ask again")
         return self._guard
 
     @property
-    def seen(self) -> ArmReading | None:
-        """Return how the robot is, None before it is connected."""
-        return self._guard.seen if self._guard is not None else None
+    def reading(self) -> ArmReading | None:
+        """Return the newest measurement with mode and fault, None before the arm is connected."""
+        return self._guard.reading if self._guard is not None else None
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -128,78 +125,78 @@ class Robot:
     # Commands.
 
     def submit(self, command: Command) -> None:
-        """Leave the newest action with the guard."""
+        """Submit the newest action to the safety thread."""
         if self._guard is not None:
             self._guard.submit(command)
 
     def stop(self, reason: str) -> None:
-        """Stop now, whatever is under way; latched until `recover`."""
+        """Stop now and interrupt any job; latched until `recover`."""
         if self._guard is not None:
             self._guard.stop(reason)
         else:
             self._arm.stop()
 
     def ready(self) -> None:
-        """Take the operator's word that the scene is prepared."""
+        """Confirm, for the operator, that the scene is prepared."""
         self._resetter.ready()
 
     def reset(self, job: ResetJob) -> Future[str]:
-        """Begin to bring arm and scene to a start state; the episode's actions count from then on."""
+        """Begin to reset arm and scene; the episode's actions are accepted after it."""
         return self._jobs.do(partial(self._reset, job))
 
     def cancel(self, job: ResetJob, why: str) -> None:
-        """End a reset that nobody waits for any more."""
+        """Cancel a reset whose caller no longer waits."""
         job.cancelled = why
         if self._job is job:
             self._arm.stop()
 
     def recover(self) -> Future[str]:
-        """Begin to clear stop and fault, because a person says that it can move."""
+        """Begin to clear stop and fault at a person's request."""
         return self._jobs.do(self._recover)
 
     def close(self) -> None:
-        """Stop the arm, end all threads, let go of the connection."""
+        """Stop the arm, end all threads, close the connection."""
         self._closing = True
         if self._guard is not None:
             self._guard.close()
         self._arm.stop()
-        self._jobs.close(CLOSE)
+        self._jobs.close(CLOSE_TIMEOUT)
         self._arm.close()
 
     def figures(self) -> dict[str, object]:
-        """Return what was executed, what was not and why, and recoveries."""
-        own = {"recoveries": self._supervisor.recoveries, "recoveries_per_hour": self._supervisor.hourly()}
+        """Return diagnostics: counts of executed and rejected actions, by reason, and of recoveries."""
+        own = {"recoveries": self._recovery.recoveries, "recoveries_per_hour": self._recovery.hourly()}
         return own | (self._guard.figures() if self._guard is not None else {})
 
     @property
-    def waits(self) -> str:
-        """Return what the robot waits for, empty when for nothing."""
+    def waits_for(self) -> str:
+        """Return what the robot waits for, empty if nothing."""
         if self._guard is None:
-            return f"connects with {self._settings.host}"
-        return "waits for operator/ready: prepare the scene and say it" if self._resetter.waits else ""
+            return f"connects to {self._settings.host}"
+        return "waits for operator/ready: prepare the scene, then call it" if self._resetter.waiting else ""
 
     # Jobs, on their own thread.
 
     def _stopped(self) -> str:
-        return CLOSING if self._closing else self.guard.stopped
+        return SHUTDOWN if self._closing else self.guard.stopped
 
     def _interrupted(self) -> str:
         cancelled = self._job.cancelled if self._job is not None else ""
-        return cancelled or (CLOSING if self._closing else self.guard.trouble)
+        return cancelled or (SHUTDOWN if self._closing else self.guard.stop_or_fault)
 
     def _reset(self, job: ResetJob) -> str:
-        why = job.cancelled or self.guard.lend()
+        why = job.cancelled or self.guard.release()
         if why:
             return why
         self._job = job
         try:
             self._resetter.run(job.seed)
-            self._patience.check()
-        except CONTENT as ended:
-            return self._interrupted() or str(ended)  # the driver only knows that it was stopped, not why
+            self._wait.check()
+        except EXPECTED_ERRORS as ended:
+            return self._interrupted() or str(ended)  # the driver knows that it was stopped, not why
         finally:
             self._job = None
-            self.guard.give_back()
+            self.guard.reclaim()
         return self.guard.begin(job.episode)
 
     def _recover(self) -> str:
@@ -211,24 +208,24 @@ class Robot:
         self.guard.recovered()
         return ""
 
-    def _fault(self, fault: ArmFault) -> None:
-        """Called by the guard's thread: have the fault seen to."""
-        self._tell(f"fault ({fault.kind.value}): {fault}")
+    def _on_fault(self, fault: ArmFault) -> None:
+        """Queue the recovery from a fault; called by the safety thread."""
+        self._log(f"fault ({fault.kind.value}): {fault}")
         if not self._closing:
             self._jobs.do(partial(self._handle, fault)).add_done_callback(partial(_raise_on, self._on_crash))
 
     def _handle(self, fault: ArmFault) -> None:
         if self.guard.fault is not fault or self.guard.stopped:
-            return  # a person was quicker
+            return  # a person has already stopped or recovered it
         try:
-            unsolved = self._supervisor.handle(fault)
+            unsolved = self._recovery.handle(fault)
         except Interrupted:
             return
         if unsolved:
-            self._tell(unsolved)
+            self._log(unsolved)
             self.guard.stop(unsolved)
         else:
-            self.guard.healed()
+            self.guard.fault_cleared()
 
 
 def _raise_on(on_crash: Callable[[Exception], None], done: Future[None]) -> None:

@@ -1,7 +1,7 @@
-"""The last guard before the arm: fresh command or hold, hold too long or anything wrong: stop. No ROS.
+"""The safety supervisor of the arm: without a fresh command it holds, then ends control; it stops on a fault. No ROS.
 
-`SafetySupervisor` decides, a state machine on given times; `SafetyThread` runs it in a thread of its own in the
-driver's process, apart from the executor and from every callback.
+`SafetySupervisor` is the state machine, on times that it is given; `SafetyThread` runs it in its own thread of the
+driver's process, separate from the executor and from every callback.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from moto_ros.robot.limits import RobotSettings
 from moto_ros.robot.setpoint import setpoint_for
 from moto_ros.robot.standstill import Standstill
 
-TICK = 0.005
-"""Seconds between two looks of the guard."""
+TICK_PERIOD = 0.005
+"""Seconds between two ticks of the supervisor."""
 
-LONGEST = 0.02
-"""Seconds that a target moves on at most in one tick, however late that is."""
+MAX_TICK = 0.02
+"""Maximum time in seconds that one tick advances the target, however late the tick is."""
 
 
 class Mode(IntEnum):
-    """What the robot does; the numbers are those of moto_msgs/RobotState."""
+    """The robot's mode; the numbers are those of moto_msgs/RobotState."""
 
     IDLE = 0
     HOLD = 1
@@ -43,7 +43,7 @@ class Mode(IntEnum):
 
 @dataclass(frozen=True)
 class Command:
-    """One action; `sent` is when, in seconds of the guard's clock."""
+    """One action; `sent` is its time in seconds of the supervisor's clock."""
 
     episode: int
     step: int
@@ -54,7 +54,7 @@ class Command:
 
 @dataclass(frozen=True)
 class ArmReading:
-    """How the robot is: the newest measurement, and what the guard makes of it."""
+    """The newest measurement, and the mode and fault that the supervisor derives from it."""
 
     state: ArmState
     width: float
@@ -65,7 +65,7 @@ class ArmReading:
 
 
 class SafetySupervisor:
-    """Decides, tick by tick, what the arm follows. Any fault of the arm ends control at once and calls `on_fault`."""
+    """Decides at each tick what the arm follows. Any fault of the arm ends control at once and calls `on_fault`."""
 
     def __init__(
         self, settings: RobotSettings, arm: Arm, state: ArmState, on_fault: Callable[[ArmFault], None] = lambda _: None
@@ -79,166 +79,162 @@ class SafetySupervisor:
         self.counts: Counter[str] = self.gate.counts
         self.mode, self.episode = Mode.IDLE, 0
         self.fault: ArmFault | None = None
-        self.hindrance = ""
+        self.hold_reason = ""
         self.last_hold = ""
         self.delay = 0.0
         self._state, self._width = state, 0.0
-        self._new, self._last, self._taken = -np.inf, -np.inf, -np.inf
-        self._controlled = self._lent = False
+        self._measured_at, self._ticked_at, self._action_at = -np.inf, -np.inf, -np.inf
+        self._controlled = self._released = False
         self._standstill = Standstill()
         self._fingers, self._source = Fingers.LEFT_ALONE, -1
 
-    # What others say.
+    # Requests.
 
     def begin(self, episode: int) -> str:
-        """Take the actions of an episode, from step 0 on; return why not, or nothing."""
-        if not self.trouble:
+        """Accept the actions of an episode from step 0 on; return the reason for a refusal, or nothing."""
+        if not self.stop_or_fault:
             self.gate.begin(episode)
             self.episode, self._fingers, self._source = episode, Fingers.LEFT_ALONE, -1
-        return self.trouble
+        return self.stop_or_fault
 
     def end(self) -> None:
-        """End control: no action counts until the next episode."""
+        """End control: no action is accepted until the next episode."""
         self.gate.end()
-        self._let_go()
+        self._end_control()
 
     def stop(self, reason: str) -> None:
-        """Brake now, and refuse everything until `recovered`."""
+        """Brake now, and reject every command until `recovered`."""
         self.gate.stop(reason)
-        self._let_go()
+        self._end_control()
         self._arm.stop()
         self.mode = Mode.STOPPED
 
-    def lend(self) -> str:
-        """Leave the arm to a reset, which moves it; return why not, or nothing."""
-        if self.trouble:
-            return self.trouble
+    def release(self) -> str:
+        """Release control to a reset, which moves the arm; return the reason for a refusal, or nothing."""
+        if self.stop_or_fault:
+            return self.stop_or_fault
         self.end()
-        self._lent = True
+        self._released = True
         return ""
 
-    def give_back(self) -> None:
-        """Take the arm back; after a reset that was cut short it still brakes."""
-        self._lent = False
+    def reclaim(self) -> None:
+        """Reclaim control after a reset; the arm still brakes if the reset was cancelled."""
+        self._released = False
         self._standstill.begin()
 
-    def healed(self) -> None:
-        """Forget the fault; a stop lasts."""
-        self.fault, self._new = None, -np.inf
+    def fault_cleared(self) -> None:
+        """Clear the fault; a stop remains."""
+        self.fault, self._measured_at = None, -np.inf
 
     def recovered(self) -> None:
-        """Forget fault and stop, because a person says so."""
-        self.healed()
+        """Clear fault and stop at a person's request."""
+        self.fault_cleared()
         self.gate.recover()
 
     @property
-    def trouble(self) -> str:
-        """Return the sentence of the stop or fault that lasts, empty without one."""
+    def stop_or_fault(self) -> str:
+        """Return the sentence of the active stop or fault, empty without one."""
         return self.gate.stopped or (str(self.fault) if self.fault is not None else "")
 
     @property
-    def seen(self) -> ArmReading:
-        """Return how the robot is."""
-        return ArmReading(self._state, self._width, self.mode, self.episode, self.gate.step, self.trouble)
+    def reading(self) -> ArmReading:
+        """Return the newest measurement with mode and fault."""
+        return ArmReading(self._state, self._width, self.mode, self.episode, self.gate.step, self.stop_or_fault)
 
-    # What happens.
+    # Control ticks.
 
     def tick(self, now: float, command: Command | None = None) -> None:
-        """Look at the arm, take up the command if there is a fresh one, and move the target on."""
-        dt = min(max(now - self._last, 0.0), LONGEST)
-        self.counts["late_ticks"] += np.isfinite(self._last) and now - self._last > LONGEST
-        self._last = now
+        """Measure, execute the command if it is fresh, and advance the target."""
+        dt = min(max(now - self._ticked_at, 0.0), MAX_TICK)
+        self.counts["late_ticks"] += np.isfinite(self._ticked_at) and now - self._ticked_at > MAX_TICK
+        self._ticked_at = now
         try:
-            self._look(now)
-            if self.trouble:
-                self._rest(Mode.STOPPED if self.gate.stopped else Mode.FAULT)
-            elif self._lent:
+            self._measure(now)
+            if self.stop_or_fault:
+                self._end_control()
+                self.mode = Mode.STOPPED if self.gate.stopped else Mode.FAULT
+            elif self._released:
                 self.mode = Mode.RESET
             else:
-                self._serve(now, dt, command)
+                self._track(now, dt, command)
         except ArmFault as fault:
-            self._fail(fault)
+            self._on_arm_fault(fault)
 
-    def _look(self, now: float) -> None:
-        """Take the newest measurement. Raises ArmFault for a fault, and for one that is too old."""
+    def _measure(self, now: float) -> None:
+        """Read the newest measurement. Raises ArmFault for a fault, and for a measurement that is too old."""
         try:
             state = self._arm.state()
         except ArmFault:
             self._state = self._arm.measured() or self._state
             raise
-        if state.sequence != self._state.sequence or not np.isfinite(self._new):
-            self._new = now
-        elif now - self._new > self._settings.state_timeout:
-            age = now - self._new
+        if state.sequence != self._state.sequence or not np.isfinite(self._measured_at):
+            self._measured_at = now
+        elif now - self._measured_at > self._settings.state_timeout:
+            age = now - self._measured_at
             raise ArmFault(FaultKind.FROZEN, f"robot/state: no new measurement for {age:.2f} s; check the arm's cable")
         self._state = state
         gripper = self._arm.gripper
         self._width = gripper.width if gripper is not None else 0.0
 
-    def _fail(self, fault: ArmFault) -> None:
-        """End control for a fault; those that follow while it lasts say nothing new."""
-        fault.__traceback__ = None  # the driver raises the same object again and again, and it would grow
-        self._rest(Mode.STOPPED if self.gate.stopped else Mode.FAULT)
+    def _on_arm_fault(self, fault: ArmFault) -> None:
+        """End control; report the first fault only, until it is cleared."""
+        fault.__traceback__ = None  # the driver raises the same object repeatedly, and the traceback would grow
+        self._end_control()
+        self.mode = Mode.STOPPED if self.gate.stopped else Mode.FAULT
         if self.fault is None:
             self.fault = fault
             self.counts["faults"] += 1
             self._arm.stop()
             self._on_fault(fault)
 
-    def _rest(self, mode: Mode) -> None:
-        self._let_go()
-        self.mode = mode
-
-    def _let_go(self) -> None:
-        """End control of the arm."""
+    def _end_control(self) -> None:
+        """End control of the arm, if it is controlled."""
         if self._controlled:
             self._controlled = False
             self._arm.stop()
             self._standstill.begin()
 
-    def _serve(self, now: float, dt: float, command: Command | None) -> None:
-        started = False
-        if command is not None:
-            values = self._admitted(now, command)
-            if values is not None:
-                started = self._take(now, command, values)
+    def _track(self, now: float, dt: float, command: Command | None) -> None:
+        """Execute a command, hold or end control without one, and send the arm its target."""
+        values = None if command is None else self._admitted(now, command)
+        restarted = command is not None and values is not None and self._execute(now, command, values)
         if not self._controlled:
-            # While it brakes it is not idle: whoever reads "idle" takes the place for the one where it stays.
-            stands = self._standstill.look(self._state.position, self._state.stamp)
-            self.mode = Mode.HOLD if self.gate.open or not stands else Mode.IDLE
+            # A braking arm is not idle: clients expect that an idle arm stays where it is.
+            standing = self._standstill.update(self._state.position, self._state.stamp)
+            self.mode = Mode.HOLD if self.gate.open or not standing else Mode.IDLE
             return
-        self._watch(now)
+        self._check_freshness(now)
         if self._controlled:
-            self._arm.follow(self._setpoint.advance(self._state, 0.0 if started else dt))
+            self._arm.follow(self._setpoint.advance(self._state, 0.0 if restarted else dt))
 
     def _admitted(self, now: float, command: Command) -> np.ndarray | None:
-        """Return the action if it may move the arm, else count why not."""
-        if self.hindrance:
-            self.counts["ignored_hindrance"] += 1
+        """Return the action if it may move the arm; otherwise count the reason."""
+        if self.hold_reason:
+            self.counts["ignored_while_held"] += 1
             return None
         if abs(now - command.sent) > self._settings.action_lifespan:
             self.counts["stale_actions"] += 1
             return None
         return self.gate.admit(command.episode, command.step, command.values)
 
-    def _take(self, now: float, command: Command, values: np.ndarray) -> bool:
-        """Aim at where the action leads; return whether the target begins anew at the measured pose."""
-        anew = self.mode is not Mode.TRACK or command.source != self._source
+    def _execute(self, now: float, command: Command, values: np.ndarray) -> bool:
+        """Move the goal by the action; return whether the target was restarted at the measured pose."""
+        restarted = self.mode is not Mode.TRACK or command.source != self._source
         self.counts["executed"] += 1
         self.counts["late"] += self.mode is Mode.HOLD and self.gate.step > 1
         if not self._controlled:
             self._arm.start(self._control)
             self._controlled = True
-        if anew:
+        if restarted:
             self._setpoint.restart(self._state)
         self.counts["clipped_by_envelope"] += self._setpoint.aim(
             self._scale.move(values), self._state, self._settings.period
         )
-        self.mode, self._source, self._taken, self.delay = Mode.TRACK, command.source, now, now - command.sent
-        self._close_or_open(self._scale.fingers(values, self._fingers))
-        return anew
+        self.mode, self._source, self._action_at, self.delay = Mode.TRACK, command.source, now, now - command.sent
+        self._command_gripper(self._scale.fingers(values, self._fingers))
+        return restarted
 
-    def _close_or_open(self, fingers: Fingers) -> None:
+    def _command_gripper(self, fingers: Fingers) -> None:
         gripper = self._arm.gripper
         if gripper is None or fingers is self._fingers:
             return
@@ -248,105 +244,105 @@ class SafetySupervisor:
         else:
             gripper.grasp(self._settings.gripper.force)
 
-    def _watch(self, now: float) -> None:
-        """Hold without a fresh command or with a hindrance; end control when that lasts."""
-        silent = now - self._taken
+    def _check_freshness(self, now: float) -> None:
+        """Hold without a fresh command or while a hold is requested; end control after `stop_after` without one."""
+        silent = now - self._action_at
         late = silent > self._settings.hold_periods * self._settings.period
-        if self.mode is Mode.TRACK and (late or self.hindrance):
+        if self.mode is Mode.TRACK and (late or self.hold_reason):
             self._setpoint.restart(self._state)
             self.mode = Mode.HOLD
             self.counts["holds"] += 1
-            self.last_hold = self.hindrance or f"no action for {silent:.2f} s after step {self.gate.step}"
+            self.last_hold = self.hold_reason or f"no action for {silent:.2f} s after step {self.gate.step}"
         if silent > self._settings.stop_after:
             self.counts["ended_by_silence"] += 1
-            self._let_go()
+            self._end_control()
 
 
 class SafetyThread:
-    """Runs a ladder in a thread of its own; any thread may call."""
+    """Runs a supervisor in its own thread; all methods may be called from any thread."""
 
-    def __init__(self, ladder: SafetySupervisor, on_crash: Callable[[Exception], None] = lambda _: None) -> None:
-        """Start the thread; `on_crash` hears what ended it, should it ever end by itself: the arm is stopped then."""
-        self._ladder, self._on_crash = ladder, on_crash
+    def __init__(self, supervisor: SafetySupervisor, on_crash: Callable[[Exception], None] = lambda _: None) -> None:
+        """Start the thread; if an exception ends it, the arm is stopped and `on_crash` is called."""
+        self._supervisor, self._on_crash = supervisor, on_crash
         self._lock, self._wake = threading.Lock(), threading.Event()
         self._pending: Command | None = None
         self._closing = False
-        self.seen = ladder.seen
+        self.reading = supervisor.reading
         self._thread = threading.Thread(target=self._run, name="guard", daemon=True)
         self._thread.start()
 
     def submit(self, command: Command) -> None:
-        """Leave the newest command; it is taken up at once."""
+        """Submit the newest command; the thread executes it at once."""
         self._pending = command
         self._wake.set()
 
     def begin(self, episode: int) -> str:
-        """Take the actions of an episode, from step 0 on; return why not, or nothing."""
+        """Accept the actions of an episode from step 0 on; return the reason for a refusal, or nothing."""
         with self._lock:
-            return self._ladder.begin(episode)
+            return self._supervisor.begin(episode)
 
     def end(self, episode: int) -> None:
-        """End control if that episode is under way."""
+        """End control if this episode is running."""
         with self._lock:
-            if self._ladder.gate.open and self._ladder.gate.episode == episode:
-                self._ladder.end()
+            if self._supervisor.gate.open and self._supervisor.gate.episode == episode:
+                self._supervisor.end()
 
     def stop(self, reason: str) -> None:
-        """Brake now, and refuse everything until `recovered`."""
+        """Brake now, and reject every command until `recovered`."""
         with self._lock:
-            self._ladder.stop(reason)
+            self._supervisor.stop(reason)
         self._wake.set()
 
-    def lend(self) -> str:
-        """Leave the arm to a reset; return why not, or nothing."""
+    def release(self) -> str:
+        """Release control to a reset; return the reason for a refusal, or nothing."""
         with self._lock:
-            return self._ladder.lend()
+            return self._supervisor.release()
 
-    def give_back(self) -> None:
-        """Take the arm back."""
+    def reclaim(self) -> None:
+        """Reclaim control after a reset."""
         with self._lock:
-            self._ladder.give_back()
+            self._supervisor.reclaim()
 
-    def healed(self) -> None:
-        """Forget the fault; a stop lasts."""
+    def fault_cleared(self) -> None:
+        """Clear the fault; a stop remains."""
         with self._lock:
-            self._ladder.healed()
+            self._supervisor.fault_cleared()
 
     def recovered(self) -> None:
-        """Forget fault and stop, because a person says so."""
+        """Clear fault and stop at a person's request."""
         with self._lock:
-            self._ladder.recovered()
+            self._supervisor.recovered()
 
-    def hinder(self, reason: str) -> None:
-        """Hold at once, and as long as there is a reason."""
-        if reason != self._ladder.hindrance:
-            self._ladder.hindrance = reason
+    def request_hold(self, reason: str) -> None:
+        """Hold at once, until this is called with an empty reason."""
+        if reason != self._supervisor.hold_reason:
+            self._supervisor.hold_reason = reason
             self._wake.set()
 
     @property
-    def trouble(self) -> str:
-        """Return the sentence of the stop or fault that lasts, empty without one."""
-        return self._ladder.trouble
+    def stop_or_fault(self) -> str:
+        """Return the sentence of the active stop or fault, empty without one."""
+        return self._supervisor.stop_or_fault
 
     @property
     def stopped(self) -> str:
-        """Return the sentence of the stop that lasts, empty without one."""
-        return self._ladder.gate.stopped
+        """Return the sentence of the active stop, empty without one."""
+        return self._supervisor.gate.stopped
 
     @property
     def fault(self) -> ArmFault | None:
-        """Return the fault that lasts."""
-        return self._ladder.fault
+        """Return the active fault."""
+        return self._supervisor.fault
 
     def figures(self) -> dict[str, object]:
-        """Return what was executed and what was not, and why."""
-        ladder = self._ladder
-        return {"last_hold": ladder.last_hold, "action_delay": ladder.delay, **dict(ladder.counts)}
+        """Return diagnostics: counts of executed and rejected actions, by reason."""
+        supervisor = self._supervisor
+        return {"last_hold": supervisor.last_hold, "action_delay": supervisor.delay, **dict(supervisor.counts)}
 
     @property
     def refusal(self) -> str:
-        """Return the sentence of the last action that was none."""
-        return self._ladder.gate.refusal
+        """Return the error of the last malformed action."""
+        return self._supervisor.gate.refusal
 
     def close(self) -> None:
         """Stop the arm and end the thread."""
@@ -354,21 +350,18 @@ class SafetyThread:
         self._wake.set()
         self._thread.join(1.0)
         with self._lock:
-            self._ladder.end()
+            self._supervisor.end()
 
     def _run(self) -> None:
         try:
             while not self._closing:
-                self._wake.wait(TICK)
+                self._wake.wait(TICK_PERIOD)
                 self._wake.clear()
-                self._tick()
-        except Exception as error:  # whatever it is: nobody guards the arm any more
-            self._ladder.stop(f"the guard ended by {type(error).__name__}: {error}; restart the node")
-            self.seen = self._ladder.seen
+                command, self._pending = self._pending, None
+                with self._lock:
+                    self._supervisor.tick(time.monotonic(), command)
+                    self.reading = self._supervisor.reading
+        except Exception as error:  # whatever it is: the arm is no longer supervised
+            self._supervisor.stop(f"the safety thread ended with {type(error).__name__}: {error}; restart the node")
+            self.reading = self._supervisor.reading
             self._on_crash(error)
-
-    def _tick(self) -> None:
-        command, self._pending = self._pending, None
-        with self._lock:
-            self._ladder.tick(time.monotonic(), command)
-            self.seen = self._ladder.seen

@@ -1,7 +1,7 @@
-"""What the arm is told to follow between two actions: a target that glides from the measured pose to a goal. No ROS.
+"""Setpoint of the arm between two actions: a target that moves from the measured pose to a goal. No ROS.
 
-The goal is where the actions lead, relative to the goal before, clipped to the envelope; the target is on its way
-there. After `restart` both are the measured pose.
+Each action moves the goal, clipped to the envelope; the target follows by a motion profile. After `restart` both are
+the measured pose.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from scipy.spatial.transform import Rotation
 
 from moto_ros.robot.actions import Move
 from moto_ros.robot.envelope import Box, clip_lead, clip_tilt, clip_turn, tilt
-from moto_ros.robot.glide import Bounds, limited, steer
 from moto_ros.robot.interface import ArmState, Control, Target
 from moto_ros.robot.kinematics import Kinematics
 from moto_ros.robot.limits import RobotSettings
+from moto_ros.robot.motion_profile import Bounds, clip_norm, next_velocity
 
 SLACK = 1e-9
-"""Differences that are rounding, not clipping."""
+"""Differences up to this are rounding, not clipping."""
 
 
 class Setpoint(ABC):
-    """A target under way to a goal."""
+    """A target that moves to a goal."""
 
-    remaining: float = 0.0  # s, until it shall be at the goal
+    remaining: float = 0.0  # s, until the target must reach the goal
 
     @abstractmethod
     def restart(self, state: ArmState) -> None:
-        """Make the measured pose target and goal."""
+        """Set target and goal to the measured pose."""
 
     @abstractmethod
     def aim(self, move: Move, state: ArmState, period: float) -> bool:
-        """Move the goal on, to be reached in `period` seconds; return whether the envelope clipped it."""
+        """Move the goal, to be reached in `period` seconds; return whether the envelope clipped it."""
 
     @abstractmethod
     def advance(self, state: ArmState, dt: float) -> Target:
-        """Let `dt` seconds pass and return the target."""
+        """Advance by `dt` seconds and return the target."""
 
-    def _pass(self, dt: float) -> float:
-        """Return how much time was left before these `dt` seconds."""
+    def _time_left(self, dt: float) -> float:
+        """Return the time to the goal before these `dt` seconds, and count them down."""
         left, self.remaining = self.remaining, max(self.remaining - dt, 0.0)
         return left
 
@@ -52,35 +52,38 @@ class CartesianSetpoint(Setpoint):
         """Take the limits; `home`: the orientation at home."""
         self._settings, self._home = settings, home
         self._box = Box.of(settings.box_low, settings.box_high)
-        self._ways = Bounds(settings.translation_speed, settings.translation_acceleration)
-        self._turns = Bounds(settings.rotation_speed, settings.rotation_acceleration)
+        self._linear = Bounds(settings.translation_speed, settings.translation_acceleration)
+        self._angular = Bounds(settings.rotation_speed, settings.rotation_acceleration)
 
     def restart(self, state: ArmState) -> None:
-        """Make the measured pose target and goal."""
+        """Set target and goal to the measured pose."""
         self.position = self.goal = np.array(state.position)
         self.rotation = self.goal_rotation = Rotation.from_quat(state.quaternion)
         self._velocity, self._spin, self.remaining = np.zeros(3), np.zeros(3), 0.0
 
     def aim(self, move: Move, state: ArmState, period: float) -> bool:
-        """Move the goal on by a translation and a rotation in the base frame."""
+        """Move the goal by a translation and a rotation in the base frame."""
         asked = self.goal + move.translation
         turned = Rotation.from_rotvec(move.rotation) * self.goal_rotation
-        settings, there = self._settings, Rotation.from_quat(state.quaternion)
+        settings, measured = self._settings, Rotation.from_quat(state.quaternion)
         self.goal = self._box.clip(clip_lead(asked, state.position, settings.translation_lead))
         upright = clip_tilt(turned, self._home, settings.max_tilt)
-        self.goal_rotation = clip_turn(upright, there, settings.rotation_lead)
+        self.goal_rotation = clip_turn(upright, measured, settings.rotation_lead)
         self.remaining = period
         moved = float(np.abs(self.goal - asked).max())
         return moved > SLACK or (self.goal_rotation * turned.inv()).magnitude() > 1e-6
 
     def advance(self, state: ArmState, dt: float) -> Target:
-        """Glide on; never farther from the measured pose than the lead."""
-        left, settings = self._pass(dt), self._settings
-        self._velocity = steer(self._velocity, self.goal - self.position, left, dt, self._ways)
+        """Advance towards the goal; never farther from the measured pose than the lead."""
+        left, settings = self._time_left(dt), self._settings
+        self._velocity = next_velocity(self._velocity, self.goal - self.position, left, dt, self._linear)
         turn = (self.goal_rotation * self.rotation.inv()).as_rotvec()
-        self._spin = steer(self._spin, turn, left, dt, self._turns)
-        position = self._inside(self.position, self.position + self._velocity * dt)
-        rotation = self._upright(self.rotation, Rotation.from_rotvec(self._spin * dt) * self.rotation)
+        self._spin = next_velocity(self._spin, turn, left, dt, self._angular)
+        # A target that began outside the box or the cone moves no farther out.
+        low, high = np.minimum(self._box.low, self.position), np.maximum(self._box.high, self.position)
+        position = np.clip(self.position + self._velocity * dt, low, high)
+        most = max(settings.max_tilt, tilt(self.rotation, self._home))
+        rotation = clip_tilt(Rotation.from_rotvec(self._spin * dt) * self.rotation, self._home, most)
         self.position = clip_lead(position, state.position, settings.translation_lead)
         self.rotation = clip_turn(rotation, Rotation.from_quat(state.quaternion), settings.rotation_lead)
         return Target(
@@ -90,84 +93,76 @@ class CartesianSetpoint(Setpoint):
             angular_velocity=self._spin.copy(),
         )
 
-    def _inside(self, before: np.ndarray, position: np.ndarray) -> np.ndarray:
-        """Return the position, in the box; one that began outside comes no farther out."""
-        return np.clip(position, np.minimum(self._box.low, before), np.maximum(self._box.high, before))
-
-    def _upright(self, before: Rotation, rotation: Rotation) -> Rotation:
-        """Return the orientation, in the cone; one that began outside comes no farther out."""
-        return clip_tilt(rotation, self._home, max(self._settings.max_tilt, tilt(before, self._home)))
-
 
 class JointSetpoint(Setpoint):
     """Joint positions."""
 
     def __init__(self, settings: RobotSettings, kinematics: Kinematics) -> None:
-        """Take the limits, and what tells where joint positions bring the hand."""
+        """Take the limits, and the kinematics of the hand."""
         self._settings, self._kinematics = settings, kinematics
         self._box = Box.of(settings.box_low, settings.box_high)
         self._bounds = Bounds(settings.joint_speed, settings.joint_acceleration, np.inf)
 
     def restart(self, state: ArmState) -> None:
-        """Make the measured joint positions target and goal."""
+        """Set target and goal to the measured joint positions."""
         self.joints = self.goal = np.array(state.joint_position)
         self._velocity, self.remaining = np.zeros_like(self.joints), 0.0
 
     def aim(self, move: Move, state: ArmState, period: float) -> bool:
-        """Move the goal on, unless that brings the hand out of the box or farther out."""
+        """Move the goal, unless that moves the hand out of the box or farther out."""
         asked = self.goal + move.joints
-        near = state.joint_position + limited(asked - state.joint_position, self._settings.joint_lead, self._bounds)
+        near = state.joint_position + clip_norm(asked - state.joint_position, self._settings.joint_lead, self._bounds)
         goal = np.clip(near, self._settings.joint_low, self._settings.joint_high)
-        leaves = leaving(self._box, self._kinematics, self.goal, goal)
+        leaves = leaves_box(self._box, self._kinematics, self.goal, goal)
         self.goal = self.goal if leaves else goal
         self.remaining = period
         return leaves or float(np.abs(goal - asked).max()) > SLACK
 
     def advance(self, state: ArmState, dt: float) -> Target:
-        """Glide on; never farther from the measured positions than the lead."""
-        left = self._pass(dt)
-        self._velocity = steer(self._velocity, self.goal - self.joints, left, dt, self._bounds)
+        """Advance towards the goal; never farther from the measured positions than the lead."""
+        left = self._time_left(dt)
+        self._velocity = next_velocity(self._velocity, self.goal - self.joints, left, dt, self._bounds)
         lead = self.joints + self._velocity * dt - state.joint_position
-        self.joints = state.joint_position + limited(lead, self._settings.joint_lead, self._bounds)
+        self.joints = state.joint_position + clip_norm(lead, self._settings.joint_lead, self._bounds)
         return Target(joint_position=self.joints.copy())
 
 
 class VelocitySetpoint(Setpoint):
-    """Joint velocities; the driver keeps its own limit of acceleration in between."""
+    """Joint velocities; the driver applies its own acceleration limit in between."""
 
     def __init__(self, settings: RobotSettings, kinematics: Kinematics) -> None:
-        """Take the limits, and what tells where joint positions bring the hand."""
+        """Take the limits, and the kinematics of the hand."""
         self._settings, self._kinematics = settings, kinematics
         self._box = Box.of(settings.box_low, settings.box_high)
         self._bounds = Bounds(settings.joint_speed, settings.joint_acceleration, np.inf)
-        self._ahead = settings.period + settings.joint_velocity_scale / settings.joint_acceleration
+        self._lookahead = settings.period + settings.joint_velocity_scale / settings.joint_acceleration
 
     def restart(self, state: ArmState) -> None:
-        """Make standing still target and goal."""
+        """Set target and goal to zero velocity."""
         self.velocity = self.goal = np.zeros_like(state.joint_velocity)
         self.remaining = 0.0
 
     def aim(self, move: Move, state: ArmState, period: float) -> bool:
-        """Take new velocities."""
-        self.goal = limited(move.joints, self._settings.joint_speed, self._bounds)
+        """Set the goal to new velocities."""
+        self.goal = clip_norm(move.joints, self._settings.joint_speed, self._bounds)
         return float(np.abs(self.goal - move.joints).max()) > SLACK
 
     def advance(self, state: ArmState, dt: float) -> Target:
-        """Come nearer to the velocities asked for; stand still before a limit is passed."""
+        """Accelerate towards the goal; stop before a limit is passed."""
         change = self._allowed(state) - self.velocity
-        self.velocity = self.velocity + limited(change, self._settings.joint_acceleration * dt, self._bounds)
+        self.velocity = self.velocity + clip_norm(change, self._settings.joint_acceleration * dt, self._bounds)
         return Target(joint_velocity=self.velocity.copy())
 
     def _allowed(self, state: ArmState) -> np.ndarray:
-        ahead = state.joint_position + self.goal * self._ahead
+        ahead = state.joint_position + self.goal * self._lookahead
         low, high = np.array(self._settings.joint_low), np.array(self._settings.joint_high)
         out = ((ahead < low) & (self.goal < 0.0)) | ((ahead > high) & (self.goal > 0.0))
-        still = out.any() or leaving(self._box, self._kinematics, state.joint_position, ahead)
+        still = out.any() or leaves_box(self._box, self._kinematics, state.joint_position, ahead)
         return np.zeros_like(self.goal) if still else self.goal
 
 
-def leaving(box: Box, kinematics: Kinematics, before: np.ndarray, after: np.ndarray) -> bool:
-    """Tell whether the way between two joint positions leads the hand out of the box, or farther out."""
+def leaves_box(box: Box, kinematics: Kinematics, before: np.ndarray, after: np.ndarray) -> bool:
+    """Return whether a motion between two joint positions moves the hand out of the box, or farther out."""
     outside = box.outside(kinematics.pose(after).position)
     return outside > max(box.outside(kinematics.pose(before).position), SLACK)
 

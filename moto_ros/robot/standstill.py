@@ -1,18 +1,18 @@
-"""Whether an arm stands, by what is measured: the end of control is not yet the end of motion. No ROS."""
+"""Standstill detection from measured positions: an arm still moves after the end of control. No ROS."""
 
 from __future__ import annotations
 
 import numpy as np
 
-MOVED = 0.0002
-"""m from the place where it seemed to stand that count as motion: above the noise of an arm's encoders."""
+MOTION_TOLERANCE = 0.0002
+"""m; a larger displacement counts as motion: above the noise of an arm's encoders."""
 
-STANDS = 100_000_000
-"""ns without motion after which it stands, by the stamps of the measurements: without new ones nothing is known."""
+STANDSTILL_TIME = 100_000_000
+"""ns without motion after which the arm counts as standing, by the stamps of the measurements."""
 
 
 class Standstill:
-    """Follows an arm from the end of its control until it stands; who moves it afterwards is no concern of ours."""
+    """Follows an arm from the end of control until it stands; later motion does not change the result."""
 
     def __init__(self) -> None:
         """Start with an arm that stands."""
@@ -21,12 +21,12 @@ class Standstill:
         self._since = 0
 
     def begin(self) -> None:
-        """Control has just ended: it brakes."""
+        """Start over: control has ended and the arm brakes."""
         self.reached, self._position = False, np.full(3, np.inf)
 
-    def look(self, position: np.ndarray, stamp: int) -> bool:
-        """Take a measured position (3,) m and its stamp, ns; return whether it stands, or has stood, since `begin`."""
-        if float(np.linalg.norm(position - self._position)) > MOVED:
+    def update(self, position: np.ndarray, stamp: int) -> bool:
+        """Add a measured position (3,) m with its stamp, ns; return whether the arm has stood still since `begin`."""
+        if float(np.linalg.norm(position - self._position)) > MOTION_TOLERANCE:
             self._position, self._since = np.array(position), stamp
-        self.reached = self.reached or stamp - self._since >= STANDS
+        self.reached = self.reached or stamp - self._since >= STANDSTILL_TIME
         return self.reached

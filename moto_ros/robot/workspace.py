@@ -1,4 +1,4 @@
-"""The workspace box that a person shows by guiding the arm, and its place in a robot's parameter file."""
+"""The workspace box that a person shows by guiding the arm, and how it is written to a robot's parameter file."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from moto_ros.errors import MotoError, read_text, unwritable
 LOW, HIGH = "box_low", "box_high"
 """Names of the box's corners in a robot's parameter file."""
 
-LEAST = 0.02
+MIN_EDGE = 0.02
 """Shortest edge of a box, m: a smaller one was not guided along that axis."""
 
 
 class GuidedBox:
-    """Grows around every place where the end effector has been."""
+    """The bounding box of all positions of the end effector."""
 
     def __init__(self) -> None:
-        """Start with nothing seen."""
+        """Start without positions."""
         self._low, self._high = np.full(3, np.inf), np.full(3, -np.inf)
-        self.seen = 0
+        self.count = 0
 
     def add(self, position: Sequence[float]) -> None:
-        """Take in a position (3,) m in the base frame; one that is not finite says nothing."""
+        """Add a position (3,) m in the base frame; one that is not finite is ignored."""
         point = np.asarray(position, float)
         if np.isfinite(point).all():
             self._low, self._high = np.minimum(self._low, point), np.maximum(self._high, point)
-            self.seen += 1
+            self.count += 1
 
     def corners(self, margin: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the lowest and the highest corner (3,) m, `margin` m inside. MotoError where nothing would be left."""
+        """Return the lowest and the highest corner (3,) m, `margin` m inside. MotoError for an empty box."""
         low, high = self._low + margin, self._high - margin
-        if not self.seen or (high - low < LEAST).any():
+        if not self.count or (high - low < MIN_EDGE).any():
             raise MotoError(
                 f"workspace: the end effector was guided through {self.describe()}, expected at least "
-                f"{LEAST + 2 * margin:g} m along each axis, with a margin of {margin:g} m; guide it to every corner"
+                f"{MIN_EDGE + 2 * margin:g} m along each axis, with a margin of {margin:g} m; guide it to every corner"
             )
         return low.round(3), high.round(3)
 
     def describe(self) -> str:
         """Return the box in words, without a margin."""
-        if not self.seen:
-            return "no place at all"
+        if not self.count:
+            return "no position at all"
         axes = zip("xyz", self._low, self._high, strict=True)
         return ", ".join(f"{axis} {low:.3f} to {high:.3f} m" for axis, low, high in axes)
 

@@ -1,4 +1,4 @@
-"""Buttons of a joystick: which say what, and when one is pressed. No ROS."""
+"""Joystick buttons: the event of each, and the detection of presses. No ROS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from moto_ros.config import parameter
 
 EVENTS = ("start", "success", "failure", "discard", "ready", "take_over", "let_go", "stop")
-"""What a person can say, by OperatorEvent's numbers: each a button and a service."""
+"""Operator events, by OperatorEvent's numbers: each has a button and a service."""
 
 
 def _button(default: int, doc: str) -> Any:
@@ -18,7 +18,7 @@ def _button(default: int, doc: str) -> Any:
 
 @dataclass(frozen=True)
 class ButtonNumbers:
-    """Places in sensor_msgs/Joy.buttons."""
+    """Indices in sensor_msgs/Joy.buttons."""
 
     dead_man: int = _button(5, "must be held for the axes to count (none: moving them is enough)")
     gripper: int = _button(0, "opens and closes the gripper in turn")
@@ -33,21 +33,21 @@ class ButtonNumbers:
 
 
 class Buttons:
-    """Turns the states of buttons into presses; one that is held says its word once."""
+    """Detects presses from the states of buttons; a held button is one press."""
 
     def __init__(self, numbers: ButtonNumbers) -> None:
-        """Know which button says what; all count as released at first."""
+        """Take the button numbers; all buttons start released."""
         found = {field.name: getattr(numbers, field.name) for field in fields(numbers)}
         self._numbers = {name: number for name, number in found.items() if number >= 0}
         self._down: frozenset[str] = frozenset()
 
     def pressed(self, states: Sequence[int]) -> list[str]:
-        """Take the newest states; return the names of the buttons that went down, a stop first."""
+        """Update the states; return the names of newly pressed buttons, a stop first."""
         before, self._down = self._down, frozenset(name for name in self._numbers if self.held(name, states))
         return sorted(self._down - before, key=lambda name: (name != "stop", name))
 
     def held(self, name: str, states: Sequence[int]) -> bool:
-        """Return whether a button is down in `states`; one that the device does not have never is."""
+        """Return whether a button is down in `states`; False for one that the device lacks."""
         number = self._numbers.get(name, -1)
         return 0 <= number < len(states) and bool(states[number])
 

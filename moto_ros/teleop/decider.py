@@ -1,4 +1,4 @@
-"""One step's action out of what the policy proposes and what the person wants. No ROS."""
+"""Decides the action of a step from the policy's proposal and the person's input. No ROS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from moto_ros.teleop.uncertainty_guard import UncertaintyGuard, Verdict
 
 @dataclass(frozen=True)
 class Decided:
-    """An action to execute, float32 (A,), who decided it, and what the uncertainty guard made of it."""
+    """An action to execute, float32 (A,), its source, and the verdict of the uncertainty guard."""
 
     values: np.ndarray
     source: Source
@@ -23,9 +23,9 @@ class Decided:
 
 
 class Decider:
-    """The person where in control, else the policy under the uncertainty guard, one fading into the other.
+    """The person if in control, else the policy under the uncertainty guard, with blending between them.
 
-    `counts` are the steps that each decided.
+    `counts` are the steps by source.
     """
 
     def __init__(self, settings: OperatorSettings, human: Human) -> None:
@@ -43,13 +43,13 @@ class Decider:
         self.guard.begin()
 
     def demonstrate(self, now: float) -> Decided:
-        """Return what the person wants; without input nothing moves."""
+        """Return the person's action; without input it has no motion."""
         return self._by(Source.HUMAN, self._human.action(now), Verdict.NONE)
 
     def answer(self, now: float, proposal: np.ndarray, rank: float) -> Decided:
-        """Return what becomes of a proposal, float32 (A,), whose uncertainty has `rank` on recorded data."""
-        if self._human.by(now):
-            self.guard.begin()  # the help that an unsure policy asks for
+        """Return the decision on a proposal, float32 (A,), whose uncertainty has `rank` on recorded data."""
+        if self._human.control_source(now):
+            self.guard.begin()  # the person has helped an unsure policy
             return self.demonstrate(now)
         if self._human.gripper_entry is not None:
             self._human.hold_gripper(float(self._arbiter.last[self._human.gripper_entry]))

@@ -1,4 +1,4 @@
-"""A person's input as normalised actions: joystick axes, and twists in SI units. No ROS."""
+"""Human input as normalised actions: joystick axes, and twists in SI units. No ROS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from moto_ros.contract import topics
 from moto_ros.teleop.buttons import ButtonNumbers, Buttons
 
 DIRECTIONS = ("x", "y", "z", "rx", "ry", "rz")
-"""What a person can move, along and about the axes of the robot's base (REP-103: x forward, y left, z up)."""
+"""Directions of human input, along and about the axes of the robot's base (REP-103: x forward, y left, z up)."""
 
 GRIPPER = "gripper"
 
@@ -32,7 +32,7 @@ def _scale(what: str) -> Any:
 
 @dataclass(frozen=True)
 class AxisNumbers:
-    """Places in sensor_msgs/Joy.axes, in the order of DIRECTIONS, then the gripper."""
+    """Indices in sensor_msgs/Joy.axes, in the order of DIRECTIONS, then the gripper."""
 
     x: int = _axis(1, "x")
     y: int = _axis(0, "y")
@@ -45,7 +45,7 @@ class AxisNumbers:
 
 @dataclass(frozen=True)
 class AxisScales:
-    """How far each axis counts, in the order of AxisNumbers."""
+    """Scale of each axis, in the order of AxisNumbers."""
 
     x: float = _scale("x")
     y: float = _scale("y")
@@ -85,7 +85,7 @@ class TwistSettings:
 
 @dataclass(frozen=True)
 class HumanSettings:
-    """How a person's input becomes actions, and how long it counts."""
+    """Parameters of human input: its scaling and its time-outs."""
 
     joy: JoySettings = group(JoySettings)
     twist: TwistSettings = group(TwistSettings)
@@ -117,25 +117,27 @@ class Device:
     moved: float = -math.inf
     held: bool = False
 
-    def take(self, motion: np.ndarray, now: float, *, held: bool = False) -> None:
-        """Keep an input."""
+    def update(self, motion: np.ndarray, now: float, *, held: bool = False) -> None:
+        """Store an input."""
         self.motion, self.arrived, self.held = motion, now, held
         if motion.any():
             self.moved = now
 
 
 class Human:
-    """What a person wants, from whatever device.
+    """Human input from any device.
 
-    A joystick with a dead-man button counts while it is held; without one, and by twists, a person takes over by
-    moving, and lets go by resting for `release_after`. `take_over` lasts until `let_go`. In all cases input older than
-    `human_timeout` moves nothing. `counts` and `trouble` say what was not taken.
+    A joystick with a dead-man button is in control while the button is held; without one, and with twists, a person
+    takes over by moving, and lets go by not moving for `release_after`. `take_over` lasts until `let_go`. Input older
+    than `human_timeout` never moves the robot. `counts` and `refusal` describe rejected input.
     """
 
     def __init__(self, settings: HumanSettings, control_rate: float) -> None:
         """Start without input."""
         self._settings = settings
-        self._full = np.repeat([*_full_speeds(settings, control_rate)], 3)
+        full_speed = settings.twist.full_speed or settings.translation_step * control_rate
+        full_rotation = settings.twist.full_rotation or settings.rotation_step * control_rate
+        self._full = np.repeat([full_speed, full_rotation], 3)
         self._entries = [DIRECTIONS.index(name) if name in DIRECTIONS else -1 for name in settings.action_axes]
         self.gripper_entry = settings.action_axes.index(GRIPPER) if GRIPPER in settings.action_axes else None
         self._buttons = Buttons(settings.joy.button)
@@ -143,22 +145,23 @@ class Human:
         self._taken = False
         self._grip = settings.gripper_start
         self.counts: Counter[str] = Counter()
-        self.trouble = ""
+        self.refusal = ""
 
-    # What comes in.
+    # Input.
 
     def joy(self, axes: Sequence[float], states: Sequence[int], now: float, *, late: bool = False) -> list[str]:
-        """Take a joystick's axes and buttons; return what was said by pressing a button, see `buttons.EVENTS`.
+        """Take a joystick's axes and buttons; return the events of pressed buttons, see `buttons.EVENTS`.
 
-        Of a late message a stop counts, and nothing else.
+        Of a late message only a stop is used.
         """
         pressed = self._buttons.pressed(states)
         if late:
             return [name for name in pressed if name == "stop"]
         joy = self._settings.joy
-        found = np.array([self._read(axes, number, name) for name, number in _numbers(joy.axis)])
+        numbers = zip((*DIRECTIONS, GRIPPER), astuple(joy.axis), strict=True)
+        found = np.array([self._read(axes, number, name) for name, number in numbers])
         found = shaped(found, joy.dead_band, joy.expo) * np.array(astuple(joy.scale))
-        self._joy.take(found[:6], now, held=self._buttons.held("dead_man", states))
+        self._joy.update(found[:6], now, held=self._buttons.held("dead_man", states))
         if joy.axis.gripper >= 0:
             self._grip = float(found[6])
         elif GRIPPER in pressed:
@@ -169,27 +172,27 @@ class Human:
         if number < 0:
             return 0.0
         if number >= len(axes):
-            self.trouble = f"joystick: has {len(axes)} axes, but joy.axis.{name} is {number}; set it, or -1 for none"
+            self.refusal = f"joystick: has {len(axes)} axes, but joy.axis.{name} is {number}; set it, or -1 for none"
             return 0.0
         return float(axes[number]) if math.isfinite(axes[number]) else 0.0
 
     def _toggle(self, now: float) -> None:
         if not self._buttons.has("dead_man"):
             self._joy.moved = now
-        if self.by(now):
+        if self.control_source(now):
             self._grip = -self._grip
 
     def twist(self, linear: Sequence[float], angular: Sequence[float], now: float) -> None:
         """Take a twist in m/s and rad/s, in the frame of the robot's base; one that is not finite is refused."""
         found = np.array([*linear, *angular]) / self._full
         if not np.isfinite(found).all():
-            self.refuse("not_finite", "twist: holds NaN or infinity, expected m/s and rad/s; mend its publisher")
+            self.refuse("not_finite", "twist: contains NaN or infinity, expected m/s and rad/s; fix its publisher")
             return
         found[np.abs(found) < self._settings.twist.dead_band] = 0.0
-        self._twist.take(np.clip(found, -1.0, 1.0), now)
+        self._twist.update(np.clip(found, -1.0, 1.0), now)
 
     def is_late(self, age: float, topic: str) -> bool:
-        """Return whether an input stamped `age` seconds before its arrival is too old to count, and say so."""
+        """Return whether an input stamped `age` seconds before its arrival is too old; if so, count it as refused."""
         late = abs(age) > self._settings.human_timeout
         if late:
             limit = self._settings.human_timeout
@@ -198,22 +201,22 @@ class Human:
         return late
 
     def refuse(self, why: str, sentence: str) -> None:
-        """Count an input that is not taken, and say why."""
+        """Count a rejected input, and store the reason."""
         self.counts[f"human_{why}"] += 1
-        self.trouble = sentence
+        self.refusal = sentence
 
     # Who is in control.
 
     def take_over(self) -> None:
-        """Be in control until `let_go`, also at rest."""
+        """Take control until `let_go`, also without motion."""
         self._taken = True
 
     def let_go(self) -> None:
         """Give control back, unless a device is still moved or held."""
         self._taken = False
 
-    def by(self, now: float) -> str:
-        """Return by what the person is in control: joy, twist, service, or nothing."""
+    def control_source(self, now: float) -> str:
+        """Return how the person is in control: joy, twist, service, or empty if not."""
         return self._device_name(now) or ("service" if self._taken else "")
 
     def _device_name(self, now: float) -> str:
@@ -229,7 +232,7 @@ class Human:
         return now - device.moved <= self._settings.release_after
 
     def action(self, now: float) -> np.ndarray:
-        """Return the person's action, float32 (A,) in [-1, 1]; no motion without fresh input."""
+        """Return the person's action, float32 (A,) in [-1, 1]; zero motion without fresh input."""
         device = {"joy": self._joy, "twist": self._twist}.get(self._device_name(now))
         motion = np.zeros(6) if device is None else device.motion
         values = np.array([motion[entry] if entry >= 0 else 0.0 for entry in self._entries], np.float32)
@@ -238,12 +241,12 @@ class Human:
         return values
 
     def hold_gripper(self, command: float) -> None:
-        """Go on from the gripper command of whoever else was in control."""
+        """Continue from the gripper command of the previous source."""
         if self._settings.joy.axis.gripper < 0 and command:
             self._grip = math.copysign(1.0, command)
 
     def begin(self) -> None:
-        """Start an episode with the gripper as at every start."""
+        """Start an episode with the configured gripper command."""
         self._grip = self._settings.gripper_start
 
 
@@ -251,15 +254,3 @@ def shaped(values: np.ndarray, dead_band: float, expo: float) -> np.ndarray:
     """Return axes in [-1, 1] with a dead band, and finer near the middle: (1 - expo) v + expo v^3, still to 1 at 1."""
     beyond = np.clip((np.abs(values) - dead_band) / (1.0 - dead_band), 0.0, 1.0)
     return np.sign(values) * ((1.0 - expo) * beyond + expo * beyond**3)
-
-
-def _numbers(axis: AxisNumbers) -> list[tuple[str, int]]:
-    return list(zip((*DIRECTIONS, GRIPPER), astuple(axis), strict=True))
-
-
-def _full_speeds(settings: HumanSettings, control_rate: float) -> tuple[float, float]:
-    twist = settings.twist
-    return (
-        twist.full_speed or settings.translation_step * control_rate,
-        twist.full_rotation or settings.rotation_step * control_rate,
-    )

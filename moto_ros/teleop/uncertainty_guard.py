@@ -1,4 +1,4 @@
-"""What to do with a policy that is unsure: slow down, stand still, or ask for a person. No ROS."""
+"""Uncertainty guard: slows down or stops an unsure policy, or asks for a person. No ROS."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from moto_ros.config import parameter
 
 
 class Verdict(IntEnum):
-    """What the guard makes of an action; Action.GUARD_*."""
+    """Verdict on an action; Action.GUARD_*."""
 
     NONE = 0
     SLOWED = 1
@@ -23,7 +23,7 @@ VERDICTS = {"off": Verdict.NONE, "slow": Verdict.SLOWED, "hold": Verdict.HELD, "
 
 @dataclass(frozen=True)
 class UncertaintyRules:
-    """When a policy counts as unsure, and what follows."""
+    """When a policy counts as unsure, and the consequence."""
 
     uncertainty_action: str = parameter(
         "off",
@@ -38,13 +38,13 @@ class UncertaintyRules:
 
 
 class UncertaintyGuard:
-    """Judges one proposal after the other by its rank among the uncertainties on recorded data.
+    """Judges each proposal by its rank among the uncertainties on recorded data.
 
     `counts` are steps by verdict, and those whose rank was unknown.
     """
 
     def __init__(self, rules: UncertaintyRules) -> None:
-        """Start sure."""
+        """Start without a verdict."""
         self._rules = rules
         self.counts: Counter[str] = Counter()
         self.begin()
@@ -55,12 +55,12 @@ class UncertaintyGuard:
         self.verdict = Verdict.NONE
 
     def judge(self, rank: float) -> Verdict:
-        """Return what to do with an action of this rank; a rank that is unknown (NaN) counts as sure."""
+        """Return the verdict on an action of this rank; an unknown rank (NaN) counts as sure."""
         if self._rules.uncertainty_action == "off":
             return Verdict.NONE
         self._streak = self._streak + 1 if rank > self._rules.uncertainty_quantile else 0
         self.counts["rank_unknown"] += rank != rank
-        # Who has asked for a person waits for one, however sure it is again.
+        # After it has asked for a person, the guard waits for one even if the policy is sure again.
         if self.verdict is not Verdict.ASKED:
             unsure = self._streak >= self._rules.uncertainty_steps
             self.verdict = VERDICTS[self._rules.uncertainty_action] if unsure else Verdict.NONE
@@ -68,11 +68,11 @@ class UncertaintyGuard:
         return self.verdict
 
     def sentence(self) -> str:
-        """Return one sentence while the guard does something, or cannot."""
+        """Return one sentence while the guard intervenes, or cannot because ranks are unknown."""
         if self.verdict is Verdict.NONE:
             unknown = self.counts["rank_unknown"]
-            why = "has no quantiles of recorded data; train offline with this version first"
-            return f"the uncertainty guard is blind: the policy {why}" if unknown else ""
+            why = "the policy has no quantiles of recorded data; train offline with this version first"
+            return f"the uncertainty guard has no effect: {why}" if unknown else ""
         share, steps = self._rules.uncertainty_quantile, self._rules.uncertainty_steps
         unsure = f"the policy is unsure: above {share:.0%} of recorded data for {steps} steps"
         done = {Verdict.SLOWED: "slowed down", Verdict.HELD: "stands still"}

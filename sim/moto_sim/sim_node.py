@@ -158,7 +158,7 @@ class SimNode(MotoNode[SimSettings]):
 
     def _stands(self) -> bool:
         seen = self._seen
-        return seen is None or self._standstill.look(seen.snapshot.ee_position, seen.stamp)
+        return seen is None or self._standstill.update(seen.snapshot.ee_position, seen.stamp)
 
     def _fresh(self, action: Action) -> bool:
         age = (self.now() - to_nanoseconds(action.header.stamp)) * 1e-9

@@ -17,7 +17,7 @@ from support.franky_server import FrankyServer
 
 HOME = np.array([0.0, -0.785398, 0.0, -2.356194, 0.0, 1.570796, 0.785398])
 TICK = 0.005
-"""Seconds between targets, as the guard gives them."""
+"""Seconds between targets of the safety thread."""
 
 
 def robot_settings(address: str, **changed: Any) -> RobotSettings:
@@ -71,7 +71,7 @@ def in_control(arm: FrankaArm, control: Control) -> ArmState:
 
 
 def follow(arm: FrankaArm, target: Callable[[float], Target], seconds: float) -> None:
-    """Give targets as the guard does: `target(share)` with the share of the arm's time that has passed, 0 to 1."""
+    """Send targets as the safety thread does: `target(share)` of the passed share of the arm's time, 0 to 1."""
     start = arm.state().sequence
     while (passed := 1e-3 * (arm.state().sequence - start)) < seconds:
         arm.follow(target(passed / seconds))

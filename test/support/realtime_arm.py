@@ -1,4 +1,4 @@
-"""An arm without an arm: states at 50 Hz, a camera at 30 Hz, stamps of their own, and no rewards of its own."""
+"""A simulated arm on topics: states at 50 Hz, a camera at 30 Hz with separate stamps, and no rewards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The robot's topics, spoken by a test: synthetic cameras, states, rewards and episode states."""
+"""The robot's topics, published by a test: synthetic cameras, states, rewards and episode states."""
 
 from __future__ import annotations
 
