@@ -40,8 +40,8 @@ class ControlPace:
 
     In lockstep an action is always due, because the world waits. In real time it is due once the robot has taken the
     last action, rewards are at most `reward_lag` steps behind, and the next control tick (`next_tick`) has come.
-    Without `reward_lag` the reward that arrives with an observation sets the pace; with it, the ticks are a grid that begins at
-    the episode's first action and does not drift. `counts`: periods_without_action.
+    Without `reward_lag` the reward that arrives with an observation sets the pace; with it, the ticks are a grid that
+    begins at the episode's first action and does not drift. `counts`: periods_without_action.
     """
 
     def __init__(self, settings: PaceSettings) -> None:
