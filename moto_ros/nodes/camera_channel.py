@@ -56,7 +56,7 @@ class Channel:
         self._health = node.advertise(CameraHealth, topics.camera_health(setup.name), qos.latched())
         self.camera = make_camera(setup)
         self._connect(self.camera)
-        self._told = ""
+        self._logged = ""
         self.stream = Stream(self.camera, setup, self._settings, self, self._failed)
 
     def _connect(self, camera: Camera) -> None:
@@ -80,7 +80,7 @@ class Channel:
         try:
             self.camera.disturb(message.data)  # type: ignore[attr-defined]
         except MotoError as error:
-            self._node.tell(str(error))
+            self._node.get_logger().warning(str(error))
 
     def start(self) -> None:
         """Open the camera and let frames come."""
@@ -136,12 +136,18 @@ class Channel:
             setattr(message, name, getattr(counts, name))
         self._health.publish(message)
 
-    def tell_news(self) -> None:
-        """Print what keeps the camera from being healthy, once, and that it is well again."""
+    def log_news(self) -> None:
+        """Log once what makes the camera unhealthy, and once that it has recovered."""
         status = self.stream.status
-        if bool(status.reason) != bool(self._told):
-            self._node.tell(status.reason or f"camera '{self.setup.name}' runs at {status.rate:.1f} Hz")
-        self._told = status.reason
+        if bool(status.reason) != bool(self._logged):
+            self._log_health(status.reason, status.rate)
+        self._logged = status.reason
+
+    def _log_health(self, reason: str, rate: float) -> None:
+        if reason:
+            self._node.get_logger().warning(reason)
+        else:
+            self._node.get_logger().info(f"camera '{self.setup.name}' runs at {rate:.1f} Hz")
 
     def figures(self) -> dict[str, object]:
         """Return what the diagnostics show of this camera."""

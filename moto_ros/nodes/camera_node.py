@@ -39,7 +39,7 @@ class CameraNode(MotoNode[CameraNodeSettings]):
     def _say(self) -> None:
         for channel in self._channels:
             channel.say_health()
-            channel.tell_news()
+            channel.log_news()
 
     def _look(self) -> None:
         if all(channel.stream.status.passed for channel in self._channels):
@@ -58,7 +58,7 @@ class CameraNode(MotoNode[CameraNodeSettings]):
         """Stop the cameras, then the node."""
         for channel in self._channels:
             if not channel.close():
-                self.tell(
+                self.get_logger().warning(
                     f"camera '{channel.setup.name}' does not let go of its driver; it is left to the process's end"
                 )
         super().destroy_node()

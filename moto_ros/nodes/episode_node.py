@@ -144,7 +144,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
     def finished(self, facts: EpisodeStatus, problem: str) -> None:
         """Say how the episode went, and count it."""
         success = self._solved or facts.outcome is Outcome.SUCCESS
-        self.tell(self._line(facts, problem, success))
+        self.get_logger().info(self._line(facts, problem, success))
         if facts.purpose is Purpose.RESET:
             self._failed_resets += not success
         elif self._series.wanted:
@@ -166,7 +166,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
             return
         if self._series.over:
             success = wilson(self._series.successes, self._series.done).percent()
-            self.tell(f"{self._series.done} episodes done, {self._series.successes} successful: {success}")
+            self.get_logger().info(f"{self._series.done} episodes done, {self._series.successes} successful: {success}")
             raise process.Finished(0)
         self._run_next()
 
@@ -174,7 +174,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         """Tell, once, what a person may have to do something about."""
         waits = self._machine.waits_for or self._machine.paused
         if waits and waits != self._waits:
-            self.tell(waits)
+            self.get_logger().warning(waits)
         self._waits = waits
 
     def _run_next(self) -> None:

@@ -208,7 +208,7 @@ class OperatorNode(MotoNode[OperatorSettings]):
     def _note_verdict(self, verdict: Verdict) -> None:
         """Tell a person at once when the policy begins to be unsure."""
         if verdict is not Verdict.NONE and verdict is not self._verdict:
-            self.tell(self._decider.guard.sentence())
+            self.get_logger().warning(self._decider.guard.sentence())
         self._verdict = verdict
 
     # Without one: the person's actions are paced.

@@ -61,7 +61,7 @@ class RecorderNode(MotoNode[RecorderSettings]):
 
     def _recover(self) -> None:
         for bag, done in recover_all(self._folder.root).items():
-            self.tell(f"{bag}: {done}")
+            self.get_logger().warning(f"{bag}: {done}")
 
     # Topics.
 
@@ -189,9 +189,9 @@ class RecorderNode(MotoNode[RecorderSettings]):
         message.messages, message.complete, message.message = saved.messages, not saved.problem, saved.problem
         self._bag.publish(message)
         if saved.problem:
-            self.tell(f"{saved.folder}: {saved.problem}")
+            self.get_logger().warning(f"{saved.folder}: {saved.problem}")
         if state.outcome == Outcome.DISCARDED:
-            self.tell(f"{saved.folder}: kept, but marked as discarded: {state.reason}")
+            self.get_logger().info(f"{saved.folder}: kept, but marked as discarded: {state.reason}")
 
     def _flush(self) -> None:
         if self._recording is not None:
@@ -209,7 +209,7 @@ class RecorderNode(MotoNode[RecorderSettings]):
         """Close the bag of an episode under way, as far as it came, then the node."""
         self._close("the recorder was stopped before the episode's end")
         if not self._worker.close():
-            self.tell("the bag could not be closed in time; it will be recovered at the next start")
+            self.get_logger().warning("the bag could not be closed in time; it will be recovered at the next start")
         self._folder.release()
         super().destroy_node()
 

@@ -50,7 +50,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         super().__init__("franka", RobotNodeSettings, given)
         self.refuse_simulated_time()
         arm = make_arm(self.settings.arm, self.settings)
-        self._robot = Robot(self.settings, self.settings, arm, self.tell, self._crashed)
+        self._robot = Robot(self.settings, self.settings, arm, self.get_logger().warning, self._crashed)
         self._sight = CameraWatchdog(self.settings.cameras, self.settings.health_timeout, time.monotonic())
         self._said: ArmReading | None = None
         self._said_at = 0.0
@@ -81,7 +81,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
 
     def _connected(self, done: Done[None]) -> None:
         done.result()
-        self.tell(f"franka: connected with {self.settings.host}")
+        self.get_logger().info(f"franka: connected with {self.settings.host}")
         self._ready = Ready(self, self.settings.wait_for)
 
     def _crashed(self, error: Exception) -> None:

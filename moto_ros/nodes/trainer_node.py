@@ -80,7 +80,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         self._layout = part(settings, StepLayout)
         self._joints = JointOrder()
         self._live = LiveEpisodes(self._layout, self._joints)
-        self._library = BagLibrary(self._run.bags, self._layout, self._joints, self.tell)
+        self._library = BagLibrary(self._run.bags, self._layout, self._joints, self.log)
         timeouts = Timeouts(
             settings.start_timeout, settings.episode_timeout, settings.bag_timeout, settings.policy_timeout
         )
@@ -150,6 +150,10 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         message.header.stamp = self.get_clock().now().to_msg()
         self.mailbox.post(partial(self._weights.publish, message))
 
+    def log(self, sentence: str) -> None:
+        """Log a line for the user."""
+        self.get_logger().info(sentence)
+
     def ask(self, request: Request) -> None:
         """Call episode/start."""
         self.mailbox.post(partial(self._call, request))
@@ -207,7 +211,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
                 session,
                 self._link,
                 self._library,
-                self.tell,
+                self.log,
                 lambda: self._link.stopping,
                 offline_only=not self.settings.wait_for,
             )
@@ -227,14 +231,14 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             data_part(settings),
         )
         if session.resumed_from is not None:
-            self.tell(f"resumes {self._run.path} at {session.resumed_from.path.name}")
+            self.get_logger().info(f"resumes {self._run.path} at {session.resumed_from.path.name}")
         elif settings.checkpoint:
             weights = load_policy(Path(settings.checkpoint).expanduser(), session.agent, session.digest)
             if weights.joint_names:
                 self._joints.settle(STATE, weights.joint_names)
                 self._joints.expected(STATE, self._layout.joint_names)
             session.conductor.offline_ended()
-            self.tell(f"starts from {settings.checkpoint}; the offline phase is left out")
+            self.get_logger().info(f"starts from {settings.checkpoint}; the offline phase is left out")
         return session
 
     def _make_store(self, state: Mapping[str, Any] | None) -> ReplayStore:
@@ -264,14 +268,14 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
                 raise Stopped
             session.add_demonstration(episode, bag)
             for problem in self._library.problems:
-                self.tell(f"{bag}: {problem}")
+                self.get_logger().warning(f"{bag}: {problem}")
         for problem in self._library.left_out:
-            self.tell(problem)
-        self.tell(f"holds {len(store)} recorded episodes")
+            self.get_logger().warning(problem)
+        self.get_logger().info(f"holds {len(store)} recorded episodes")
         if not store.holds("all"):
             raise MotoError(f"{folder}: no usable episode, expected bags of demonstrations; record some or name bags")
         if unheard := store.nothing_to_imitate():
-            self.tell(unheard)
+            self.get_logger().warning(unheard)
 
     def _compare(self, folder: Path, store: ReplayStore, settled: bool) -> None:
         """Refuse to go on as if nothing had happened when the demonstrations are others than those learned from."""
@@ -285,9 +289,9 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         own = self._run.bag_folder("offline").resolve()
         if folder.resolve() == own and not any(own in (parent, *parent.parents) for parent in known):
             where = ", ".join(sorted(map(str, known)))
-            self.tell(f"{text}; not looked at, since the run has learned from {where}")
+            self.get_logger().warning(f"{text}; not looked at, since the run has learned from {where}")
         elif self.settings.changed_bags == "ignore":
-            self.tell(f"{text}; ignored, as changed_bags says")
+            self.get_logger().warning(f"{text}; ignored, as changed_bags says")
         else:
             raise MotoError(
                 f"{text}; expected the same bags, as a run learns them once; give --run another folder and "

@@ -42,7 +42,7 @@ class Ready:
         self._peers = frozenset(peers) - {node.get_name()}
         self._said: set[str] = set()
         self._steady = self._looks = 0
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self.waits_for = ""
         self._subscription = node.create_subscription(String, topics.READY, self._on_message, qos.latched(depth=50))
         self._publisher = node.create_publisher(String, topics.READY, qos.latched())
@@ -72,17 +72,17 @@ class Ready:
         self.waits_for = self._unconnected()
         self._looks += 1
         self._steady = 0 if self.waits_for else self._steady + 1
-        self._tell()
+        self._log()
         if self._steady >= STEADY or not self._peers:
             self._timer.cancel()
             name = self._node.get_name()
             self._publisher.publish(String(data=f"{name} {self._session}" if self._session else name))
 
-    def _tell(self) -> None:
-        """Print what is still missing, each thing once, so that the log of a start that failed says why."""
-        if self.waits_for and self._looks >= PATIENCE and self.waits_for not in self._told:
-            self._told.add(self.waits_for)
-            print(f"not ready: {self.waits_for}", flush=True)
+    def _log(self) -> None:
+        """Log what is still missing, each thing once, so that the log of a start that failed says why."""
+        if self.waits_for and self._looks >= PATIENCE and self.waits_for not in self._logged:
+            self._logged.add(self.waits_for)
+            self._node.get_logger().warning(f"not ready: {self.waits_for}")
 
     def _unconnected(self) -> str:
         absent = self._peers - self._announced()

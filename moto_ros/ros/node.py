@@ -122,10 +122,6 @@ class MotoNode(Node, Generic[S]):
                 "which is stamped by the system's clock; leave it out"
             )
 
-    def tell(self, sentence: str) -> None:
-        """Print one line for the person who watches the terminal."""
-        print(sentence, flush=True)
-
 
 def _plain(value: Any) -> Any:
     return list(value) or [""] if isinstance(value, (tuple, list)) else value

@@ -44,7 +44,7 @@ def run(make: Callable[[], Node], arguments: Sequence[str] | None = None) -> int
         node = created(make)
         return spin(node, stop)
     except (MotoError, OSError) as error:
-        print(f"error: {sentence(error)}", file=sys.stderr, flush=True)
+        _say_error(sentence(error), node)
         return 1
     except Finished as finished:
         return finished.status
@@ -54,6 +54,14 @@ def run(make: Callable[[], Node], arguments: Sequence[str] | None = None) -> int
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+
+
+def _say_error(text: str, node: Node | None) -> None:
+    """Log why the node ends, as what no log level hides; before there is a node, print it."""
+    if node is None:
+        print(f"error: {text}", file=sys.stderr, flush=True)
+    else:
+        node.get_logger().fatal(f"error: {text}")
 
 
 def spin(node: Node, stop: StopFlag) -> int:

@@ -67,7 +67,9 @@ class OfferedQos:
         entry.reliable = reliable
         entry.subscription = entry.again(qos.every(entry.depth) if reliable else qos.lossy(entry.depth))
         if not reliable:
-            self._node.tell(f"{entry.topic}: best effort is all that is offered; what is lost on the way stays lost")
+            self._node.get_logger().warning(
+                f"{entry.topic}: its publishers only offer best effort; lost samples are not sent again"
+            )
         self._changed(entry.subscription.topic_name, reliable)
 
 

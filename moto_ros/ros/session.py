@@ -22,7 +22,7 @@ from moto_msgs.msg import OperatorEvent
 from moto_ros.ros.health import TopicHealth
 
 SOURCES = 20
-"""Sessions and topics that are told of one by one: a log must not grow with what a stranger sends."""
+"""Sources (session and topic) that are logged at most: the log must not grow with what another system sends."""
 
 ENCAPSULATION = 4
 """Bytes before a serialized message that say how it is serialized (DDS-XTypes 1.3, 7.6.2.1)."""
@@ -50,18 +50,18 @@ def session_of(data: bytes, kind: type) -> int | None:
 
 
 class Sessions:
-    """Stamps and filters for one node; `health` counts what was not taken, `tell` says it once for each source."""
+    """Stamps and filters for one node; `health` counts what was not taken, `log` is called once for each source."""
 
     def __init__(
         self,
         number: int,
         health: TopicHealth,
-        tell: Callable[[str], None],
+        log: Callable[[str], None],
         writers: Callable[[str, int], str] = lambda topic, session: "",
     ) -> None:
         """Take the node's own session; `writers` names the nodes of a session that write a topic."""
-        self.number, self._health, self._tell, self._writers = number, health, tell, writers
-        self._told: set[tuple[str, int]] = set()
+        self.number, self._health, self._log, self._writers = number, health, log, writers
+        self._logged: set[tuple[str, int]] = set()
 
     def stamp(self, publisher: Publisher, kind: type) -> Publisher:
         """Have everything that is published say which system it is of."""
@@ -107,9 +107,9 @@ class Sessions:
     def _refuse(self, topic: str, session: int | None) -> None:
         self._health.foreign[topic] += 1
         source = (topic, -1 if session is None else session)
-        if source not in self._told and len(self._told) < SOURCES:
-            self._told.add(source)
-            self._tell(self._sentence(topic, session))
+        if source not in self._logged and len(self._logged) < SOURCES:
+            self._logged.add(source)
+            self._log(self._sentence(topic, session))
 
     def _sentence(self, topic: str, session: int | None) -> str:
         if session is None:

@@ -40,13 +40,13 @@ class FrankaServerNode(MotoNode[FrankaServerSettings]):
         self.mailbox.post(self._ended)
 
     def _said(self, line: str) -> None:
-        self.tell(line)
+        self.get_logger().info(line)
         if self._ready is None:
             self._ready = Ready(self, self.settings.wait_for)
 
     def _ended(self) -> None:
         status = self._arm.wait()
-        self.tell(f"franka_server: the simulated arm's process ended with status {status}; start it again")
+        self.get_logger().error(f"the simulated arm's process ended with status {status}; start it again")
         raise Finished(status or 1)
 
     def report(self) -> NodeReport:
