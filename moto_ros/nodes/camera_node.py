@@ -10,7 +10,7 @@ from moto_ros.camera.node_settings import CameraNodeSettings
 from moto_ros.nodes.camera_channel import Channel
 from moto_ros.ros import process
 from moto_ros.ros.diagnostics import NodeReport
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 
 HEALTH_PERIOD = 1.0
@@ -28,7 +28,7 @@ class CameraNode(MotoNode[CameraNodeSettings]):
         super().__init__("camera", CameraNodeSettings, given)
         self.refuse_simulated_time()
         self._channels: list[Channel] = []
-        self._ready: Ready | None = None
+        self._ready: Readiness | None = None
         for setup in self.settings.setups():
             self._channels.append(Channel(self, setup))
         self.create_timer(HEALTH_PERIOD, self._say)
@@ -44,7 +44,7 @@ class CameraNode(MotoNode[CameraNodeSettings]):
     def _look(self) -> None:
         if all(channel.stream.status.passed for channel in self._channels):
             self._gate.cancel()
-            self._ready = Ready(self, self.settings.wait_for)
+            self._ready = Readiness(self, self.settings.wait_for)
 
     def report(self) -> NodeReport:
         """Return every camera's counts, and the first sentence of what is wrong."""

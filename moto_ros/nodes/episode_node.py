@@ -20,7 +20,7 @@ from moto_ros.errors import MotoError
 from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import NodeReport
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 from moto_ros.training.statistics import wilson
 
@@ -47,7 +47,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         self.serve(EndEpisode, topics.EPISODE_END, self._end, by_hand=True)
         self.create_timer(TICK, self._tick)
         self.announce(self._machine.facts)
-        self._ready = Ready(self, self.settings.wait_for)
+        self._ready = Readiness(self, self.settings.wait_for)
 
     def _listen(self) -> None:
         self.subscribe(Reward, topics.REWARD, self._reward, qos.event())
@@ -185,10 +185,10 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
             raise MotoError(f"{self.get_fully_qualified_name()}: {missing}")
 
     def _missing(self) -> str:
-        absent = set(self.settings.wait_for) - {self.get_name()} - self._ready.present()
+        absent = set(self.settings.wait_for) - {self.get_name()} - self._ready.ready_nodes()
         if absent:
             return f"not ready: {', '.join(sorted(absent))}; start them, or see their diagnostics"
-        return "" if self._ready.said else self._ready.waits_for or "topics are still being connected"
+        return "" if self._ready.announced else self._ready.waits_for or "topics are still being connected"
 
     def report(self) -> NodeReport:
         """Return phase, step and who is missing."""

@@ -22,7 +22,7 @@ from moto_ros.nodes.episode_actor import EpisodeActor
 from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_nanoseconds
 from moto_ros.ros.diagnostics import NodeReport
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 from moto_ros.teleop.buttons import EVENTS
 from moto_ros.teleop.decider import Decided, Decider
@@ -66,7 +66,7 @@ class OperatorNode(MotoNode[OperatorSettings]):
         self._make_topics()
         for event in EVENTS:
             self.create_service(Trigger, topics.operator_service(event), partial(self._asked, event))
-        self._ready = Ready(self, self.settings.wait_for)
+        self._ready = Readiness(self, self.settings.wait_for)
 
     def _make_topics(self) -> None:
         settings = self.settings

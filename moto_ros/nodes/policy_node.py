@@ -32,7 +32,7 @@ from moto_ros.policy.plan_tally import PlanTally
 from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_nanoseconds
 from moto_ros.ros.diagnostics import NodeReport
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.worker import Worker
 from moto_ros.training.settings import agent_digest, choose_device
@@ -64,7 +64,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         self._ahead = self._make_ahead()
         if self.settings.checkpoint:
             self._take(load_policy(Path(self.settings.checkpoint).expanduser(), self._agent, self._digest))
-        self._ready = Ready(self, self.settings.wait_for)
+        self._ready = Readiness(self, self.settings.wait_for)
 
     def _make_agent(self) -> Agent:
         settings, own = self.settings, agent_part(self.settings)

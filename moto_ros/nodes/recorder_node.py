@@ -27,7 +27,7 @@ from moto_ros.data.recover import recover_all
 from moto_ros.errors import MotoError
 from moto_ros.ros import process, qos
 from moto_ros.ros.diagnostics import NodeReport
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.qos_fallback import OfferedQos
 from moto_ros.ros.worker import Worker
@@ -57,7 +57,7 @@ class RecorderNode(MotoNode[RecorderSettings]):
         self._offered = OfferedQos(self, self._offer_changed)
         self._subscribe()
         self.create_timer(self.settings.flush_period, self._flush)
-        self._ready = Ready(self, self.settings.wait_for)
+        self._ready = Readiness(self, self.settings.wait_for)
 
     def _recover(self) -> None:
         for bag, done in recover_all(self._folder.root).items():

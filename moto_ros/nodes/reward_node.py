@@ -19,7 +19,7 @@ from moto_ros.episode.reward_rules import Measured, RuleSettings
 from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import NodeReport
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 
 SECOND = 1_000_000_000
@@ -52,7 +52,7 @@ class RewardNode(MotoNode[RewardSettings]):
         self.subscribe(Action, topics.ACTION, self._action, qos.event())
         self.subscribe(OperatorEvent, topics.OPERATOR_EVENT, self._said, qos.event())
         self.subscribe(Reward, topics.EXTERNAL_REWARD, self._external, qos.event(), outside=True)
-        self._ready = Ready(self, self.settings.wait_for)
+        self._ready = Readiness(self, self.settings.wait_for)
 
     def _episode(self, state: EpisodeState) -> None:
         if state.phase == Phase.RESETTING:

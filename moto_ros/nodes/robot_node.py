@@ -25,7 +25,7 @@ from moto_ros.robot.settings import RobotNodeSettings
 from moto_ros.ros import process, qos
 from moto_ros.ros.convert import SECOND, to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import NodeReport
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.robot_message import robot_state
 
@@ -54,7 +54,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         self._sight = CameraWatchdog(self.settings.cameras, self.settings.health_timeout, time.monotonic())
         self._said: ArmReading | None = None
         self._said_at = 0.0
-        self._ready: Ready | None = None
+        self._ready: Readiness | None = None
         self._make_topics()
         self._start = self.create_timer(START_PERIOD, self._connect)
 
@@ -82,7 +82,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
     def _connected(self, done: Done[None]) -> None:
         done.result()
         self.get_logger().info(f"franka: connected with {self.settings.host}")
-        self._ready = Ready(self, self.settings.wait_for)
+        self._ready = Readiness(self, self.settings.wait_for)
 
     def _crashed(self, error: Exception) -> None:
         self.mailbox.post(partial(_raise, error))

@@ -48,7 +48,7 @@ from moto_ros.policy.checkpoint_policy import load_policy
 from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_bytes, to_nanoseconds
 from moto_ros.ros.diagnostics import NodeReport
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.qos_fallback import OfferedQos
 from moto_ros.stopping import SAVE_TIME
@@ -90,7 +90,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         self._session: TrainingRun | None = None
         self._status = TrainerStatus("waiting", "opens the run folder")
         self._make_topics()
-        self._ready = Ready(self, settings.wait_for)
+        self._ready = Readiness(self, settings.wait_for)
         self._thread = threading.Thread(target=self._learn, name="learner", daemon=True)
         self._thread.start()
 
