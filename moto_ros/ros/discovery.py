@@ -1,6 +1,7 @@
 """Readiness of nodes: each publishes its name once discovery has connected it with its peers, in both directions.
 
-With simulated time a node also waits for the first `/clock`: its log messages would have the stamp 0 before.
+With simulated time a node also waits for the first `/clock`: its log messages would have the stamp 0 before. And it
+waits until it may have discovered other systems, see `duplicates.py`: one node too many ends before an episode begins.
 
 A reliable volatile sample reaches only the readers that its writer has matched. So the first episode waits until no
 sample can be lost to discovery that is not complete.
@@ -73,7 +74,8 @@ class Readiness:
         self._checks += 1
         self._stable = 0 if self.waits_for else self._stable + 1
         self._log()
-        if self._stable >= STABLE_CHECKS or not self._peers:
+        connected = self._stable >= STABLE_CHECKS or not self._peers
+        if connected and getattr(self._node, "alone", True):
             self._timer.cancel()
             name = self._node.get_name()
             self._publisher.publish(String(data=f"{name} {self._session}" if self._session else name))
