@@ -147,8 +147,8 @@ def test_messages_of_another_system_are_dropped_counted_and_told_once(
     sessions = {session_of(message, Action) if raw else message.session for message in heard}
     assert sessions == {OURS}
     said = capfd.readouterr().err
-    assert said.count("are not taken") == 2, said
-    assert f"policy/action: messages of another system (session {THEIRS}, /theirs) are not taken" in said
+    assert said.count("are ignored") == 2, said
+    assert f"policy/action: messages of another system (session {THEIRS}, /theirs) are ignored" in said
     assert "(no session, /hand)" in said
 
     def warned() -> bool:
@@ -398,7 +398,7 @@ def test_a_program_that_says_nothing_of_itself_and_stays_is_refused_but_not_if_i
     graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Breaks arms: `ros2 topic pub` left running beside a policy; and runs, if a look with a tool could end one."""
-    monkeypatch.setattr(duplicates, "LEASE", 2.0)
+    monkeypatch.setattr(duplicates, "LEASE_TIME", 2.0)
     monkeypatch.setattr(duplicates, "START", 0.5)
     node(graph, "early").advertise(Action, topics.ACTION, qos.event())
     graph.spin(1.5)

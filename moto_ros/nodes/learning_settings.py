@@ -45,7 +45,7 @@ class PolicySettings(Learns, PaceSettings):
     device: str = parameter("cpu", "where the agent acts", choices=("auto", "cpu", "cuda"))
     threads: int = parameter(1, "CPU threads for acting; 0 takes every core", low=0, high=1024)
     arbitrated: bool = parameter(False, "propose actions to the operator node, which says which are executed")
-    reset_only: bool = parameter(False, "act in episodes that bring the scene back, and in no others")
+    reset_only: bool = parameter(False, "act in episodes that reset the scene, and in no others")
     plan_share: float = parameter(
         0.6, "share of a control period in which an agent that plans must have decided (realtime)", low=0.01, high=1.0
     )
@@ -93,15 +93,15 @@ class TrainerNodeSettings(Learns, TrainerSettings, StepLayout):
     prior_rule: str = parameter("success_at_end", "what the behaviour prior may imitate", choices=tuple(RULES))
     changed_bags: str = parameter(
         "refuse",
-        "when bags were added, removed or changed after the run has learned from them: refuse to go on, or ignore that",
+        "when bags were added, removed or changed after the run has learned from them: refuse to resume, or ignore it",
         choices=("refuse", "ignore"),
     )
     memory: int = parameter(2048, "episodes beyond this size are kept on disk", unit="MiB", low=16)
     capacity: int = parameter(2_000_000, "beyond this the oldest episodes are forgotten", unit="steps", low=1000)
-    nice: int = parameter(10, "how far learning stands back for the control loop (nice value)", low=0, high=19)
+    nice: int = parameter(10, "how far learning yields CPU time to the control loop (nice value)", low=0, high=19)
     episode_timeout: float = parameter(600.0, "give up when an episode takes longer", unit="s", low=1.0)
     start_timeout: float = parameter(180.0, "give up when no episode is accepted for this long", unit="s", low=1.0)
-    bag_timeout: float = parameter(30.0, "go on without the recorder's bag after this long", unit="s", low=0.1)
+    bag_timeout: float = parameter(30.0, "continue without the recorder's bag after this long", unit="s", low=0.1)
     policy_timeout: float = parameter(
         120.0, "give up when the policy has not taken new weights by then", unit="s", low=0.1
     )

@@ -1,4 +1,4 @@
-"""Learns: offline from bags, then online from live topics, in a thread of its own; callbacks only pass messages on."""
+"""The trainer node: learns offline from bags, then online from live topics, in its own thread."""
 
 from __future__ import annotations
 
@@ -99,14 +99,14 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         self._statuses = self.advertise(TrainingStatus, topics.TRAINING_STATUS, qos.latched())
         self.create_service(Trigger, topics.TRAINER_SAVE, self._save)
         if not self.settings.wait_for:
-            return  # alone, to pre-train from bags: there is nobody to listen to
+            return  # alone, to pre-train from bags: no other node publishes
         self._starter = self.client(StartEpisode, topics.EPISODE_START)
         self.subscribe(EpisodeState, topics.EPISODE_STATE, self._on_state, qos.latched(10))
         self.subscribe(EpisodeBag, topics.EPISODE_BAG, self._on_bag, qos.latched(10))
         self.subscribe(PolicyVersion, topics.POLICY_VERSION, lambda m: self._link.on_version(m.version), qos.latched())
-        self._listen_to_steps()
+        self._subscribe_to_steps()
 
-    def _listen_to_steps(self) -> None:
+    def _subscribe_to_steps(self) -> None:
         kind = CompressedImage if self.settings.compressed else Image
         images = OfferedQos(self)
         for camera in self.settings.cameras:
@@ -139,7 +139,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             self._work.request_save()
         return response
 
-    # The link's wire: called by the learning thread.
+    # NodeInterface of the link: called by the learning thread.
 
     def send_weights(self, version: int, data: bytes, sha256: str) -> None:
         """Publish weights."""
@@ -163,9 +163,9 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             self._link.answered(False, f"service {self._starter.srv_name} is not there; start the episode node")
             return
         call = StartEpisode.Request(episode=request.episode, purpose=int(request.purpose), seed=request.seed)
-        self._starter.call_async(call).add_done_callback(self._answered)
+        self._starter.call_async(call).add_done_callback(self._on_answer)
 
-    def _answered(self, done: Future) -> None:
+    def _on_answer(self, done: Future) -> None:
         answer = done.result()
         self._link.answered(answer.accepted, answer.message)
 
@@ -189,7 +189,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
     # The learning thread.
 
     def _learn(self) -> None:
-        stand_back(self.settings.nice)
+        yield_cpu(self.settings.nice)
         try:
             with self._run.locked():
                 done = self._train()
@@ -204,7 +204,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
     def _train(self) -> bool:
         session = self._session = self._open()
         try:
-            self._take_in_demonstrations(session, self._store)
+            self._add_demonstrations(session, self._store)
             if session.conductor.position.offline_done and not session.quantiles:
                 session.measure_uncertainty()
             self._work = FineTuning(
@@ -254,7 +254,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             store.restore(state, self._layout, settings.topics)
         return store
 
-    def _take_in_demonstrations(self, session: TrainingRun, store: ReplayStore) -> None:
+    def _add_demonstrations(self, session: TrainingRun, store: ReplayStore) -> None:
         folder = Path(self.settings.bags).expanduser() if self.settings.bags else self._run.bags / "offline"
         if session.resumed_from is not None:
             settled = session.conductor.position.offline_done
@@ -274,11 +274,11 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         self.get_logger().info(f"holds {len(store)} recorded episodes")
         if not store.holds("all"):
             raise MotoError(f"{folder}: no usable episode, expected bags of demonstrations; record some or name bags")
-        if unheard := store.nothing_to_imitate():
-            self.get_logger().warning(unheard)
+        if problem := store.nothing_to_imitate():
+            self.get_logger().warning(problem)
 
     def _compare(self, folder: Path, store: ReplayStore, settled: bool) -> None:
-        """Refuse to go on as if nothing had happened when the demonstrations are others than those learned from."""
+        """Raise MotoError where the demonstrations are not those that the run has learned from."""
         differences = self._library.differences(folder, self.settings.topics, store, self._run.started())
         if not settled:
             differences.added.clear()  # they are taken in
@@ -295,7 +295,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         else:
             raise MotoError(
                 f"{text}; expected the same bags, as a run learns them once; give --run another folder and "
-                f"--bags {folder} to learn from them as they are, or add -p trainer.changed_bags:=ignore to go on"
+                f"--bags {folder} to learn from them as they are, or add -p trainer.changed_bags:=ignore to continue"
             )
 
     def _finish(self) -> None:
@@ -324,15 +324,15 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         super().destroy_node()
 
 
-def stand_back(nice: int) -> None:
-    """Give the calling thread, and those it starts, at most this share of a busy processor (a nice value)."""
+def yield_cpu(nice: int) -> None:
+    """Lower the priority of the calling thread, and of those it starts, to this nice value."""
     thread = threading.get_native_id()
     os.setpriority(os.PRIO_PROCESS, thread, max(nice, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 def _make() -> TrainerNode:
     node = TrainerNode()
-    stand_back(node.settings.nice)  # frames are decoded on this thread
+    yield_cpu(node.settings.nice)  # frames are decoded on this thread
     return node
 
 

@@ -1,4 +1,4 @@
-"""The life of a node's process: start, spin on one thread, say what is wrong in one sentence, leave cleanly."""
+"""The process of a node: start, spin on one thread, report an error in one sentence, shut down cleanly."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def spin(node: Node, stop: StopFlag) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        # A wait without end in the middleware would not notice a signal: look up now and then.
+        # An indefinite wait in the middleware would not notice a signal.
         while rclpy.ok() and not stop:
             executor.spin_once(timeout_sec=HEARTBEAT)
     finally:

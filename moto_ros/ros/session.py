@@ -50,7 +50,7 @@ def session_of(data: bytes, kind: type) -> int | None:
 
 
 class Sessions:
-    """Stamps and filters for one node; `health` counts what was not taken, `log` is called once for each source."""
+    """Stamps and filters for one node; `health` counts ignored messages, `log` is called once for each source."""
 
     def __init__(
         self,
@@ -113,11 +113,11 @@ class Sessions:
 
     def _sentence(self, topic: str, session: int | None) -> str:
         if session is None:
-            return f"{topic}: a message is cut short and is not taken, expected one of moto_msgs; mend its publisher"
+            return f"{topic}: a message is cut short and is ignored, expected one of moto_msgs; fix its publisher"
         whose = f"session {session}" if session else "no session"
         by = self._writers(topic, session)
         return (
-            f"{topic}: messages of another system ({whose}{', ' if by else ''}{by}) are not taken, expected session "
+            f"{topic}: messages of another system ({whose}{', ' if by else ''}{by}) are ignored, expected session "
             f"{self.number}; end the other one, or give one of the two another ROS domain"
         )
 
