@@ -16,7 +16,7 @@ class ReaderGone(BrokenPipeError):  # noqa: N818 - not an error
 
 
 class Screen:
-    """A text stream that is given up, not an error, once it cannot be written."""
+    """A text stream that becomes silent, without an error, once it cannot be written."""
 
     def __init__(self, stream: TextIO, raise_when_closed: bool) -> None:
         """Wrap `stream`; `raise_when_closed`: raise ReaderGone where it is a pipe that nobody reads any more."""

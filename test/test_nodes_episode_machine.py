@@ -1,4 +1,4 @@
-"""The episode's life without ROS: what ends it, what it waits for, and that it waits for nothing for ever."""
+"""The episode's life without ROS: what ends it, what it waits for, and that it waits for nothing indefinitely."""
 
 from __future__ import annotations
 

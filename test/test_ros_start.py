@@ -194,7 +194,7 @@ def test_a_signal_in_a_callback_lets_it_end_and_the_node_save_its_work() -> None
 
 @pytest.mark.ros
 @pytest.mark.usefixtures("own_signals")
-def test_a_signal_while_a_node_is_made_ends_it_tidily(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_signal_while_a_node_is_made_ends_it_cleanly(capsys: pytest.CaptureFixture[str]) -> None:
     """Breaks Ctrl-C in the first seconds: what the node has opened would stay open."""
     made: list[Any] = []
 
@@ -221,7 +221,7 @@ def test_a_signal_does_not_hide_why_a_node_cannot_start(capsys: pytest.CaptureFi
     assert "parameter 'x' is 1" in capsys.readouterr().err
 
 
-def test_a_node_tidies_up_although_its_screen_is_gone(tmp_path: Path) -> None:
+def test_a_node_cleans_up_although_its_screen_is_gone(tmp_path: Path) -> None:
     """Breaks a checkpoint: a line that nobody can read would be the error that ends the saving."""
     text = f"""
 import signal, time

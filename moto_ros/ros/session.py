@@ -1,6 +1,6 @@
-"""Whose messages a node takes: each message of moto_msgs carries the session of the system that it comes from.
+"""Message sessions: each message of moto_msgs has the session of its system, and a node ignores all others.
 
-A node stamps what it publishes and asks, and takes only what has its own session. Three exceptions: a stop counts from
+A node stamps its messages and requests, and takes only those with its own session. Three exceptions: a stop counts from
 anybody; topics that are meant for other people's programs (`outside`) may leave the session 0; a person who calls a
 service by hand may do so where the call only ends something (`by_hand`). Messages of other packages carry no session:
 camera images are guarded by `duplicates.py`, the person's devices by the arbiter, see `operator_node.py`.
@@ -32,7 +32,7 @@ STAMP = 8
 
 
 def carries_session(kind: type) -> bool:
-    """Tell whether messages of this type, or requests, say which system they are of."""
+    """Return whether messages or requests of this type have a session."""
     return kind.__module__.split(".")[0] == "moto_msgs" and hasattr(kind, "session")
 
 
@@ -64,7 +64,7 @@ class Sessions:
         self._logged: set[tuple[str, int]] = set()
 
     def stamp(self, publisher: Publisher, kind: type) -> Publisher:
-        """Have everything that is published say which system it is of."""
+        """Have every published message carry this session."""
         if carries_session(kind):
             publish = publisher.publish
 
@@ -76,7 +76,7 @@ class Sessions:
         return publisher
 
     def stamp_requests(self, client: Client, kind: Any) -> Client:
-        """Have every request say which system it is of."""
+        """Have every request carry this session."""
         if carries_session(kind.Request):
             call = client.call_async
 
@@ -90,7 +90,7 @@ class Sessions:
     def filter(
         self, kind: type, topic: str, callback: Callable[[Any], None], raw: bool = False, outside: bool = False
     ) -> Callable[[Any], None]:
-        """Return a callback that passes on to `callback` what is of this system."""
+        """Return a callback that passes messages of this system on to `callback`."""
         if not carries_session(kind):
             return callback
         mine = {self.number, 0} if outside else {self.number}
