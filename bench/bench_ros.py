@@ -34,7 +34,7 @@ from moto_ros.nodes.learning_settings import agent_part, policy_settings, spaces
 from moto_ros.policy.latency import Latency
 from moto_ros.ros import qos
 from moto_ros.ros.convert import to_bytes, to_nanoseconds
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.systems.bringup import resolve
 from moto_ros.systems.transport import environment
 from moto_ros.training.settings import agent_digest
@@ -93,7 +93,7 @@ class ConstantPolicy(Clock):
         self.create_subscription(Image, topics.camera_image("agent"), self._images.take, qos.every())
         self.create_subscription(RobotState, topics.ROBOT_STATE, self._states.take, qos.every())
         self._images.then = self._states.then = self._act
-        self._ready = Ready(self, wait_for)
+        self._ready = Readiness(self, wait_for)
 
     def _state(self, message: EpisodeState) -> None:
         super()._state(message)

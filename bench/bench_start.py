@@ -28,7 +28,7 @@ from rich.table import Table
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.systems.transport import MODE, PROFILE_FILE, environment
 
 NODES = ("sim", "recorder", "policy", "episode", "trainer")
@@ -82,12 +82,12 @@ def live(name: str, variables: Mapping[str, str], began: float, answer: Connecti
     rclpy.init()
     node = Node(name, namespace="/start")
     connect(node)
-    ready, executor = Ready(node, NODES), SingleThreadedExecutor()
+    ready, executor = Readiness(node, NODES), SingleThreadedExecutor()
     executor.add_node(node)
     taken = float("inf")
     while taken == float("inf") and time.monotonic() < began + START_TIMEOUT:
         executor.spin_once(timeout_sec=0.1)
-        if len(ready.present()) == len(NODES):
+        if len(ready.ready_nodes()) == len(NODES):
             taken = time.monotonic() - began
     answer.send(taken)
     linger(executor)

@@ -1,4 +1,4 @@
-"""How the CPU threads of PyTorch wait for each other: the environment of every process that learns or acts."""
+"""OpenMP environment of every process that learns or acts: how the CPU threads of PyTorch wait for each other."""
 
 from __future__ import annotations
 

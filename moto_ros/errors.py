@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class MotoError(Exception):
-    """A problem the user can mend.
+    """A problem that the user can fix.
 
     The message is one sentence that names the file, topic or parameter, says what was found,
     what was expected and what to do. Nodes and commands print it without a traceback and exit 1.

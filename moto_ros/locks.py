@@ -66,7 +66,7 @@ def _is_kept(path: Path) -> bool:
 
 
 def refuse_if_held(path: Path) -> None:
-    """Raise MotoError when another process holds the lock `path`; a file that is not there is held by nobody."""
+    """Raise MotoError when another process holds the lock `path`; a missing file is not held."""
     try:
         file = path.open(encoding="utf-8")
     except OSError:

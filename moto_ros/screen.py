@@ -1,10 +1,11 @@
-"""Standard output and error that may vanish: a pipe without a reader, a closed terminal, a full disk, a closed file."""
+"""Standard output and error that may fail: a pipe without a reader, a closed or stopped terminal, a full disk."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from typing import Any, TextIO, cast
@@ -15,11 +16,11 @@ class ReaderGone(BrokenPipeError):  # noqa: N818 - not an error
 
 
 class Screen:
-    """A text stream that is given up, not an error, once it cannot be written."""
+    """A text stream that becomes silent, without an error, once it cannot be written."""
 
-    def __init__(self, stream: TextIO, tell: bool) -> None:
-        """Wrap `stream`; with `tell`, ReaderGone is raised where it is a pipe that nobody reads any more."""
-        self._stream, self._tell = stream, tell
+    def __init__(self, stream: TextIO, raise_when_closed: bool) -> None:
+        """Wrap `stream`; `raise_when_closed`: raise ReaderGone where it is a pipe that nobody reads any more."""
+        self._stream, self._raise_when_closed = stream, raise_when_closed
 
     def write(self, text: str) -> int:
         """Write, as far as possible."""
@@ -32,6 +33,14 @@ class Screen:
         with self._given_up():
             self._stream.flush()
 
+    def close_down(self) -> None:
+        """Flush what is left, or drop it where it cannot be written now: Python's exit would fail with it."""
+        try:
+            self._stream.flush()
+        except BlockingIOError:
+            _to_nowhere(self._stream.fileno())
+        self.flush()
+
     def __getattr__(self, name: str) -> Any:
         """Return what else the stream has."""
         return getattr(self._stream, name)
@@ -40,25 +49,43 @@ class Screen:
     def _given_up(self) -> Iterator[None]:
         try:
             yield
+        except BlockingIOError:
+            pass  # the pipe or terminal takes nothing now: this text is left out
         except OSError as error:
             _to_nowhere(self._stream.fileno())
-            if self._tell and error.errno == errno.EPIPE:
+            if self._raise_when_closed and error.errno == errno.EPIPE:
                 raise ReaderGone(*error.args) from error
 
 
 @contextlib.contextmanager
-def screens(tell: bool = False) -> Iterator[None]:
+def screens(raise_when_closed: bool = False) -> Iterator[None]:
     """Replace `sys.stdout` and `sys.stderr` by a `Screen` each for the block."""
     _open_closed()
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (cast(TextIO, Screen(stream, tell)) for stream in before)
+    sys.stdout, sys.stderr = (cast(TextIO, Screen(stream, raise_when_closed)) for stream in before)
     try:
         yield
     finally:
         for screen in (sys.stdout, sys.stderr):
             with contextlib.suppress(ReaderGone, ValueError):
-                screen.flush()
+                cast(Screen, screen).close_down()
         sys.stdout, sys.stderr = before
+
+
+def never_wait() -> None:
+    """Make writes to standard output and error fail, not wait, while a pipe or a terminal takes nothing.
+
+    ROS's logger holds Python's global lock while it writes: one line to a terminal that stands still (Ctrl-S) would
+    stop every thread of the node. Both are opened again, because the flag belongs to the open file, which other
+    processes share. Where that is refused (a terminal of another user, a socket), they stay as they are.
+    """
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            if not (stat.S_ISFIFO(os.fstat(descriptor).st_mode) or os.isatty(descriptor)):
+                continue
+            own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+            os.dup2(own, descriptor)
+            os.close(own)
 
 
 def _open_closed() -> None:

@@ -1,4 +1,4 @@
-"""How a process learns that it has to stop: signals set a flag, and the death of its parent process is a signal, too.
+"""Stopping a process: signals set a flag, and the death of its parent process is a signal, too.
 
 A handler that raises would do so inside whatever runs at that moment, also inside a call from C++, which turns it into
 another error. Nothing here imports more than the standard library: handlers are installed before anything slow is.
@@ -30,7 +30,7 @@ PARENT = "MOTO_PARENT_PID"
 """Environment variable: the process that started this one, and without which it has to stop."""
 
 PERIOD = 0.2
-"""Seconds between two looks at the parent process."""
+"""Seconds between two checks of the parent process."""
 
 Handler = Callable[[int, "FrameType | None"], Any]
 
@@ -78,11 +78,11 @@ def signals_handled_by(handler: Handler) -> Iterator[None]:
 
 
 def leave(number: int, frame: FrameType | None = None) -> None:
-    """Handle a signal while there is nothing to tidy up: end the process at once, without a traceback."""
+    """Handle a signal while there is nothing to clean up: end the process at once, without a traceback."""
     os._exit(128 + number)
 
 
-def leave_well(number: int, frame: FrameType | None = None) -> None:
+def leave_with_success(number: int, frame: FrameType | None = None) -> None:
     """Handle a signal as `leave` does, with the exit status 0 of a node that was told to stop."""
     os._exit(0)
 

@@ -1,4 +1,4 @@
-"""What is printed reaches every terminal, whatever letters it has."""
+"""Terminal encodings: what is printed reaches every terminal, whatever letters it has."""
 
 from __future__ import annotations
 

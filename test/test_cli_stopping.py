@@ -196,7 +196,7 @@ def test_a_full_disk_takes_the_log_and_not_the_run(make: Make) -> None:
 
 @pytest.mark.parametrize("screen", ["> /dev/full 2>&1", ">&- 2>&-"], ids=["full", "closed"])
 def test_a_screen_that_cannot_be_written_is_given_up(make: Make, screen: str) -> None:
-    """Breaks a run under a service manager: it would end, or not be stopped, for want of a screen."""
+    """Breaks a run under a service manager: it would end, or not be stopped, without a screen."""
     system = make("chatty")
     moto = system.start("sh", "-c", f'exec "$@" {screen}', "sh")
     pids = system.pids()

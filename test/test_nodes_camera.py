@@ -74,7 +74,7 @@ class Watcher:
         return bool(self.health) and self.health[-1].healthy
 
     def disturbs(self) -> Any:
-        """Return the function that makes trouble at the camera."""
+        """Return the function that disturbs the camera."""
         say = self.peer.advertise(String, topics.camera_disturb(self.camera), qos.event())
         return lambda text: say(String(data=text))
 
@@ -84,7 +84,7 @@ class Watcher:
 
     def until_unhealthy(self, word: str = "") -> CameraHealth:
         """Wait until the camera is said to be unhealthy for a reason with `word`, and return what was said."""
-        self.graph.until(lambda: self.health and word in (self.health[-1].reason or "well"), f"the trouble: {word}")
+        self.graph.until(lambda: self.health and word in (self.health[-1].reason or "well"), f"the problem: {word}")
         return self.health[-1]
 
 

@@ -32,7 +32,7 @@ from moto_ros.errors import MotoError
 from moto_ros.nodes.episode_node import EpisodeNode
 from moto_ros.nodes.recorder_node import RecorderNode
 from moto_ros.ros import duplicates, qos
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.session import carries_session, session_of
 from moto_ros.systems.bringup import NODES, SYSTEMS, resolve
@@ -147,8 +147,8 @@ def test_messages_of_another_system_are_dropped_counted_and_told_once(
     sessions = {session_of(message, Action) if raw else message.session for message in heard}
     assert sessions == {OURS}
     said = capfd.readouterr().err
-    assert said.count("are not taken") == 2, said
-    assert f"policy/action: messages of another system (session {THEIRS}, /theirs) are not taken" in said
+    assert said.count("are ignored") == 2, said
+    assert f"policy/action: messages of another system (session {THEIRS}, /theirs) are ignored" in said
     assert "(no session, /hand)" in said
 
     def warned() -> bool:
@@ -256,14 +256,14 @@ def test_a_person_ends_an_episode_by_hand_and_starts_one_with_the_session(graph:
 def test_readiness_of_another_systems_nodes_counts_for_nothing(graph: Graph) -> None:
     """Breaks starts: an episode would begin before its recorder is connected, since another one is."""
     one, two = node(graph, "one"), node(graph, "two")
-    ready, other = Ready(one, ["two"]), graph.peer("three").node
+    ready, other = Readiness(one, ["two"]), graph.peer("three").node
     say = other.create_publisher(String, topics.READY, qos.latched())
     say.publish(String(data=f"two {THEIRS}"))
-    Ready(two, [])
-    graph.until(lambda: "two" in ready.present(), "the second node")
+    Readiness(two, [])
+    graph.until(lambda: "two" in ready.ready_nodes(), "the second node")
     say.publish(String(data=f"three {THEIRS}"))
     graph.spin(0.5)
-    assert "three" not in ready.present()
+    assert "three" not in ready.ready_nodes()
 
 
 # Two of a kind.
@@ -398,7 +398,7 @@ def test_a_program_that_says_nothing_of_itself_and_stays_is_refused_but_not_if_i
     graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Breaks arms: `ros2 topic pub` left running beside a policy; and runs, if a look with a tool could end one."""
-    monkeypatch.setattr(duplicates, "LEASE", 2.0)
+    monkeypatch.setattr(duplicates, "LEASE_TIME", 2.0)
     monkeypatch.setattr(duplicates, "START", 0.5)
     node(graph, "early").advertise(Action, topics.ACTION, qos.event())
     graph.spin(1.5)

@@ -29,10 +29,9 @@ from moto_ros.errors import MotoError
 from moto_ros.nodes.episode_node import EpisodeNode
 from moto_ros.nodes.learning_settings import policy_settings, trainer_settings
 from moto_ros.nodes.recorder_node import RecorderNode
-from moto_ros.ros import discovery as ready_module
-from moto_ros.ros import qos
+from moto_ros.ros import discovery, qos
 from moto_ros.ros.convert import to_nanoseconds
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.worker import Mailbox, Worker
 from moto_ros.systems.transport import environment
 
@@ -66,48 +65,48 @@ def test_two_vga_cameras_at_30_hz_reach_another_process_without_a_lost_frame(mon
 def test_a_node_is_ready_only_when_its_peers_are_there_and_connected(graph: Graph) -> None:
     node = graph.peer("first").node
     node.create_publisher(String, "talk", qos.event())
-    ready = Ready(node, ["second"])
+    ready = Readiness(node, ["second"])
     graph.spin(0.6)
-    assert not ready.said
+    assert not ready.announced
     assert "second" in ready.waits_for
     other = graph.peer("second").node
     other.create_subscription(String, "talk", print, qos.event())
-    partner = Ready(other, ["first"])
-    graph.until(lambda: ready.said and partner.said, "both to be ready")
+    partner = Readiness(other, ["first"])
+    graph.until(lambda: ready.announced and partner.announced, "both to be ready")
     both = {"first", "second"}
-    graph.until(lambda: ready.present() == partner.present() == both, "each to hear of the other")
+    graph.until(lambda: ready.ready_nodes() == partner.ready_nodes() == both, "each to hear of the other")
 
 
 def test_incompatible_qos_keeps_a_node_from_being_ready_and_names_the_topic(graph: Graph) -> None:
     node = graph.peer("first").node
     node.create_publisher(String, "talk", qos.newest())
-    ready = Ready(node, ["second"])
+    ready = Readiness(node, ["second"])
     other = graph.peer("second").node
     other.create_subscription(String, "talk", print, qos.event())
-    Ready(other, ["first"])
+    Readiness(other, ["first"])
     graph.until(lambda: "/talk" in ready.waits_for, "the topic to be named")
-    assert not ready.said
+    assert not ready.announced
 
 
 def test_what_a_start_waits_for_too_long_is_told_once(
-    graph: Graph, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    graph: Graph, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A start that never gets ready would end after minutes with no word of which topic or node was missing."""
-    monkeypatch.setattr(ready_module, "PATIENCE", 3)
+    monkeypatch.setattr(discovery, "CHECKS_BEFORE_WARNING", 3)
     node = graph.peer("first").node
-    ready = Ready(node, ["second"])
+    ready = Readiness(node, ["second"])
     graph.spin(1.0)
-    assert not ready.said
-    assert capsys.readouterr().out == "not ready: waits for second to start\n"
+    assert not ready.announced
+    assert capfd.readouterr().err.count("not ready: waits for second to start\n") == 1
 
 
 def test_a_node_that_leaves_is_no_longer_counted_as_ready(graph: Graph) -> None:
     first, second = graph.peer("first").node, graph.peer("second").node
-    ready = Ready(first, ["second"])
-    Ready(second, ["first"])
-    graph.until(lambda: ready.present() == {"first", "second"}, "both")
+    ready = Readiness(first, ["second"])
+    Readiness(second, ["first"])
+    graph.until(lambda: ready.ready_nodes() == {"first", "second"}, "both")
     graph.drop(second)
-    graph.until(lambda: ready.present() == {"first"}, "the second to be missed")
+    graph.until(lambda: ready.ready_nodes() == {"first"}, "the second to be missed")
 
 
 def test_incompatible_qos_is_in_the_diagnostics(graph: Graph, tmp_path: Path) -> None:

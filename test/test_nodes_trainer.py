@@ -202,13 +202,13 @@ def test_without_a_single_demonstration_the_run_fails_with_one_sentence(graph: G
 
 
 def test_recordings_that_leave_nothing_to_imitate_are_told_before_an_hour_is_spent_on_them(
-    graph: Graph, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    graph: Graph, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Breaks a day with the robot: without a prior MOTO solves nothing, and nobody would know why."""
     demonstrate(tmp_path, outcome="time_limit")
     graph.add(TrainerNode(trainer(tmp_path, wait_for=[])))
     finish(graph)
-    told = capsys.readouterr().out
+    told = capfd.readouterr().err
     assert "prior_rule 'success_at_end': leaves none of 2 episodes to imitate (0 of them reach success)" in told
 
 
@@ -245,7 +245,8 @@ def test_learning_stands_back_for_the_control_loop(graph: Graph, tmp_path: Path,
 def test_a_second_trainer_cannot_spoil_a_run_in_progress(graph: Graph, tmp_path: Path, start: Start) -> None:
     demonstrate(tmp_path)
     graph.add(TrainerNode(trainer(tmp_path, start_timeout=60.0)))
-    other = start("moto_ros.nodes.trainer_node", trainer(tmp_path))
+    # In another namespace, so that the run folder's lock is what refuses it, not its name.
+    other = start("moto_ros.nodes.trainer_node", trainer(tmp_path), "elsewhere")
     graph.until(lambda: not other.running, "the second trainer to end", 60)
     assert other.wait() == 1
     assert "in use by process" in other.output()
@@ -259,7 +260,7 @@ def test_a_policy_that_does_not_take_the_weights_stops_the_run_with_the_reason(g
 
 
 def test_bags_added_after_the_run_has_learned_are_not_ignored_in_silence(
-    graph: Graph, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    graph: Graph, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The run would be said to be done although nothing was learned from what was added."""
     demonstrate(tmp_path)
@@ -272,7 +273,7 @@ def test_bags_added_after_the_run_has_learned_are_not_ignored_in_silence(
         graph.until(lambda: False, "the refusal", 60)
     graph.drop(refused)
     _pretrained(graph, tmp_path, changed_bags="ignore")
-    assert "1 new (episode_2000002); ignored" in capsys.readouterr().out
+    assert "1 new (episode_2000002); ignored" in capfd.readouterr().err
 
 
 def _pretrained(graph: Graph, run: Path, **given: Any) -> TrainerNode:

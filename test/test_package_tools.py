@@ -1,4 +1,4 @@
-"""What sets up a machine (mended wheels, checks of the interpreter, system packages), and what ends a test run."""
+"""What sets up a machine (fixed wheels, checks of the interpreter, system packages), and what ends a test run."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -16,10 +17,12 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 
+from rcl_interfaces.msg import Log
 from rclpy.node import Node
+from support.graph import ros_graph
 
 from moto_ros.errors import MotoError
-from moto_ros.ros import process
+from moto_ros.ros import process, qos
 from moto_ros.stopping import SIGNALS, as_parent, signals_handled_by
 
 LIMIT = 60.0
@@ -191,7 +194,7 @@ def test_a_signal_in_a_callback_lets_it_end_and_the_node_save_its_work() -> None
 
 @pytest.mark.ros
 @pytest.mark.usefixtures("own_signals")
-def test_a_signal_while_a_node_is_made_ends_it_tidily(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_signal_while_a_node_is_made_ends_it_cleanly(capsys: pytest.CaptureFixture[str]) -> None:
     """Breaks Ctrl-C in the first seconds: what the node has opened would stay open."""
     made: list[Any] = []
 
@@ -218,7 +221,7 @@ def test_a_signal_does_not_hide_why_a_node_cannot_start(capsys: pytest.CaptureFi
     assert "parameter 'x' is 1" in capsys.readouterr().err
 
 
-def test_a_node_tidies_up_although_its_screen_is_gone(tmp_path: Path) -> None:
+def test_a_node_cleans_up_although_its_screen_is_gone(tmp_path: Path) -> None:
     """Breaks a checkpoint: a line that nobody can read would be the error that ends the saving."""
     text = f"""
 import signal, time
@@ -239,3 +242,84 @@ def main():
         process.terminate()
         assert process.wait(LIMIT) == 0
     assert (tmp_path / "saved").exists()
+
+
+LOGGING = """
+import os, resource, sys
+from pathlib import Path
+from rclpy.node import Node
+from moto_ros.ros import process
+LINES = 3000
+class Logging(Node):
+    def __init__(self):
+        super().__init__("logging")
+        if os.environ.get("FULL"):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        for number in range(LINES):
+            self.get_logger().info(f"{number} " + "x" * 200)
+        Path(os.environ["LOGGED"]).mkdir()
+def main():
+    sys.exit(process.run(Logging))
+"""
+"""A node that logs more than a pipe or a terminal takes while nobody reads."""
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("where", ["pipe", "terminal", "full"])
+def test_a_log_that_nobody_takes_neither_stops_a_node_nor_keeps_it_from_stopping(tmp_path: Path, where: str) -> None:
+    """Breaks arms: after Ctrl-S, every thread of the driver would wait for the terminal, also those that guard."""
+    (tmp_path / "given_node.py").write_text(LOGGING)
+    environment = {**os.environ, "LOGGED": str(tmp_path / "logged")} | ({"FULL": "1"} if where == "full" else {})
+    environment["PYTHONPATH"] = f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"
+    reader, writer = os.pipe() if where == "pipe" else pty.openpty()
+    with open("/dev/full" if where == "full" else os.devnull, "wb") as file:
+        screen = file.fileno() if where == "full" else writer
+        words = [sys.executable, "-m", "moto_ros.ros.start", "given_node"]
+        started = subprocess.Popen(words, env=environment, stdout=screen, stderr=screen, start_new_session=True)
+    try:
+        end = time.monotonic() + LIMIT
+        while not (tmp_path / "logged").exists():
+            assert started.poll() is None, "the node has ended"
+            assert time.monotonic() < end, "the node waits for its screen"
+            time.sleep(0.05)
+        started.terminate()
+        assert started.wait(10.0) == 0
+    finally:
+        started.kill()
+        started.wait()
+        os.close(reader)
+        os.close(writer)
+
+
+FAILING = """
+import sys
+from moto_ros.errors import MotoError
+from moto_ros.ros import process
+from rclpy.node import Node
+class Failing(Node):
+    def __init__(self):
+        super().__init__("failing")
+        self.create_timer(0.1, self._look)
+    def _look(self):
+        if self.count_subscribers("/rosout"):
+            self.get_logger().info("there is somebody who reads")
+            raise MotoError("parameter 'x' is 1, expected 2; set it")
+def main():
+    sys.exit(process.run(Failing))
+"""
+"""A node that finds an error while it runs."""
+
+
+@pytest.mark.ros
+def test_what_a_node_says_and_why_it_ends_is_in_rosout(tmp_path: Path) -> None:
+    """Breaks the search for a fault from another computer: rqt_console and bags of /rosout would show nothing."""
+    with ros_graph() as graph:
+        heard = graph.peer().hear(Log, "/rosout", qos.event())
+        with node(tmp_path, FAILING, RCUTILS_CONSOLE_OUTPUT_FORMAT="{message}") as failing:
+            graph.until(lambda: len([log for log in heard if log.name == "failing"]) >= 2, "two lines in /rosout")
+            output, _ = failing.communicate(timeout=LIMIT)
+            assert failing.returncode == 1
+    said = [(log.level, log.msg) for log in heard if log.name == "failing"]
+    error = "error: parameter 'x' is 1, expected 2; set it"
+    assert said == [(Log.INFO, "there is somebody who reads"), (Log.FATAL, error)]
+    assert output.splitlines() == [line for _, line in said]

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     replace_unknown_letters()
     words = sys.argv[1:] if arguments is None else list(arguments)
-    with signals_handled_by(leave), screens(tell=True):
+    with signals_handled_by(leave), screens(raise_when_closed=True):
         return _run(words)
 
 

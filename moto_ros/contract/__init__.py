@@ -1,1 +1,1 @@
-"""The vocabulary that all share: topic and service names, episode numbers, purposes and outcomes. No ROS."""
+"""Shared vocabulary: topic and service names, episode numbers, purposes and outcomes. No ROS."""

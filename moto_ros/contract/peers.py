@@ -9,7 +9,7 @@ from moto_ros.config import parameter
 
 @dataclass(frozen=True)
 class Peers:
-    """Whose a node is, and whom it waits for."""
+    """The system that a node is part of, and the nodes it waits for."""
 
     session: int = parameter(0, "which running system the node is part of; 0: started by hand", low=0, high=2**62)
-    wait_for: tuple[str, ...] = parameter((), "nodes to be connected with before saying to be ready")
+    wait_for: tuple[str, ...] = parameter((), "nodes that must be connected before this one is ready")

@@ -32,7 +32,7 @@ def operator_service(event: str) -> str:
 
 
 def camera_health(camera: str) -> str:
-    """Return the topic that says how a camera does."""
+    """Return the topic of a camera's health."""
     return f"camera/{camera}/health"
 
 
@@ -42,7 +42,7 @@ def camera_depth(camera: str) -> str:
 
 
 def camera_disturb(camera: str) -> str:
-    """Return the topic that makes trouble at a synthetic camera, see SyntheticRealSense.disturb."""
+    """Return the topic that disturbs a synthetic camera, see SyntheticRealSense.disturb."""
     return f"camera/{camera}/disturb"
 
 

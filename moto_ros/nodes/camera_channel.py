@@ -22,13 +22,13 @@ from moto_ros.ros import qos
 from moto_ros.ros.convert import camera_info, depth_message, image_message, jpeg_message, optical_frame, to_time
 from moto_ros.ros.node import MotoNode
 
-WAITING = 3
-"""Frames that may wait for the executor; the oldest gives way."""
+QUEUE_SIZE = 3
+"""Frames that may wait for the executor; the oldest is dropped."""
 
-READ_AHEAD = 5
+RELAY_DEPTH = 5
 """Messages of another node's camera that may wait; its publisher may only offer best effort (ROS's sensor data)."""
 
-FOR_THE_MESSAGE = ("frames", "lost", "late", "repeated", "frozen", "out_of_order", "clock_jumps", "reconnects")
+COUNT_FIELDS = ("frames", "lost", "late", "repeated", "frozen", "out_of_order", "clock_jumps", "reconnects")
 """Counts that the health message has fields for, by the same names."""
 
 
@@ -48,7 +48,7 @@ class Channel:
         """Make the topics; the camera is opened when `start` is called. Raises MotoError for a missing SDK or file."""
         self.setup, self._node, self._settings = setup, node, node.settings
         self._frame_id = optical_frame(setup.name)
-        self._shots: Newest[Shot] = Newest(WAITING)
+        self._shots: Newest[Shot] = Newest(QUEUE_SIZE)
         kind = CompressedImage if self._settings.compressed else Image
         self._image = node.advertise(kind, topics.camera_image(setup.name, self._settings.compressed), qos.stream_out())
         self._info = node.advertise(CameraInfo, topics.camera_info(setup.name), qos.stream_out())
@@ -56,14 +56,14 @@ class Channel:
         self._health = node.advertise(CameraHealth, topics.camera_health(setup.name), qos.latched())
         self.camera = make_camera(setup)
         self._connect(self.camera)
-        self._told = ""
+        self._logged = ""
         self.stream = Stream(self.camera, setup, self._settings, self, self._failed)
 
     def _connect(self, camera: Camera) -> None:
-        """Give a camera that is another node's topic its messages, and a synthetic one its troubles."""
+        """Give a camera that is another node's topic its messages, and a synthetic one its disturbances."""
         disturb = getattr(camera, "disturb", None)
         if disturb is not None:
-            self._node.subscribe(String, topics.camera_disturb(self.setup.name), self._disturbed, qos.event())
+            self._node.subscribe(String, topics.camera_disturb(self.setup.name), self._on_disturbance, qos.event())
         if isinstance(camera, TopicCamera):
             self._relay(camera)
 
@@ -72,15 +72,15 @@ class Channel:
         if node.resolve_topic_name(topic) == node.resolve_topic_name(self._image.topic_name):
             raise MotoError(f"camera '{self.setup.name}': device {topic} is the topic it publishes; name another one")
         kind = CompressedImage if topic.endswith("/compressed") else Image
-        node.subscribe(kind, topic, camera.image, qos.lossy(READ_AHEAD))
-        node.subscribe(CameraInfo, info_topic(topic), camera.camera_info, qos.lossy(READ_AHEAD))
+        node.subscribe(kind, topic, camera.image, qos.lossy(RELAY_DEPTH))
+        node.subscribe(CameraInfo, info_topic(topic), camera.camera_info, qos.lossy(RELAY_DEPTH))
         camera.publishers = lambda: node.count_publishers(topic)
 
-    def _disturbed(self, message: String) -> None:
+    def _on_disturbance(self, message: String) -> None:
         try:
             self.camera.disturb(message.data)  # type: ignore[attr-defined]
         except MotoError as error:
-            self._node.tell(str(error))
+            self._node.get_logger().warning(str(error))
 
     def start(self) -> None:
         """Open the camera and let frames come."""
@@ -89,11 +89,11 @@ class Channel:
     # The camera's thread.
 
     def take(self, frame: Frame, stamp: int, intrinsics: Intrinsics) -> bool:
-        """Make the messages of a frame and queue them for the executor; return whether older ones gave way."""
+        """Make the messages of a frame and queue them for the executor; return whether an older one was dropped."""
         time = to_time(stamp)
         info = camera_info(intrinsics, self._frame_id)
         info.header.stamp = time
-        full = self._shots.put(Shot(self._pixels(frame, time), info, self._deep(frame, time)))
+        full = self._shots.put(Shot(self._pixels(frame, time), info, self._depth_image(frame, time)))
         if not full:
             self._node.mailbox.post(self._send)
         return full
@@ -103,12 +103,12 @@ class Channel:
             return jpeg_message(frame.colour, time, self._frame_id, self._settings.jpeg_quality)
         return image_message(frame.colour, time, self._frame_id)
 
-    def _deep(self, frame: Frame, time: Any) -> Image | None:
+    def _depth_image(self, frame: Frame, time: Any) -> Image | None:
         return None if frame.depth is None else depth_message(frame.depth, time, self._frame_id)
 
     def changed(self) -> None:
-        """Have the health said at once."""
-        self._node.mailbox.post(self.say_health)
+        """Have the health published at once."""
+        self._node.mailbox.post(self.publish_health)
 
     def _failed(self, error: Exception) -> None:
         def fail() -> None:
@@ -127,21 +127,27 @@ class Channel:
         if self._depth is not None and shot.depth is not None:
             self._depth.publish(shot.depth)
 
-    def say_health(self) -> None:
-        """Publish how the camera does."""
+    def publish_health(self) -> None:
+        """Publish the health of the camera."""
         status, counts = self.stream.status, self.stream.counts
         message = CameraHealth(camera=self.setup.name, healthy=status.healthy, reason=status.reason, rate=status.rate)
         message.header.stamp = self._node.get_clock().now().to_msg()
-        for name in FOR_THE_MESSAGE:
+        for name in COUNT_FIELDS:
             setattr(message, name, getattr(counts, name))
         self._health.publish(message)
 
-    def tell_news(self) -> None:
-        """Print what keeps the camera from being healthy, once, and that it is well again."""
+    def log_news(self) -> None:
+        """Log once what makes the camera unhealthy, and once that it has recovered."""
         status = self.stream.status
-        if bool(status.reason) != bool(self._told):
-            self._node.tell(status.reason or f"camera '{self.setup.name}' runs at {status.rate:.1f} Hz")
-        self._told = status.reason
+        if bool(status.reason) != bool(self._logged):
+            self._log_health(status.reason, status.rate)
+        self._logged = status.reason
+
+    def _log_health(self, reason: str, rate: float) -> None:
+        if reason:
+            self._node.get_logger().warning(reason)
+        else:
+            self._node.get_logger().info(f"camera '{self.setup.name}' runs at {rate:.1f} Hz")
 
     def figures(self) -> dict[str, object]:
         """Return what the diagnostics show of this camera."""
@@ -151,5 +157,5 @@ class Channel:
         return found | self.stream.counts.named(f"{name}_")
 
     def close(self) -> bool:
-        """Stop the camera; return whether that went in time."""
+        """Stop the camera; return whether that was in time."""
         return self.stream.stop()

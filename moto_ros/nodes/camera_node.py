@@ -1,4 +1,4 @@
-"""All cameras of a robot: images, calibration and health of each, from the driver that its configuration names."""
+"""The camera node: images, calibration and health of all cameras of a robot, from the drivers of its configuration."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from moto_ros.camera.node_settings import CameraNodeSettings
 from moto_ros.nodes.camera_channel import Channel
 from moto_ros.ros import process
 from moto_ros.ros.diagnostics import NodeReport
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 
 HEALTH_PERIOD = 1.0
 """Seconds between two health messages of a camera whose health does not change."""
 
 GATE_PERIOD = 0.1
-"""Seconds between two looks whether every camera has passed its start-up gate."""
+"""Seconds between two checks whether every camera has passed its start-up gate."""
 
 
 class CameraNode(MotoNode[CameraNodeSettings]):
-    """Publishes what the cameras' threads hand over. It says to be ready once every camera has kept its rate."""
+    """Publishes what the cameras' threads hand over. It is ready once every camera has kept its rate."""
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         """Make every camera's topics, then open the cameras."""
         super().__init__("camera", CameraNodeSettings, given)
         self.refuse_simulated_time()
         self._channels: list[Channel] = []
-        self._ready: Ready | None = None
+        self._ready: Readiness | None = None
         for setup in self.settings.setups():
             self._channels.append(Channel(self, setup))
-        self.create_timer(HEALTH_PERIOD, self._say)
-        self._gate = self.create_timer(GATE_PERIOD, self._look)
+        self.create_timer(HEALTH_PERIOD, self._publish_health)
+        self._gate = self.create_timer(GATE_PERIOD, self._check_gate)
         for channel in self._channels:
             channel.start()
 
-    def _say(self) -> None:
+    def _publish_health(self) -> None:
         for channel in self._channels:
-            channel.say_health()
-            channel.tell_news()
+            channel.publish_health()
+            channel.log_news()
 
-    def _look(self) -> None:
+    def _check_gate(self) -> None:
         if all(channel.stream.status.passed for channel in self._channels):
             self._gate.cancel()
-            self._ready = Ready(self, self.settings.wait_for)
+            self._ready = Readiness(self, self.settings.wait_for)
 
     def report(self) -> NodeReport:
         """Return every camera's counts, and the first sentence of what is wrong."""
@@ -58,8 +58,8 @@ class CameraNode(MotoNode[CameraNodeSettings]):
         """Stop the cameras, then the node."""
         for channel in self._channels:
             if not channel.close():
-                self.tell(
-                    f"camera '{channel.setup.name}' does not let go of its driver; it is left to the process's end"
+                self.get_logger().warning(
+                    f"camera '{channel.setup.name}' does not release its driver in time; the process's end frees it"
                 )
         super().destroy_node()
 

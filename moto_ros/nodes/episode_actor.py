@@ -1,4 +1,4 @@
-"""A node's part in the running episode: hears what was seen, executed and paid, and asks for an action when due."""
+"""The control loop of an acting node: takes observations, rewards and executed actions, asks for an action when due."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from moto_ros.ros import qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.node import MotoNode
 
-SHORTEST = 0.005
-"""Seconds between two beats at least."""
+MIN_TIMER_PERIOD = 0.005
+"""Shortest period of the control timer, in seconds."""
 
 
 class DecisionMaker(Protocol):
-    """Who decides."""
+    """Chooses the actions."""
 
     def handles(self, state: EpisodeState) -> bool:
-        """Return whether this episode is the player's."""
+        """Return whether this is an episode to act in."""
 
     def begin(self, state: EpisodeState) -> None:
         """Forget the last episode."""
@@ -41,28 +41,28 @@ class DecisionMaker(Protocol):
 
 
 class EpisodeActor:
-    """Paces a player through episodes and publishes its actions on `topic`; in real time, until they are executed."""
+    """Asks a decision maker for actions at the control rate; publishes them on `topic`, in real time until executed."""
 
     def __init__(
-        self, node: MotoNode[Any], settings: PaceSettings, pairing: Pairing, player: DecisionMaker, topic: str
+        self, node: MotoNode[Any], settings: PaceSettings, pairing: Pairing, decision_maker: DecisionMaker, topic: str
     ) -> None:
-        """Create the topics on `node`; what is seen goes to `pairing`."""
-        self._node, self._settings, self._pairing, self._player = node, settings, pairing, player
+        """Create the topics on `node`; observations go to `pairing`."""
+        self._node, self._settings, self._pairing, self._decision_maker = node, settings, pairing, decision_maker
         self.pace = ControlPace(settings)
         self.counts: Counter[str] = Counter()
         self.episode = EpisodeState()
         self.last: Action | None = None
-        self.trouble = ""
+        self.warning = ""
         self.arrived = time.monotonic()
         profile = qos.action(settings.lockstep, settings.control_rate, settings.action_lifespan)
         self._actions = node.advertise(Action, topic, profile)
-        # Deeper than one: to miss the reset of an episode for its start would be to sit it out.
-        node.subscribe(EpisodeState, topics.EPISODE_STATE, self._state_changed, qos.latched(10))
-        node.subscribe(RobotState, topics.ROBOT_STATE, self._felt, self.frames)
-        self._beat = None if settings.lockstep else self._make_beat()
+        # Deeper than one: a node that misses an episode's reset, since its start followed at once, cannot act in it.
+        node.subscribe(EpisodeState, topics.EPISODE_STATE, self._on_episode_state, qos.latched(10))
+        node.subscribe(RobotState, topics.ROBOT_STATE, self._on_robot_state, self.frames)
+        self._control_timer = None if settings.lockstep else self._make_control_timer()
 
-    def _make_beat(self) -> Timer:
-        self._node.subscribe(Reward, topics.REWARD, self._rewarded, qos.event())
+    def _make_control_timer(self) -> Timer:
+        self._node.subscribe(Reward, topics.REWARD, self._on_reward, qos.event())
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         return self._node.create_timer(1.0 / self._settings.control_rate, self._tick, clock=steady)
 
@@ -73,13 +73,13 @@ class EpisodeActor:
 
     @property
     def running(self) -> bool:
-        """Whether an episode of the player runs."""
+        """Whether an episode to act in runs."""
         return self.episode.phase == Phase.RUNNING
 
     # Episodes.
 
-    def _state_changed(self, state: EpisodeState) -> None:
-        if not self._player.handles(state):
+    def _on_episode_state(self, state: EpisodeState) -> None:
+        if not self._decision_maker.handles(state):
             state = EpisodeState()
         begins = state.phase == Phase.RESETTING or state.episode != self.episode.episode
         known = self.episode.phase in (Phase.RESETTING, Phase.RUNNING) and not begins
@@ -88,38 +88,38 @@ class EpisodeActor:
             self._begin(state)
         elif state.phase == Phase.RUNNING and not known:
             # Which step it is, and what happened before, is unknown: acting now would corrupt the episode.
-            self.trouble = f"episode {state.episode} was running before this node started; waits for the next"
+            self.warning = f"episode {state.episode} was running before this node started; waits for the next"
             self.episode = EpisodeState()
         self.act()
 
     def _begin(self, state: EpisodeState) -> None:
-        self._player.begin(state)
+        self._decision_maker.begin(state)
         self._pairing.forget()
         self.pace.begin()
-        self.last, self.trouble = None, ""
+        self.last, self.warning = None, ""
 
-    # What is seen, executed and paid.
+    # Observations, executed actions, rewards.
 
-    def saw(self, role: str, message: Any) -> None:
+    def on_observation(self, role: str, message: Any) -> None:
         """Take an image, or what stands for it, in the role `camera/<name>`."""
         self._pairing.add(role, message)
         self.arrived = time.monotonic()
         self.act()
 
-    def _felt(self, message: RobotState) -> None:
+    def _on_robot_state(self, message: RobotState) -> None:
         # What was executed before the start belongs to an earlier attempt at the same episode.
         if self._current(message) and to_nanoseconds(message.header.stamp) >= to_nanoseconds(self.episode.start):
             self.pace.on_action_taken(message.step)
         if self.last is not None and message.header.stamp == self.last.state_stamp:
-            self._repeated()
-        self.saw("state", message)
+            self._on_repeated_state()
+        self.on_observation("state", message)
 
-    def _repeated(self) -> None:
-        """Say it again: a world in lockstep that shows the same observation once more has missed the action."""
+    def _on_repeated_state(self) -> None:
+        """Resend the action: a world in lockstep that publishes the same observation again has not received it."""
         if self._settings.lockstep and self.running:
             self._resend()
 
-    def _rewarded(self, message: Reward) -> None:
+    def _on_reward(self, message: Reward) -> None:
         if self._current(message):
             self.pace.on_reward(message.step, to_nanoseconds(message.header.stamp))
             self.act()
@@ -127,17 +127,17 @@ class EpisodeActor:
     def _current(self, message: Any) -> bool:
         return self.running and message.episode == self.episode.episode
 
-    # EpisodeActor.
+    # Control ticks.
 
     def _tick(self) -> None:
-        """Real time: act on the beat, say an action that was not executed again, count periods without one."""
+        """Real time: act when due, resend an action that was not executed, count periods without one."""
         if not self.running:
             return
         self.act()
         now = time.monotonic()
         self.pace.tick(now)
         if self.last is not None and self.pace.action_expired(now):
-            # What it was computed from stays what it says; only the permission to execute it is renewed.
+            # The stamps of its observations stay; only the permission to execute it is renewed.
             self.last.header.stamp = self._node.get_clock().now().to_msg()
             self.pace.resend(now)
             self._resend()
@@ -148,29 +148,29 @@ class EpisodeActor:
             self._actions.publish(self.last)
 
     def act(self) -> None:
-        """Have the player act if an action is due."""
+        """Ask for an action and publish it, if one is due."""
         began = time.monotonic()
         if not self.running or not self.pace.due(began):
             return
         after = self.pace.earliest_stamp(to_nanoseconds(self.episode.start))
-        action = self._player.decide(after, None if self._settings.lockstep else self._node.now())
+        action = self._decision_maker.decide(after, None if self._settings.lockstep else self._node.now())
         if action is not None:
             self._send(action, began)
 
     def _send(self, action: Action, began: float) -> None:
         self._actions.publish(action)
-        self.last, self.trouble = action, ""
+        self.last, self.warning = action, ""
         self.pace.send(began)
         self.counts["actions"] += 1
-        if self._beat is not None and self._settings.reward_lag:
-            self._wake_at(self._beat, self.pace.next_tick)
-        elif self._beat is not None and self.pace.sent == 1:
-            self._beat.reset()  # the world's own beat begins now
+        if self._control_timer is not None and self._settings.reward_lag:
+            self._wake_at(self._control_timer, self.pace.next_tick)
+        elif self._control_timer is not None and self.pace.sent == 1:
+            self._control_timer.reset()  # the world's own control ticks begin now
 
-    def _wake_at(self, beat: Timer, when: float) -> None:
-        """Have the beat come when the next action is due: one that only came by and by would make the grid uneven."""
-        beat.timer_period_ns = round(NSEC_PER_SEC * max(when - time.monotonic(), SHORTEST))
-        beat.reset()
+    def _wake_at(self, timer: Timer, when: float) -> None:
+        """Have the timer fire when the next action is due: a fixed phase would make the grid uneven."""
+        timer.timer_period_ns = round(NSEC_PER_SEC * max(when - time.monotonic(), MIN_TIMER_PERIOD))
+        timer.reset()
 
     def stamped(self, camera_stamps: Sequence[int], state_stamp: int) -> Action:
         """Return the next action, still without values, stamped (ns) with all that it is computed from."""

@@ -1,4 +1,4 @@
-"""Runs episodes: resets the robot, says when to act, counts steps, ends, waits for the bag."""
+"""The episode node: resets the robot, starts and ends episodes, counts their steps, waits for their bags."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from moto_ros.errors import MotoError
 from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import NodeReport
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 from moto_ros.training.statistics import wilson
 
-TICK = 0.05
-"""Seconds between two looks at the deadlines."""
+TICK_PERIOD = 0.05
+"""Seconds between two checks of the deadlines."""
 
 
 class EpisodeNode(MotoNode[EpisodeSettings]):
@@ -37,59 +37,59 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         self._machine = EpisodeMachine(self.settings, self)
         self._series = EpisodeSeries(self.settings)
         self._born = self._began = time.monotonic()
-        self._return, self._solved, self._paid_at = 0.0, False, 0
+        self._return, self._solved, self._reward_stamp = 0.0, False, 0
         self._waits, self._failed_resets = "", 0
         self._pending: Future | None = None
         self._state = self.advertise(EpisodeState, topics.EPISODE_STATE, qos.latched())
         self._reset = self.client(ResetRobot, topics.ROBOT_RESET)
-        self._listen()
+        self._subscribe()
         self.serve(StartEpisode, topics.EPISODE_START, self._start)
         self.serve(EndEpisode, topics.EPISODE_END, self._end, by_hand=True)
-        self.create_timer(TICK, self._tick)
+        self.create_timer(TICK_PERIOD, self._tick)
         self.announce(self._machine.status)
-        self._ready = Ready(self, self.settings.wait_for)
+        self._ready = Readiness(self, self.settings.wait_for)
 
-    def _listen(self) -> None:
-        self.subscribe(Reward, topics.REWARD, self._reward, qos.event())
-        self.subscribe(Action, topics.ACTION, self._action, qos.event())
-        self.subscribe(RobotState, topics.ROBOT_STATE, self._robot, qos.newest())
-        self.subscribe(EpisodeBag, topics.EPISODE_BAG, self._bag, qos.latched())
-        self.subscribe(OperatorEvent, topics.OPERATOR_EVENT, self._said, qos.event())
+    def _subscribe(self) -> None:
+        self.subscribe(Reward, topics.REWARD, self._on_reward, qos.event())
+        self.subscribe(Action, topics.ACTION, self._on_action, qos.event())
+        self.subscribe(RobotState, topics.ROBOT_STATE, self._on_robot_state, qos.newest())
+        self.subscribe(EpisodeBag, topics.EPISODE_BAG, self._on_bag, qos.latched())
+        self.subscribe(OperatorEvent, topics.OPERATOR_EVENT, self._on_operator_event, qos.event())
         for camera in self.settings.cameras:
-            self.subscribe(CameraHealth, topics.camera_health(camera), self._camera, qos.latched(10))
+            self.subscribe(CameraHealth, topics.camera_health(camera), self._on_camera, qos.latched(10))
 
     # Topics and services in.
 
-    def _reward(self, message: Reward) -> None:
+    def _on_reward(self, message: Reward) -> None:
         if message.episode == self._machine.status.episode and message.step > self._machine.status.step:
             self._return += message.value
             self._solved |= message.success
-        self._paid_at = to_nanoseconds(message.header.stamp)
+        self._reward_stamp = to_nanoseconds(message.header.stamp)
         self._machine.reward(time.monotonic(), message.episode, message.step, message.success, message.terminal)
 
-    def _action(self, message: Action) -> None:
+    def _on_action(self, message: Action) -> None:
         self._machine.action(message.episode, message.step)
 
-    def _robot(self, message: RobotState) -> None:
+    def _on_robot_state(self, message: RobotState) -> None:
         if message.mode == RobotState.MODE_RESET:
-            return  # on its way: neither well yet nor worse
+            return  # on its way: neither a fault nor recovered
         stopped = message.mode == RobotState.MODE_STOPPED
         bad = stopped or message.mode == RobotState.MODE_FAULT
         sentence = (message.fault or "the robot was stopped; call robot/recover") if bad else ""
         self._machine.fault(time.monotonic(), ROBOT, sentence, final=stopped)
 
-    def _camera(self, message: CameraHealth) -> None:
+    def _on_camera(self, message: CameraHealth) -> None:
         reason = message.reason or f"camera {message.camera} is unhealthy; see its diagnostics"
         self._machine.fault(time.monotonic(), f"camera {message.camera}", "" if message.healthy else reason)
 
-    def _said(self, message: OperatorEvent) -> None:
+    def _on_operator_event(self, message: OperatorEvent) -> None:
         if message.event == OperatorEvent.START:
             self._machine.operator_start(time.monotonic())
         elif message.event == OperatorEvent.DISCARD:
             reason = f"discarded by the operator ({message.source or 'unnamed'})"
             self._machine.end(time.monotonic(), Outcome.DISCARDED, reason)
 
-    def _bag(self, message: EpisodeBag) -> None:
+    def _on_bag(self, message: EpisodeBag) -> None:
         self._machine.saved(time.monotonic(), message.episode, message.complete, message.message)
 
     def _start(self, request: StartEpisode.Request, response: StartEpisode.Response) -> StartEpisode.Response:
@@ -114,13 +114,13 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         response.success = not response.message
         return response
 
-    # The machine's world.
+    # What the episode machine calls.
 
     def announce(self, facts: EpisodeStatus) -> None:
-        """Publish where the episode stands."""
+        """Publish the state of the episode."""
         message = EpisodeState(episode=facts.episode, purpose=int(facts.purpose), phase=int(facts.phase))
         message.step, message.outcome, message.reason = facts.step, int(facts.outcome), facts.reason
-        message.header.stamp = to_time(self.now(facts.start, self._paid_at))
+        message.header.stamp = to_time(self.now(facts.start, self._reward_stamp))
         message.start = to_time(facts.start)
         self._state.publish(message)
 
@@ -142,9 +142,9 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
             self._machine.reset_failed(now, episode, answer.message)
 
     def finished(self, facts: EpisodeStatus, problem: str) -> None:
-        """Say how the episode went, and count it."""
+        """Log the result of the episode, and count it."""
         success = self._solved or facts.outcome is Outcome.SUCCESS
-        self.tell(self._line(facts, problem, success))
+        self.get_logger().info(self._line(facts, problem, success))
         if facts.purpose is Purpose.RESET:
             self._failed_resets += not success
         elif self._series.wanted:
@@ -161,20 +161,20 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
 
     def _tick(self) -> None:
         self._machine.tick(time.monotonic())
-        self._say_wait()
+        self._log_wait()
         if not self._series.wanted or self._machine.busy:
             return
         if self._series.over:
             success = wilson(self._series.successes, self._series.done).percent()
-            self.tell(f"{self._series.done} episodes done, {self._series.successes} successful: {success}")
+            self.get_logger().info(f"{self._series.done} episodes done, {self._series.successes} successful: {success}")
             raise process.Finished(0)
         self._run_next()
 
-    def _say_wait(self) -> None:
-        """Tell, once, what a person may have to do something about."""
+    def _log_wait(self) -> None:
+        """Log, once, what a person may have to do something about."""
         waits = self._machine.waits_for or self._machine.paused
         if waits and waits != self._waits:
-            self.tell(waits)
+            self.get_logger().warning(waits)
         self._waits = waits
 
     def _run_next(self) -> None:
@@ -185,10 +185,10 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
             raise MotoError(f"{self.get_fully_qualified_name()}: {missing}")
 
     def _missing(self) -> str:
-        absent = set(self.settings.wait_for) - {self.get_name()} - self._ready.present()
+        absent = set(self.settings.wait_for) - {self.get_name()} - self._ready.ready_nodes()
         if absent:
             return f"not ready: {', '.join(sorted(absent))}; start them, or see their diagnostics"
-        return "" if self._ready.said else self._ready.waits_for or "topics are still being connected"
+        return "" if self._ready.announced else self._ready.waits_for or "topics are still being connected"
 
     def report(self) -> NodeReport:
         """Return phase, step and who is missing."""

@@ -1,4 +1,4 @@
-"""The person's place in the loop: takes over and lets go, presses buttons, demonstrates; publishes what is executed."""
+"""The operator node: a person takes over and lets go, presses buttons, demonstrates; publishes the executed action."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from moto_ros.nodes.episode_actor import EpisodeActor
 from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_nanoseconds
 from moto_ros.ros.diagnostics import NodeReport
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 from moto_ros.teleop.buttons import EVENTS
 from moto_ros.teleop.decider import Decided, Decider
@@ -30,8 +30,8 @@ from moto_ros.teleop.human import Human
 from moto_ros.teleop.operator_settings import OperatorSettings
 from moto_ros.teleop.uncertainty_guard import Verdict
 
-SILENCE = 2.0
-"""Seconds without a proposal after which a person in control is told why nothing moves."""
+PROPOSAL_TIMEOUT = 2.0
+"""Seconds without a proposal after which the diagnostics say why nothing moves for a person in control."""
 
 ANSWERS = {
     "start": "the next episode may begin",
@@ -65,19 +65,19 @@ class OperatorNode(MotoNode[OperatorSettings]):
         self._events = self.advertise(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
         self._make_topics()
         for event in EVENTS:
-            self.create_service(Trigger, topics.operator_service(event), partial(self._asked, event))
-        self._ready = Ready(self, self.settings.wait_for)
+            self.create_service(Trigger, topics.operator_service(event), partial(self._on_service, event))
+        self._ready = Readiness(self, self.settings.wait_for)
 
     def _make_topics(self) -> None:
         settings = self.settings
-        self.subscribe(Joy, settings.joy.topic, self._joy, qos.human())
-        self.subscribe(TwistStamped, settings.twist.topic, self._twist, qos.human())
-        self.subscribe(EpisodeState, topics.EPISODE_STATE, self._state_changed, qos.latched(10))
-        self.subscribe(RobotState, topics.ROBOT_STATE, self._robot, qos.newest())
+        self.subscribe(Joy, settings.joy.topic, self._on_joy, qos.human())
+        self.subscribe(TwistStamped, settings.twist.topic, self._on_twist, qos.human())
+        self.subscribe(EpisodeState, topics.EPISODE_STATE, self._on_episode_state, qos.latched(10))
+        self.subscribe(RobotState, topics.ROBOT_STATE, self._on_robot_state, qos.newest())
         if settings.proposals == "policy":
             profile = qos.action(settings.lockstep, settings.control_rate, settings.action_lifespan)
             self._actions = self.advertise(Action, topics.ACTION, profile)
-            self.subscribe(Action, topics.PROPOSAL, self._proposal, qos.event())
+            self.subscribe(Action, topics.PROPOSAL, self._on_proposal, qos.event())
         else:
             self._make_recording()
 
@@ -86,19 +86,19 @@ class OperatorNode(MotoNode[OperatorSettings]):
         self._acting = EpisodeActor(self, self.settings, self._pairing, self, topics.ACTION)
         for camera in self.settings.cameras:
             # It has the stamp of its image, and none of its size.
-            seen = partial(self._acting.saw, f"camera/{camera}")
+            seen = partial(self._acting.on_observation, f"camera/{camera}")
             self.subscribe(CameraInfo, topics.camera_info(camera), seen, self._acting.frames)
 
     # The person's devices.
 
-    def _joy(self, message: Joy) -> None:
+    def _on_joy(self, message: Joy) -> None:
         late = self._is_late(message, self.settings.joy.topic)
         pressed = self._human.joy(message.axes, message.buttons, time.monotonic(), late=late)
         for event in pressed:
             self._refusal = self._say(event, "joy")
         self._moved()
 
-    def _twist(self, message: TwistStamped) -> None:
+    def _on_twist(self, message: TwistStamped) -> None:
         topic, frame = self.settings.twist.topic, message.header.frame_id
         known = ("", self._base, self.settings.twist.frame)
         if frame not in known:
@@ -123,22 +123,22 @@ class OperatorNode(MotoNode[OperatorSettings]):
             self._acting.act()
 
     def _note_control(self) -> None:
-        """Say it when a person has taken over or let go."""
+        """Publish an event when a person has taken over or let go."""
         by = self._human.control_source(time.monotonic())
         if bool(by) != bool(self._by):
             self._publish("take_over" if by else "let_go", by or self._by)
         self._by = by
 
-    # What the person says.
+    # Operator events.
 
-    def _asked(self, event: str, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _on_service(self, event: str, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         refusal = self._say(event, "service")
         response.success, response.message = not refusal, refusal or ANSWERS[event]
         return response
 
     def _say(self, event: str, source: str) -> str:
-        """Pass a word on to whom it concerns; return why not, or nothing."""
-        refusal = self._senseless(event)
+        """Publish an operator event; return why it is refused, or an empty string."""
+        refusal = self._why_refused(event)
         if refusal:
             self._counts[f"refused_{event}"] += 1
             return refusal
@@ -151,7 +151,7 @@ class OperatorNode(MotoNode[OperatorSettings]):
         self._by = self._human.control_source(time.monotonic())
         return ""
 
-    def _senseless(self, event: str) -> str:
+    def _why_refused(self, event: str) -> str:
         if event == "start" and self._phase is Phase.RUNNING:
             return "start: an episode runs already; end it first"
         if event in ("success", "failure") and self._phase is not Phase.RUNNING:
@@ -168,21 +168,21 @@ class OperatorNode(MotoNode[OperatorSettings]):
 
     # The episode and the robot.
 
-    def _state_changed(self, state: EpisodeState) -> None:
+    def _on_episode_state(self, state: EpisodeState) -> None:
         self._phase, self._refusal = Phase(state.phase), ""
         if self._phase is Phase.ENDED:
             self._human.let_go()
             self._note_control()
 
-    def _robot(self, message: RobotState) -> None:
+    def _on_robot_state(self, message: RobotState) -> None:
         self._base = message.header.frame_id
 
     # With a policy: its proposals are answered.
 
-    def _proposal(self, proposal: Action) -> None:
+    def _on_proposal(self, proposal: Action) -> None:
         self._last_message = time.monotonic()
         if self._answered is not None and _same(proposal, self._answered):
-            # Said again since it was not executed: the same answer, with the permission renewed.
+            # Resent since it was not executed: the same answer, with a new stamp.
             self._answered.header.stamp = proposal.header.stamp
             self._counts["answered_again"] += 1
             self._actions.publish(self._answered)
@@ -202,19 +202,19 @@ class OperatorNode(MotoNode[OperatorSettings]):
         if values.shape == (size,) and np.isfinite(values).all():
             return True
         self._counts["refused_proposals"] += 1
-        self._refusal = f"policy/proposal: step {step} is {values}, expected {size} finite numbers; mend its publisher"
+        self._refusal = f"policy/proposal: step {step} is {values}, expected {size} finite numbers; fix its publisher"
         return False
 
     def _note_verdict(self, verdict: Verdict) -> None:
-        """Tell a person at once when the policy begins to be unsure."""
+        """Log at once when the uncertainty guard begins to act."""
         if verdict is not Verdict.NONE and verdict is not self._verdict:
-            self.tell(self._decider.guard.sentence())
+            self.get_logger().warning(self._decider.guard.sentence())
         self._verdict = verdict
 
     # Without one: the person's actions are paced.
 
     def handles(self, state: EpisodeState) -> bool:
-        """Return whether a person acts in an episode: in all but those of a policy that brings the scene back."""
+        """Return whether a person acts in an episode: in all but those in which a policy resets the scene."""
         return bool(state.purpose != Purpose.RESET)
 
     def begin(self, state: EpisodeState) -> None:
@@ -225,7 +225,7 @@ class OperatorNode(MotoNode[OperatorSettings]):
         """Return the person's action on a new observation; the first waits until the person moves."""
         self._note_control()
         if self.settings.wait_for_human and not self._acting.pace.sent and not self._by:
-            self._acting.trouble = "waits until a person moves, by joystick or twist"
+            self._acting.warning = "waits until a person moves, by joystick or twist"
             return None
         found = self._pairing.take(after, now)
         if found is None:
@@ -241,15 +241,20 @@ class OperatorNode(MotoNode[OperatorSettings]):
         """Return who is in control, what each has decided, and why nothing moves."""
         values: dict[str, object] = {"in_control": self._by or "policy", **self._decider.counts, **self._counts}
         values |= {f"guard_{name}": count for name, count in self._decider.guard.counts.items()} | self._human.counts
-        trouble = self._refusal or self._silence() or self._decider.guard.sentence() or self._human.refusal
+        warning = self._refusal or self._missing_proposals() or self._decider.guard.sentence() or self._human.refusal
         if self.settings.proposals == "none":
             values |= {"step": self._acting.pace.sent, **self._acting.counts, **self._acting.pace.counts}
-            trouble = self._acting.trouble or trouble
-        return NodeReport(values, warning=trouble or self.health.sentence())
+            warning = self._acting.warning or warning
+        return NodeReport(values, warning=warning or self.health.sentence())
 
-    def _silence(self) -> str:
+    def _missing_proposals(self) -> str:
         waited = time.monotonic() - self._last_message
-        if self.settings.proposals == "none" or waited < SILENCE or not self._by or self._phase is not Phase.RUNNING:
+        if (
+            self.settings.proposals == "none"
+            or waited < PROPOSAL_TIMEOUT
+            or not self._by
+            or self._phase is not Phase.RUNNING
+        ):
             return ""
         return (
             f"the person is in control, but the policy has proposed nothing for {waited:.0f} s: nothing moves; see it"

@@ -1,4 +1,4 @@
-"""Acts: pairs images and robot state, asks the agent, publishes the action with all it was computed from."""
+"""The policy node: pairs images and robot state, asks the agent, publishes the action with the stamps of both."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from moto_ros.policy.plan_tally import PlanTally
 from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_nanoseconds
 from moto_ros.ros.diagnostics import NodeReport
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.worker import Worker
 from moto_ros.training.settings import agent_identity, choose_device
@@ -42,7 +42,7 @@ from moto_ros.training.settings import agent_identity, choose_device
 class PolicyNode(MotoNode[PolicySettings]):
     """One action for each new complete observation of the running episode; no new observation, no action.
 
-    Arbitrated: it proposes; the operator node says what is executed, and that is what it filters on with. Planning
+    Arbitrated: it proposes; the operator node decides what is executed, and the filter continues from that. Planning
     ahead, an action is chosen before the observation that it is stamped with is there: for the time of that, from the
     observation before and the action between the two.
     """
@@ -58,12 +58,12 @@ class PolicyNode(MotoNode[PolicySettings]):
         self._answered = self._announced = 0
         self._latency, self._thinking, self._tally = Latency(), Latency(), PlanTally()
         self._counts: Counter[str] = Counter()
-        self._refusal = self._trouble = ""
+        self._refusal = self._warning = ""
         self._make_topics()
         self._ahead = self._make_ahead()
         if self.settings.checkpoint:
             self._take(load_policy(Path(self.settings.checkpoint).expanduser(), self._agent, self._identity))
-        self._ready = Ready(self, self.settings.wait_for)
+        self._ready = Readiness(self, self.settings.wait_for)
 
     def _make_agent(self) -> Agent:
         settings, own = self.settings, agent_part(self.settings)
@@ -93,17 +93,17 @@ class PolicyNode(MotoNode[PolicySettings]):
         topic = topics.PROPOSAL if settings.operator_in_loop else topics.ACTION
         self._acting = EpisodeActor(self, settings, self._observer, self, topic)
         if settings.operator_in_loop:
-            self.subscribe(Action, topics.ACTION, self._executed, qos.event())
-        # A policy that brings the scene back is no trainer's: neither must hear of the other.
+            self.subscribe(Action, topics.ACTION, self._on_executed, qos.event())
+        # A policy that resets the scene is not trained: neither it nor the trainer may receive the other's messages.
         self._version = (
             None if settings.reset_only else self.advertise(PolicyVersion, topics.POLICY_VERSION, qos.latched())
         )
         if not settings.reset_only:
-            self.subscribe(PolicyWeights, topics.POLICY_WEIGHTS, self._weights_came, qos.latched())
+            self.subscribe(PolicyWeights, topics.POLICY_WEIGHTS, self._on_weights, qos.latched())
         kind = CompressedImage if settings.compressed else Image
         for camera in settings.cameras:
             topic = topics.camera_image(camera, settings.compressed)
-            self.subscribe(kind, topic, partial(self._acting.saw, f"camera/{camera}"), self._acting.frames)
+            self.subscribe(kind, topic, partial(self._acting.on_observation, f"camera/{camera}"), self._acting.frames)
 
     # EpisodeActor.
 
@@ -120,7 +120,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         if self._ahead is not None:
             self._ahead.begin()
         self._tally.begin()
-        self._answered, self._trouble = 0, ""
+        self._answered, self._warning = 0, ""
 
     def _between_decisions(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Do what changes the actor while it decides nothing: where it decides."""
@@ -132,7 +132,7 @@ class PolicyNode(MotoNode[PolicySettings]):
     def decide(self, after: int, now: int | None) -> Action | None:
         """Act on a new observation, once it is known what became of the last action."""
         if self._actor.version == 0:
-            self._trouble = "has no weights yet: waits for trainer/policy; or name a checkpoint"
+            self._warning = "has no weights yet: waits for trainer/policy; or name a checkpoint"
             return None
         if self.settings.operator_in_loop and self._answered < self._acting.pace.sent:
             return None
@@ -167,18 +167,20 @@ class PolicyNode(MotoNode[PolicySettings]):
         message.policy_version = choice.version
         message.policy_age = self._policy_age()
         message.uncertainty, message.uncertainty_rank = choice.uncertainty, choice.rank
-        self._trouble = ""
+        self._warning = ""
         self._measure(observation)
         return message
 
-    def _executed(self, message: Action) -> None:
-        """Take note of what the operator made of the last proposal."""
+    def _on_executed(self, message: Action) -> None:
+        """Take the action that the operator node executes in answer to the last proposal."""
         last, sent = self._acting.last, self._acting.pace.sent
         if last is None or (message.episode, message.step) != (last.episode, last.step) or self._answered == sent:
             return
         values = np.array(message.values, np.float32)
         if values.shape != (self.settings.action_size,) or not np.isfinite(values).all():
-            self._trouble = f"policy/action: is {values}, expected {self.settings.action_size} finite numbers; mend it"
+            self._warning = (
+                f"policy/action: is {values}, expected {self.settings.action_size} finite numbers; fix its publisher"
+            )
             return
         self._answered = sent
         if self._ahead is not None:
@@ -196,7 +198,7 @@ class PolicyNode(MotoNode[PolicySettings]):
 
     # Weights.
 
-    def _weights_came(self, message: PolicyWeights) -> None:
+    def _on_weights(self, message: PolicyWeights) -> None:
         published, data = self._steady(to_nanoseconds(message.header.stamp)), bytes(message.data)
         quantiles = tuple(message.uncertainty_quantiles)
         joints = tuple(message.joint_names)
@@ -270,8 +272,8 @@ class PolicyNode(MotoNode[PolicySettings]):
         values |= {f"observations_{name}": count for name, count in self._observer.counts.items()}
         values |= {**self._tally.figures(), **self._counts, **acting.counts, **acting.pace.counts}
         problems = self._observer.problems.sentences()[-1:]
-        troubles = acting.trouble, self._trouble, self.health.sentence(), *problems, self._tally.sentence()
-        warning = next((sentence for sentence in troubles if sentence), "")
+        warnings = acting.warning, self._warning, self.health.sentence(), *problems, self._tally.sentence()
+        warning = next((sentence for sentence in warnings if sentence), "")
         return NodeReport(values, warning=warning, error=self._refusal)
 
     def destroy_node(self) -> None:

@@ -27,7 +27,7 @@ from moto_ros.data.recover import recover_all
 from moto_ros.errors import MotoError
 from moto_ros.ros import process, qos
 from moto_ros.ros.diagnostics import NodeReport
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.qos_fallback import OfferedQos
 from moto_ros.ros.worker import Worker
@@ -57,11 +57,11 @@ class RecorderNode(MotoNode[RecorderSettings]):
         self._offered = OfferedQos(self, self._offer_changed)
         self._subscribe()
         self.create_timer(self.settings.flush_period, self._flush)
-        self._ready = Ready(self, self.settings.wait_for)
+        self._ready = Readiness(self, self.settings.wait_for)
 
     def _recover(self) -> None:
         for bag, done in recover_all(self._folder.root).items():
-            self.tell(f"{bag}: {done}")
+            self.get_logger().warning(f"{bag}: {done}")
 
     # Topics.
 
@@ -189,9 +189,9 @@ class RecorderNode(MotoNode[RecorderSettings]):
         message.messages, message.complete, message.message = saved.messages, not saved.problem, saved.problem
         self._bag.publish(message)
         if saved.problem:
-            self.tell(f"{saved.folder}: {saved.problem}")
+            self.get_logger().warning(f"{saved.folder}: {saved.problem}")
         if state.outcome == Outcome.DISCARDED:
-            self.tell(f"{saved.folder}: kept, but marked as discarded: {state.reason}")
+            self.get_logger().info(f"{saved.folder}: kept, but marked as discarded: {state.reason}")
 
     def _flush(self) -> None:
         if self._recording is not None:
@@ -209,7 +209,7 @@ class RecorderNode(MotoNode[RecorderSettings]):
         """Close the bag of an episode under way, as far as it came, then the node."""
         self._close("the recorder was stopped before the episode's end")
         if not self._worker.close():
-            self.tell("the bag could not be closed in time; it will be recovered at the next start")
+            self.get_logger().warning("the bag could not be closed in time; it will be recovered at the next start")
         self._folder.release()
         super().destroy_node()
 

@@ -20,7 +20,7 @@ from moto_ros.episode.reward_rules import Measured, RuleSettings
 from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import NodeReport
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 
 
@@ -29,15 +29,15 @@ class RewardSettings(Peers, RuleSettings):
     """Parameters of the reward node."""
 
     reset: RuleSettings = group(RuleSettings)
-    """The rule in episodes that bring the scene back by a policy."""
+    """The rule in episodes in which a policy resets the scene."""
     control_rate: float = parameter(10.0, "Rate of control steps", unit="Hz", low=0.1, high=1000.0)
     reward_lag: int = parameter(
-        1, "a step is rewarded at the latest this long after its action was taken", unit="steps", low=1, high=100
+        1, "a step gets its reward at the latest this long after its action was taken", unit="steps", low=1, high=100
     )
 
 
 class RewardNode(MotoNode[RewardSettings]):
-    """Shell of `RewardAssigner`: states, actions and words in, rewards out."""
+    """Shell of `RewardAssigner`: states, actions and operator events in, rewards out."""
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         """Create topics."""
@@ -46,14 +46,14 @@ class RewardNode(MotoNode[RewardSettings]):
         self._assigner = RewardAssigner(round(NSEC_PER_SEC / self.settings.control_rate), self.settings.reward_lag)
         self._resetting: int | None = None
         self._rewards = self.advertise(Reward, topics.REWARD, qos.event())
-        self.subscribe(EpisodeState, topics.EPISODE_STATE, self._episode, qos.latched(10))
-        self.subscribe(RobotState, topics.ROBOT_STATE, self._state, qos.every())
-        self.subscribe(Action, topics.ACTION, self._action, qos.event())
-        self.subscribe(OperatorEvent, topics.OPERATOR_EVENT, self._said, qos.event())
-        self.subscribe(Reward, topics.EXTERNAL_REWARD, self._external, qos.event(), outside=True)
-        self._ready = Ready(self, self.settings.wait_for)
+        self.subscribe(EpisodeState, topics.EPISODE_STATE, self._on_episode_state, qos.latched(10))
+        self.subscribe(RobotState, topics.ROBOT_STATE, self._on_robot_state, qos.every())
+        self.subscribe(Action, topics.ACTION, self._on_action, qos.event())
+        self.subscribe(OperatorEvent, topics.OPERATOR_EVENT, self._on_operator_event, qos.event())
+        self.subscribe(Reward, topics.EXTERNAL_REWARD, self._on_external_reward, qos.event(), outside=True)
+        self._ready = Readiness(self, self.settings.wait_for)
 
-    def _episode(self, state: EpisodeState) -> None:
+    def _on_episode_state(self, state: EpisodeState) -> None:
         if state.phase == Phase.RESETTING:
             self._resetting = state.episode
         elif state.phase == Phase.RUNNING and self._assigner.episode != state.episode:
@@ -63,21 +63,22 @@ class RewardNode(MotoNode[RewardSettings]):
         if state.phase != Phase.RUNNING:
             self._assigner.end()
 
-    def _state(self, message: RobotState) -> None:
-        point = message.ee_pose.position
-        position = np.array([point.x, point.y, point.z])
+    def _on_robot_state(self, message: RobotState) -> None:
+        place = message.ee_pose.position
+        position = np.array([place.x, place.y, place.z])
         stamp = to_nanoseconds(message.header.stamp)
-        measured = Measured(stamp, message.episode, message.step, position, message.gripper_width)
-        self._publish(self._assigner.state(measured))
+        self._publish(
+            self._assigner.state(Measured(stamp, message.episode, message.step, position, message.gripper_width))
+        )
 
-    def _action(self, message: Action) -> None:
+    def _on_action(self, message: Action) -> None:
         self._publish(self._assigner.action(message.episode, message.step, to_nanoseconds(message.state_stamp)))
 
-    def _external(self, message: Reward) -> None:
-        reward = ExternalReward(message.value, message.success, message.terminal, message.source or "external")
-        self._publish(self._assigner.external(message.episode, message.step, reward))
+    def _on_external_reward(self, message: Reward) -> None:
+        offer = ExternalReward(message.value, message.success, message.terminal, message.source or "external")
+        self._publish(self._assigner.external(message.episode, message.step, offer))
 
-    def _said(self, message: OperatorEvent) -> None:
+    def _on_operator_event(self, message: OperatorEvent) -> None:
         if message.event in (OperatorEvent.SUCCESS, OperatorEvent.FAILURE):
             self._publish(self._assigner.operator(success=message.event == OperatorEvent.SUCCESS))
 
@@ -90,10 +91,14 @@ class RewardNode(MotoNode[RewardSettings]):
             self._rewards.publish(message)
 
     def report(self) -> NodeReport:
-        """Return the counts of rewards by source, and the newest refusal."""
+        """Return how many rewards came from which source, and the newest refusal."""
         assigner = self._assigner
-        steps = {"taken": assigner.taken, "rewarded": assigner.rewarded or 0}
-        values = {"rule": self.settings.rule, **steps, **assigner.counts}
+        values = {
+            "rule": self.settings.rule,
+            "taken": assigner.taken,
+            "rewarded": assigner.rewarded or 0,
+            **assigner.counts,
+        }
         return NodeReport(values, warning=assigner.refusal or self.health.sentence())
 
 

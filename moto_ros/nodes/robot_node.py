@@ -1,4 +1,4 @@
-"""The robot: an arm behind its guard, as the topics and services of the contract."""
+"""The robot node: an arm behind its safety guard, as the topics and services of the contract."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from moto_ros.robot.settings import RobotNodeSettings
 from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import NodeReport
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.robot_message import robot_state
 
 STOPPED = "the robot is stopped; call robot/recover"
 UNCONNECTED = "the robot is still being connected; ask again"
 
-REPEAT = 0.1
-"""Seconds after which a state is said again although the arm has measured nothing new."""
+REPEAT_PERIOD = 0.1
+"""Seconds after which a state is published again although the arm has measured nothing new."""
 
 START_PERIOD = 0.1
-"""Seconds between two looks whether the arm may be connected."""
+"""Seconds between two checks whether the arm may be connected."""
 
-IN_TIME = 0.9
+ANSWER_FRACTION = 0.9
 """Share of a time-out after which an answer is given in any case, so that it arrives by then."""
 
 
@@ -51,22 +51,22 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         super().__init__("franka", RobotNodeSettings, given)
         self.refuse_simulated_time()
         arm = make_arm(self.settings.arm, self.settings)
-        self._robot = Robot(self.settings, self.settings, arm, self.tell, self._crashed)
+        self._robot = Robot(self.settings, self.settings, arm, self.get_logger().warning, self._crashed)
         self._cameras = CameraWatchdog(self.settings.cameras, self.settings.health_timeout, time.monotonic())
-        self._said: ArmReading | None = None
-        self._said_at = 0.0
-        self._ready: Ready | None = None
+        self._published: ArmReading | None = None
+        self._published_at = 0.0
+        self._ready: Readiness | None = None
         self._make_topics()
         self._start = self.create_timer(START_PERIOD, self._connect)
 
     def _make_topics(self) -> None:
         self._states = self.advertise(RobotState, topics.ROBOT_STATE, qos.stream_out())
-        self.subscribe(Action, topics.ACTION, self._acted, qos.event())
-        self.subscribe(EpisodeState, topics.EPISODE_STATE, self._episode_changed, qos.latched())
-        self.subscribe(OperatorEvent, topics.OPERATOR_EVENT, self._operator_said, qos.event())
+        self.subscribe(Action, topics.ACTION, self._on_action, qos.event())
+        self.subscribe(EpisodeState, topics.EPISODE_STATE, self._on_episode_state, qos.latched())
+        self.subscribe(OperatorEvent, topics.OPERATOR_EVENT, self._on_operator_event, qos.event())
         for camera in self.settings.cameras:
-            self.subscribe(CameraHealth, topics.camera_health(camera), self._camera_said, qos.latched())
-        # Groups of their own: while one waits for its answer, everything else must still be heard.
+            self.subscribe(CameraHealth, topics.camera_health(camera), self._on_camera_health, qos.latched())
+        # Groups of their own: while one waits for its answer, everything else must still be received.
         self.serve(ResetRobot, topics.ROBOT_RESET, self._reset, callback_group=MutuallyExclusiveCallbackGroup())
         self.create_service(Trigger, topics.ROBOT_STOP, self._stop)
         self.create_service(
@@ -82,8 +82,8 @@ class RobotNode(MotoNode[RobotNodeSettings]):
 
     def _connected(self, done: Done[None]) -> None:
         done.result()
-        self.tell(f"franka: connected with {self.settings.host}")
-        self._ready = Ready(self, self.settings.wait_for)
+        self.get_logger().info(f"franka: connected with {self.settings.host}")
+        self._ready = Readiness(self, self.settings.wait_for)
 
     def _crashed(self, error: Exception) -> None:
         self.mailbox.post(partial(_raise, error))
@@ -91,35 +91,35 @@ class RobotNode(MotoNode[RobotNodeSettings]):
     # States.
 
     def _publish(self) -> None:
-        """Say what is new: a measurement, or what the guard makes of it."""
+        """Publish a new measurement, or a new state of the guard."""
         seen, now = self._robot.reading, time.monotonic()
         if seen is None:
             return
         self._robot.guard.request_hold(self._cameras.hold_reason(now))
-        if self._said is None or _differs(seen, self._said) or now - self._said_at > REPEAT:
-            self._said, self._said_at = seen, now
+        if self._published is None or _differs(seen, self._published) or now - self._published_at > REPEAT_PERIOD:
+            self._published, self._published_at = seen, now
             self._states.publish(robot_state(seen, self._robot.joint_names, self.settings.base_frame))
 
-    # What others say.
+    # Messages in.
 
-    def _acted(self, action: Action) -> None:
+    def _on_action(self, action: Action) -> None:
         age = (self.now() - to_nanoseconds(action.header.stamp)) / NSEC_PER_SEC
         values = np.array(action.values, np.float64)
         self._robot.submit(Command(action.episode, action.step, values, time.monotonic() - age, action.source))
 
-    def _episode_changed(self, state: EpisodeState) -> None:
+    def _on_episode_state(self, state: EpisodeState) -> None:
         if state.phase == EpisodeState.PHASE_ENDED and self._robot.connected:
             self._robot.guard.end(state.episode)
 
-    def _operator_said(self, message: OperatorEvent) -> None:
+    def _on_operator_event(self, message: OperatorEvent) -> None:
         if message.event == OperatorEvent.STOP:
             self._robot.stop(STOPPED)
         elif message.event == OperatorEvent.READY:
             self._robot.ready()
 
-    def _camera_said(self, message: CameraHealth) -> None:
-        trouble = "" if message.healthy else message.reason or "not healthy; see its diagnostics"
-        self._cameras.on_state(time.monotonic(), message.camera, trouble)
+    def _on_camera_health(self, message: CameraHealth) -> None:
+        fault = "" if message.healthy else message.reason or "unhealthy; see its diagnostics"
+        self._cameras.on_state(time.monotonic(), message.camera, fault)
         if self._robot.connected:
             self._robot.guard.request_hold(self._cameras.hold_reason(time.monotonic()))
 
@@ -132,7 +132,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         return response
 
     async def _reset(self, request: ResetRobot.Request, response: ResetRobot.Response) -> ResetRobot.Response:
-        timeout = IN_TIME * (request.timeout or self.settings.reset_timeout)
+        timeout = ANSWER_FRACTION * (request.timeout or self.settings.reset_timeout)
         job = ResetJob(request.episode, request.seed)
         late = f"robot/reset: not done within {timeout:.1f} s; see robot/state, give it more time or speed"
         response.message = await self._answer(
@@ -174,7 +174,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         return found
 
     def report(self) -> NodeReport:
-        """Return what was executed, what was not and why, and what lasts: a stop, a fault, a hold."""
+        """Return what was executed, what was not and why, and what lasts: a stop, a fault, a reason to hold."""
         robot = self._robot
         if not robot.connected:
             return NodeReport({"host": self.settings.host}, warning=robot.waits_for)
@@ -190,9 +190,9 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         super().destroy_node()
 
 
-def _differs(seen: ArmReading, said: ArmReading) -> bool:
-    new = seen.state.stamp > said.state.stamp
-    return new or seen.mode is not said.mode or seen.fault != said.fault
+def _differs(seen: ArmReading, published: ArmReading) -> bool:
+    new = seen.state.stamp > published.state.stamp
+    return new or seen.mode is not published.mode or seen.fault != published.fault
 
 
 def _raise(error: Exception) -> None:

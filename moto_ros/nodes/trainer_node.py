@@ -1,4 +1,4 @@
-"""Learns: offline from bags, then online from live topics, in a thread of its own; callbacks only pass messages on."""
+"""The trainer node: learns offline from bags, then online from live topics, in its own thread."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from moto_ros.policy.checkpoint_policy import load_policy
 from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_bytes, to_nanoseconds
 from moto_ros.ros.diagnostics import NodeReport
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.qos_fallback import OfferedQos
 from moto_ros.stopping import SAVE_TIME
@@ -80,7 +80,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         self._layout = part(settings, StepLayout)
         self._joints = JointOrder()
         self._live = LiveEpisodes(self._layout, self._joints)
-        self._library = BagLibrary(self._run.bags, self._layout, self._joints, self.tell)
+        self._library = BagLibrary(self._run.bags, self._layout, self._joints, self.log)
         timeouts = Timeouts(
             settings.start_timeout, settings.episode_timeout, settings.bag_timeout, settings.policy_timeout
         )
@@ -90,7 +90,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         self._session: TrainingRun | None = None
         self._status = TrainerStatus("waiting", "opens the run folder")
         self._make_topics()
-        self._ready = Ready(self, settings.wait_for)
+        self._ready = Readiness(self, settings.wait_for)
         self._thread = threading.Thread(target=self._learn, name="learner", daemon=True)
         self._thread.start()
 
@@ -99,14 +99,14 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         self._statuses = self.advertise(TrainingStatus, topics.TRAINING_STATUS, qos.latched())
         self.create_service(Trigger, topics.TRAINER_SAVE, self._save)
         if not self.settings.wait_for:
-            return  # alone, to pre-train from bags: there is nobody to listen to
+            return  # alone, to pre-train from bags: no other node publishes
         self._starter = self.client(StartEpisode, topics.EPISODE_START)
         self.subscribe(EpisodeState, topics.EPISODE_STATE, self._on_state, qos.latched(10))
         self.subscribe(EpisodeBag, topics.EPISODE_BAG, self._on_bag, qos.latched(10))
         self.subscribe(PolicyVersion, topics.POLICY_VERSION, lambda m: self._link.on_version(m.version), qos.latched())
-        self._listen_to_steps()
+        self._subscribe_to_steps()
 
-    def _listen_to_steps(self) -> None:
+    def _subscribe_to_steps(self) -> None:
         kind = CompressedImage if self.settings.compressed else Image
         images = OfferedQos(self)
         for camera in self.settings.cameras:
@@ -139,7 +139,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             self._work.request_save()
         return response
 
-    # The link's wire: called by the learning thread.
+    # NodeInterface of the link: called by the learning thread.
 
     def send_weights(self, version: int, data: bytes, sha256: str) -> None:
         """Publish weights."""
@@ -150,6 +150,10 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         message.header.stamp = self.get_clock().now().to_msg()
         self.mailbox.post(partial(self._weights.publish, message))
 
+    def log(self, sentence: str) -> None:
+        """Log a line for the user."""
+        self.get_logger().info(sentence)
+
     def ask(self, request: Request) -> None:
         """Call episode/start."""
         self.mailbox.post(partial(self._call, request))
@@ -159,9 +163,9 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             self._link.answered(False, f"service {self._starter.srv_name} is not there; start the episode node")
             return
         call = StartEpisode.Request(episode=request.episode, purpose=int(request.purpose), seed=request.seed)
-        self._starter.call_async(call).add_done_callback(self._answered)
+        self._starter.call_async(call).add_done_callback(self._on_answer)
 
-    def _answered(self, done: Future) -> None:
+    def _on_answer(self, done: Future) -> None:
         answer = done.result()
         self._link.answered(answer.accepted, answer.message)
 
@@ -185,7 +189,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
     # The learning thread.
 
     def _learn(self) -> None:
-        stand_back(self.settings.nice)
+        yield_cpu(self.settings.nice)
         try:
             with self._run.locked():
                 done = self._train()
@@ -200,14 +204,14 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
     def _train(self) -> bool:
         session = self._session = self._open()
         try:
-            self._take_in_demonstrations(session, self._store)
+            self._add_demonstrations(session, self._store)
             if session.conductor.position.offline_done and not session.quantiles:
                 session.measure_uncertainty()
             self._work = FineTuning(
                 session,
                 self._link,
                 self._library,
-                self.tell,
+                self.log,
                 lambda: self._link.stopping,
                 offline_only=not self.settings.wait_for,
             )
@@ -227,14 +231,14 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             data_part(settings),
         )
         if session.resumed_from is not None:
-            self.tell(f"resumes {self._run.path} at {session.resumed_from.path.name}")
+            self.get_logger().info(f"resumes {self._run.path} at {session.resumed_from.path.name}")
         elif settings.checkpoint:
             weights = load_policy(Path(settings.checkpoint).expanduser(), session.agent, session.identity)
             if weights.joint_names:
                 self._joints.settle(STATE, weights.joint_names)
                 self._joints.expected(STATE, self._layout.joint_names)
             session.conductor.offline_ended()
-            self.tell(f"starts from {settings.checkpoint}; the offline phase is left out")
+            self.get_logger().info(f"starts from {settings.checkpoint}; the offline phase is left out")
         return session
 
     def _make_store(self, state: Mapping[str, Any] | None) -> ReplayStore:
@@ -250,7 +254,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             store.restore(state, self._layout, settings.topics)
         return store
 
-    def _take_in_demonstrations(self, session: TrainingRun, store: ReplayStore) -> None:
+    def _add_demonstrations(self, session: TrainingRun, store: ReplayStore) -> None:
         folder = Path(self.settings.bags).expanduser() if self.settings.bags else self._run.bags / "offline"
         if session.resumed_from is not None:
             settled = session.conductor.position.offline_done
@@ -264,17 +268,17 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
                 raise Stopped
             session.add_demonstration(episode, bag)
             for problem in self._library.problems:
-                self.tell(f"{bag}: {problem}")
+                self.get_logger().warning(f"{bag}: {problem}")
         for problem in self._library.left_out:
-            self.tell(problem)
-        self.tell(f"holds {len(store)} recorded episodes")
+            self.get_logger().warning(problem)
+        self.get_logger().info(f"holds {len(store)} recorded episodes")
         if not store.holds("all"):
             raise MotoError(f"{folder}: no usable episode, expected bags of demonstrations; record some or name bags")
-        if unheard := store.nothing_to_imitate():
-            self.tell(unheard)
+        if problem := store.nothing_to_imitate():
+            self.get_logger().warning(problem)
 
     def _compare(self, folder: Path, store: ReplayStore, settled: bool) -> None:
-        """Refuse to go on as if nothing had happened when the demonstrations are others than those learned from."""
+        """Raise MotoError where the demonstrations are not those that the run has learned from."""
         differences = self._library.differences(folder, self.settings.topics, store, self._run.started())
         if not settled:
             differences.added.clear()  # they are taken in
@@ -285,13 +289,13 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         own = self._run.bag_folder("offline").resolve()
         if folder.resolve() == own and not any(own in (parent, *parent.parents) for parent in known):
             where = ", ".join(sorted(map(str, known)))
-            self.tell(f"{text}; not looked at, since the run has learned from {where}")
+            self.get_logger().warning(f"{text}; not looked at, since the run has learned from {where}")
         elif self.settings.changed_bags == "ignore":
-            self.tell(f"{text}; ignored, as changed_bags says")
+            self.get_logger().warning(f"{text}; ignored, as changed_bags says")
         else:
             raise MotoError(
                 f"{text}; expected the same bags, as a run learns them once; give --run another folder and "
-                f"--bags {folder} to learn from them as they are, or add -p trainer.changed_bags:=ignore to go on"
+                f"--bags {folder} to learn from them as they are, or add -p trainer.changed_bags:=ignore to continue"
             )
 
     def _finish(self) -> None:
@@ -320,15 +324,15 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         super().destroy_node()
 
 
-def stand_back(nice: int) -> None:
-    """Give the calling thread, and those it starts, at most this share of a busy processor (a nice value)."""
+def yield_cpu(nice: int) -> None:
+    """Lower the priority of the calling thread, and of those it starts, to this nice value."""
     thread = threading.get_native_id()
     os.setpriority(os.PRIO_PROCESS, thread, max(nice, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 def _make() -> TrainerNode:
     node = TrainerNode()
-    stand_back(node.settings.nice)  # frames are decoded on this thread
+    yield_cpu(node.settings.nice)  # frames are decoded on this thread
     return node
 
 

@@ -1,4 +1,4 @@
-"""Between ROS messages and arrays, without a Python list in between."""
+"""Conversion between ROS messages and NumPy arrays, without a Python list in between."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from moto_ros.ros import qos
 
 @dataclass(frozen=True)
 class NodeReport:
-    """How a node does: nothing to say, or one sentence of warning or error; and its figures by name."""
+    """The state of a node: one sentence of warning or error, or none, and its figures by name."""
 
     values: Mapping[str, object] = field(default_factory=dict)
     warning: str = ""

@@ -1,9 +1,10 @@
-"""Who is ready: a node says its name once every topic and service it shares with its peers is connected both ways.
+"""Readiness of nodes: each publishes its name once discovery has connected it with its peers, in both directions.
 
-With simulated time it also knows the time by then: what came before would be logged at 0.
+With simulated time a node also waits for the first `/clock`: its log messages would have the stamp 0 before. And it
+waits until it may have discovered other systems, see `duplicates.py`: one node too many ends before an episode begins.
 
-A reliable volatile sample reaches only the readers its writer has matched. So the first episode waits until nobody
-can lose a sample to discovery that is still under way.
+A reliable volatile sample reaches only the readers that its writer has matched. So the first episode waits until no
+sample can be lost to discovery that is not complete.
 """
 
 from __future__ import annotations
@@ -17,75 +18,76 @@ from std_msgs.msg import String
 from moto_ros.contract import topics
 from moto_ros.ros import qos
 
-PERIOD = 0.1
-"""Seconds between two looks at the graph."""
+POLL_PERIOD = 0.1
+"""Seconds between two checks of the ROS graph."""
 
-STEADY = 3
-"""Looks in a row that must find everything connected: reader and writer announcements may overtake each other."""
+STABLE_CHECKS = 3
+"""Checks in a row that must find everything connected: reader and writer announcements may overtake each other."""
 
-PATIENCE = 100
-"""Looks after which a person is told what is missing: ten seconds, longer than any start that goes well."""
+CHECKS_BEFORE_WARNING = 100
+"""Checks after which a missing peer is logged: ten seconds, longer than any successful start."""
 
-OWN_AFFAIRS = ("/rosout", "/parameter_events", topics.SYSTEM_NODE)
+IGNORED_TOPICS = ("/rosout", "/parameter_events", topics.SYSTEM_NODE)
 
 
-class Ready:
-    """Says this node's name, and its session, on `system/ready` when connected to `peers`; keeps what others say.
+class Readiness:
+    """Publishes this node's name and session on `system/ready` once it is ready; knows which other nodes are.
 
-    Make it last in the node's constructor: its publisher tells the peers that all else exists.
+    Create it last in the node's constructor: its publisher shows the peers that everything else exists.
     """
 
     def __init__(self, node: Node, peers: Sequence[str], changed: Callable[[], None] | None = None) -> None:
-        """Begin to look; `changed` is called when another node says its name."""
+        """Start to check; `changed` is called when another node is ready."""
         self._node, self._changed = node, changed
         self._session = int(getattr(node, "session", 0))
         self._peers = frozenset(peers) - {node.get_name()}
-        self._said: set[str] = set()
-        self._steady = self._looks = 0
-        self._told: set[str] = set()
+        self._ready: set[str] = set()
+        self._stable = self._checks = 0
+        self._logged: set[str] = set()
         self.waits_for = ""
         self._subscription = node.create_subscription(String, topics.READY, self._on_message, qos.latched(depth=50))
         self._publisher = node.create_publisher(String, topics.READY, qos.latched())
-        self._timer = node.create_timer(PERIOD, self._look)
+        self._timer = node.create_timer(POLL_PERIOD, self._check)
 
     @property
-    def said(self) -> bool:
-        """Whether this node has said its name."""
+    def announced(self) -> bool:
+        """Whether this node has published that it is ready."""
         return self._timer.is_canceled()
 
-    def present(self) -> set[str]:
-        """Return the nodes that are ready now: they said so and have not left the graph."""
-        return self._said & self._announced()
+    def ready_nodes(self) -> set[str]:
+        """Return the names of the nodes that are ready and still in the graph."""
+        return self._ready & self._discovered()
 
     def _on_message(self, message: String) -> None:
         name, _, session = message.data.partition(" ")
         if (session or "0") != str(self._session):
             return  # another system's node
-        self._said.add(name)
+        self._ready.add(name)
         if self._changed is not None:
             self._changed()
 
-    def _announced(self) -> set[str]:
+    def _discovered(self) -> set[str]:
         return {info.node_name for info in self._node.get_publishers_info_by_topic(self._publisher.topic_name)}
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self.waits_for = self._unconnected()
-        self._looks += 1
-        self._steady = 0 if self.waits_for else self._steady + 1
-        self._tell()
-        if self._steady >= STEADY or not self._peers:
+        self._checks += 1
+        self._stable = 0 if self.waits_for else self._stable + 1
+        self._log()
+        connected = self._stable >= STABLE_CHECKS or not self._peers
+        if connected and getattr(self._node, "alone", True):
             self._timer.cancel()
             name = self._node.get_name()
             self._publisher.publish(String(data=f"{name} {self._session}" if self._session else name))
 
-    def _tell(self) -> None:
-        """Print what is still missing, each thing once, so that the log of a start that failed says why."""
-        if self.waits_for and self._looks >= PATIENCE and self.waits_for not in self._told:
-            self._told.add(self.waits_for)
-            print(f"not ready: {self.waits_for}", flush=True)
+    def _log(self) -> None:
+        """Log what is still missing, each sentence once, so that the log of a failed start says why."""
+        if self.waits_for and self._checks >= CHECKS_BEFORE_WARNING and self.waits_for not in self._logged:
+            self._logged.add(self.waits_for)
+            self._node.get_logger().warning(f"not ready: {self.waits_for}")
 
     def _unconnected(self) -> str:
-        absent = self._peers - self._announced()
+        absent = self._peers - self._discovered()
         if absent:
             return f"waits for {', '.join(sorted(absent))} to start"
         for endpoint, matched, wanted in self._endpoints():
@@ -101,12 +103,12 @@ class Ready:
         readers = [
             (topic.topic_name, topic.get_subscription_count(), node.get_subscriptions_info_by_topic(topic.topic_name))
             for topic in node.publishers
-            if topic.topic_name not in OWN_AFFAIRS
+            if topic.topic_name not in IGNORED_TOPICS
         ]
         writers = [
             (topic.topic_name, _publishers(node, topic), node.get_publishers_info_by_topic(topic.topic_name))
             for topic in node.subscriptions
-            if topic.topic_name not in OWN_AFFAIRS
+            if topic.topic_name not in IGNORED_TOPICS
         ]
         return [(name, matched, self._count(infos)) for name, matched, infos in readers + writers]
 

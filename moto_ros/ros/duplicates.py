@@ -1,14 +1,15 @@
-"""Nobody twice: a node that starts where its name or a topic that it writes is taken ends itself with one sentence.
+"""Duplicate nodes: a node ends with one sentence where another one has its name or publishes one of its topics.
 
-Each node says on `/system/node` who it is and what it writes: one topic for the whole ROS domain, since two systems in
-namespaces of their own may still be in each other's way, by `/clock`. The topic is latched, so a node that starts hears
-of all that run, and of none that was killed: what a dead process had said goes with it, while the graph shows its
-endpoints until the middleware gives it up (20 s in Fast DDS). Of two nodes that are in each other's way the one whose
-system started later ends. One of a system whose start is over never does: whoever was there first goes on undisturbed,
-also beside a computer whose clock is slow, or one that took a minute to start its nodes.
+Each node announces on `/system/node` who it is and what it publishes. It is one topic for the whole ROS domain, since
+two systems in different namespaces may still conflict, by `/clock`. The topic is latched, so a node that starts learns
+of all that run, and of none that was killed: the announcement of a dead process is gone with it, while the graph shows
+its endpoints until the middleware forgets it (20 s in Fast DDS). Of two nodes in conflict the one whose system started
+later ends. One of a system whose start is over never does: the system that was there first runs undisturbed, also
+beside a computer whose clock is slow, or one that took a minute to start its nodes.
 
-A writer that says nothing of itself is no node of this package, or a dead one. It is given the time in which the
-middleware would forget a dead one; who is there from the start and still there then is alive, and the node ends.
+A publisher without an announcement is no node of this package, or a dead one. A node waits for as long as the
+middleware takes to forget a dead one; a publisher that is there from the start and still there then is alive, and the
+node ends.
 """
 
 from __future__ import annotations
@@ -29,22 +30,22 @@ from moto_ros.errors import MotoError
 from moto_ros.ros import qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 
-PERIOD = 0.2
-"""Seconds until a node that runs says so, and between two looks at the time."""
+POLL_PERIOD = 0.2
+"""Seconds until a running node announces itself, and between two checks of the time."""
 
 GRAPH_PERIOD = 1.0
-"""Seconds between two looks at the graph, which ask for each topic that the node writes."""
+"""Seconds between two checks of the graph, which ask for each topic that the node publishes."""
 
-QUIET = 1.5
-"""Seconds without a word of another system after which a node publishes what carries no session, such as images."""
+QUIET_TIME = 1.5
+"""Seconds without another system after which a node is ready, and publishes what has no session, such as images."""
 
-START = 15.0
-"""Seconds that a start takes: until then a node gives way to one that was there before."""
+START_TIME = 15.0
+"""Seconds that a start takes: until then a node ends for one that was there before."""
 
-LEASE = 30.0
+LEASE_TIME = 30.0
 """Seconds after which a middleware has forgotten a process that was killed."""
 
-COMMON = ("/rosout", "/parameter_events", topics.DIAGNOSTICS)
+COMMON_TOPICS = ("/rosout", "/parameter_events", topics.DIAGNOSTICS)
 """Topics that every node writes."""
 
 WHAT_TO_DO = "end the other one, or start this one in another namespace or ROS domain (arguments namespace, domain)"
@@ -54,7 +55,7 @@ WHAT_TO_DO_SIMULATED = (
 
 
 class Duplicates:
-    """Announces a node, and ends it at its start by a MotoError, raised in the executor, where it is one too many.
+    """Announces a node; ends it at its start, by a MotoError raised in the executor, where it is a duplicate.
 
     Nodes of one session are started together and know who writes what; of nodes that were started by hand (session 0)
     two may write the same topic if one waits for the other as one of its `peers`.
@@ -67,19 +68,19 @@ class Duplicates:
         self._mine = SystemNode(session=session, node=node.get_fully_qualified_name(), instance=secrets.randbits(62))
         self._mine.header.stamp = to_time(time.time_ns())
         self._others: dict[int, SystemNode] = {}
-        self._strangers: dict[tuple[str, str], float] = {}
+        self._unknown_since: dict[tuple[str, str], float] = {}
         self._began: float | None = None
-        self._looked = float("-inf")
+        self._checked = float("-inf")
         self._subscription = node.create_subscription(
             SystemNode, topics.SYSTEM_NODE, self._on_message, qos.latched(100)
         )
         self._publisher = node.create_publisher(SystemNode, topics.SYSTEM_NODE, qos.latched())
-        self._timer = node.create_timer(PERIOD, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer = node.create_timer(POLL_PERIOD, self._check, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @property
     def quiet(self) -> bool:
         """Whether the node has run for a while without meeting another system."""
-        return self._mine.settled or (self._began is not None and time.monotonic() - self._began > QUIET)
+        return self._mine.settled or (self._began is not None and time.monotonic() - self._began > QUIET_TIME)
 
     def writers(self, topic: str, session: int) -> str:
         """Return the names of the nodes that write a topic and are of a session; for 0 also those that say nothing."""
@@ -93,16 +94,16 @@ class Duplicates:
         if other.instance == self._mine.instance:
             return
         self._others[other.instance] = other
-        taken = self._taken(other)
-        if taken and not self._settled(self._mine) and (self._settled(other) or _age(other) < _age(self._mine)):
-            raise MotoError(f"{taken}, expected no other; {self._what_to_do}")
+        conflict = self._conflict(other)
+        if conflict and not self._settled(self._mine) and (self._settled(other) or _age(other) < _age(self._mine)):
+            raise MotoError(f"{conflict}, expected no other; {self._what_to_do}")
 
     def _settled(self, node: SystemNode) -> bool:
         """Tell whether the start is over for a node's system: then also for a node of it that took longer."""
         known = (self._mine, *self._others.values())
         return node.settled or any(one.settled for one in known if one.session == node.session != 0)
 
-    def _taken(self, other: SystemNode) -> str:
+    def _conflict(self, other: SystemNode) -> str:
         """Return what the other node has that this one would take, or nothing."""
         if other.node == self._mine.node:
             return f"{self._mine.node}: a node of this name runs already, {_system(other)}"
@@ -112,36 +113,36 @@ class Duplicates:
         return f"{both[0]}: {other.node} writes it already, {_system(other)}" if both else ""
 
     def _topics(self) -> set[str]:
-        own = (*COMMON, self._publisher.topic_name, self._node.resolve_topic_name(topics.READY))
+        own = (*COMMON_TOPICS, self._publisher.topic_name, self._node.resolve_topic_name(topics.READY))
         return {publisher.topic_name for publisher in self._node.publishers} - set(own)
 
     # Time.
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = time.monotonic()
         if self._began is None:
             self._began = now
             self._announce()
-        starts = now - self._began < START
-        if now - self._looked >= GRAPH_PERIOD:
-            self._looked = now
-            self._look_at_strangers(now, starts)
+        starts = now - self._began < START_TIME
+        if now - self._checked >= GRAPH_PERIOD:
+            self._checked = now
+            self._check_unknown(now, starts)
         if not starts and not self._mine.settled:
             self._mine.settled = True
             self._announce()
-        if self._mine.settled and not self._strangers:
+        if self._mine.settled and not self._unknown_since:
             self._timer.cancel()
 
     def _announce(self) -> None:
         self._mine.topics = sorted(self._topics())
         self._publisher.publish(self._mine)
 
-    def _look_at_strangers(self, now: float, starts: bool) -> None:
+    def _check_unknown(self, now: float, starts: bool) -> None:
         found = {(topic, name) for topic in self._topics() for name in self._unknown(topic)}
-        known = self._strangers
-        self._strangers = {who: known.get(who, now) for who in found if starts or who in known}
-        for (topic, name), since in self._strangers.items():
-            if now - since > LEASE:
+        known = self._unknown_since
+        self._unknown_since = {who: known.get(who, now) for who in found if starts or who in known}
+        for (topic, name), since in self._unknown_since.items():
+            if now - since > LEASE_TIME:
                 raise MotoError(f"{topic}: {name} writes it too, and is no node of this system; {self._what_to_do}")
 
     def _unknown(self, topic: str) -> set[str]:

@@ -12,7 +12,7 @@ except ImportError:  # ROS 2 Humble
 
 
 class TopicHealth:
-    """Counts of trouble by topic, fed by the middleware's events and by `session.py`."""
+    """Counts of problems by topic, filled by the middleware's events and by `session.py`."""
 
     def __init__(self) -> None:
         """Start with nothing wrong."""
@@ -36,15 +36,13 @@ class TopicHealth:
         counts[topic] = int(event.total_count)
 
     def sentence(self) -> str:
-        """Return one sentence on the worst trouble, empty when there is none."""
+        """Return one sentence on the worst problem, empty when there is none."""
         if self.incompatible:
             topics = ", ".join(sorted(self.incompatible))
             return f"{topics}: a peer's QoS is incompatible, nothing passes; give it the profile of moto_ros/ros/qos.py"
         if self.foreign:
             found = ", ".join(f"{topic} ({count})" for topic, count in sorted(self.foreign.items()))
-            return (
-                f"messages of another system in this namespace are not taken: {found}; see the log for whose they are"
-            )
+            return f"messages of another system in this namespace are ignored: {found}; see the log for whose they are"
         if self.lost:
             found = ", ".join(f"{topic} ({count})" for topic, count in sorted(self.lost.items()))
             return f"samples lost in the middleware: {found}; set the transport for big samples, see `moto doctor`"

@@ -50,11 +50,11 @@ class MotoNode(Node, Generic[S]):
         self.session = int(getattr(self.settings, "session", 0))
         peers = getattr(self.settings, "wait_for", ())
         self._duplicates = Duplicates(self, self.session, peers, self.simulated_time)
-        warn = self.get_logger().warning
-        self._sessions = Sessions(self.session, self.health, warn, self._duplicates.writers)
+        log = self.get_logger().warning
+        self._sessions = Sessions(self.session, self.health, log, self._duplicates.writers)
 
     def report(self) -> NodeReport:
-        """Return how the node does; nodes add their own figures."""
+        """Return the state of the node; nodes add their own figures."""
         return NodeReport(warning=self.health.sentence())
 
     def subscribe(
@@ -66,7 +66,7 @@ class MotoNode(Node, Generic[S]):
         raw: bool = False,
         outside: bool = False,
     ) -> Subscription:
-        """Subscribe to what is of this system; other systems' messages, incompatible QoS and lost samples are counted.
+        """Subscribe to messages of this system; other systems' messages, incompatible QoS and lost samples are counted.
 
         `outside`: the topic is meant for programs that are no part of the system and leave the session 0.
         """
@@ -121,10 +121,6 @@ class MotoNode(Node, Generic[S]):
                 f"{self.get_fully_qualified_name()}: parameter 'use_sim_time' is true, expected false for a device, "
                 "which is stamped by the system's clock; leave it out"
             )
-
-    def tell(self, sentence: str) -> None:
-        """Print one line for the person who watches the terminal."""
-        print(sentence, flush=True)
 
 
 def _plain(value: Any) -> Any:

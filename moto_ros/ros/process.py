@@ -1,4 +1,4 @@
-"""The life of a node's process: start, spin on one thread, say what is wrong in one sentence, leave cleanly."""
+"""The process of a node: start, spin on one thread, report an error in one sentence, shut down cleanly."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run(make: Callable[[], Node], arguments: Sequence[str] | None = None) -> int
         node = created(make)
         return spin(node, stop)
     except (MotoError, OSError) as error:
-        print(f"error: {sentence(error)}", file=sys.stderr, flush=True)
+        _say_error(sentence(error), node)
         return 1
     except Finished as finished:
         return finished.status
@@ -56,12 +56,20 @@ def run(make: Callable[[], Node], arguments: Sequence[str] | None = None) -> int
         rclpy.try_shutdown()
 
 
+def _say_error(text: str, node: Node | None) -> None:
+    """Log why the node ends, as what no log level hides; before there is a node, print it."""
+    if node is None:
+        print(f"error: {text}", file=sys.stderr, flush=True)
+    else:
+        node.get_logger().fatal(f"error: {text}")
+
+
 def spin(node: Node, stop: StopFlag) -> int:
     """Spin `node` on a single-threaded executor until `stop` is set or its context is shut down; see `run`."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        # A wait without end in the middleware would not notice a signal: look up now and then.
+        # An indefinite wait in the middleware would not notice a signal.
         while rclpy.ok() and not stop:
             executor.spin_once(timeout_sec=HEARTBEAT)
     finally:

@@ -1,4 +1,4 @@
-"""What the guard sees of the robot, as the message of the contract."""
+"""The RobotState message of a reading of the arm."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Whose messages a node takes: each message of moto_msgs carries the session of the system that it comes from.
+"""Message sessions: each message of moto_msgs has the session of its system, and a node ignores all others.
 
-A node stamps what it publishes and asks, and takes only what has its own session. Three exceptions: a stop counts from
+A node stamps its messages and requests, and takes only those with its own session. Three exceptions: a stop counts from
 anybody; topics that are meant for other people's programs (`outside`) may leave the session 0; a person who calls a
 service by hand may do so where the call only ends something (`by_hand`). Messages of other packages carry no session:
 camera images are guarded by `duplicates.py`, the person's devices by the arbiter, see `operator_node.py`.
@@ -22,7 +22,7 @@ from moto_msgs.msg import OperatorEvent
 from moto_ros.ros.health import TopicHealth
 
 SOURCES = 20
-"""Sessions and topics that are told of one by one: a log must not grow with what a stranger sends."""
+"""Sources (session and topic) that are logged at most: the log must not grow with what another system sends."""
 
 ENCAPSULATION = 4
 """Bytes before a serialized message that say how it is serialized (DDS-XTypes 1.3, 7.6.2.1)."""
@@ -32,7 +32,7 @@ STAMP = 8
 
 
 def carries_session(kind: type) -> bool:
-    """Tell whether messages of this type, or requests, say which system they are of."""
+    """Return whether messages or requests of this type have a session."""
     return kind.__module__.split(".")[0] == "moto_msgs" and hasattr(kind, "session")
 
 
@@ -50,21 +50,21 @@ def session_of(data: bytes, kind: type) -> int | None:
 
 
 class Sessions:
-    """Stamps and filters for one node; `health` counts what was not taken, `tell` says it once for each source."""
+    """Stamps and filters for one node; `health` counts ignored messages, `log` is called once for each source."""
 
     def __init__(
         self,
         number: int,
         health: TopicHealth,
-        tell: Callable[[str], None],
+        log: Callable[[str], None],
         writers: Callable[[str, int], str] = lambda topic, session: "",
     ) -> None:
         """Take the node's own session; `writers` names the nodes of a session that write a topic."""
-        self.number, self._health, self._tell, self._writers = number, health, tell, writers
-        self._told: set[tuple[str, int]] = set()
+        self.number, self._health, self._log, self._writers = number, health, log, writers
+        self._logged: set[tuple[str, int]] = set()
 
     def stamp(self, publisher: Publisher, kind: type) -> Publisher:
-        """Have everything that is published say which system it is of."""
+        """Have every published message carry this session."""
         if carries_session(kind):
             publish = publisher.publish
 
@@ -76,7 +76,7 @@ class Sessions:
         return publisher
 
     def stamp_requests(self, client: Client, kind: Any) -> Client:
-        """Have every request say which system it is of."""
+        """Have every request carry this session."""
         if carries_session(kind.Request):
             call = client.call_async
 
@@ -90,7 +90,7 @@ class Sessions:
     def filter(
         self, kind: type, topic: str, callback: Callable[[Any], None], raw: bool = False, outside: bool = False
     ) -> Callable[[Any], None]:
-        """Return a callback that passes on to `callback` what is of this system."""
+        """Return a callback that passes messages of this system on to `callback`."""
         if not carries_session(kind):
             return callback
         mine = {self.number, 0} if outside else {self.number}
@@ -107,17 +107,17 @@ class Sessions:
     def _refuse(self, topic: str, session: int | None) -> None:
         self._health.foreign[topic] += 1
         source = (topic, -1 if session is None else session)
-        if source not in self._told and len(self._told) < SOURCES:
-            self._told.add(source)
-            self._tell(self._sentence(topic, session))
+        if source not in self._logged and len(self._logged) < SOURCES:
+            self._logged.add(source)
+            self._log(self._sentence(topic, session))
 
     def _sentence(self, topic: str, session: int | None) -> str:
         if session is None:
-            return f"{topic}: a message is cut short and is not taken, expected one of moto_msgs; mend its publisher"
+            return f"{topic}: a message is cut short and is ignored, expected one of moto_msgs; fix its publisher"
         whose = f"session {session}" if session else "no session"
         by = self._writers(topic, session)
         return (
-            f"{topic}: messages of another system ({whose}{', ' if by else ''}{by}) are not taken, expected session "
+            f"{topic}: messages of another system ({whose}{', ' if by else ''}{by}) are ignored, expected session "
             f"{self.number}; end the other one, or give one of the two another ROS domain"
         )
 

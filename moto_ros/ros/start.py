@@ -10,14 +10,15 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from moto_ros.screen import screens
-from moto_ros.stopping import handle_signals, leave_well, watch_parent
+from moto_ros.screen import never_wait, screens
+from moto_ros.stopping import handle_signals, leave_with_success, watch_parent
 
 
 def start(module: str) -> None:
     """Run the node whose `main` is in `module`."""
-    handle_signals(leave_well)
+    handle_signals(leave_with_success)
     watch_parent()
+    never_wait()
     with screens():
         importlib.import_module(module).main()
 

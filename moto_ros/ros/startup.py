@@ -1,4 +1,4 @@
-"""What stops ROS 2 from starting here, found before a node starts: environment variables, log folder, middleware.
+"""Checks before a node starts, of what stops ROS 2 here: environment variables, log folder, middleware.
 
 rclpy must not be imported here: with some environments its libraries end the process that loads them.
 """
@@ -59,7 +59,7 @@ ADVICE = {
 
 @dataclass(frozen=True)
 class Fault:
-    """A variable of the environment, what it holds, what was expected of it; `stops` where no node can work so."""
+    """An environment variable, what was found in it, what was expected; `stops` where no node can work so."""
 
     variable: str
     found: str

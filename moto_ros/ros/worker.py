@@ -1,4 +1,4 @@
-"""Work beside the executor: one thread that may wait, and the way back to the node's single thread."""
+"""Worker threads beside the executor, and the mailbox that brings their results back to the node's single thread."""
 
 from __future__ import annotations
 

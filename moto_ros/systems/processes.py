@@ -23,6 +23,9 @@ SYSTEM = "system"
 PERIOD = 0.1
 """Seconds between two polls of signals and processes."""
 
+LOG_FORMAT = {"RCUTILS_CONSOLE_OUTPUT_FORMAT": "{message}"}
+"""How nodes write their log here, where each line gets the time and the node's name; a user's own variable wins."""
+
 CHUNK = 65536
 READER_GONE = 128 + signal.SIGPIPE
 """Exit status of a run whose output nothing reads any more."""
@@ -58,7 +61,7 @@ class Child:
         self._popen = subprocess.Popen(
             process.command(system.namespace),
             shell=True,
-            env={**os.environ, **system.environment},
+            env={**LOG_FORMAT, **os.environ, **system.environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=None if output is None else subprocess.STDOUT,

@@ -66,8 +66,8 @@ class NodeInterface(Protocol):
     def send_status(self, status: TrainerStatus) -> None:
         """Publish the trainer's status."""
 
-    def tell(self, sentence: str) -> None:
-        """Print a line for the person who watches."""
+    def log(self, sentence: str) -> None:
+        """Log a line for the user."""
 
 
 @dataclass
@@ -168,7 +168,7 @@ class RobotLink:
     def _say_why(self, reason: str, known: str) -> str:
         """Tell the reason for waiting when it is a new one; return it."""
         if reason != known:
-            self._wire.tell(f"waits for the episode node: {reason}")
+            self._wire.log(f"waits for the episode node: {reason}")
             self._wire.send_status(TrainerStatus("waiting", reason))
         return reason
 

@@ -15,7 +15,7 @@ from functools import partial
 
 from franky_sim.mujoco_simulator import MujocoSimulator
 
-from moto_ros.stopping import handle_signals, leave_well
+from moto_ros.stopping import handle_signals, leave_with_success
 from moto_sim.franka_protocol import ERRORS, Simulation
 
 SERVES = "a simulated Franka arm serves on"
@@ -28,7 +28,7 @@ DAMPING = (450.0, 450.0, 350.0, 350.0, 60.0, 60.0, 60.0)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until the input ends, SIGINT, SIGTERM or SIGHUP; return 1 where the address is taken."""
-    handle_signals(leave_well)
+    handle_signals(leave_with_success)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--address", default="127.0.0.1", help="loopback address to serve on")
     parser.add_argument("--without-hand", action="store_true", help="an arm without a gripper")

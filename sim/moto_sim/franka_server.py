@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from moto_ros.ros import process
 from moto_ros.ros.diagnostics import NodeReport
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.process import Finished
 from moto_sim.settings import FrankaServerSettings
@@ -31,7 +31,7 @@ class FrankaServerNode(MotoNode[FrankaServerSettings]):
         self._arm = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", errors="replace"
         )
-        self._ready: Ready | None = None
+        self._ready: Readiness | None = None
         threading.Thread(target=self._listen, args=(self._arm.stdout,), daemon=True).start()
 
     def _listen(self, output: IO[str]) -> None:
@@ -40,13 +40,13 @@ class FrankaServerNode(MotoNode[FrankaServerSettings]):
         self.mailbox.post(self._ended)
 
     def _said(self, line: str) -> None:
-        self.tell(line)
+        self.get_logger().info(line)
         if self._ready is None:
-            self._ready = Ready(self, self.settings.wait_for)
+            self._ready = Readiness(self, self.settings.wait_for)
 
     def _ended(self) -> None:
         status = self._arm.wait()
-        self.tell(f"franka_server: the simulated arm's process ended with status {status}; start it again")
+        self.get_logger().error(f"the simulated arm's process ended with status {status}; start it again")
         raise Finished(status or 1)
 
     def report(self) -> NodeReport:

@@ -13,7 +13,7 @@ from moto_ros.contract import topics
 from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import NodeReport
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 from moto_sim.experts import add_noise
 from moto_sim.settings import ScriptSettings
@@ -32,7 +32,7 @@ class ScriptNode(MotoNode[ScriptSettings]):
         self._actions = self.advertise(Action, topics.ACTION, qos.event())
         self.subscribe(EpisodeState, topics.EPISODE_STATE, self._state_changed, qos.latched(10))
         self.subscribe(Action, EXPERT_ACTION, self._suggested, qos.event())
-        self._ready = Ready(self, self.settings.wait_for)
+        self._ready = Readiness(self, self.settings.wait_for)
 
     def _state_changed(self, state: EpisodeState) -> None:
         if state.phase == EpisodeState.PHASE_RESETTING:

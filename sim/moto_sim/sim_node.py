@@ -22,7 +22,7 @@ from moto_ros.robot.standstill import Standstill
 from moto_ros.ros import process, qos
 from moto_ros.ros.convert import image_message, jpeg_message, optical_frame, to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import NodeReport
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.worker import Worker
 from moto_sim.messages import camera_info, robot_state
@@ -97,7 +97,7 @@ class SimNode(MotoNode[SimSettings]):
             self.create_timer(self.settings.action_timeout / 2, self._repeat)
         else:
             self.create_timer(1.0 / self.settings.control_rate, self._tick)
-        self._ready = Ready(self, self.settings.wait_for)
+        self._ready = Readiness(self, self.settings.wait_for)
 
     def _move(self, job: Callable[[], SimObservation], then: Callable[[SimObservation], None]) -> None:
         self._busy = True

@@ -108,7 +108,7 @@ class MemoryArm:
         return self._state
 
     def place(self, **changes: Any) -> None:
-        """Make a new measurement, with changes."""
+        """Measure again, with another result than before."""
         if self.frozen:
             return
         sequence = self._state.sequence + 1

@@ -63,7 +63,7 @@ class FrankyServer:
                 pipe.close()
 
     def restart(self) -> None:
-        """Kill it where it runs, and start it anew on the same address, with the arm at its start pose."""
+        """Kill it where it runs, and start it again on the same address, with the arm at its start pose."""
         self.kill()
         self._process = self._start()
 

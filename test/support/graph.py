@@ -39,7 +39,7 @@ class Graph:
         node.destroy_node()
 
     def peer(self, name: str = "peer") -> Peer:
-        """Return a node that the test speaks through."""
+        """Return a node that the test publishes and receives with."""
         return Peer(self, self.add(rclpy.create_node(name)))
 
     def spin(self, seconds: float) -> None:
@@ -63,7 +63,7 @@ class Graph:
 
 
 class Peer:
-    """A test's own node: says, hears and calls."""
+    """A test's own node: publishes, receives and calls services."""
 
     def __init__(self, graph: Graph, node: Node) -> None:
         """Wrap `node`."""

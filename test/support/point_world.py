@@ -14,7 +14,7 @@ from moto_msgs.srv import ResetRobot
 from moto_ros.contract import topics
 from moto_ros.ros import qos
 from moto_ros.ros.convert import image_message, to_time
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 
 PERIOD = 100_000_000
 """Nanoseconds of simulated time between two steps."""
@@ -43,7 +43,7 @@ class PointWorld(Node):
         self.create_service(ResetRobot, topics.ROBOT_RESET, self._reset)
         self._running = False
         self.deaf_to: set[int] = set()
-        self._ready = Ready(self, peers)
+        self._ready = Readiness(self, peers)
 
     def _heard(self, state: EpisodeState) -> None:
         self._running = state.phase == EpisodeState.PHASE_RUNNING

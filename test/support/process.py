@@ -45,7 +45,7 @@ class NodeProcess:
         return self._process.poll() is None
 
     def kill(self) -> None:
-        """End the process as a power failure would: without any chance to tidy up."""
+        """End the process as a power failure would: without any chance to clean up."""
         self._process.kill()
         self._process.wait()
 

@@ -11,7 +11,7 @@ from moto_msgs.srv import ResetRobot
 from moto_ros.contract import topics
 from moto_ros.ros import qos
 from moto_ros.ros.convert import image_message
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 
 HOME = np.array([0.4, 0.0, 0.3])
 STEP = 0.02
@@ -38,7 +38,7 @@ class RealtimeArm(Node):
         self.create_service(ResetRobot, topics.ROBOT_RESET, self._reset)
         self.create_timer(1 / 50, self.publish_state)
         self._frames = self.create_timer(1 / 30, self._publish_image)
-        self._ready = Ready(self, peers)
+        self._ready = Readiness(self, peers)
 
     def camera_works(self, works: bool, reason: str = "") -> None:
         """Stop or start the camera, and say so."""

@@ -13,7 +13,7 @@ from moto_msgs.msg import Action, EpisodeState, Reward, RobotState
 from moto_ros.contract import topics
 from moto_ros.ros import qos
 from moto_ros.ros.convert import image_message, to_time
-from moto_ros.ros.discovery import Ready
+from moto_ros.ros.discovery import Readiness
 from support.graph import Graph
 
 PERIOD = 100_000_000
@@ -37,8 +37,8 @@ class RobotSide:
     def connected(self, *nodes: str) -> None:
         """Wait until each of `nodes`, started with `wait_for: [sim]`, has said that it is connected."""
         said = self.peer.hear(String, topics.READY, qos.latched(10))
-        ready = Ready(self.peer.node, nodes)
-        self.graph.until(lambda: ready.said and {text.data for text in said} >= set(nodes), f"{nodes} to be ready")
+        ready = Readiness(self.peer.node, nodes)
+        self.graph.until(lambda: ready.announced and {text.data for text in said} >= set(nodes), f"{nodes} to be ready")
 
     def pixels(self, step: int, camera: str) -> np.ndarray:
         """Return the frame of a step: noise that is a function of step and camera."""
