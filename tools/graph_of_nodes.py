@@ -1,8 +1,8 @@
 """Read from the nodes' source which topics they publish and read, and which services they serve and call.
 
-A topic has its name in `moto_ros/contract/topics.py`, its type and its QoS profile where a node makes it. The calls that
-make publishers, subscriptions, services and clients are found in the source; no node is started. What a function takes
-as an argument is looked up where it is called.
+A topic has its name in `moto_ros/contract/topics.py`, its type and its QoS profile where a node makes it. The calls
+that make publishers, subscriptions, services and clients are found in the source; no node is started. What a function
+takes as an argument is looked up where it is called.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,7 +90,18 @@ def endpoints() -> list[Endpoint]:
 
 def topics_of(found: list[Endpoint]) -> list[str]:
     """Return the topics among the endpoints, those of the robot side first, as the contract is read."""
-    order = ("camera/", "robot/", "policy/", "episode/", "reward/", "operator/", "trainer/", "recorder/", "system/", "/")
+    order = (
+        "camera/",
+        "robot/",
+        "policy/",
+        "episode/",
+        "reward/",
+        "operator/",
+        "trainer/",
+        "recorder/",
+        "system/",
+        "/",
+    )
     names = {one.name for one in found if one.role in ("publisher", "subscription")}
     return sorted(names, key=lambda name: (next(i for i, prefix in enumerate(order) if name.startswith(prefix)), name))
 
@@ -115,7 +127,7 @@ class _Substitute(ast.NodeTransformer):
     def __init__(self, values: dict[str, ast.expr]) -> None:
         self._values = values
 
-    def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802 - the name that ast calls
+    def visit_Name(self, node: ast.Name) -> ast.expr:
         return self._values.get(node.id, node)
 
 
@@ -240,7 +252,7 @@ def _documentation() -> dict[str, str]:
     """Return what `contract/topics.py` says of each of its names."""
     body = ast.parse(inspect.getsource(topics)).body
     said = {}
-    for node, after in zip(body, body[1:], strict=False):
+    for node, after in itertools.pairwise(body):
         if isinstance(node, ast.Assign) and isinstance(after, ast.Expr):
             said[ast.unparse(node.targets[0])] = str(ast.literal_eval(after.value))
     functions = {node.name: ast.get_docstring(node) or "" for node in body if isinstance(node, ast.FunctionDef)}

@@ -89,7 +89,9 @@ def _node(node: str, kind: NodeKind) -> Iterator[str]:
     known = {name: spec for name, spec in kind.specs("moto").items() if not name.startswith("agent.")}
     words = [f"Program `{kind.executable}` of `{kind.package}`; declared in `{_declared(kind)}`."]
     words += [f"Other values that `config/nodes/{file.name}` sets are in brackets."] if shipped else []
-    words += ["It also has the parameters of its agent, [`agent.*`](#agent-moto)."] if node in ("policy", "trainer") else []
+    words += (
+        ["It also has the parameters of its agent, [`agent.*`](#agent-moto)."] if node in ("policy", "trainer") else []
+    )
     yield f"## Node `{node}`\n\n{' '.join(words)}"
     yield _parameters(known, shipped)
 
@@ -158,7 +160,9 @@ def messages() -> Iterator[str]:
     heading = ("topic", "type", "QoS of the publisher", "published by", "read by", "meaning")
     yield table(heading, (_topic(topic, found) for topic in graph_of_nodes.topics_of(found)))
     yield "## Services"
-    yield table(("service", "type", "served by", "called by", "meaning"), (_service(s, found) for s in _services(found)))
+    yield table(
+        ("service", "type", "served by", "called by", "meaning"), (_service(s, found) for s in _services(found))
+    )
     yield "## QoS profiles\n\nNamed by what they mean, in `moto_ros/ros/qos.py`."
     heading = ("profile", "reliability", "durability", "depth", "deadline, lifespan", "for")
     yield table(heading, map(_profile, _profiles()))
@@ -214,11 +218,17 @@ def _profiles() -> list[tuple[str, Any]]:
 
 def _profile(entry: tuple[str, Any]) -> Sequence[str]:
     name, make = entry
-    wanted = [key for key, given in inspect.signature(make).parameters.items() if given.default is inspect.Parameter.empty]
+    wanted = [
+        key for key, given in inspect.signature(make).parameters.items() if given.default is inspect.Parameter.empty
+    ]
     profile: QoSProfile = make(**{key: SAMPLES[key] for key in wanted})
     reliable = "reliable" if profile.reliability == ReliabilityPolicy.RELIABLE else "best effort"
     durable = "transient local" if profile.durability == DurabilityPolicy.TRANSIENT_LOCAL else "volatile"
-    timed = "as set" if profile.lifespan not in (Duration(), Duration.from_msg(QoSProfile(depth=1).lifespan.to_msg())) else ""
+    timed = (
+        "as set"
+        if profile.lifespan not in (Duration(), Duration.from_msg(QoSProfile(depth=1).lifespan.to_msg()))
+        else ""
+    )
     words = inspect.getdoc(make) or ""
     purpose = words.split("\n\n")[0].removeprefix("Return the profile of ").split(" (both arguments")[0].rstrip(".")
     return code(name), reliable, durable, str(profile.depth), timed, plain(purpose)

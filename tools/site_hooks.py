@@ -1,6 +1,7 @@
 """Hooks of MkDocs: the pages of the repository's root join the site, and links fit there as they do in the repository.
 
-README.md is the site's first page. A link from a page to a file that is no page, such as a module, shows its text alone.
+README.md is the site's first page. A link from a page to a file that is no page, such as a module, shows its text
+only.
 """
 
 from __future__ import annotations
