@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import cv2
@@ -20,6 +21,7 @@ import torch
 from agents_data import SPACES, RandomData, tiny
 
 from moto_ros.agents.registry import AGENTS, agent_settings, make_agent
+from moto_ros.camera.interface import CameraLost
 from moto_ros.camera.settings import Setup
 from moto_ros.config import specs
 from moto_ros.contract import topics
@@ -35,6 +37,16 @@ BUILD_TIME = 120
 def name_of(path: Path) -> str:
     """Return a page's name for a test."""
     return str(path.relative_to(ROOT))
+
+
+def load(path: Path) -> ModuleType:
+    """Import a file that no package holds."""
+    found = importlib.util.spec_from_file_location(path.stem, path)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
@@ -91,12 +103,7 @@ def test_links_between_pages_hold_in_the_repository(path: Path) -> None:
 def reference() -> Any:
     """Import tools/reference.py."""
     sys.path.insert(0, str(ROOT / "tools"))
-    found = importlib.util.spec_from_file_location("reference", ROOT / "tools" / "reference.py")
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+    return load(ROOT / "tools" / "reference.py")
 
 
 @pytest.mark.ros
@@ -210,13 +217,18 @@ def block(page: str, language: str, holding: str) -> str:
     return found
 
 
+def folder_camera(folder: Path) -> Any:
+    """Return the camera of new_camera.md on a folder; its module is written beside the images."""
+    path = folder / "folder.py"
+    path.write_text(block("new_camera.md", "python", "class FolderCamera"), encoding="utf-8")
+    return load(path).FolderCamera(Setup("front", "folder", str(folder), 6, 4, 100.0, 0.0, 0.0, False, ""))
+
+
 def test_the_camera_of_the_page_shows_the_images_of_a_folder(tmp_path: Path) -> None:
     """Breaks whoever starts from the example of new_camera.md."""
     for number, colour in enumerate(((255, 0, 0), (0, 255, 0))):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((4, 6, 3), colour[::-1], np.uint8))
-    namespace: dict[str, Any] = {"__name__": "folder"}
-    exec(compile(block("new_camera.md", "python", "class FolderCamera"), "folder.py", "exec"), namespace)
-    camera = namespace["FolderCamera"](Setup("front", "folder", str(tmp_path), 6, 4, 100.0, 0.0, 0.0, False, ""))
+    camera = folder_camera(tmp_path)
     camera.open()
     frames = [camera.read(1.0) for _ in range(3)]
     camera.close()
@@ -227,10 +239,8 @@ def test_the_camera_of_the_page_shows_the_images_of_a_folder(tmp_path: Path) -> 
 
 
 def test_the_camera_of_the_page_says_what_is_wrong_with_its_folder(tmp_path: Path) -> None:
-    namespace: dict[str, Any] = {"__name__": "folder"}
-    exec(compile(block("new_camera.md", "python", "class FolderCamera"), "folder.py", "exec"), namespace)
-    camera = namespace["FolderCamera"](Setup("front", "folder", str(tmp_path), 6, 4, 100.0, 0.0, 0.0, False, ""))
-    with pytest.raises(namespace["CameraLost"], match="holds no PNG file"):
+    camera = folder_camera(tmp_path)
+    with pytest.raises(CameraLost, match="holds no PNG file"):
         camera.open()
 
 
