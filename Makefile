@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help system packages env build test lint finetune bench lock clean
+.PHONY: help system packages env build test lint docs reference finetune bench lock clean
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
@@ -50,6 +50,12 @@ test: build lint  ## run the linters and the whole test suite; PYTEST_ARGS="-k n
 lint: $(ENV_MADE)  ## run ruff and mypy
 	@$(ENTER) ruff check $(PYTHON_FILES) && ruff format --check $(PYTHON_FILES) && mypy moto_ros sim/moto_sim
 
+docs: $(ENV_MADE)  ## build the documentation site into site/
+	@$(ENTER) NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict
+
+reference: build  ## write the reference pages docs/configuration.md and docs/messages.md from the code
+	@$(ENTER) python tools/reference.py
+
 # Each variable given on the command line (the environment does not count) becomes the argument of the same name.
 NAMES := TASK AGENT PRESET SEED RUN BAGS EPISODES DEVICE
 GIVEN = $(foreach name,$(NAMES),$(if $(filter command,$(origin $(name))),$(name)))
@@ -65,5 +71,5 @@ lock: $(ENV_MADE)  ## pin anew: rewrite requirements/constraints.txt (needs uv)
 	@tools/lock.sh
 
 clean:  ## remove what was built and cached; runs/ and .venv stay
-	rm -rf build install log .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf build install log site .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -13,7 +13,7 @@ from moto_ros.cli.main import main, parser
 from moto_ros.systems.bringup import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/hardware.md", "docs/new_robot.md", "docs/new_agent.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md")))
 
 
 def commands() -> list[list[str]]:

@@ -75,7 +75,7 @@ def table() -> str:
 
 
 REQUIREMENTS = (
-    *(f"requirements/{name}.txt" for name in ("run", "dev", "build", "franka", "ray", "realsense")),
+    *(f"requirements/{name}.txt" for name in ("run", "dev", "docs", "build", "franka", "ray", "realsense")),
     *("sim/requirements.txt", "sim/requirements-franka.txt"),
 )
 FROM_ROS = {
@@ -264,7 +264,7 @@ def test_every_package_that_is_imported_is_named_in_the_requirements() -> None:
     """Breaks a fresh machine: the program would start only where somebody installed a package by hand."""
     brought = {MODULE_OF.get(name, name.replace("-", "_")) for name in requirements()}
     brought |= {module for module, source in BROUGHT_ALONG.items() if source in requirements()}
-    own = {path.stem for folder in ("test", "bench") for path in (ROOT / folder).rglob("*.py")}
+    own = {path.stem for folder in ("test", "bench", "tools") for path in (ROOT / folder).rglob("*.py")}
     own |= {"support", "conformance", "bench"}
     known = brought | own | FROM_ROS | set(sys.stdlib_module_names)
     used = {(name, module.split(".")[0]) for name, tree in parsed() for module in imports(tree)}
