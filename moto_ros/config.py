@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import yaml
 
 from moto_ros.errors import MotoError, read_text, unwritable
+from moto_ros.registry import Registry
 
 Value = bool | int | float | str | tuple[Any, ...]
 T = TypeVar("T")
@@ -48,7 +49,7 @@ class Spec:
     unit: str = ""
     low: float | None = None
     high: float | None = None
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
 
     def describe(self) -> str:
         """Return the documentation line that `--help` and parameter descriptors show."""
@@ -65,9 +66,12 @@ def parameter(
     unit: str = "",
     low: float | None = None,
     high: float | None = None,
-    choices: tuple[str, ...] = (),
+    choices: Collection[str] = (),
 ) -> Any:
-    """Declare a settings field: default (or REQUIRED), one line of documentation, unit and allowed values."""
+    """Declare a settings field: default (or REQUIRED), one line of documentation, unit and allowed values.
+
+    `choices` may be a Registry, which also takes "module:class".
+    """
     metadata = {"doc": doc, "unit": unit, "low": low, "high": high, "choices": choices}
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -164,7 +168,8 @@ def _allowed(spec: Spec, value: Any) -> bool:
 
 def _expected(spec: Spec) -> str:
     if spec.choices:
-        return f"one of {', '.join(spec.choices)}"
+        own = ", or module:class" if isinstance(spec.choices, Registry) else ""
+        return f"one of {', '.join(spec.choices)}{own}"
     text = SCALARS[spec.kind]
     if spec.low is not None or spec.high is not None:
         text += f" in {'-inf' if spec.low is None else spec.low}..{'inf' if spec.high is None else spec.high}"

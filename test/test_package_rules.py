@@ -40,8 +40,8 @@ class Layer:
 
 LAYERS = (
     Layer(
-        ("config", "cpu_threads", "errors", "files", "locks", "screen", "stopping", "terminal"),
-        "typed parameters, the one error class, durable files, locks, stopping, output that may vanish",
+        ("config", "cpu_threads", "errors", "files", "locks", "registry", "screen", "stopping", "terminal"),
+        "typed parameters, classes by name, the one error class, durable files, locks, stopping, output that may vanish",
     ),
     Layer(("contract",), "topic and service names, episodes' purposes and outcomes, sessions: what all share"),
     Layer(("agents",), "what learns: one folder an algorithm, `common/` for what they share", torch=True),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moto_ros.agents.registry import agent_phases
+from moto_ros.agents.registry import agent_identity, agent_phases
 from moto_ros.config import part
 from moto_ros.data.bag_files import METADATA
 from moto_ros.data.bag_folder import PURPOSE_FOLDERS
@@ -152,7 +152,7 @@ def _bag_folder(settings: Mapping[str, Any]) -> Path:
 def unfinished(trainer: Any, *, offline_only: bool = False) -> str:
     """Return what is left to do in the run of a trainer with these settings; empty where nothing is."""
     settings = part(trainer, TrainerSettings)
-    identity = Identity(trainer.agent_name, agent_digest(trainer.agent))
+    identity = Identity(agent_identity(trainer.agent_name), agent_digest(trainer.agent))
     try:
         newest = find_checkpoint(Path(trainer.run).expanduser(), identity)
     except MotoError as error:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from moto_ros.agents.registry import agent_identity
 from moto_ros.config import part
 from moto_ros.errors import MotoError
 from moto_ros.nodes.learning_settings import data_part
@@ -65,7 +66,7 @@ def has_checkpoint(run: RunFolder) -> bool:
 
 def _check_checkpoint(settings: Any) -> None:
     """Raise MotoError where a node's checkpoint is not there, is damaged or is of another agent."""
-    identity = Identity(settings.agent_name, agent_digest(settings.agent))
+    identity = Identity(agent_identity(settings.agent_name), agent_digest(settings.agent))
     find_checkpoint(Path(settings.checkpoint).expanduser(), identity)
 
 

@@ -98,7 +98,7 @@ class TrainingRun:
             torch.set_num_threads(settings.threads)
         device = choose_device(settings.device)
         agent = make_agent(agent_name, spaces, agent_settings, settings.seed, device)
-        folder = CheckpointFolder(run.checkpoints, Identity(agent_name, agent_digest(agent_settings)))
+        folder = CheckpointFolder(run.checkpoints, Identity(agent.name, agent_digest(agent_settings)))
         found = folder.load()
         if found is None and run.metrics_file.exists() and run.metrics_file.stat().st_size:
             set_aside(run.metrics_file)  # of a run whose checkpoints are gone, or somebody's own

@@ -52,6 +52,7 @@ class BcAgent(NetworkAgent):
     """Imitates successful episodes, or all while there are none; each observation stands for itself."""
 
     name: ClassVar[str] = "bc"
+    settings_class: ClassVar[type] = BcSettings
     phases: ClassVar[tuple[str, ...]] = ("policy",)
     acting = ("encoder", "heads")
     settings: BcSettings

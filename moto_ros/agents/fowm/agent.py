@@ -26,6 +26,7 @@ class FowmAgent(NetworkAgent):
     """Model and policy learn together, update by update; the filter state is the plan to start the next one from."""
 
     name: ClassVar[str] = "fowm"
+    settings_class: ClassVar[type] = FowmSettings
     phases: ClassVar[tuple[str, ...]] = ("joint",)
     plans: ClassVar[bool] = True
     acting = ("encoder", "dynamics", "reward_head", "policy_head", "q", "q_range")

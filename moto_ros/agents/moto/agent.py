@@ -28,6 +28,7 @@ class MotoAgent(Agent):
     """Offline: all model updates, then all policy updates on the frozen model; online: both after each episode."""
 
     name: ClassVar[str] = "moto"
+    settings_class: ClassVar[type] = MotoSettings
     phases: ClassVar[tuple[str, ...]] = ("model", "policy")
 
     def __init__(self, spaces: Spaces, settings: MotoSettings, seed: int, device: torch.device | str = "cpu") -> None:
