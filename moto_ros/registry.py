@@ -24,6 +24,9 @@ REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 """A class as "module:class"."""
 
 
+ADVICE = "install its package, or name its folder in PYTHONPATH"
+
+
 @dataclass(frozen=True)
 class Requirement:
     """A package that a driver imports when it is used, and the command that installs it."""
@@ -39,9 +42,12 @@ class Requirement:
 class Registry(Collection[str], Generic[T]):
     """The names of one kind of class; as the `choices` of a parameter, "module:class" is a choice, too."""
 
-    def __init__(self, what: str, group: str, base: type[T], lines: Mapping[str, str]) -> None:
-        """Take the kind's name for messages, its entry-point group, the base of its classes, and the own lines."""
-        self.what, self.group, self.base, self.lines = what, group, base, dict(lines)
+    def __init__(self, what: str, group: str, base: type[T], lines: Mapping[str, str], advice: str = ADVICE) -> None:
+        """Take the kind's name for messages, its entry-point group, the base of its classes, and the own lines.
+
+        `advice` says what to do where a class cannot be imported.
+        """
+        self.what, self.group, self.base, self.lines, self.advice = what, group, base, dict(lines), advice
 
     def __iter__(self) -> Iterator[str]:
         """Yield the own names, then those of installed packages."""
@@ -65,14 +71,16 @@ class Registry(Collection[str], Generic[T]):
         if not reference:
             close = difflib.get_close_matches(name, list(self), n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            raise MotoError(f"{self.what} '{name}' is unknown, expected one of {', '.join(self)}, or module:class{hint}")
+            raise MotoError(
+                f"{self.what} '{name}' is unknown, expected one of {', '.join(self)}, or module:class{hint}"
+            )
         module, _, attribute = reference.partition(":")
         try:
             found = getattr(importlib.import_module(module), attribute)
         except ImportError as error:
             raise MotoError(
                 f"{self.what} '{name}': importing {module} failed ({error}), expected a module with the class "
-                f"{attribute}; install its package, or name its folder in PYTHONPATH"
+                f"{attribute}; {self.advice}"
             ) from error
         except AttributeError as error:
             raise MotoError(

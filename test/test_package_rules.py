@@ -41,7 +41,7 @@ class Layer:
 LAYERS = (
     Layer(
         ("config", "cpu_threads", "errors", "files", "locks", "registry", "screen", "stopping", "terminal"),
-        "typed parameters, classes by name, the one error class, durable files, locks, stopping, output that may vanish",
+        "typed parameters, the registries' form, the one error class, durable files, locks, stopping, lost output",
     ),
     Layer(("contract",), "topic and service names, episodes' purposes and outcomes, sessions: what all share"),
     Layer(("agents",), "what learns: one folder an algorithm, `common/` for what they share", torch=True),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_support import SPACES, CloneAgent, CloneSettings, PointWorld, play_with, store_maker
+from training_support import SPACES, CloneSettings, PointWorld, play_with, store_maker
 
 from moto_ros.agents import registry
 from moto_ros.data.episode import Episode

@@ -107,8 +107,8 @@ class Data(Protocol):
 class Agent(ABC):
     """A learning algorithm: filters observations, acts, and improves by phases of updates.
 
-    `settings_class` is the dataclass of its parameters, which a user sets as `agent.<name>`. The class is made with spaces,
-    settings, seed and device.
+    `settings_class` is the dataclass of its parameters, which a user sets as `agent.<name>`; the constructor takes
+    spaces, settings, seed and device.
     `phases` are run in order offline, and once each an update round online. Weights are what acting needs;
     the state dict is everything that exact resumption needs (weights, optimisers, counters, RNG), tensors only.
     An agent that `plans` is told of time by a `Budget`, and may be asked ahead of it: for the step after an action that

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from moto_ros.agents.interface import Agent, Spaces
+from moto_ros.config import shipped
 from moto_ros.errors import MotoError
 from moto_ros.registry import Registry
 
@@ -21,6 +23,26 @@ AGENTS = Registry(
         "iql": "moto_ros.agents.iql.agent:IqlAgent",
     },
 )
+
+
+DEFAULTS = "defaults"
+"""The preset that names no file: every parameter has the default of the agent's settings class."""
+
+
+def preset_file(agent: str, preset: str) -> Path | None:
+    """Return the parameter file of an agent's preset, a shipped one or a path; None for the preset `defaults`.
+
+    Raises MotoError where there is no such file.
+    """
+    if preset == DEFAULTS:
+        return None
+    is_path = preset.endswith((".yaml", ".yml"))
+    if not is_path and agent not in AGENTS.lines:
+        raise MotoError(
+            f"preset '{preset}': agent '{agent}' is not shipped and has no presets by name, expected {DEFAULTS} or a "
+            "path ending in .yaml; give one of them"
+        )
+    return shipped("agents", preset if is_path else f"{agent}_{preset}")
 
 
 def agent_settings(name: str) -> type[Any]:

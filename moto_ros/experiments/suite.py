@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from moto_ros.agents.registry import AGENTS, agent_settings
+from moto_ros.agents.registry import AGENTS, agent_settings, preset_file
 from moto_ros.config import (
     REQUIRED,
     Spec,
@@ -237,8 +237,8 @@ def agent_values(suite: Suite, row: Row) -> dict[str, Value]:
     """Return every setting of a row's agent: preset, the suite's budget, the suite's settings, the row's own."""
     kind = agent_settings(row.agent)
     preset = row.preset or suite.settings.preset
-    known, path = settings_of(row.agent), shipped("agents", f"{row.agent}_{preset}")
-    of_preset = flatten(build(kind, _under(AGENT, read_parameters(path)), str(path)))
+    known, path = settings_of(row.agent), preset_file(row.agent, preset)
+    of_preset = flatten(build(kind, {} if path is None else _under(AGENT, read_parameters(path)), str(path)))
     values = of_preset | budget(suite.settings, of_preset)
     values |= {name: value for name, value in suite.agent_values.items() if name in known}
     values |= {name: parse(known[name], text, f"row '{row.label}'") for name, text in row.overrides}

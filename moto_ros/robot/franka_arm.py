@@ -10,10 +10,10 @@ import numpy as np
 from moto_ros.robot.franka_connection import FrankaConnection
 from moto_ros.robot.franka_faults import fault_of_flags, fault_of_mode, flags, frozen
 from moto_ros.robot.franka_gripper import FrankaGripper, connect_gripper
+from moto_ros.robot.franka_settings import FrankaSettings
 from moto_ros.robot.franka_steering import JointMove, steering_for
 from moto_ros.robot.interface import ArmFault, ArmState, Control, FaultKind, Target
 from moto_ros.robot.kinematics import FRANKA
-from moto_ros.robot.limits import RobotSettings
 
 CLOSE = 3.0
 """Seconds that braking and letting go of a connection may take."""
@@ -30,7 +30,7 @@ class FrankaArm:
 
     chain = FRANKA
 
-    def __init__(self, settings: RobotSettings) -> None:
+    def __init__(self, settings: FrankaSettings) -> None:
         """Keep the settings; `connect` opens the connection."""
         self._settings = settings
         self._session: FrankaConnection | None = None

@@ -91,7 +91,7 @@ class Robot:
     def _first(self) -> ArmState:
         state = self._arm.measured()
         if state is None:
-            raise MotoError(f"robot at {self._settings.host}: no measurement arrived; check its cable and start again")
+            raise MotoError(f"{self._settings.title}: no measurement arrived; check its cable and start again")
         return state
 
     def _check_home(self, state: ArmState) -> None:
@@ -99,7 +99,7 @@ class Robot:
         home = Kinematics(state, self._arm.chain).pose(settings.home).position
         if Box.of(settings.box_low, settings.box_high).outside(home) > 0.0:
             raise MotoError(
-                f"robot at {settings.host}: parameter 'home' brings the end effector to {home.round(3).tolist()} m, "
+                f"{settings.title}: parameter 'home' brings the end effector to {home.round(3).tolist()} m, "
                 f"expected a place inside the box {list(settings.box_low)}..{list(settings.box_high)}; mend one of them"
             )
 
@@ -112,7 +112,7 @@ class Robot:
     def guard(self) -> SafetyThread:
         """Return the guard; only once connected."""
         if self._guard is None:
-            raise MotoError(f"robot at {self._settings.host}: not connected yet; ask again")
+            raise MotoError(f"{self._settings.title}: not connected yet; ask again")
         return self._guard
 
     @property
@@ -175,7 +175,7 @@ class Robot:
     def waits(self) -> str:
         """Return what the robot waits for, empty when for nothing."""
         if self._guard is None:
-            return f"connects with {self._settings.host}"
+            return f"connects with the {self._settings.title}"
         return "waits for operator/ready: prepare the scene and say it" if self._resetter.waits else ""
 
     # Jobs, on their own thread.
