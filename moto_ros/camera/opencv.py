@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 
 from moto_ros.camera.calibration import read_calibration, uncalibrated
-from moto_ros.camera.interface import CameraLost, Frame, Intrinsics
+from moto_ros.camera.interface import CameraDriver, CameraLost, CameraSetup, Frame, Intrinsics
 from moto_ros.camera.newest import Newest
-from moto_ros.camera.settings import Setup
 
 MANUAL, AUTOMATIC = 1.0, 3.0
 """V4L2's exposure_auto menu, which OpenCV hands on."""
@@ -24,10 +23,10 @@ JOIN = 2.0
 """Seconds that the grabbing thread, which OpenCV may hold, is waited for at the end."""
 
 
-class OpenCvCamera:
+class OpenCvCamera(CameraDriver):
     """Grabs in a thread of its own, since OpenCV's read may wait for ten seconds; a video file is played for ever."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: CameraSetup) -> None:
         """Remember what is asked for; read the calibration, if there is one. Raises MotoError for a bad file."""
         self._setup = setup
         self._calibration = read_calibration(Path(setup.calibration).expanduser()) if setup.calibration else None

@@ -11,8 +11,7 @@ import numpy as np
 import pyrealsense2 as rs
 
 from moto_ros.camera.distortion import plumb_bob_of
-from moto_ros.camera.interface import CameraLost, Frame, Intrinsics
-from moto_ros.camera.settings import Setup
+from moto_ros.camera.interface import CameraLost, CameraSetup, Frame, Intrinsics
 
 QUEUE = 2
 """Frames that the SDK keeps for a reader that is late; older ones give way."""
@@ -39,7 +38,7 @@ def context() -> Any:
 class RealSenseCamera:
     """One camera; every call of the SDK is made by the thread that reads it."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: CameraSetup) -> None:
         """Remember what is asked for."""
         self._setup = setup
         self._sensors: list[Any] = []

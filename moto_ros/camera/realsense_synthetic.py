@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pyrealsense2 as rs
 
+from moto_ros.camera.interface import CameraSetup
 from moto_ros.camera.pattern import Pattern
 from moto_ros.camera.realsense import RealSenseCamera, context
-from moto_ros.camera.settings import Setup
 from moto_ros.errors import MotoError
 
 FIELD_OF_VIEW = 0.9
@@ -36,7 +36,7 @@ COMMANDS = {
 class SyntheticDevice:
     """One software device: a colour and a depth sensor with one mode, the one that is asked for."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: CameraSetup) -> None:
         """Build the device; it is not on the bus yet."""
         self._setup = setup
         self._present: Any = None
@@ -120,7 +120,7 @@ def _beside() -> Any:
 class SyntheticRealSense(RealSenseCamera):
     """A RealSense whose device is made here, and whose exposures are drawn by a thread while it is open."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: CameraSetup) -> None:
         """Build the device; it is on the bus while the camera is opened, unless somebody has unplugged it."""
         super().__init__(setup)
         self._device = SyntheticDevice(setup)

@@ -1,35 +1,15 @@
-"""Which cameras there are, how each is set, and when one is called unhealthy."""
+"""Parameters of the cameras: how each is set, and when it is unhealthy."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from moto_ros.camera.interface import CameraSetup
+from moto_ros.camera.sources import CAMERAS
 from moto_ros.config import REQUIRED, parameter
 from moto_ros.errors import MotoError
-
-SOURCES = ("realsense", "opencv", "topic")
-
-
-@dataclass(frozen=True)
-class Setup:
-    """How one camera is asked to run."""
-
-    name: str
-    source: str
-    device: str
-    width: int  # px; 0: as it comes
-    height: int
-    rate: float  # Hz
-    exposure: float  # s; 0: automatic
-    white_balance: float  # K; 0: automatic
-    depth: bool
-    calibration: str
-
-    @property
-    def period(self) -> float:
-        """Seconds between two frames."""
-        return 1.0 / self.rate
+from moto_ros.registry import Requirement
 
 
 @dataclass(frozen=True)
@@ -59,7 +39,9 @@ class CameraSettings(Health):
     """The cameras: lists with one entry for each of `cameras`, or one entry for all of them."""
 
     cameras: tuple[str, ...] = parameter(("agent",), "names of the cameras, as in their topics")
-    source: tuple[str, ...] = parameter(("realsense",), "what drives each camera", choices=SOURCES)
+    source: tuple[str, ...] = parameter(
+        ("realsense",), "what drives each camera; module:class for your own driver", choices=CAMERAS
+    )
     devices: tuple[str, ...] = parameter(
         REQUIRED,
         "one a camera; realsense: serial number or synthetic-<n>; opencv: index, path or URL; topic: image topic",
@@ -87,13 +69,19 @@ class CameraSettings(Health):
         if self.retry_least > self.retry_most:
             raise MotoError(f"parameter 'retry_least' is {self.retry_least}, expected at most retry_most; lower it")
         for setup in self.setups():
-            _check(setup)
+            CAMERAS.load(setup.source).check(setup)
 
-    def setups(self) -> list[Setup]:
+    @property
+    def requirements(self) -> tuple[Requirement, ...]:
+        """Return the packages that the cameras' drivers import."""
+        found = (CAMERAS.load(setup.source).requires for setup in self.setups())
+        return tuple({package: None for package in found if package is not None})
+
+    def setups(self) -> list[CameraSetup]:
         """Return one setup for each camera; MotoError for a list of another length."""
         return [self._setup(index, name) for index, name in enumerate(self.cameras)]
 
-    def _setup(self, index: int, name: str) -> Setup:
+    def _setup(self, index: int, name: str) -> CameraSetup:
         def own(key: str, values: tuple[Any, ...], shared: bool = True) -> Any:
             if len(values) == len(self.cameras):
                 return values[index]
@@ -106,21 +94,9 @@ class CameraSettings(Health):
 
         keys = ("source", "width", "height", "rate", "exposure", "white_balance", "depth")
         calibration = own("calibrations", self.calibrations, shared=False) if self.calibrations else "-"
-        return Setup(
+        return CameraSetup(
             name=name,
             device=own("devices", self.devices, shared=False),
             calibration="" if calibration == "-" else calibration,
             **{key: own(key, getattr(self, key)) for key in keys},
         )
-
-
-def _check(setup: Setup) -> None:
-    """Refuse what a camera's source cannot do."""
-    if setup.source == "realsense" and not (setup.width and setup.height):
-        raise MotoError(f"camera '{setup.name}' is {setup.width}x{setup.height} px, expected a size of the RealSense")
-    if setup.source != "realsense" and setup.depth:
-        raise MotoError(
-            f"camera '{setup.name}' has source {setup.source} and depth, expected realsense; set depth: false"
-        )
-    if setup.source == "topic" and (setup.exposure or setup.white_balance):
-        raise MotoError(f"camera '{setup.name}' is a topic, exposure and white balance belong to its own driver; set 0")

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from moto_ros.camera.checks import CameraCounts, FrameChecks
-from moto_ros.camera.interface import Camera, CameraLost, Frame, Intrinsics
+from moto_ros.camera.interface import Camera, CameraLost, CameraSetup, Frame, Intrinsics
 from moto_ros.camera.rate import RateJudge, RateMeter
-from moto_ros.camera.settings import Health, Setup
+from moto_ros.camera.settings import Health
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Stream:
     """Owns the camera: no other thread calls it while this one runs."""
 
     def __init__(
-        self, camera: Camera, setup: Setup, health: Health, sink: Sink, failed: Callable[[Exception], None]
+        self, camera: Camera, setup: CameraSetup, health: Health, sink: Sink, failed: Callable[[Exception], None]
     ) -> None:
         """Prepare; `failed` hears, in the thread, of an error that is not the camera's: the thread ends with it."""
         self._camera, self._setup, self._health, self._sink, self._failed = camera, setup, health, sink, failed

@@ -8,24 +8,33 @@ from pathlib import Path
 from typing import Any
 
 from moto_ros.camera.calibration import read_calibration, uncalibrated
-from moto_ros.camera.interface import CameraLost, Frame, Intrinsics
+from moto_ros.camera.interface import CameraDriver, CameraLost, CameraSetup, Frame, Intrinsics
 from moto_ros.camera.newest import Newest
-from moto_ros.camera.settings import Setup
 from moto_ros.data.decode import decode_rgb
 from moto_ros.errors import MotoError
 
 
-class TopicCamera:
+class TopicCamera(CameraDriver):
     """The node's subscriptions hand messages in, in its executor's thread; the camera's thread decodes them."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: CameraSetup) -> None:
         """Remember what is asked for; read the calibration, if there is one. Raises MotoError for a bad file."""
         self._setup = setup
+        self.image_topic, self.info_topic = setup.device, info_topic(setup.device)
         self._images: Newest[tuple[int, int, Any]] = Newest()
         self._calibration = read_calibration(Path(setup.calibration).expanduser()) if setup.calibration else None
         self._size = (setup.width, setup.height)
         self._number = 0
         self.publishers: Callable[[], int] = lambda: 1
+
+    @classmethod
+    def check(cls, setup: CameraSetup) -> None:
+        """Raise MotoError where what belongs to the other node's driver is asked for."""
+        super().check(setup)
+        if setup.exposure or setup.white_balance:
+            raise MotoError(
+                f"camera '{setup.name}' is a topic, exposure and white balance belong to its own driver; set 0"
+            )
 
     def image(self, message: Any) -> None:
         """Take a sensor_msgs Image or CompressedImage; the oldest one that waits gives way."""
