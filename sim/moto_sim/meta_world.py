@@ -13,6 +13,7 @@ from moto_sim.mujoco_world import MujocoWorld, check_action
 from moto_sim.pristine import Pristine
 from moto_sim.renderer import FreeView
 from moto_sim.snapshot import Snapshot
+from moto_sim.world import Script
 
 AGENT_VIEW = FreeView(azimuth=15.0, elevation=-22.5, distance=0.75, lookat=(-0.15, 0.65, 0.25))
 """The camera of MOTO's Meta-World experiments."""
@@ -84,6 +85,12 @@ class MetaWorld(MujocoWorld):
     def tasks() -> tuple[str, ...]:
         """Return the names of all tasks, such as `window-open-v3`."""
         return tuple(ALL_V3_ENVIRONMENTS)
+
+    def expert(self, seed: int) -> Script:
+        """Return Meta-World's scripted policy of the task; it leaves nothing open that `seed` would draw."""
+        from moto_sim.experts import MetaWorldExpert  # loads every policy of Meta-World
+
+        return MetaWorldExpert(self)
 
     def reset(self, seed: int) -> Snapshot:
         """Draw object positions and the hand's start from `seed`, then let the arm settle for ten still steps."""

@@ -15,7 +15,7 @@ from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import NodeReport
 from moto_ros.ros.discovery import Ready
 from moto_ros.ros.node import MotoNode
-from moto_sim.experts import add_noise
+from moto_sim.rollout import add_noise
 from moto_sim.settings import ScriptSettings
 from moto_sim.topics import EXPERT_ACTION
 

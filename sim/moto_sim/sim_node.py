@@ -20,12 +20,12 @@ from moto_ros.contract import topics
 from moto_ros.robot.gate import Gate
 from moto_ros.robot.standstill import Standstill
 from moto_ros.ros import process, qos
-from moto_ros.ros.convert import image_message, jpeg_message, optical_frame, to_nanoseconds, to_time
+from moto_ros.ros.convert import camera_info, image_message, jpeg_message, optical_frame, to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import NodeReport
 from moto_ros.ros.discovery import Ready
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.worker import Worker
-from moto_sim.messages import camera_info, robot_state
+from moto_sim.messages import robot_state
 from moto_sim.plant import Body, Plant, SimObservation, SimulationTime
 from moto_sim.settings import SimSettings
 from moto_sim.topics import EXPERT_ACTION
@@ -91,8 +91,7 @@ class SimNode(MotoNode[SimSettings]):
 
     def _made(self, body: Body) -> None:
         self._body, self._gate = body, Gate(body.action_size)
-        shape = (self.settings.camera_size, self.settings.camera_size)
-        self._infos = {camera: camera_info(found, shape, camera) for camera, found in body.intrinsics.items()}
+        self._infos = {c: camera_info(found, optical_frame(c)) for c, found in body.intrinsics.items()}
         if self._lockstep:
             self.create_timer(self.settings.action_timeout / 2, self._repeat)
         else:

@@ -7,21 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from moto_ros.data.layout import FIELD_SIZES
 from moto_ros.errors import MotoError
+from moto_ros.robot.interface import ArmState
 
-PROPRIO_FIELDS = (
-    "ee_position",
-    "ee_quaternion",
-    "ee_linear_velocity",
-    "ee_angular_velocity",
-    "gripper_width",
-    "joint_position",
-    "joint_velocity",
-    "joint_effort",
-    "wrench",
-    "object_position",
-    "goal_position",
-)
+BASE_FRAME = "base"
 
 
 @dataclass(frozen=True)
@@ -52,6 +42,12 @@ class Snapshot:
     facts: Mapping[str, float | bool | str | tuple[str, ...]] = field(default_factory=dict)
     """What only this task knows, such as the kitchen elements completed so far."""
 
+    def arm_state(self) -> ArmState:
+        """Return the arm's part, as a driver measures it, without a stamp."""
+        joints = (self.joint_position, self.joint_velocity, self.joint_effort)
+        pose = (self.ee_position, self.ee_quaternion, self.ee_linear_velocity, self.ee_angular_velocity)
+        return ArmState(0, 0, *joints, *pose, self.wrench[:3], self.wrench[3:])
+
     @property
     def object_position(self) -> np.ndarray:
         """Return the position of the first object (3,); MotoError where this world tracks none."""
@@ -71,8 +67,8 @@ def _first(positions: np.ndarray, name: str) -> np.ndarray:
 
 def proprio(snapshot: Snapshot, fields: Sequence[str]) -> np.ndarray:
     """Concatenate the named fields of the robot state as float32 (P,), in the given order."""
-    unknown = [name for name in fields if name not in PROPRIO_FIELDS]
+    unknown = [name for name in fields if name not in FIELD_SIZES]
     if unknown:
-        raise MotoError(f"proprio field '{unknown[0]}' is unknown, expected some of {', '.join(PROPRIO_FIELDS)}")
+        raise MotoError(f"proprio field '{unknown[0]}' is unknown, expected some of {', '.join(FIELD_SIZES)}")
     parts = [np.atleast_1d(getattr(snapshot, name)) for name in fields]
     return np.concatenate(parts or [np.zeros(0)]).astype(np.float32)

@@ -18,7 +18,7 @@ from moto_ros.experiments.suite import TaskSettings
 from moto_ros.training.conductor import DEMONSTRATION_IDS, episode_seed
 from moto_sim.benchmark.replay_collector import ReplayCollector
 from moto_sim.contract_bag import POLICY, SCRIPT, Played, write_episode
-from moto_sim.experts import add_noise, make_expert
+from moto_sim.rollout import add_noise
 from moto_sim.snapshot import Snapshot
 from moto_sim.world import World
 
@@ -131,6 +131,6 @@ def attempt_of(world: World, recipe: Recipe, attempt: int, learner: ReplayCollec
 
 
 def _noisy_expert(world: World, recipe: Recipe, seed: int) -> Callable[[Snapshot], np.ndarray]:
-    generator, expert = np.random.default_rng([seed, 1]), make_expert(world, seed)
+    generator, expert = np.random.default_rng([seed, 1]), world.expert(seed)
     noise = recipe.noise(generator)
     return lambda _: add_noise(expert.action(), noise, generator)
