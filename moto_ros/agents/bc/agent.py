@@ -55,7 +55,6 @@ class BcAgent(NetworkAgent):
     settings_class: ClassVar[type] = BcSettings
     phases: ClassVar[tuple[str, ...]] = ("policy",)
     acting = ("encoder", "heads")
-    settings: BcSettings
     network: BcNetwork
 
     def build(self) -> nn.Module:
