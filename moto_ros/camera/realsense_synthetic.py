@@ -1,6 +1,6 @@
 """RealSense cameras without hardware: the SDK's own software device on the SDK's own bus, read as any other.
 
-What a test or a person who tries things may do to such a camera is said in one text: see `SyntheticRealSense.disturb`.
+The faults that a test or a person can inject are texts: see `SyntheticRealSense.disturb`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FIELD_OF_VIEW = 0.9
 BASELINE = 0.015
 """Metres between the colour and the depth sensor."""
 
-AGE = 1000.0
+CLOCK_START = 1000.0
 """Seconds that the device's clock shows at first: apart from any other clock."""
 
 COMMANDS = {
@@ -126,7 +126,7 @@ class SyntheticRealSense(RealSenseCamera):
         self._device = SyntheticDevice(setup)
         self._plugged = True
         self._pattern = Pattern(setup.width, setup.height)
-        self._born = time.monotonic() - AGE
+        self._born = time.monotonic() - CLOCK_START
         self._mode, self._drop, self._rate, self._jump, self._late = "resume", 0, setup.rate, 0.0, 0.0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -150,7 +150,7 @@ class SyntheticRealSense(RealSenseCamera):
         self._device.unplug()
 
     def disturb(self, text: str) -> None:
-        """Make trouble: MotoError for a text that is none of these.
+        """Inject a fault; MotoError for a text that is none of these.
 
         `pause` no frames | `freeze` the same pixels | `repeat` the same frame | `drop N` frames | `rate R` Hz |
         `jump S` the camera's clock by S s | `late S` one frame S s late | `unplug`, `plug` | `resume` the first three

@@ -14,21 +14,21 @@ from moto_ros.registry import Requirement
 
 @dataclass(frozen=True)
 class Health:
-    """When a camera is called late, frozen, stopped or lost."""
+    """Limits beyond which a camera is late, frozen, stopped or lost."""
 
     late_after: float = parameter(0.2, "a frame older than this at its arrival is late", unit="s", low=0.001, high=10.0)
     frozen_after: int = parameter(
-        10, "unhealthy after so many frames in a row with the very pixels of the one before; 0: never", low=0
+        10, "unhealthy after this many frames in a row with the pixels of the one before; 0: never", low=0
     )
     stopped_after: float = parameter(
-        2.0, "unhealthy so many frame periods after the newest frame", unit="periods", low=1.1, high=100.0
+        2.0, "unhealthy this many frame periods after the newest frame", unit="periods", low=1.1, high=100.0
     )
     lost_after: float = parameter(
-        1.5, "open the camera again without a frame for so long", unit="s", low=0.1, high=60.0
+        1.5, "reopen the camera after this long without a frame", unit="s", low=0.1, high=60.0
     )
     retry_least: float = parameter(0.5, "pause before opening again, doubled each time", unit="s", low=0.05, high=60.0)
     retry_most: float = parameter(10.0, "longest pause before opening again", unit="s", low=0.05, high=600.0)
-    rate_tolerance: float = parameter(0.1, "share of the asked rate that the measured one may miss", low=0.01, high=0.5)
+    rate_tolerance: float = parameter(0.1, "relative error of the measured rate that is accepted", low=0.01, high=0.5)
     rate_window: float = parameter(
         2.0, "the rate is measured over windows of this length", unit="s", low=0.2, high=60.0
     )

@@ -37,7 +37,7 @@ class TopicCamera(CameraDriver):
             )
 
     def image(self, message: Any) -> None:
-        """Take a sensor_msgs Image or CompressedImage; the oldest one that waits gives way."""
+        """Take a sensor_msgs Image or CompressedImage; the oldest one that waits is dropped."""
         self._number += 1
         self._images.put((self._number, time.time_ns(), message))
 
@@ -53,7 +53,7 @@ class TopicCamera(CameraDriver):
         """Begin with what comes from now on. Raises CameraLost when nobody publishes the topic."""
         self._images.clear()
         if not self.publishers():
-            raise CameraLost(self._says("has no publisher; start that camera's driver, or correct `devices`"))
+            raise CameraLost(self._message("has no publisher; start that camera's driver, or correct `devices`"))
 
     def intrinsics(self) -> Intrinsics:
         """Return the calibration of the file or of the topic's neighbour camera_info, zeros until there is one."""
@@ -68,7 +68,7 @@ class TopicCamera(CameraDriver):
         try:
             colour = decode_rgb(message)
         except MotoError as error:
-            raise CameraLost(self._says(f"sends what cannot be read: {error}")) from error
+            raise CameraLost(self._message(f"sends an image that cannot be decoded: {error}")) from error
         self._size = self._checked((colour.shape[1], colour.shape[0]))
         stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
         return Frame(colour, None, number, stamp, arrival, synchronised=True)
@@ -77,14 +77,14 @@ class TopicCamera(CameraDriver):
         asked = (self._setup.width, self._setup.height)
         if all(asked) and size != asked:
             found = f"sends {size[0]}x{size[1]} px, expected {asked[0]}x{asked[1]}"
-            raise CameraLost(self._says(f"{found}; set width and height alike, or to 0"))
+            raise CameraLost(self._message(f"{found}; set width and height alike, or to 0"))
         return size
 
     def close(self) -> None:
-        """Forget what waits."""
+        """Drop the messages that wait."""
         self._images.clear()
 
-    def _says(self, text: str) -> str:
+    def _message(self, text: str) -> str:
         return f"camera '{self._setup.name}': topic {self._setup.device} {text}"
 
 

@@ -110,8 +110,8 @@ class Runner:
             for bag in bags:
                 for episode in _episodes(session, bag, self.task):
                     session.add_demonstration(episode, bag)
-            if unheard := session.store.nothing_to_imitate():
-                print(f"warning: {unheard}", file=sys.stderr)
+            if warning := session.store.nothing_to_imitate():
+                print(f"warning: {warning}", file=sys.stderr)
         self._report.expect(session.conductor.budget)
         return session
 
@@ -150,13 +150,13 @@ class Runner:
         episode.info["id"] = asked.id
         return episode
 
-    def _probe(self, episode: Episode, twin: Episode, foretold: float | None) -> dict[str, float | int | None]:
+    def _probe(self, episode: Episode, twin: Episode, predicted_return: float | None) -> dict[str, float | int | None]:
         """Return what is worth knowing of an evaluation episode besides its outcome."""
         return {
             "success": int(twin.succeeded),
             "return": float(twin.reward.sum()),
             "best": float(episode.reward.max()),
-            "predicted": foretold,
+            "predicted": predicted_return,
             "achieved": discounted(episode.reward, self.agent_settings),
         }
 
