@@ -25,8 +25,8 @@ from rich.table import Table
 
 from moto_ros.config import build, read_parameters, shipped, specs
 from moto_ros.robot.franka_arm import FrankaArm
+from moto_ros.robot.franka_settings import FrankaSettings
 from moto_ros.robot.interface import ArmState, Control, Target
-from moto_ros.robot.limits import RobotSettings
 from moto_ros.robot.safety import Command, SafetySupervisor, SafetyThread
 
 ADDRESS = "127.11.13.37"
@@ -57,12 +57,12 @@ def simulated_arm() -> Iterator[None]:
         process.wait(20)
 
 
-def settings(step: float) -> RobotSettings:
+def settings(step: float) -> FrankaSettings:
     """Return the shipped settings of franky-sim with another translation step."""
     values = read_parameters(shipped("robots", "franky_sim"), "franka")
     values |= {"host": ADDRESS, "translation_step": step, "control_rate": RATE}
-    known = specs(RobotSettings)
-    return build(RobotSettings, {name: value for name, value in values.items() if name in known}, "bench")
+    known = specs(FrankaSettings)
+    return build(FrankaSettings, {name: value for name, value in values.items() if name in known}, "bench")
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def connected(step: float) -> Iterator[FrankaArm]:
         arm.close()
 
 
-def home(arm: FrankaArm, given: RobotSettings) -> ArmState:
+def home(arm: FrankaArm, given: FrankaSettings) -> ArmState:
     """Move the arm home and wait until it stands."""
     arm.move_joints(np.array(given.home), 0.3, 60.0)
     return at_rest(arm)
@@ -94,7 +94,7 @@ def at_rest(arm: FrankaArm) -> ArmState:
         time.sleep(0.002)
 
 
-def latency(arm: FrankaArm, given: RobotSettings, tries: int) -> list[float]:
+def latency(arm: FrankaArm, given: FrankaSettings, tries: int) -> list[float]:
     """Return seconds from `follow` to the first measured motion, by the system clock."""
     found = []
     for number in range(tries):
@@ -113,7 +113,7 @@ def latency(arm: FrankaArm, given: RobotSettings, tries: int) -> list[float]:
     return found
 
 
-def event(arm: FrankaArm, given: RobotSettings, trigger: Callable[[SafetyThread], None]) -> dict[str, float]:
+def event(arm: FrankaArm, given: FrankaSettings, trigger: Callable[[SafetyThread], None]) -> dict[str, float]:
     """Drive along y as a policy does, trigger an event, and return speed, stopping distance and stopping time."""
     begun = home(arm, given)
     guard = SafetyThread(SafetySupervisor(given, arm, begun))

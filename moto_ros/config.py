@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 import yaml
 
 from moto_ros.errors import MotoError, read_text, unwritable
+from moto_ros.registry import Registry
 
 Value = bool | int | float | str | tuple[Any, ...]
 T = TypeVar("T")
@@ -49,7 +50,7 @@ class Spec:
     unit: str = ""
     low: float | None = None
     high: float | None = None
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
     operational: bool = False
     extent: bool = False
     formerly: tuple[str, ...] = ()
@@ -75,7 +76,7 @@ def parameter(
     unit: str = "",
     low: float | None = None,
     high: float | None = None,
-    choices: tuple[str, ...] = (),
+    choices: Collection[str] = (),
     operational: bool = False,
     extent: bool = False,
     formerly: str | tuple[str, ...] = (),
@@ -88,6 +89,8 @@ def parameter(
 
     `formerly` holds the names that the parameter had, oldest first: a user may give them, with a warning, for one minor
     version; after that they stay only where files that earlier versions wrote hold them.
+
+    `choices` may be a Registry, which also takes "module:class".
     """
     metadata = {"doc": doc, "unit": unit, "low": low, "high": high, "choices": choices}
     metadata |= {"operational": operational, "extent": extent}
@@ -238,7 +241,8 @@ def _allowed(spec: Spec, value: Any) -> bool:
 
 def _expected(spec: Spec) -> str:
     if spec.choices:
-        return f"one of {', '.join(spec.choices)}"
+        own = ", or module:class" if isinstance(spec.choices, Registry) else ""
+        return f"one of {', '.join(spec.choices)}{own}"
     text = SCALARS[spec.kind]
     if spec.low is not None or spec.high is not None:
         text += f" in {'-inf' if spec.low is None else spec.low}..{'inf' if spec.high is None else spec.high}"

@@ -321,8 +321,8 @@ def test_cloning_imitates_successes_where_there_are_any() -> None:
 def test_every_shipped_preset_is_valid_and_names_an_agent(path: Any) -> None:
     name = path.stem.split("_")[0]
     flat = {key.removeprefix("agent."): value for key, value in read_parameters(path).items()}
-    settings = build(AGENTS[name][1], flat, path.stem)
-    for phase in AGENTS[name][0].phases:
+    settings = build(agent_settings(name), flat, path.stem)
+    for phase in AGENTS.load(name).phases:
         assert getattr(settings, f"offline_{phase}_updates") > 0
         assert getattr(settings, f"online_{phase}_updates") > 0
 
@@ -353,4 +353,4 @@ def test_a_latent_that_cannot_be_grouped_is_refused() -> None:
 
 def test_all_agents_are_made_by_name() -> None:
     assert isinstance(make(), FowmAgent)
-    assert set(AGENTS) == {"moto", "fowm", "bc", "iql"}
+    assert set(AGENTS.lines) == {"moto", "fowm", "bc", "iql"}

@@ -27,7 +27,7 @@ def test_the_agent_has_less_than_100_lines() -> None:
 
 
 def test_the_line_of_the_registry_is_there() -> None:
-    line = re.search(r'^    "bc": .*$', PAGE, re.MULTILINE)
+    line = re.search(r'^ +"bc": .*$', PAGE, re.MULTILINE)
     assert line is not None
     assert line.group() in (ROOT / "moto_ros/agents/registry.py").read_text().splitlines()
-    assert AGENTS["bc"][0].name == "bc"
+    assert AGENTS.load("bc").name == "bc"

@@ -34,7 +34,7 @@ def _parameters(system: str, node: str, **arguments: str) -> dict[str, object]:
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_process_gets_only_parameters_that_its_node_knows(system: str) -> None:
     for process in resolve(system, {"run": "somewhere"}).processes:
-        assert set(process.parameters) <= set(process.kind.specs("moto")), process.node
+        assert set(process.parameters) <= set(process.kind.specs({"agent_name": "moto"})), process.node
 
 
 @pytest.mark.parametrize("task", sorted(path.stem for path in (config_folder() / "tasks").glob("*.yaml")))

@@ -202,7 +202,7 @@ def test_a_list_has_one_entry_a_camera_or_one_for_all() -> None:
         ({"cameras": ["wrist", "wrist"]}, "each once"),
         ({"source": ["usb"]}, "expected one of realsense, opencv, topic"),
         ({"width": [0]}, "expected a size"),
-        ({"source": ["opencv"], "depth": [True]}, "expected realsense"),
+        ({"source": ["opencv"], "depth": [True]}, "source opencv measures no depth"),
         ({"source": ["topic"], "exposure": [0.01]}, "belong to its own driver"),
         ({"rate": [0.0]}, "'rate' is 0.0, expected a number in 0.5..1000.0"),
         ({"reconnect_backoff_min": 20.0}, "at most reconnect_backoff_max"),

@@ -119,7 +119,7 @@ def test_a_camera_without_a_clock_gets_the_time_of_arrival() -> None:
 
 
 @pytest.mark.parametrize("device", [5 * NSEC_PER_SEC, 0])
-def test_opened_again_a_camera_may_begin_its_clock_anew_without_a_jump(device: int) -> None:
+def test_a_reopened_camera_may_restart_its_clock_without_a_jump(device: int) -> None:
     clock = DeviceClock()
     first = clock.stamp(900 * NSEC_PER_SEC, BOOT)
     clock.restart()

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from moto_ros.camera.calibration import read_calibration
-from moto_ros.camera.interface import CameraLost
+from moto_ros.camera.interface import CameraLost, CameraSetup
 from moto_ros.camera.opencv import OpenCvCamera
 from moto_ros.camera.pattern import Pattern, read_number
-from moto_ros.camera.settings import Setup
 from moto_ros.errors import MotoError
 
 WIDTH, HEIGHT, FRAMES = 160, 120, 12
@@ -43,9 +42,9 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def setup(device: str, width: int = WIDTH, calibration: str = "") -> Setup:
+def setup(device: str, width: int = WIDTH, calibration: str = "") -> CameraSetup:
     """Return the setup of one camera at 60 Hz."""
-    return Setup("wrist", "opencv", device, width, HEIGHT, 60.0, 0.0, 0.0, False, calibration)
+    return CameraSetup("wrist", "opencv", device, width, HEIGHT, 60.0, 0.0, 0.0, False, calibration)
 
 
 @pytest.fixture

@@ -17,16 +17,16 @@ pytest.importorskip("pyrealsense2", reason="pyrealsense2 is not installed")
 import pyrealsense2 as rs
 
 from moto_ros.camera import realsense
-from moto_ros.camera.interface import CameraLost, Frame, Intrinsics
+from moto_ros.camera.interface import CameraLost, CameraSetup, Frame, Intrinsics
 from moto_ros.camera.pattern import Pattern, read_number
 from moto_ros.camera.realsense_synthetic import SyntheticRealSense
-from moto_ros.camera.settings import Health, Setup
+from moto_ros.camera.settings import Health
 from moto_ros.camera.sources import make_camera
 from moto_ros.camera.stream import Stream
 from moto_ros.errors import MotoError
 
 WIDTH, HEIGHT = 160, 120
-SETUP = Setup("wrist", "realsense", "synthetic-1", WIDTH, HEIGHT, 30.0, 0.0, 0.0, False, "")
+SETUP = CameraSetup("wrist", "realsense", "synthetic-1", WIDTH, HEIGHT, 30.0, 0.0, 0.0, False, "")
 HEALTH = Health(
     frozen_after=5,
     lost_after=0.4,
@@ -93,7 +93,7 @@ def test_a_mode_that_the_camera_has_not_is_answered_with_those_it_has(camera: Sy
         other.open()
 
 
-def options(setup: Setup) -> tuple[list[float], SyntheticRealSense]:
+def options(setup: CameraSetup) -> tuple[list[float], SyntheticRealSense]:
     """Return automatic exposure, exposure, automatic white balance and white balance of the opened camera."""
     camera = SyntheticRealSense(setup)
     camera.open()
@@ -336,6 +336,6 @@ def test_a_rate_other_than_asked_keeps_the_gate_closed_and_says_why(camera: Synt
 
 
 def test_a_source_whose_sdk_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "moto_ros.camera.realsense_synthetic", None)
+    monkeypatch.setitem(__import__("sys").modules, "pyrealsense2", None)
     with pytest.raises(MotoError, match=r"is not installed, expected for source realsense; pip install"):
         make_camera(SETUP)

@@ -9,9 +9,8 @@ pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from moto_ros.camera.interface import CameraLost
+from moto_ros.camera.interface import CameraLost, CameraSetup
 from moto_ros.camera.pattern import Pattern
-from moto_ros.camera.settings import Setup
 from moto_ros.camera.topic import TopicCamera, info_topic
 from moto_ros.ros.convert import image_message, jpeg_message, to_time
 
@@ -21,7 +20,7 @@ STAMP = 1_700_000_000_123_456_789
 
 def camera(width: int = 0, height: int = 0) -> TopicCamera:
     """Return the camera of a topic, opened."""
-    made = TopicCamera(Setup("wrist", "topic", "/cam/image_raw", width, height, 30.0, 0.0, 0.0, False, ""))
+    made = TopicCamera(CameraSetup("wrist", "topic", "/cam/image_raw", width, height, 30.0, 0.0, 0.0, False, ""))
     made.open()
     return made
 

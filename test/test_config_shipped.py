@@ -61,7 +61,7 @@ def test_every_shipped_camera_file_fits_the_default_task(cameras: str) -> None:
 
 def test_a_node_family_file_names_only_parameters_of_its_node() -> None:
     for path in shipped("nodes"):
-        known = NODES[path.stem].specs("moto")
+        known = NODES[path.stem].specs({"agent_name": "moto"})
         for name, value in read_parameters(path, path.stem).items():
             assert name in known, f"{path}: {name}"
             check(known[name], value, str(path))

@@ -76,7 +76,7 @@ def test_every_node_of_a_system_has_its_session_and_every_system_another_one() -
     )
     assert len(first) == len(second) == 1
     assert first != second
-    assert all("session" in kind.specs("moto") for kind in NODES.values())
+    assert all("session" in kind.specs({"agent_name": "moto"}) for kind in NODES.values())
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -16,7 +16,7 @@ pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 pytest.importorskip("moto_msgs", reason="moto_msgs is not built")
 
 from std_srvs.srv import Trigger
-from support.point_world import PointWorld
+from support.point_robot import PointRobot
 from support.process import Start, processes
 
 from moto_msgs.msg import Action, PolicyWeights, TrainingStatus
@@ -65,9 +65,9 @@ def trainer(run: Path, **given: Any) -> dict[str, Any]:
     return {**LAYOUT, **AGENT, **evaluation, "run": str(run), "wait_for": NODES, "threads": 1, "device": "cpu", **given}
 
 
-def robot_side(graph: Graph, run: Path, step_timeout: float = 30.0) -> PointWorld:
+def robot_side(graph: Graph, run: Path, step_timeout: float = 30.0) -> PointRobot:
     """Add everything but the trainer."""
-    world = graph.add(PointWorld(NODES))
+    world = graph.add(PointRobot(NODES))
     graph.add(EpisodeNode({"max_steps": STEPS, "wait_for": NODES, "step_timeout": step_timeout}))
     graph.add(RecorderNode({"bags": str(run / "bags"), "wait_for": NODES}))
     graph.add(PolicyNode({**LAYOUT, **AGENT, "wait_for": NODES}))

@@ -40,8 +40,8 @@ class Layer:
 
 LAYERS = (
     Layer(
-        ("config", "cpu_threads", "errors", "files", "locks", "screen", "stopping", "terminal"),
-        "typed parameters, the one error class, durable files, locks, stopping, output that may vanish",
+        ("config", "cpu_threads", "errors", "files", "locks", "registry", "screen", "stopping", "terminal"),
+        "typed parameters, the registries' form, the one error class, durable files, locks, stopping, lost output",
     ),
     Layer(("contract",), "topic and service names, episodes' purposes and outcomes, sessions: what all share"),
     Layer(("agents",), "what learns: one folder an algorithm, `common/` for what they share", torch=True),
@@ -202,6 +202,13 @@ def test_no_module_imports_from_above_or_beside() -> None:
             if mine != theirs and level_of(other) >= max(level_of(name), 1):
                 wrong.append(f"{name} imports {other}")
     assert sorted(wrong) == []
+
+
+def test_a_class_that_a_registry_names_counts_as_an_import() -> None:
+    """Breaks the plan unseen: a line "module:class" would bring what the folder may not import."""
+    named = {"agents.registry": "agents.bc.agent", "robot.arms": "robot.franka", "camera.sources": "camera.opencv"}
+    for registry, module in named.items():
+        assert f"moto_ros.{module}" in imported()[f"moto_ros.{registry}"]
 
 
 def test_only_layers_that_say_so_import_ros_torch_or_the_simulator() -> None:

@@ -9,22 +9,21 @@ from support.arm import GIVEN, robot_settings
 
 from moto_ros.config import build, read_parameters, shipped
 from moto_ros.errors import MotoError
-from moto_ros.robot.limits import check_robot
 from moto_ros.robot.reset import SceneSettings, check_scene
-from moto_ros.robot.settings import RobotNodeSettings
+from moto_ros.robot.settings import with_arm
 
 
 @pytest.mark.parametrize("name", ["fr3", "panda", "franky_sim"])
 def test_shipped_robots_fit_together(name: str) -> None:
-    settings = build(RobotNodeSettings, read_parameters(shipped("robots", name), "franka"), name)
-    check_robot(settings, name)
+    settings = build(with_arm("franka"), read_parameters(shipped("robots", name), "franka"), name)
+    settings.check(name)
 
 
 @pytest.mark.parametrize("name", ["host", "box_low", "box_high"])
 def test_a_robot_does_not_start_without_the_parameters_that_have_no_safe_default(name: str) -> None:
     """Breaks tables: a workspace box that somebody forgot must not be a large one."""
     with pytest.raises(MotoError, match=f"'{name}'.*missing"):
-        build(RobotNodeSettings, {key: value for key, value in GIVEN.items() if key != name}, "test")
+        build(with_arm("franka"), {key: value for key, value in GIVEN.items() if key != name}, "test")
 
 
 @pytest.mark.parametrize(
@@ -53,7 +52,7 @@ def test_a_robot_does_not_start_without_the_parameters_that_have_no_safe_default
 )
 def test_contradictions_are_named(changes: dict[str, Any], named: str) -> None:
     with pytest.raises(MotoError, match=rf"test: parameter .*{named}"):
-        check_robot(robot_settings(**changes), "test")
+        robot_settings(**changes).check("test")
 
 
 @pytest.mark.parametrize("points", [(), (0.5, 0.0, 0.2), (0.5, 0.0, 2.0, 1.0)], ids=["none", "not whole", "outside"])

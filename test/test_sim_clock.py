@@ -53,7 +53,7 @@ TOPICS = {
 }
 
 
-class Heard:
+class Recorded:
     """What a system said until its good end: the times of `/clock`, and messages by topic."""
 
     def __init__(self, folder: Path, system: str, *more: str) -> None:
@@ -65,8 +65,8 @@ class Heard:
             node = graph.peer("watcher").node
             node.create_subscription(Clock, topics.CLOCK, lambda m: self.clock.append(to_nanoseconds(m.clock)), 1000)
             for topic, (kind, profile) in TOPICS.items():
-                heard: list[Any] = self.messages.setdefault(topic, [])
-                node.create_subscription(kind, topic, heard.append, profile)
+                received: list[Any] = self.messages.setdefault(topic, [])
+                node.create_subscription(kind, topic, received.append, profile)
             command = [sys.executable, "-m", "moto_ros.cli.main", *words]
             running = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
             try:
@@ -89,8 +89,8 @@ class Runs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.record = Heard(folder, "record", "--episodes", "2")
-        self.finetune = Heard(folder, "finetune", "--episodes", "1")
+        self.record = Recorded(folder, "record", "--episodes", "2")
+        self.finetune = Recorded(folder, "finetune", "--episodes", "1")
 
 
 @pytest.fixture(scope="module")
@@ -104,25 +104,25 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 @pytest.fixture(params=["record", "finetune"])
-def heard(request: pytest.FixtureRequest, runs: Runs) -> Heard:
-    found: Heard = getattr(runs, request.param)
+def recorded(request: pytest.FixtureRequest, runs: Runs) -> Recorded:
+    found: Recorded = getattr(runs, request.param)
     return found
 
 
-def test_the_clock_runs_from_the_first_moment_on_and_never_back(heard: Heard) -> None:
+def test_the_clock_runs_from_the_first_moment_on_and_never_back(recorded: Recorded) -> None:
     """Breaks tf2 and every filter by time, which forget everything when time jumps back."""
-    assert heard.clock[0] > 0
-    assert heard.clock == sorted(heard.clock)
-    assert len(set(heard.clock)) > STEPS
+    assert recorded.clock[0] > 0
+    assert recorded.clock == sorted(recorded.clock)
+    assert len(set(recorded.clock)) > STEPS
 
 
 @pytest.mark.parametrize("topic", TOPICS)
-def test_every_stamp_is_one_of_the_clocks_and_none_goes_back(heard: Heard, topic: str) -> None:
+def test_every_stamp_is_one_of_the_clocks_and_none_goes_back(recorded: Recorded, topic: str) -> None:
     """Breaks RViz, tf2 and message_filters: an action of today beside an image of 1970."""
-    stamps = heard.stamps(topic)
-    times = set(heard.clock)
+    stamps = recorded.stamps(topic)
+    times = set(recorded.clock)
     senders: dict[str, list[int]] = defaultdict(list)
-    for message, stamp in zip(heard.messages[topic], stamps, strict=True):
+    for message, stamp in zip(recorded.messages[topic], stamps, strict=True):
         senders[message.status[0].name if topic == topics.DIAGNOSTICS else ""].append(stamp)
     for sent in senders.values():
         assert sent == sorted(sent)
@@ -132,9 +132,9 @@ def test_every_stamp_is_one_of_the_clocks_and_none_goes_back(heard: Heard, topic
         assert 0 not in stamps
 
 
-def test_all_that_an_action_says_is_of_one_time(heard: Heard) -> None:
+def test_all_that_an_action_says_is_of_one_time(recorded: Recorded) -> None:
     """Breaks latencies and ages, taken between a stamp of the wall and one of the simulation."""
-    actions = heard.messages[topics.ACTION]
+    actions = recorded.messages[topics.ACTION]
     assert len(actions) >= STEPS
     for action in actions:
         sent, state = to_nanoseconds(action.header.stamp), to_nanoseconds(action.state_stamp)
@@ -142,26 +142,26 @@ def test_all_that_an_action_says_is_of_one_time(heard: Heard) -> None:
         assert sent == state  # the world stands until it is answered
 
 
-def test_episodes_are_stamped_within_themselves(heard: Heard) -> None:
+def test_episodes_are_stamped_within_themselves(recorded: Recorded) -> None:
     """Breaks every reader that cuts an episode out by the times of its beginning and its end."""
-    states = heard.messages[topics.EPISODE_STATE]
+    states = recorded.messages[topics.EPISODE_STATE]
     begun = [state for state in states if state.phase == Phase.RUNNING]
     ended = {state.episode: state for state in states if state.phase == Phase.ENDED}
     assert begun
     for state in begun:
         start, end = to_nanoseconds(state.start), ended[state.episode]
         assert to_nanoseconds(state.header.stamp) >= start
-        taken = [reward for reward in heard.messages[topics.REWARD] if reward.episode == state.episode]
+        taken = [reward for reward in recorded.messages[topics.REWARD] if reward.episode == state.episode]
         assert to_nanoseconds(end.header.stamp) >= max(
             to_nanoseconds(reward.header.stamp) for reward in taken if reward.step <= end.step
         )
 
 
-def test_messages_pair_by_their_stamps(heard: Heard) -> None:
+def test_messages_pair_by_their_stamps(recorded: Recorded) -> None:
     """What message_filters' TimeSynchronizer does: image, calibration, state and action of one stamp are one set."""
     paired_topics = (topics.camera_image("agent"), topics.camera_info("agent"), topics.ROBOT_STATE, topics.ACTION)
-    pairs = paired(*(set(heard.stamps(topic)) for topic in paired_topics))
-    assert len(pairs) == len(set(heard.stamps(topics.ACTION)))
+    pairs = paired(*(set(recorded.stamps(topic)) for topic in paired_topics))
+    assert len(pairs) == len(set(recorded.stamps(topics.ACTION)))
 
 
 def paired(*stamps: set[int]) -> Sequence[int]:

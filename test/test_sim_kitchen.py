@@ -12,9 +12,10 @@ pytest.importorskip("gymnasium_robotics", reason="gymnasium-robotics is not inst
 
 import mujoco
 from moto_sim.kitchen import Kitchen
-from moto_sim.snapshot import PROPRIO_FIELDS, Snapshot, proprio
+from moto_sim.snapshot import Snapshot, proprio
 from moto_sim.world import make_world
 
+from moto_ros.data.proprio_fields import PROPRIO_FIELDS
 from moto_ros.errors import MotoError
 
 ROBOT_FIELDS = [name for name in PROPRIO_FIELDS if name not in ("object_position", "goal_position")]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from gymnasium_robotics.envs.franka_kitchen.kitchen_env import OBS_ELEMENT_GOALS
 from moto_sim.benchmark.demonstrations import Recipe, demonstrations
-from moto_sim.experts import add_noise, make_expert
 from moto_sim.kitchen import ELEMENTS, THRESHOLD, Kitchen
 from moto_sim.kitchen_expert import MOVES, KitchenExpert, drawn_elements, orders
+from moto_sim.rollout import add_noise
 from moto_sim.world import World, make_world
 
 from moto_ros.config import build
@@ -51,7 +51,7 @@ def test_every_element_of_the_kitchen_can_be_demonstrated() -> None:
 def test_a_demonstration_completes_its_four_elements_in_time_and_they_stay_so(kitchen: Kitchen, seed: int) -> None:
     """Breaks the kitchen suite: the demonstrations would be no experts, or undo what they did."""
     kitchen.reset(seed)
-    expert, noise = make_expert(kitchen, seed), np.random.default_rng(seed)
+    expert, noise = kitchen.expert(seed), np.random.default_rng(seed)
     for _ in range(STEPS):
         kitchen.step(add_noise(expert.action(), 0.05, noise))
     distances = {element: round(kitchen.distance(element), 2) for element in drawn_elements(seed)}

@@ -16,11 +16,12 @@ pytest.importorskip("metaworld", reason="Meta-World is not installed")
 
 import mujoco
 from metaworld.policies import ENV_POLICY_MAP
-from moto_sim.experts import Expert, add_noise
 from moto_sim.meta_world import HAND_INIT, MetaWorld
-from moto_sim.snapshot import PROPRIO_FIELDS, Snapshot, proprio
+from moto_sim.rollout import add_noise
+from moto_sim.snapshot import Snapshot, proprio
 from moto_sim.world import make_world
 
+from moto_ros.data.proprio_fields import PROPRIO_FIELDS
 from moto_ros.errors import MotoError
 
 pytestmark = [pytest.mark.sim, pytest.mark.filterwarnings("ignore:Constant")]
@@ -52,7 +53,7 @@ def closing() -> Iterator[None]:
 
 def everything(world: MetaWorld, snapshot: Snapshot) -> np.ndarray:
     """Return robot state, simulator state and reward as one vector."""
-    state = (proprio(snapshot, PROPRIO_FIELDS), world.expert_observation, world._data.qpos, [snapshot.reward])
+    state = (proprio(snapshot, tuple(PROPRIO_FIELDS)), world.expert_observation, world._data.qpos, [snapshot.reward])
     return np.concatenate([np.asarray(part, np.float64) for part in state])
 
 
@@ -161,7 +162,7 @@ def test_an_action_is_repeated_twice_and_the_control_period_says_so() -> None:
     for _ in range(4):
         single = [once.step(action), once.step(action)][-1]
         double = twice.step(action)
-    assert np.array_equal(proprio(single, PROPRIO_FIELDS), proprio(double, PROPRIO_FIELDS))
+    assert np.array_equal(proprio(single, tuple(PROPRIO_FIELDS)), proprio(double, tuple(PROPRIO_FIELDS)))
     assert twice.control_period == pytest.approx(2 * once.control_period) == pytest.approx(0.025)
 
 
@@ -188,7 +189,7 @@ def test_the_expert_solves_the_task_noise_or_not_and_reward_is_one_exactly_while
     world, generator, solved = kept(task), np.random.default_rng(0), []
     for seed, noise in ((0, 0.0), (1, 0.1)):
         world.reset(seed)
-        expert = Expert(world)
+        expert = world.expert(0)
         seen = [world.step(add_noise(expert.action(), noise, generator)) for _ in range(100)]
         assert [one.reward for one in seen] == [float(one.success) for one in seen]
         solved.append(sum(one.reward for one in seen))
@@ -283,7 +284,7 @@ def test_an_expert_of_poor_aim_goes_where_it_takes_the_goal_to_be_and_the_world_
         ends = []
         for seed in range(6):
             world.reset(seed)
-            expert = Expert(world)
+            expert = world.expert(0)
             last = [world.step(expert.action()) for _ in range(40)][-1]
             ends.append(np.linalg.norm(last.ee_position - last.goals[0]))
         missed.append((np.mean(ends), last.goals.tolist()))

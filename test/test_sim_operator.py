@@ -70,7 +70,7 @@ class Studio:
         self.person.move(float(x), float(y), float(z))
 
     def of(self, role: str) -> list[Any]:
-        """Return what was heard in a role."""
+        """Return what was received in a role."""
         return [message for found, message in self.messages if found == role]
 
     def record(self, episode: int) -> None:

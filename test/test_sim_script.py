@@ -31,7 +31,7 @@ def test_an_action_that_a_robot_took_too_late_is_said_again_and_not_counted_on(g
     """Breaks `moto record` in real time: one late action would shift the numbers of all later ones, for good."""
     peer = graph.peer()
     node = graph.add(ScriptNode({"expert_noise": 0.5}))
-    heard: list[Action] = peer.hear(Action, topics.ACTION, qos.event())
+    received: list[Action] = peer.hear(Action, topics.ACTION, qos.event())
     suggest = peer.advertise(Action, EXPERT_ACTION, qos.event())
     tell = peer.advertise(EpisodeState, topics.EPISODE_STATE, qos.latched())
     graph.until(
@@ -41,10 +41,10 @@ def test_an_action_that_a_robot_took_too_late_is_said_again_and_not_counted_on(g
         tell(EpisodeState(episode=3, phase=phase))
 
     def answer(step: int, stamp: int) -> Action:
-        count = len(heard)
+        count = len(received)
         suggest(Action(episode=3, step=step, state_stamp=to_time(stamp), values=[0.1, 0.2, 0.3, 0.4]))
-        graph.until(lambda: len(heard) > count, f"the answer to what was seen at {stamp}")
-        return heard[-1]
+        graph.until(lambda: len(received) > count, f"the answer to what was seen at {stamp}")
+        return received[-1]
 
     first = answer(0, 100)
     again = answer(0, 200)  # the robot held still for a tick: it still waits for step 0

@@ -92,7 +92,7 @@ def test_a_learners_set_is_its_own_replay_and_the_same_again_for_one_seed(
 ) -> None:
     """Breaks repeatability: two machines would learn from different sets of the same name."""
     monkeypatch.setattr("moto_sim.benchmark.replay_collector.FIRST_UPDATES", 5)
-    monkeypatch.setattr("moto_sim.benchmark.demonstrations.LESSONS", 3)
+    monkeypatch.setattr("moto_sim.benchmark.demonstrations.WARM_UP_EPISODES", 3)
     first = made(tmp_path / "first", task("reach_state"), "medium_replay", 2)
     again = made(tmp_path / "again", task("reach_state"), "medium_replay", 2)
     other = made(tmp_path / "other", task("reach_state"), "medium", 2)

@@ -119,7 +119,7 @@ def test_no_data_none_asked_for_or_an_agent_that_cannot_tell_gives_none() -> Non
 
 @pytest.fixture
 def _doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.AGENTS, "doubtful", (DoubtfulAgent, CloneSettings))
+    monkeypatch.setitem(registry.AGENTS.lines, "doubtful", f"{__name__}:DoubtfulAgent")
 
 
 def open_session(path: Path, **settings: int) -> TrainingRun:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_support import SPACES, CloneAgent, CloneSettings, PointWorld, play_with, store_maker
+from training_support import SPACES, CloneSettings, PointWorld, play_with, store_maker
 
 from moto_ros.agents import registry
 from moto_ros.data.episode import Episode
@@ -40,7 +40,7 @@ class KilledError(Exception):
 @pytest.fixture(autouse=True)
 def _clone_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Register the small agent, as a project with an own agent does."""
-    monkeypatch.setitem(registry.AGENTS, "clone", (CloneAgent, CloneSettings))
+    monkeypatch.setitem(registry.AGENTS.lines, "clone", "training_support:CloneAgent")
 
 
 def open_session(path: Path, settings: TrainerSettings = SETTINGS) -> TrainingRun:
@@ -155,13 +155,13 @@ def test_demonstrations_are_in_the_metrics(tmp_path: Path) -> None:
 RUN = """
     import sys
     from pathlib import Path
-    from training_support import SPACES, CloneAgent, CloneSettings, play_with, store_maker
+    from training_support import SPACES, CloneSettings, play_with, store_maker
     from moto_ros.agents import registry
     from moto_ros.training import offline_runner
     from moto_ros.training.run_folder import RunFolder
     from moto_ros.training.session import TrainingRun
     from moto_ros.training.settings import TrainerSettings
-    registry.AGENTS["clone"] = (CloneAgent, CloneSettings)
+    registry.AGENTS.lines["clone"] = "training_support:CloneAgent"
     run, every = RunFolder(Path(sys.argv[1])), float(sys.argv[2])
     settings = TrainerSettings(evaluation_episodes=1, checkpoint_every=every, threads=1, device="cpu", log_every=5)
     agent = CloneSettings(offline_clone_updates=100, online_clone_updates=30, online_episodes=3)

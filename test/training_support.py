@@ -37,6 +37,7 @@ class CloneAgent(Agent):
     """Linear behaviour cloning with action noise drawn from its own generator."""
 
     name: ClassVar[str] = "clone"
+    settings_class: ClassVar[type] = CloneSettings
     phases: ClassVar[tuple[str, ...]] = ("clone",)
 
     def __init__(self, spaces: Spaces, settings: CloneSettings, seed: int, device: torch.device | str = "cpu") -> None:

@@ -111,6 +111,8 @@ class Data(Protocol):
 class Agent(ABC):
     """A learning algorithm: filters observations, acts, and improves by phases of updates.
 
+    `settings_class` is the dataclass of its parameters, which a user sets as `agent.<name>`; the constructor takes
+    spaces, settings, seed and device.
     `phases` run in this order offline, and once each in an online round of updates. Weights are what acting needs;
     the state dict is everything that exact resumption needs (weights, optimisers, counters, RNG), tensors only.
     An agent that `plans` keeps the deadline of an `ActRequest`, and may be asked ahead of time: for the step after an
@@ -118,6 +120,7 @@ class Agent(ABC):
     """
 
     name: ClassVar[str]
+    settings_class: ClassVar[type]
     phases: ClassVar[tuple[str, ...]]
     plans: ClassVar[bool] = False
 

@@ -1,4 +1,4 @@
-"""What every frame of a camera is asked before anybody may act on it."""
+"""Checks of every camera frame before it is used: repeated, lost, late, frozen, out of order."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from moto_ros.camera.clock import DeviceClock
 from moto_ros.camera.interface import Frame
 
-STRIDE = 8
+COMPARE_STRIDE = 8
 """Pixels between those compared first: two frames of a living sensor differ there already."""
 
-RESTARTED = 3
+RESTART_FRAMES = 3
 """Frames in a row, in order among themselves, after which older numbers mean a camera that began to count again."""
 
 
@@ -91,7 +91,7 @@ class FrameChecks:
         newer = self._suspect is None or frame.number > self._suspect.number
         self._suspects = self._suspects + 1 if newer and self._suspects else 1
         self._suspect = frame
-        if self._suspects < RESTARTED:
+        if self._suspects < RESTART_FRAMES:
             self.counts.out_of_order += 1
             return False
         return True
@@ -107,13 +107,15 @@ class FrameChecks:
 
     def _problem(self) -> str:
         if self._frozen_after and self._same >= self._frozen_after:
-            return f"{self._same + 1} frames have the very same pixels; look what covers it, or plug it in again"
+            return f"{self._same + 1} frames have the same pixels; check what covers it, or plug it in again"
         if self.delay > self._late_after:
             late = f"frames are {self.delay:.3f} s old when they arrive, expected at most {self._late_after:g} s"
-            return f"{late}; look what keeps computer or USB busy"
+            return f"{late}; check what keeps computer or USB busy"
         return ""
 
 
 def same_pixels(one: np.ndarray, other: np.ndarray) -> bool:
     """Return whether two frames are equal; those that are not are told apart by a few of their pixels."""
-    return np.array_equal(one[::STRIDE, ::STRIDE], other[::STRIDE, ::STRIDE]) and np.array_equal(one, other)
+    return np.array_equal(
+        one[::COMPARE_STRIDE, ::COMPARE_STRIDE], other[::COMPARE_STRIDE, ::COMPARE_STRIDE]
+    ) and np.array_equal(one, other)

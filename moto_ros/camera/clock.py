@@ -1,4 +1,4 @@
-"""From a camera's own clock to this computer's: the exposure's time, not the moment a busy computer came to read it."""
+"""Clock mapping from a camera to this computer: the time of exposure, not that of reading the frame."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from moto_ros.contract.stamps import NSEC_PER_SEC
 
 WINDOW = 10 * NSEC_PER_SEC
-"""ns of frames that the offset is taken from: long enough to hold a quick one, short enough for a drift of 100 ppm."""
+"""ns of frames over which the offset is the minimum: holds a quick frame, and a drift of 100 ppm is small in it."""
 
-AHEAD = NSEC_PER_SEC // 20
+JUMP_AHEAD = NSEC_PER_SEC // 20
 """ns by which a frame may be quicker than every other one before the clock is said to have jumped."""
 
-BEHIND = NSEC_PER_SEC // 2
-"""ns that a frame may be slower than the quickest before it is asked whether the clock has jumped."""
+JUMP_BEHIND = NSEC_PER_SEC // 2
+"""ns that a frame may be slower than the quickest one before a jump of the clock is suspected."""
 
-PATIENCE = NSEC_PER_SEC
-"""ns for which frames must stay so slow: a computer that was busy catches up, a clock that was set does not."""
+CONFIRM_TIME = NSEC_PER_SEC
+"""ns for which frames must stay slow to confirm a jump: a busy computer catches up, a clock that was set does not."""
 
 WRAP = 2**32 * 1000
 """ns after which the 32-bit microsecond counters of cameras begin again."""
@@ -35,10 +35,11 @@ class Stamped:
 
 
 class DeviceClock:
-    """Maps one camera's clock to the system clock by the least delay seen of late, and never goes backwards.
+    """Maps one camera's clock to the system clock by the smallest recent delay; stamps never go backwards.
 
     arrival = exposure + offset + delay: the delay is never negative, so the smallest difference seen is the offset with
-    the least delay. A camera that says to be synchronised is believed as long as that difference can be a delay.
+    the least delay. The offset of a camera that reports a synchronised clock is 0 as long as that difference can be a
+    delay.
     """
 
     def __init__(self) -> None:
@@ -78,25 +79,25 @@ class DeviceClock:
         self._last_device = device
         difference = arrival - device
         least = self._differences[0][1] if self._differences else difference
-        if back or difference < least - AHEAD:
+        if back or difference < least - JUMP_AHEAD:
             self._begin_again(deque([(arrival, difference)]))
-            return back or self._knows(arrival)
-        if difference > least + BEHIND:
-            return self._took_slow(arrival, difference)
+            return back or self._is_settled(arrival)
+        if difference > least + JUMP_BEHIND:
+            return self._on_slow_frame(arrival, difference)
         self._slow_since = None
         _add(self._differences, arrival, difference)
         return False
 
-    def _knows(self, arrival: int) -> bool:
+    def _is_settled(self, arrival: int) -> bool:
         """Whether the camera has run for long enough to be judged: its first frames may all be slow."""
-        return self._since is not None and abs(arrival - self._since) > PATIENCE
+        return self._since is not None and abs(arrival - self._since) > CONFIRM_TIME
 
-    def _took_slow(self, arrival: int, difference: int) -> bool:
-        """Wait and see whether frames stay slow; then it is the clock."""
+    def _on_slow_frame(self, arrival: int, difference: int) -> bool:
+        """Return whether frames have been slow for so long that the clock has jumped."""
         if self._slow_since is None:
             self._slow_since, self._slow = arrival, deque()
         _add(self._slow, arrival, difference)
-        if arrival - self._slow_since < PATIENCE:
+        if arrival - self._slow_since < CONFIRM_TIME:
             return False
         self._begin_again(self._slow)
         return True
@@ -114,7 +115,7 @@ class DeviceClock:
 
 
 def _add(differences: deque[tuple[int, int]], arrival: int, difference: int) -> None:
-    """Keep the sliding minimum: its values rise from front to back, the front is the least of the window."""
+    """Keep the sliding minimum: its values rise from front to back, the front is the minimum of the window."""
     while differences and differences[-1][1] >= difference:
         differences.pop()
     differences.append((arrival, difference))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import numpy as np
+
+from moto_ros.errors import MotoError
+from moto_ros.registry import Requirement
 
 
 class CameraLost(Exception):  # noqa: N818 - the field's word
@@ -27,6 +31,27 @@ class Intrinsics:
     cy: float
     distortion_model: str = "plumb_bob"
     distortion: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class CameraSetup:
+    """How one camera is asked to run."""
+
+    name: str
+    source: str
+    device: str
+    width: int  # px; 0: as it comes
+    height: int
+    rate: float  # Hz
+    exposure: float  # s; 0: automatic
+    white_balance: float  # K; 0: automatic
+    depth: bool
+    calibration: str
+
+    @property
+    def period(self) -> float:
+        """Seconds between two frames."""
+        return 1.0 / self.rate
 
 
 @dataclass(frozen=True)
@@ -55,3 +80,50 @@ class Camera(Protocol):
 
     def close(self) -> None:
         """Stop streaming; may be called at any time, also twice."""
+
+
+@runtime_checkable
+class RelayedCamera(Protocol):
+    """A camera whose images another node publishes: the camera node subscribes for it, on its executor's thread."""
+
+    image_topic: str
+    """Images: sensor_msgs/CompressedImage where the name ends in /compressed, else sensor_msgs/Image."""
+
+    info_topic: str
+    """The calibration, sensor_msgs/CameraInfo."""
+
+    publishers: Callable[[], int]
+    """Returns how many nodes publish the images; set by the camera node."""
+
+    def image(self, message: Any) -> None:
+        """Take an image message."""
+
+    def camera_info(self, message: Any) -> None:
+        """Take a sensor_msgs/CameraInfo."""
+
+
+class CameraDriver:
+    """What a line of the registry of cameras names: derive the class of a camera from it, `__init__` takes the setup.
+
+    Where the maker's package is an extra, a driver is a class of its own that imports the camera's in `make`: then
+    setups are checked where the package is not installed.
+    """
+
+    requires: ClassVar[Requirement | None] = None
+    """The maker's package."""
+
+    measures_depth: ClassVar[bool] = False
+
+    @classmethod
+    def make(cls, setup: CameraSetup) -> Camera:
+        """Return the camera, closed."""
+        return cast("Camera", cast("Any", cls)(setup))
+
+    @classmethod
+    def check(cls, setup: CameraSetup) -> None:
+        """Raise MotoError where `setup` asks for what such a camera cannot do."""
+        if setup.depth and not cls.measures_depth:
+            raise MotoError(
+                f"camera '{setup.name}': parameter 'depth' is true, but source {setup.source} measures no depth; set "
+                "it to false"
+            )

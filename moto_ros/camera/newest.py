@@ -1,4 +1,4 @@
-"""The newest frames of a camera, handed from the thread that gets them to the one that reads."""
+"""Queue of a camera's newest frames, from the thread that gets them to the one that reads."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 DEPTH = 2
-"""Items that may wait; the oldest gives way."""
+"""Items that may wait; the oldest is dropped."""
 
 
 class Newest(Generic[T]):
-    """A bounded queue in which the oldest item gives way to a newer one."""
+    """A bounded queue that drops its oldest item for a newer one."""
 
     def __init__(self, depth: int = DEPTH) -> None:
         """Hold up to `depth` items."""
@@ -21,7 +21,7 @@ class Newest(Generic[T]):
         self._filled = threading.Condition()
 
     def put(self, item: T) -> bool:
-        """Add an item; return whether another one had to give way."""
+        """Add an item; return whether the oldest one was dropped."""
         with self._filled:
             full = len(self._items) == self._items.maxlen
             self._items.append(item)

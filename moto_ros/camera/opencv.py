@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 
 from moto_ros.camera.calibration import read_calibration, uncalibrated
-from moto_ros.camera.interface import CameraLost, Frame, Intrinsics
+from moto_ros.camera.interface import CameraDriver, CameraLost, CameraSetup, Frame, Intrinsics
 from moto_ros.camera.newest import Newest
-from moto_ros.camera.settings import Setup
 
 MANUAL, AUTOMATIC = 1.0, 3.0
 """V4L2's exposure_auto menu, which OpenCV hands on."""
@@ -20,14 +19,14 @@ MANUAL, AUTOMATIC = 1.0, 3.0
 EXPOSURE = 1e-4
 """Unit of V4L2's exposure_absolute in s."""
 
-JOIN = 2.0
+JOIN_TIMEOUT = 2.0
 """Seconds that the grabbing thread, which OpenCV may hold, is waited for at the end."""
 
 
-class OpenCvCamera:
-    """Grabs in a thread of its own, since OpenCV's read may wait for ten seconds; a video file is played for ever."""
+class OpenCvCamera(CameraDriver):
+    """Grabs in a thread of its own, since OpenCV's read may wait for ten seconds; a video file is repeated."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: CameraSetup) -> None:
         """Remember what is asked for; read the calibration, if there is one. Raises MotoError for a bad file."""
         self._setup = setup
         self._calibration = read_calibration(Path(setup.calibration).expanduser()) if setup.calibration else None
@@ -40,7 +39,7 @@ class OpenCvCamera:
         capture = cv2.VideoCapture(int(name)) if name.isdecimal() else cv2.VideoCapture(name)
         if not capture.isOpened():
             capture.release()
-            raise CameraLost(self._says(f"cannot be opened as '{name}'; look whether it exists and who uses it"))
+            raise CameraLost(self._message(f"cannot be opened as '{name}'; look whether it exists and who uses it"))
         file = Path(name).is_file()
         if not file:
             self._set(capture)
@@ -64,7 +63,7 @@ class OpenCvCamera:
     def _fix(self, capture: cv2.VideoCapture, key: int, value: float, name: str) -> None:
         if not capture.set(key, value):
             capture.release()
-            raise CameraLost(self._says(f"does not take {name} {value:g}; set {name}: 0"))
+            raise CameraLost(self._message(f"does not take {name} {value:g}; set {name}: 0"))
 
     def _check_size(self, capture: cv2.VideoCapture) -> None:
         size = (round(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), round(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
@@ -72,7 +71,7 @@ class OpenCvCamera:
         if all(asked) and size != asked:
             capture.release()
             raise CameraLost(
-                self._says(f"gives {size[0]}x{size[1]} px, expected {asked[0]}x{asked[1]}; ask for a mode it has")
+                self._message(f"gives {size[0]}x{size[1]} px, expected {asked[0]}x{asked[1]}; ask for a mode it has")
             )
         self._size = size
 
@@ -83,11 +82,11 @@ class OpenCvCamera:
     def read(self, timeout: float) -> Frame | None:
         """Return the next frame, None when none came within `timeout` seconds."""
         if self._grabber is None:
-            raise CameraLost(self._says("is not open; open it first"))
+            raise CameraLost(self._message("is not open; open it first"))
         grabbed = self._grabber.frames.get(timeout)
         if grabbed is None:
             if self._grabber.ended:
-                raise CameraLost(self._says(f"'{self._setup.device}' has ended; plug it in again"))
+                raise CameraLost(self._message(f"'{self._setup.device}' has ended; plug it in again"))
             return None
         number, arrival, pixels = grabbed
         return Frame(_rgb(pixels), None, number, 0, arrival)
@@ -98,7 +97,7 @@ class OpenCvCamera:
         if grabber is not None:
             grabber.stop()
 
-    def _says(self, text: str) -> str:
+    def _message(self, text: str) -> str:
         return f"camera '{self._setup.name}' {text}"
 
 
@@ -121,7 +120,7 @@ class Grabber:
     def stop(self) -> None:
         """Stop; a thread that OpenCV holds ends by itself, when OpenCV lets it go."""
         self._stopping.set()
-        self._thread.join(JOIN)
+        self._thread.join(JOIN_TIMEOUT)
 
     def _grab(self) -> None:
         number, due = 0, time.monotonic()

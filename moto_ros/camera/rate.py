@@ -1,4 +1,4 @@
-"""How many frames come, against how many were asked for."""
+"""Frame rate: measured over the last second, and compared with the requested one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import deque
 class RateMeter:
     """Frames per second over the last second."""
 
-    SPAN = 1.0
+    WINDOW = 1.0
 
     def __init__(self) -> None:
         """Start without frames."""
@@ -27,12 +27,12 @@ class RateMeter:
         return (len(self._times) - 1) / max(self._times[-1] - self._times[0], 1e-9)
 
     def _forget(self, now: float) -> None:
-        while self._times and self._times[0] < now - self.SPAN:
+        while self._times and self._times[0] < now - self.WINDOW:
             self._times.popleft()
 
 
 class RateJudge:
-    """Judges the rate of window after window; the first good one opens the start-up gate for good."""
+    """Judges the rate of window after window; the first good one opens the start-up gate permanently."""
 
     def __init__(self, asked: float, tolerance: float, window: float) -> None:
         """Ask for `asked` Hz, give or take the share `tolerance`, over `window` s."""

@@ -11,11 +11,10 @@ import numpy as np
 import pyrealsense2 as rs
 
 from moto_ros.camera.distortion import plumb_bob_of
-from moto_ros.camera.interface import CameraLost, Frame, Intrinsics
-from moto_ros.camera.settings import Setup
+from moto_ros.camera.interface import CameraLost, CameraSetup, Frame, Intrinsics
 
-QUEUE = 2
-"""Frames that the SDK keeps for a reader that is late; older ones give way."""
+QUEUE_SIZE = 2
+"""Frames that the SDK keeps for a reader that is late; older ones are dropped."""
 
 RESET_AFTER = 3
 """Attempts in a row that brought no frame, after which the camera itself is restarted."""
@@ -39,14 +38,14 @@ def context() -> Any:
 class RealSenseCamera:
     """One camera; every call of the SDK is made by the thread that reads it."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: CameraSetup) -> None:
         """Remember what is asked for."""
         self._setup = setup
         self._sensors: list[Any] = []
         self._queue: Any = None
         self._align = rs.align(rs.stream.color)
         self._intrinsics: Intrinsics | None = None
-        self._fruitless = 0
+        self._failed_attempts = 0
         self.clock = ""
 
     def open(self) -> None:
@@ -54,11 +53,13 @@ class RealSenseCamera:
         device = self._find()
         try:
             self._reset_if_needed(device)
-            self._fruitless += 1
+            self._failed_attempts += 1
             self._start(device)
         except RuntimeError as error:
             self.close()
-            raise CameraLost(self._says(f"does not start ({error}); look which program uses it, replug it")) from error
+            raise CameraLost(
+                self._message(f"does not start ({error}); look which program uses it, replug it")
+            ) from error
 
     def _find(self) -> Any:
         found = list(context().query_devices())
@@ -67,18 +68,18 @@ class RealSenseCamera:
                 return device
         known = ", ".join(_described(device) for device in found) or "none at all"
         raise CameraLost(
-            self._says(
+            self._message(
                 f"has no RealSense with serial number {self._setup.device} on USB, found {known}; "
                 "plug it in, or correct `devices`"
             )
         )
 
     def _reset_if_needed(self, device: Any) -> None:
-        """Restart a camera that has been opened in vain; it leaves the bus and comes back, so this attempt ends."""
-        if self._fruitless >= RESET_AFTER:
-            self._fruitless = 0
+        """Restart a camera that gave no frame in several attempts; it leaves the bus, so this attempt ends."""
+        if self._failed_attempts >= RESET_AFTER:
+            self._failed_attempts = 0
             device.hardware_reset()
-            raise CameraLost(self._says(f"gave no frame after {RESET_AFTER} attempts and is being restarted; wait"))
+            raise CameraLost(self._message(f"gave no frame after {RESET_AFTER} attempts and is being restarted; wait"))
 
     def _start(self, device: Any) -> None:
         profiles = [self._profile(device, rs.stream.color, rs.format.rgb8)]
@@ -86,7 +87,7 @@ class RealSenseCamera:
             profiles.append(self._profile(device, rs.stream.depth, rs.format.z16))
         self._set(profiles[0][0])
         self._intrinsics = _intrinsics(profiles[0][1].as_video_stream_profile().get_intrinsics())
-        self._queue = rs.syncer(QUEUE) if self._setup.depth else rs.frame_queue(QUEUE)
+        self._queue = rs.syncer(QUEUE_SIZE) if self._setup.depth else rs.frame_queue(QUEUE_SIZE)
         for sensor, wanted in _by_sensor(profiles):
             sensor.open(wanted)
             self._sensors.append(sensor)
@@ -100,7 +101,7 @@ class RealSenseCamera:
         known = ", ".join(sorted({"{}x{} at {:g} Hz".format(*_mode(profile)) for _, profile in modes})) or "none"
         asked = f"{self._setup.width}x{self._setup.height} at {self._setup.rate:g} Hz"
         raise CameraLost(
-            self._says(f"has no {stream.name} mode {asked}, found {known}; choose one, or use a USB 3 port")
+            self._message(f"has no {stream.name} mode {asked}, found {known}; choose one, or use a USB 3 port")
         )
 
     # Exposure and white balance.
@@ -117,11 +118,13 @@ class RealSenseCamera:
         if not value:
             return
         if not sensor.supports(option):
-            raise CameraLost(self._says(f"cannot fix its {option.name}; set it to 0"))
+            raise CameraLost(self._message(f"cannot fix its {option.name}; set it to 0"))
         limits = sensor.get_option_range(option)
         if not limits.min <= value <= limits.max:
             raise CameraLost(
-                self._says(f"is asked for {option.name} {value:g}, expected {limits.min:g}..{limits.max:g}; change it")
+                self._message(
+                    f"is asked for {option.name} {value:g}, expected {limits.min:g}..{limits.max:g}; change it"
+                )
             )
         sensor.set_option(option, value)
 
@@ -130,7 +133,7 @@ class RealSenseCamera:
     def intrinsics(self) -> Intrinsics:
         """Return the factory calibration of the colour image."""
         if self._intrinsics is None:
-            raise CameraLost(self._says("is not open; open it first"))
+            raise CameraLost(self._message("is not open; open it first"))
         return self._intrinsics
 
     def read(self, timeout: float) -> Frame | None:
@@ -139,7 +142,9 @@ class RealSenseCamera:
             found, depth = self._next(max(1, round(1000 * timeout)))
             return None if found is None else self._frame(found, depth)
         except RuntimeError as error:
-            raise CameraLost(self._says(f"failed while it was read ({error}); look at cable and USB port")) from error
+            raise CameraLost(
+                self._message(f"failed while it was read ({error}); look at cable and USB port")
+            ) from error
 
     def _next(self, timeout: int) -> tuple[Any, Any]:
         """Return the SDK's next colour and depth frame, None for what there is not (`timeout` in ms)."""
@@ -156,7 +161,7 @@ class RealSenseCamera:
         arrival = time.time_ns()
         domain = colour.get_frame_timestamp_domain()
         self.clock = domain.name
-        self._fruitless = 0
+        self._failed_attempts = 0
         return Frame(
             colour=np.array(colour.get_data()),
             depth=None if depth is None else _millimetres(depth),
@@ -174,7 +179,7 @@ class RealSenseCamera:
                 _quietly(end)
         self._sensors, self._queue = [], None
 
-    def _says(self, text: str) -> str:
+    def _message(self, text: str) -> str:
         return f"camera '{self._setup.name}' {text}"
 
 

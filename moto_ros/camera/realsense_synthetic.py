@@ -1,6 +1,6 @@
 """RealSense cameras without hardware: the SDK's own software device on the SDK's own bus, read as any other.
 
-What a test or a person who tries things may do to such a camera is said in one text: see `SyntheticRealSense.disturb`.
+The faults that a test or a person can inject are texts: see `SyntheticRealSense.disturb`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pyrealsense2 as rs
 
+from moto_ros.camera.interface import CameraSetup
 from moto_ros.camera.pattern import Pattern
 from moto_ros.camera.realsense import RealSenseCamera, context
-from moto_ros.camera.settings import Setup
 from moto_ros.errors import MotoError
 
 FIELD_OF_VIEW = 0.9
@@ -23,7 +23,7 @@ FIELD_OF_VIEW = 0.9
 BASELINE = 0.015
 """Metres between the colour and the depth sensor."""
 
-AGE = 1000.0
+CLOCK_START = 1000.0
 """Seconds that the device's clock shows at first: apart from any other clock."""
 
 COMMANDS = {
@@ -36,7 +36,7 @@ COMMANDS = {
 class SyntheticDevice:
     """One software device: a colour and a depth sensor with one mode, the one that is asked for."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: CameraSetup) -> None:
         """Build the device; it is not on the bus yet."""
         self._setup = setup
         self._present: Any = None
@@ -120,13 +120,13 @@ def _beside() -> Any:
 class SyntheticRealSense(RealSenseCamera):
     """A RealSense whose device is made here, and whose exposures are drawn by a thread while it is open."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: CameraSetup) -> None:
         """Build the device; it is on the bus while the camera is opened, unless somebody has unplugged it."""
         super().__init__(setup)
         self._device = SyntheticDevice(setup)
         self._plugged = True
         self._pattern = Pattern(setup.width, setup.height)
-        self._born = time.monotonic() - AGE
+        self._born = time.monotonic() - CLOCK_START
         self._mode, self._drop, self._rate, self._jump, self._late = "resume", 0, setup.rate, 0.0, 0.0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -150,7 +150,7 @@ class SyntheticRealSense(RealSenseCamera):
         self._device.unplug()
 
     def disturb(self, text: str) -> None:
-        """Make trouble: MotoError for a text that is none of these.
+        """Inject a fault; MotoError for a text that is none of these.
 
         `pause` no frames | `freeze` the same pixels | `repeat` the same frame | `drop N` frames | `rate R` Hz |
         `jump S` the camera's clock by S s | `late S` one frame S s late | `unplug`, `plug` | `resume` the first three

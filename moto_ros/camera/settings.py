@@ -1,50 +1,30 @@
-"""Which cameras there are, how each is set, and when one is called unhealthy."""
+"""Parameters of the cameras: how each is set, and when it is unhealthy."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from moto_ros.camera.interface import CameraSetup
+from moto_ros.camera.sources import CAMERAS
 from moto_ros.config import REQUIRED, parameter
 from moto_ros.errors import MotoError
-
-SOURCES = ("realsense", "opencv", "topic")
-
-
-@dataclass(frozen=True)
-class Setup:
-    """How one camera is asked to run."""
-
-    name: str
-    source: str
-    device: str
-    width: int  # px; 0: as it comes
-    height: int
-    rate: float  # Hz
-    exposure: float  # s; 0: automatic
-    white_balance: float  # K; 0: automatic
-    depth: bool
-    calibration: str
-
-    @property
-    def period(self) -> float:
-        """Seconds between two frames."""
-        return 1.0 / self.rate
+from moto_ros.registry import Requirement
 
 
 @dataclass(frozen=True)
 class Health:
-    """When a camera is called late, frozen, stopped or lost."""
+    """Limits beyond which a camera is late, frozen, stopped or lost."""
 
     late_after: float = parameter(0.2, "a frame older than this at its arrival is late", unit="s", low=0.001, high=10.0)
     frozen_after: int = parameter(
-        10, "unhealthy after this many frames in a row with the very pixels of the one before; 0: never", low=0
+        10, "unhealthy after this many frames in a row with the pixels of the one before; 0: never", low=0
     )
     stopped_after: float = parameter(
         2.0, "unhealthy this many frame periods after the newest frame", unit="periods", low=1.1, high=100.0
     )
     lost_after: float = parameter(
-        1.5, "open the camera again after this long without a frame", unit="s", low=0.1, high=60.0
+        1.5, "reopen the camera after this long without a frame", unit="s", low=0.1, high=60.0
     )
     reconnect_backoff_min: float = parameter(
         0.5, "pause before opening again, doubled each time", unit="s", low=0.05, high=60.0, formerly="retry_least"
@@ -52,7 +32,7 @@ class Health:
     reconnect_backoff_max: float = parameter(
         10.0, "longest pause before opening again", unit="s", low=0.05, high=600.0, formerly="retry_most"
     )
-    rate_tolerance: float = parameter(0.1, "share of the asked rate that the measured one may miss", low=0.01, high=0.5)
+    rate_tolerance: float = parameter(0.1, "relative error of the measured rate that is accepted", low=0.01, high=0.5)
     rate_window: float = parameter(
         2.0, "the rate is measured over windows of this length", unit="s", low=0.2, high=60.0
     )
@@ -63,7 +43,9 @@ class CameraSettings(Health):
     """The cameras: lists with one entry for each of `cameras`, or one entry for all of them."""
 
     cameras: tuple[str, ...] = parameter(("agent",), "names of the cameras, as in their topics")
-    source: tuple[str, ...] = parameter(("realsense",), "what drives each camera", choices=SOURCES)
+    source: tuple[str, ...] = parameter(
+        ("realsense",), "what drives each camera; module:class for your own driver", choices=CAMERAS
+    )
     devices: tuple[str, ...] = parameter(
         REQUIRED,
         "one a camera; realsense: serial number or synthetic-<n>; opencv: index, path or URL; topic: image topic",
@@ -94,13 +76,19 @@ class CameraSettings(Health):
                 "reconnect_backoff_max; lower it"
             )
         for setup in self.setups():
-            _check(setup)
+            CAMERAS.load(setup.source).check(setup)
 
-    def setups(self) -> list[Setup]:
+    @property
+    def requirements(self) -> tuple[Requirement, ...]:
+        """Return the packages that the cameras' drivers import."""
+        found = (CAMERAS.load(setup.source).requires for setup in self.setups())
+        return tuple({package: None for package in found if package is not None})
+
+    def setups(self) -> list[CameraSetup]:
         """Return one setup for each camera; MotoError for a list of another length."""
         return [self._setup(index, name) for index, name in enumerate(self.cameras)]
 
-    def _setup(self, index: int, name: str) -> Setup:
+    def _setup(self, index: int, name: str) -> CameraSetup:
         def own(key: str, values: tuple[Any, ...], shared: bool = True) -> Any:
             if len(values) == len(self.cameras):
                 return values[index]
@@ -113,21 +101,9 @@ class CameraSettings(Health):
 
         keys = ("source", "width", "height", "rate", "exposure", "white_balance", "depth")
         calibration = own("calibrations", self.calibrations, shared=False) if self.calibrations else "-"
-        return Setup(
+        return CameraSetup(
             name=name,
             device=own("devices", self.devices, shared=False),
             calibration="" if calibration == "-" else calibration,
             **{key: own(key, getattr(self, key)) for key in keys},
         )
-
-
-def _check(setup: Setup) -> None:
-    """Refuse what a camera's source cannot do."""
-    if setup.source == "realsense" and not (setup.width and setup.height):
-        raise MotoError(f"camera '{setup.name}' is {setup.width}x{setup.height} px, expected a size of the RealSense")
-    if setup.source != "realsense" and setup.depth:
-        raise MotoError(
-            f"camera '{setup.name}' has source {setup.source} and depth, expected realsense; set depth: false"
-        )
-    if setup.source == "topic" and (setup.exposure or setup.white_balance):
-        raise MotoError(f"camera '{setup.name}' is a topic, exposure and white balance belong to its own driver; set 0")

@@ -1,4 +1,4 @@
-"""One camera at work: a thread that opens, reads, checks and hands on, and opens again what was lost."""
+"""The thread of one camera: it opens, reads, checks and passes frames on, and reopens a camera that was lost."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from moto_ros.camera.checks import CameraCounts, FrameChecks
-from moto_ros.camera.interface import Camera, CameraLost, Frame, Intrinsics
+from moto_ros.camera.interface import Camera, CameraLost, CameraSetup, Frame, Intrinsics
 from moto_ros.camera.rate import RateJudge, RateMeter
-from moto_ros.camera.settings import Health, Setup
+from moto_ros.camera.settings import Health
 
 
 @dataclass(frozen=True)
 class CameraStatus:
-    """How a camera does now: `reason` is empty while it is healthy; `warning` does not keep it from being so."""
+    """Health of a camera now: `reason` is empty while it is healthy; `warning` does not keep it from being so."""
 
     reason: str
     warning: str = ""
@@ -34,14 +34,14 @@ class Sink(Protocol):
     """Who gets a camera's frames; both calls are made by the camera's thread."""
 
     def take(self, frame: Frame, stamp: int, intrinsics: Intrinsics) -> bool:
-        """Take a frame and its stamp (ns of the system clock); return whether an older one had to give way."""
+        """Take a frame and its stamp (ns of the system clock); return whether an older one was dropped."""
 
     def changed(self) -> None:
-        """Hear that the camera's status has changed in what it says."""
+        """Be told that the camera is healthy, unhealthy or past its gate now, and was not before."""
 
 
 class BackOff:
-    """Pauses between attempts: doubled each time up to the longest, then for ever the same."""
+    """Pauses between attempts: doubled each time, up to the longest."""
 
     def __init__(self, least: float, most: float) -> None:
         """Begin with `least` s, end with `most` s."""
@@ -54,7 +54,7 @@ class BackOff:
         return now
 
     def reset(self) -> None:
-        """Begin with the least again: it has worked."""
+        """Begin with the shortest pause again, after a success."""
         self._next = self._least
 
 
@@ -62,9 +62,9 @@ class Stream:
     """Owns the camera: no other thread calls it while this one runs."""
 
     def __init__(
-        self, camera: Camera, setup: Setup, health: Health, sink: Sink, failed: Callable[[Exception], None]
+        self, camera: Camera, setup: CameraSetup, health: Health, sink: Sink, failed: Callable[[Exception], None]
     ) -> None:
-        """Prepare; `failed` hears, in the thread, of an error that is not the camera's: the thread ends with it."""
+        """Prepare; the thread calls `failed` with an error that is not the camera's, and ends."""
         self._camera, self._setup, self._health, self._sink, self._failed = camera, setup, health, sink, failed
         self._checks = FrameChecks(health.late_after, health.frozen_after)
         self._judge = RateJudge(setup.rate, health.rate_tolerance, health.rate_window)
@@ -74,14 +74,14 @@ class Stream:
         self._opened = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"camera {setup.name}", daemon=True)
-        self._status = CameraStatus(self._named("is being opened"))
+        self._status = CameraStatus(self._sentence("is being opened"))
 
     @property
     def status(self) -> CameraStatus:
-        """How the camera does; also a driver that holds the thread in a call is noticed."""
+        """Health of the camera; a driver that blocks the thread makes it unhealthy, too."""
         found, silence = self._status, time.monotonic() - self._newest
         if found.healthy and silence > self._health.lost_after:
-            held = self._named(f"has a driver that has not answered for {silence:.1f} s; look at cable and power")
+            held = self._sentence(f"has a driver that has not answered for {silence:.1f} s; look at cable and power")
             return replace(found, reason=held)
         return found
 
@@ -120,7 +120,7 @@ class Stream:
         except CameraLost as lost:
             self._camera.close()
             pause = self._back_off.pause()
-            self._say(f"{lost}; next attempt in {pause:.1f} s")
+            self._set_status(f"{lost}; next attempt in {pause:.1f} s")
             self._stopping.wait(pause)
 
     def _open(self) -> None:
@@ -139,11 +139,11 @@ class Stream:
         stamp = None if frame is None else self._checks.take(frame)
         now = time.monotonic()
         if frame is not None and stamp is not None:
-            self._took(frame, stamp, now)
+            self._on_frame(frame, stamp, now)
         elif now >= due:
-            self._stopped(now - self._newest)
+            self._on_silence(now - self._newest)
 
-    def _took(self, frame: Frame, stamp: int, now: float) -> None:
+    def _on_frame(self, frame: Frame, stamp: int, now: float) -> None:
         self._back_off.reset()
         self._newest = now
         self._meter.add(now)
@@ -151,26 +151,26 @@ class Stream:
         self.counts.overwritten += self._sink.take(frame, stamp, self._camera.intrinsics())
         gate = self._judge.problem or f"has its rate measured for {self._health.rate_window:g} s; wait"
         problem = self._checks.problem or ("" if self._judge.passed else gate)
-        self._say(self._named(problem) if problem else "")
+        self._set_status(self._sentence(problem) if problem else "")
 
-    def _stopped(self, silence: float) -> None:
+    def _on_silence(self, silence: float) -> None:
         """Nothing usable came in time. Raises CameraLost when that has lasted for too long."""
         self._judge.restart()
         if silence > self._health.lost_after:
-            raise CameraLost(self._named(f"gave no new frame for {silence:.1f} s; look at cable and power"))
-        self._say(self._named("gave no new frame when one was due; look at cable and USB port if this stays"))
+            raise CameraLost(self._sentence(f"gave no new frame for {silence:.1f} s; look at cable and power"))
+        self._set_status(self._sentence("gave no new frame when one was due; look at cable and USB port if this stays"))
 
-    def _say(self, reason: str) -> None:
-        """Publish the status; the sink hears at once when what it says has changed."""
+    def _set_status(self, reason: str) -> None:
+        """Publish the status; the sink is told of a change at once."""
         before = self._status
         passed = self._judge.passed
-        warning = self._named(self._judge.problem) if passed and self._judge.problem else ""
+        warning = self._sentence(self._judge.problem) if passed and self._judge.problem else ""
         rate = self._meter.rate(time.monotonic())
         self._status = CameraStatus(reason, warning, rate, self._checks.delay, passed)
         if _kind(before) != _kind(self._status):
             self._sink.changed()
 
-    def _named(self, text: str) -> str:
+    def _sentence(self, text: str) -> str:
         return f"camera '{self._setup.name}' {text}"
 
 

@@ -8,27 +8,36 @@ from pathlib import Path
 from typing import Any
 
 from moto_ros.camera.calibration import read_calibration, uncalibrated
-from moto_ros.camera.interface import CameraLost, Frame, Intrinsics
+from moto_ros.camera.interface import CameraDriver, CameraLost, CameraSetup, Frame, Intrinsics
 from moto_ros.camera.newest import Newest
-from moto_ros.camera.settings import Setup
 from moto_ros.data.decode import decode_rgb
 from moto_ros.errors import MotoError
 
 
-class TopicCamera:
+class TopicCamera(CameraDriver):
     """The node's subscriptions hand messages in, in its executor's thread; the camera's thread decodes them."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: CameraSetup) -> None:
         """Remember what is asked for; read the calibration, if there is one. Raises MotoError for a bad file."""
         self._setup = setup
+        self.image_topic, self.info_topic = setup.device, info_topic(setup.device)
         self._images: Newest[tuple[int, int, Any]] = Newest()
         self._calibration = read_calibration(Path(setup.calibration).expanduser()) if setup.calibration else None
         self._size = (setup.width, setup.height)
         self._number = 0
         self.publishers: Callable[[], int] = lambda: 1
 
+    @classmethod
+    def check(cls, setup: CameraSetup) -> None:
+        """Raise MotoError where what belongs to the other node's driver is asked for."""
+        super().check(setup)
+        if setup.exposure or setup.white_balance:
+            raise MotoError(
+                f"camera '{setup.name}' is a topic, exposure and white balance belong to its own driver; set 0"
+            )
+
     def image(self, message: Any) -> None:
-        """Take a sensor_msgs Image or CompressedImage; the oldest one that waits gives way."""
+        """Take a sensor_msgs Image or CompressedImage; the oldest one that waits is dropped."""
         self._number += 1
         self._images.put((self._number, time.time_ns(), message))
 
@@ -44,7 +53,7 @@ class TopicCamera:
         """Begin with what comes from now on. Raises CameraLost when nobody publishes the topic."""
         self._images.clear()
         if not self.publishers():
-            raise CameraLost(self._says("has no publisher; start that camera's driver, or correct `devices`"))
+            raise CameraLost(self._message("has no publisher; start that camera's driver, or correct `devices`"))
 
     def intrinsics(self) -> Intrinsics:
         """Return the calibration of the file or of the topic's neighbour camera_info, zeros until there is one."""
@@ -59,7 +68,7 @@ class TopicCamera:
         try:
             colour = decode_rgb(message)
         except MotoError as error:
-            raise CameraLost(self._says(f"sends what cannot be read: {error}")) from error
+            raise CameraLost(self._message(f"sends an image that cannot be decoded: {error}")) from error
         self._size = self._checked((colour.shape[1], colour.shape[0]))
         stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
         return Frame(colour, None, number, stamp, arrival, synchronised=True)
@@ -68,14 +77,14 @@ class TopicCamera:
         asked = (self._setup.width, self._setup.height)
         if all(asked) and size != asked:
             found = f"sends {size[0]}x{size[1]} px, expected {asked[0]}x{asked[1]}"
-            raise CameraLost(self._says(f"{found}; set width and height alike, or to 0"))
+            raise CameraLost(self._message(f"{found}; set width and height alike, or to 0"))
         return size
 
     def close(self) -> None:
-        """Forget what waits."""
+        """Drop the messages that wait."""
         self._images.clear()
 
-    def _says(self, text: str) -> str:
+    def _message(self, text: str) -> str:
         return f"camera '{self._setup.name}': topic {self._setup.device} {text}"
 
 

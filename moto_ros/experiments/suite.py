@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from moto_ros.agents.registry import AGENTS, agent_settings
+from moto_ros.agents.registry import AGENTS, agent_settings, preset_file
 from moto_ros.config import (
     REQUIRED,
     Spec,
@@ -143,7 +143,7 @@ def read_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
 
 def _everything() -> list[Spec]:
     """Return all that a suite's file may set: its own parameters, and those of tasks and of every agent."""
-    agents = [spec for _, settings in AGENTS.values() for spec in specs(settings, AGENT).values()]
+    agents = [spec for name in AGENTS for spec in specs(cast(Any, agent_settings(name)), AGENT).values()]
     return [*specs(SuiteSettings).values(), *specs(TaskSettings, TASK).values(), *agents]
 
 
@@ -255,8 +255,8 @@ def agent_values(suite: Suite, method: Method) -> dict[str, Value]:
     """Return every setting of a method's agent: preset, the suite's budget, the suite's settings, the method's own."""
     kind = agent_settings(method.agent)
     preset = method.preset or suite.settings.preset
-    known, path = settings_of(method.agent), shipped("agents", f"{method.agent}_{preset}")
-    of_preset = flatten(build(kind, _under(AGENT, read_parameters(path)), str(path)))
+    known, path = settings_of(method.agent), preset_file(method.agent, preset)
+    of_preset = flatten(build(kind, {} if path is None else _under(AGENT, read_parameters(path)), str(path)))
     values = of_preset | budget(suite.settings, of_preset)
     values |= {name: value for name, value in suite.agent_values.items() if name in known}
     values |= {name: parse(known[name], text, f"method '{method.label}'") for name, text in method.overrides}

@@ -9,13 +9,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import String
 
 from moto_msgs.msg import CameraHealth
-from moto_ros.camera.interface import Camera, Frame, Intrinsics
+from moto_ros.camera.interface import Camera, CameraSetup, Frame, Intrinsics, RelayedCamera
 from moto_ros.camera.newest import Newest
 from moto_ros.camera.node_settings import CameraNodeSettings
-from moto_ros.camera.settings import Setup
 from moto_ros.camera.sources import make_camera
 from moto_ros.camera.stream import Stream
-from moto_ros.camera.topic import TopicCamera, info_topic
 from moto_ros.contract import topics
 from moto_ros.errors import MotoError
 from moto_ros.ros import qos
@@ -44,7 +42,7 @@ class Shot:
 class Channel:
     """Owns a camera's stream and publishers."""
 
-    def __init__(self, node: MotoNode[CameraNodeSettings], setup: Setup) -> None:
+    def __init__(self, node: MotoNode[CameraNodeSettings], setup: CameraSetup) -> None:
         """Make the topics; the camera is opened when `start` is called. Raises MotoError for a missing SDK or file."""
         self.setup, self._node, self._settings = setup, node, node.settings
         self._frame_id = optical_frame(setup.name)
@@ -64,16 +62,16 @@ class Channel:
         disturb = getattr(camera, "disturb", None)
         if disturb is not None:
             self._node.subscribe(String, topics.camera_disturb(self.setup.name), self._on_disturbance, qos.event())
-        if isinstance(camera, TopicCamera):
+        if isinstance(camera, RelayedCamera):
             self._relay(camera)
 
-    def _relay(self, camera: TopicCamera) -> None:
-        node, topic = self._node, self.setup.device
+    def _relay(self, camera: RelayedCamera) -> None:
+        node, topic = self._node, camera.image_topic
         if node.resolve_topic_name(topic) == node.resolve_topic_name(self._image.topic_name):
             raise MotoError(f"camera '{self.setup.name}': device {topic} is the topic it publishes; name another one")
         kind = CompressedImage if topic.endswith("/compressed") else Image
         node.subscribe(kind, topic, camera.image, qos.lossy(RELAY_DEPTH))
-        node.subscribe(CameraInfo, info_topic(topic), camera.camera_info, qos.lossy(RELAY_DEPTH))
+        node.subscribe(CameraInfo, camera.info_topic, camera.camera_info, qos.lossy(RELAY_DEPTH))
         camera.publishers = lambda: node.count_publishers(topic)
 
     def _on_disturbance(self, message: String) -> None:

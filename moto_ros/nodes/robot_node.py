@@ -22,7 +22,7 @@ from moto_ros.robot.arms import make_arm
 from moto_ros.robot.camera_watchdog import CameraWatchdog
 from moto_ros.robot.robot import ResetJob, Robot
 from moto_ros.robot.safety import ArmReading, Command
-from moto_ros.robot.settings import RobotNodeSettings
+from moto_ros.robot.settings import RobotNodeSettings, robot_settings
 from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import NodeReport
@@ -48,7 +48,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         """Check the settings, create topics and services; the arm is connected once the node runs alone."""
-        super().__init__("franka", RobotNodeSettings, given)
+        super().__init__("franka", robot_settings, given)
         self.refuse_simulated_time()
         arm = make_arm(self.settings.arm, self.settings)
         self._robot = Robot(self.settings, self.settings, arm, self.get_logger().warning, self._crashed)
@@ -82,7 +82,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
 
     def _connected(self, done: Done[None]) -> None:
         done.result()
-        self.get_logger().info(f"franka: connected with {self.settings.host}")
+        self.get_logger().info(f"arm {self.settings.arm}: connected with the {self.settings.title}")
         self._ready = Readiness(self, self.settings.wait_for)
 
     def _crashed(self, error: Exception) -> None:
@@ -177,7 +177,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         """Return what was executed, what was not and why, and what lasts: a stop, a fault, a reason to hold."""
         robot = self._robot
         if not robot.connected:
-            return NodeReport({"host": self.settings.host}, warning=robot.waits_for)
+            return NodeReport({"arm": self.settings.title}, warning=robot.waits_for)
         guard = robot.guard
         hold_reason = self._cameras.hold_reason(time.monotonic())
         values = {"mode": robot.guard.reading.mode.name.lower(), **robot.figures()}

@@ -1,24 +1,35 @@
-"""Registry of arms; a new arm is a file that implements `interface.Arm`, and one line here."""
+"""Arms by name."""
 
 from __future__ import annotations
 
-import importlib
-
 from moto_ros.errors import MotoError
+from moto_ros.registry import Registry
+from moto_ros.robot.driver import ArmDriver
 from moto_ros.robot.interface import Arm
 from moto_ros.robot.limits import RobotSettings
 
-ARMS = {"franka": "moto_ros.robot.franka_arm:FrankaArm"}
-"""Name of an arm, and where its class is; only the chosen one is imported, since it needs the maker's driver."""
+DEFAULT_ARM = "franka"
+
+ARMS: Registry[ArmDriver] = Registry(
+    "arm", "moto_ros.arms", ArmDriver, {DEFAULT_ARM: "moto_ros.robot.franka:FrankaDriver"}
+)
 
 
 def make_arm(name: str, settings: RobotSettings) -> Arm:
-    """Return the arm called `name`. Raises MotoError if its driver is not installed."""
-    module, kind = ARMS[name].split(":")
-    try:
-        made: Arm = getattr(importlib.import_module(module), kind)(settings)
-    except ImportError as error:
-        raise MotoError(
-            f"arm '{name}': its driver cannot be imported ({error}); pip install 'moto_ros[{name}]'"
-        ) from error
-    return made
+    """Return the arm called `name`, not connected yet.
+
+    Raises MotoError for an unknown name, where its package is not installed, and where the settings are those of an arm
+    with another number of joints.
+    """
+    driver = ARMS.load(name)
+    if driver.requires is not None and not driver.requires.is_installed():
+        raise MotoError(f"arm '{name}': {driver.requires.module} is not installed; {driver.requires.install}")
+    arm = driver.make(settings)
+    found = {"joint_names": len(arm.joint_names), "chain": len(arm.chain)}
+    for attribute, joints in found.items():
+        if joints != settings.joints:
+            raise MotoError(
+                f"arm '{name}': parameter 'home' has {settings.joints} entries, but the arm's {attribute} {joints}, "
+                "expected as many; fix the robot's file"
+            )
+    return arm

@@ -10,10 +10,10 @@ import numpy as np
 from moto_ros.robot.franka_connection import FrankaConnection
 from moto_ros.robot.franka_faults import fault_of_flags, fault_of_mode, flags, frozen
 from moto_ros.robot.franka_gripper import FrankaGripper, connect_gripper
+from moto_ros.robot.franka_settings import FrankaSettings
 from moto_ros.robot.franka_steering import JointMove, steering_for
 from moto_ros.robot.interface import ArmFault, ArmState, Control, FaultKind, Target
 from moto_ros.robot.kinematics import FRANKA
-from moto_ros.robot.limits import RobotSettings
 
 CLOSE_TIMEOUT = 3.0
 """Seconds that braking and closing a connection may take."""
@@ -28,9 +28,9 @@ FAULT_POLL_PERIOD = 0.05
 class FrankaArm:
     """One arm, and its hand if it has one. Any thread may call; only the connection's thread calls the driver."""
 
-    chain = FRANKA
+    chain: tuple[tuple[float, float, float], ...] = FRANKA
 
-    def __init__(self, settings: RobotSettings) -> None:
+    def __init__(self, settings: FrankaSettings) -> None:
         """Keep the settings; `connect` opens the connection."""
         self._settings = settings
         self._connection: FrankaConnection | None = None

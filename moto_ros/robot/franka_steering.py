@@ -14,8 +14,8 @@ from typing import Any
 import franky
 import numpy as np
 
+from moto_ros.robot.franka_settings import FrankaSettings
 from moto_ros.robot.interface import ArmState, Control, Target
-from moto_ros.robot.limits import RobotSettings
 
 TARGET_TIMEOUT = 0.1
 """Seconds without a new target after which its velocity counts as zero."""
@@ -54,7 +54,7 @@ class Steering:
 class CartesianSteering(Steering):
     """Impedance tracking of an end-effector pose."""
 
-    def __init__(self, settings: RobotSettings) -> None:
+    def __init__(self, settings: FrankaSettings) -> None:
         """Take stiffness and force limits from the settings."""
         self.motion = franky.CartesianImpedanceTrackingMotion(
             translational_stiffness=settings.translational_stiffness,
@@ -80,7 +80,7 @@ class CartesianSteering(Steering):
 class JointSteering(Steering):
     """Impedance tracking of joint positions."""
 
-    def __init__(self, settings: RobotSettings) -> None:
+    def __init__(self, settings: FrankaSettings) -> None:
         """Take the stiffness from the settings."""
         self._clip = np.array(settings.joint_error_clip)
         self.motion = franky.JointImpedanceTrackingMotion(
@@ -104,7 +104,7 @@ class VelocitySteering(Steering):
 
     brake = franky.JointVelocityStopMotion
 
-    def __init__(self, settings: RobotSettings) -> None:
+    def __init__(self, settings: FrankaSettings) -> None:
         """Begin at rest; no joint exceeds `joint_speed`."""
         self._limit = settings.joint_speed
         self._velocity, self._velocity_at = np.zeros(7), -np.inf
@@ -139,7 +139,7 @@ class JointMove(Steering):
         self.motion = franky.JointMotion(franky.JointState(positions), relative_dynamics_factor=factor)
 
 
-def steering_for(control: Control, settings: RobotSettings) -> Steering:
+def steering_for(control: Control, settings: FrankaSettings) -> Steering:
     """Return a fresh steering; the driver takes each motion once."""
     if control is Control.CARTESIAN:
         return CartesianSteering(settings)

@@ -1,13 +1,13 @@
-"""Parameters of one arm: its scales, limits and timeouts, one YAML file a robot. No ROS.
+"""Parameters of any arm: its scales, limits and timeouts, one YAML file a robot. No ROS.
 
-Limits have safe defaults, tighter than the arm's own; the workspace box and the host have none and must be given. Poses
-are in the arm's base frame (REP-103/105), SI units.
+Limits have safe defaults, tighter than the arm's own; the workspace box and the joints have none and must be given.
+Poses are in the arm's base frame (REP-103/105), SI units.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from moto_ros.config import REQUIRED, group, parameter
@@ -47,13 +47,9 @@ class RecoverySettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RobotSettings:
-    """One arm."""
+    """Any arm. Parameters of one maker's arms are in a class derived from this one, which its driver names."""
 
-    # Which one.
-    host: str = parameter(REQUIRED, "address of the arm")
-    realtime: bool = parameter(True, "refuse a kernel without real-time scheduling")
     base_frame: str = parameter("base", "name of the frame that poses are in")
-    joint_prefix: str = parameter("fr3_joint", "names of the joints, before their number")
 
     # What an action means.
     control: str = parameter("cartesian", "what an action moves", choices=("cartesian", "joint", "joint_velocity"))
@@ -98,47 +94,12 @@ class RobotSettings:
     joint_lead: float = parameter(
         0.2, "greatest distance of a joint's target to the measured one", unit="rad", low=0.02, high=1.0
     )
-    joint_low: tuple[float, ...] = parameter(
-        (-2.7, -1.7, -2.8, -3.0, -2.7, 0.6, -2.9), "lower limit of each joint", unit="rad"
-    )
-    joint_high: tuple[float, ...] = parameter(
-        (2.7, 1.7, 2.8, -0.2, 2.7, 4.4, 2.9), "upper limit of each joint", unit="rad"
-    )
 
-    # How hard it may push.
-    translational_stiffness: float = parameter(1500.0, "of Cartesian tracking", unit="N/m", low=10.0, high=3000.0)
-    rotational_stiffness: float = parameter(60.0, "of Cartesian tracking", unit="N m/rad", low=1.0, high=300.0)
-    translational_error_clip: float = parameter(
-        0.03, "error beyond which the pull grows no more", unit="m", low=0.001, high=0.2
-    )
-    rotational_error_clip: float = parameter(
-        0.3, "error beyond which the pull grows no more", unit="rad", low=0.01, high=1.0
-    )
-    joint_stiffness: tuple[float, ...] = parameter(
-        (150.0, 150.0, 150.0, 150.0, 60.0, 60.0, 30.0), "of joint tracking", unit="N m/rad"
-    )
-    joint_error_clip: tuple[float, ...] = parameter(
-        (0.2,) * 7, "error beyond which the pull of a joint grows no more", unit="rad"
-    )
-    contact_torque: tuple[float, ...] = parameter(
-        (15.0, 15.0, 15.0, 15.0, 10.0, 10.0, 10.0), "external torque of each joint that counts as contact", unit="N m"
-    )
-    collision_torque: tuple[float, ...] = parameter(
-        (30.0, 30.0, 30.0, 30.0, 20.0, 20.0, 20.0), "external torque of each joint that stops the arm", unit="N m"
-    )
-    contact_force: tuple[float, ...] = parameter(
-        (15.0, 15.0, 15.0, 15.0, 15.0, 15.0), "external force (N) and torque (N m) that count as contact"
-    )
-    collision_force: tuple[float, ...] = parameter(
-        (30.0, 30.0, 30.0, 30.0, 30.0, 30.0), "external force (N) and torque (N m) that stop the arm"
-    )
-    load_mass: float = parameter(0.0, "of what is mounted beyond the hand known to Desk", unit="kg", low=0.0, high=3.0)
-    load_center: tuple[float, ...] = parameter((0.0, 0.0, 0.0), "of that load, in the flange's frame", unit="m")
+    joint_low: tuple[float, ...] = parameter(REQUIRED, "lower limit of each joint", unit="rad")
+    joint_high: tuple[float, ...] = parameter(REQUIRED, "upper limit of each joint", unit="rad")
 
     # Where it starts, and how it gets there.
-    home: tuple[float, ...] = parameter(
-        (0.0, -0.785398, 0.0, -2.356194, 0.0, 1.570796, 0.785398), "joint positions at home", unit="rad"
-    )
+    home: tuple[float, ...] = parameter(REQUIRED, "joint positions at home", unit="rad")
     home_spread: tuple[float, ...] = parameter(
         (), "random spread around home, plus or minus, of each joint; empty: none", unit="rad"
     )
@@ -169,6 +130,11 @@ class RobotSettings:
     recovery: RecoverySettings = group(RecoverySettings)
 
     @property
+    def title(self) -> str:
+        """Return what messages call the arm; with its address where the driver has one."""
+        return "robot"
+
+    @property
     def joints(self) -> int:
         """Return how many joints the arm has."""
         return len(self.home)
@@ -178,29 +144,29 @@ class RobotSettings:
         """Return the control period in seconds."""
         return 1.0 / self.control_rate
 
+    def check(self, source: str) -> None:
+        """Raise MotoError, naming `source`, where the settings contradict one another; drivers add to it."""
+        check_robot(self, source)
+
 
 def check_robot(settings: RobotSettings, source: str) -> None:
     """Raise MotoError, naming `source`, where the settings contradict one another."""
-    _check_sizes(settings, source)
+    joints = settings.joints
+    check_sizes(settings, source, {"box_low": 3, "box_high": 3, "joint_low": joints, "joint_high": joints})
+    check_sizes(settings, source, {"home_spread": joints, "home_spread_position": 3}, optional=True)
     _check_axes(settings, source)
-    _check_order(settings, source, "box_low", "box_high", "x y z")
-    _check_order(settings, source, "joint_low", "joint_high", "joint 1.. ")
-    _check_order(settings, source, "contact_torque", "collision_torque", "joint 1..")
-    _check_order(settings, source, "contact_force", "collision_force", "x y z")
+    check_order(settings, source, "box_low", "box_high", "x y z")
+    check_order(settings, source, "joint_low", "joint_high", "joint 1.. ")
     _check_home(settings, source)
     _check_speeds(settings, source)
     _check_times(settings, source)
 
 
-def _check_sizes(settings: RobotSettings, source: str) -> None:
-    joints = settings.joints
-    sizes = {"box_low": 3, "box_high": 3, "joint_low": joints, "joint_high": joints, "load_center": 3}
-    sizes |= {"contact_torque": joints, "collision_torque": joints, "contact_force": 6, "collision_force": 6}
-    sizes |= {"joint_stiffness": joints, "joint_error_clip": joints}
-    optional = {"home_spread": joints, "home_spread_position": 3}
-    for name, size in (sizes | optional).items():
+def check_sizes(settings: RobotSettings, source: str, sizes: Mapping[str, int], optional: bool = False) -> None:
+    """Raise MotoError where a list has another number of entries than `sizes` says; `optional` ones may be empty."""
+    for name, size in sizes.items():
         found = len(getattr(settings, name))
-        if found != size and not (name in optional and found == 0):
+        if found != size and (found or not optional):
             raise MotoError(f"{source}: parameter '{name}' has {found} entries, expected {size}; fix the robot's file")
 
 
@@ -219,7 +185,8 @@ def _check_axes(settings: RobotSettings, source: str) -> None:
         )
 
 
-def _check_order(settings: RobotSettings, source: str, low: str, high: str, entries: str) -> None:
+def check_order(settings: RobotSettings, source: str, low: str, high: str, entries: str) -> None:
+    """Raise MotoError where an entry of parameter `low` is not below that of `high`."""
     lows: Sequence[float] = getattr(settings, low)
     highs: Sequence[float] = getattr(settings, high)
     if any(least >= most for least, most in zip(lows, highs, strict=True)):

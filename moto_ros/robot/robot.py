@@ -73,8 +73,7 @@ class Robot:
         self._open(time.monotonic() + self._settings.connect_timeout)
         state = self._arm.measured()
         if state is None:
-            host = self._settings.host
-            raise MotoError(f"robot at {host}: no measurement arrived; check its cable and start again")
+            raise MotoError(f"{self._settings.title}: no measurement arrived; check its cable and start again")
         self._check_home(state)
         self._guard = SafetyThread(SafetySupervisor(self._settings, self._arm, state, self._on_fault), self._on_crash)
         gripper = self._arm.gripper
@@ -96,7 +95,7 @@ class Robot:
         home = Kinematics(state, self._arm.chain).pose(settings.home).position
         if Box.of(settings.box_low, settings.box_high).outside(home) > 0.0:
             raise MotoError(
-                f"robot at {settings.host}: parameter 'home' brings the end effector to {home.round(3).tolist()} m, "
+                f"{settings.title}: parameter 'home' brings the end effector to {home.round(3).tolist()} m, "
                 f"expected a place inside the box {list(settings.box_low)}..{list(settings.box_high)}; fix one of them"
             )
 
@@ -109,7 +108,7 @@ class Robot:
     def guard(self) -> SafetyThread:
         """Return the safety thread. Raises MotoError before the arm is connected."""
         if self._guard is None:
-            raise MotoError(f"robot at {self._settings.host}: not connected yet; ask again")
+            raise MotoError(f"{self._settings.title}: not connected yet; ask again")
         return self._guard
 
     @property
@@ -172,7 +171,7 @@ class Robot:
     def waits_for(self) -> str:
         """Return what the robot waits for, empty if nothing."""
         if self._guard is None:
-            return f"connects to {self._settings.host}"
+            return f"connects to the {self._settings.title}"
         return "waits for operator/ready: prepare the scene, then call it" if self._resetter.waiting else ""
 
     # Jobs, on their own thread.

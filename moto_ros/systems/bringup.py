@@ -10,17 +10,17 @@ run folder, so that what ran can be read and run again.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from moto_ros import locks
+from moto_ros.agents.registry import AGENTS, preset_file
 from moto_ros.config import (
     Spec,
     Value,
@@ -34,10 +34,11 @@ from moto_ros.config import (
 )
 from moto_ros.cpu_threads import openmp_environment
 from moto_ros.errors import MotoError, unwritable
+from moto_ros.registry import Requirement
 from moto_ros.ros.startup import check_start, missing_middleware, refuse, usable_folders
 from moto_ros.stopping import as_parent
 from moto_ros.systems.implied_parameters import REAL_TIMING, contradiction, implied, left_open, shared
-from moto_ros.systems.parameter_layers import ParameterLayers
+from moto_ros.systems.parameter_layers import ParameterLayers, chosen_arm
 from moto_ros.systems.transport import environment
 
 
@@ -48,7 +49,7 @@ class Argument:
     name: str
     default: str
     doc: str
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
 
 
 ARGUMENTS = (
@@ -61,8 +62,12 @@ ARGUMENTS = (
     Argument(
         "task", "", "task, config/tasks/<task>.yaml or a path; empty: drawer_open, on hardware backends franka_reach"
     ),
-    Argument("agent", "moto", "learning algorithm", ("moto", "fowm", "bc", "iql")),
-    Argument("preset", "quick", "sizes and update budget of the agent, config/agents/<agent>_<preset>.yaml or a path"),
+    Argument("agent", "moto", "learning algorithm; module:class for one of your own", AGENTS),
+    Argument(
+        "preset",
+        "quick",
+        "sizes and update budget of the agent, config/agents/<agent>_<preset>.yaml or a path; defaults: no file",
+    ),
     Argument("run", "", "run folder; empty: runs/<task>_<agent>_<preset>_seed<seed>"),
     Argument("bags", "", "demonstrations: bag, or folder of bags and loose files; empty: <run>/bags/offline"),
     Argument("checkpoint", "", "checkpoint folder to start from; empty: the newest of the run folder, if any"),
@@ -106,20 +111,6 @@ BY_BACKEND = {
 
 
 @dataclass(frozen=True)
-class Driver:
-    """A device's package that a node imports, and what installs it; needed where `parameter` holds `value`."""
-
-    module: str
-    install: str
-    parameter: str = ""
-    value: str = ""
-
-    def is_needed(self, parameters: Mapping[str, Value]) -> bool:
-        """Tell whether a node with these parameters imports it."""
-        return not self.parameter or self.value in str(parameters.get(self.parameter, self.value))
-
-
-@dataclass(frozen=True)
 class NodeKind:
     """A node that systems are made of: where its program and its settings class are ("module:name")."""
 
@@ -127,7 +118,7 @@ class NodeKind:
     executable: str
     module: str
     settings: str
-    driver: Driver | None = None
+    requires: Requirement | None = None
     section: str = ""
 
     @property
@@ -135,25 +126,23 @@ class NodeKind:
         """Return the name that parameter files know it by: its executable's, unless `section` gives another."""
         return self.section or self.executable.removesuffix("_node")
 
-    def settings_class(self, agent: str) -> type:
-        """Return its settings class; the one with the settings of `agent`, if it holds one."""
+    def settings_class(self, given: Mapping[str, Any]) -> type:
+        """Return its settings class; where it depends on the agent or the arm, for those that `given` names."""
         module, name = self.settings.split(":")
         found = getattr(importlib.import_module(module), name)
-        return found if isinstance(found, type) else found({"agent_name": agent})
+        return found if isinstance(found, type) else found(given)
 
-    def specs(self, agent: str) -> dict[str, Spec]:
-        """Return its parameters by name; those of `agent` too, if it holds one."""
-        return specs(self.settings_class(agent))
+    def specs(self, given: Mapping[str, Any]) -> dict[str, Spec]:
+        """Return its parameters by name, see `settings_class`."""
+        return specs(self.settings_class(given))
 
 
-def _own(node: str, settings: str, driver: Driver | None = None) -> NodeKind:
+def _own(node: str, settings: str) -> NodeKind:
     """Return the kind of a node of moto_ros: its settings class as "module:name" below moto_ros."""
-    return NodeKind("moto_ros", f"{node}_node", f"moto_ros.nodes.{node}_node", f"moto_ros.{settings}", driver)
+    return NodeKind("moto_ros", f"{node}_node", f"moto_ros.nodes.{node}_node", f"moto_ros.{settings}")
 
 
-FRANKY = Driver("franky", "pip install 'moto_ros[franka]'", "arm", "franka")
-REALSENSE = Driver("pyrealsense2", "pip install 'moto_ros[realsense]'", "source", "realsense")
-FRANKY_SIM = Driver("franky_sim", "pip install 'moto_sim[franka]'")
+FRANKY_SIM = Requirement("franky_sim", "pip install 'moto_sim[franka]'")
 
 NODES = {
     "policy": _own("policy", "nodes.learning_settings:policy_settings"),
@@ -164,11 +153,10 @@ NODES = {
         "moto_ros",
         "robot_node",
         "moto_ros.nodes.robot_node",
-        "moto_ros.robot.settings:RobotNodeSettings",
-        FRANKY,
+        "moto_ros.robot.settings:robot_settings",
         section="franka",
     ),
-    "camera": _own("camera", "camera.node_settings:CameraNodeSettings", REALSENSE),
+    "camera": _own("camera", "camera.node_settings:CameraNodeSettings"),
     "reward": _own("reward", "nodes.reward_node:RewardSettings"),
     "operator": _own("operator", "teleop.operator_settings:OperatorSettings"),
     "reset_policy": _own("policy", "nodes.learning_settings:policy_settings"),
@@ -226,14 +214,15 @@ class Process:
 
     def built(self, agent: str) -> Any:
         """Return the node's settings object; MotoError where its parameters do not fit."""
-        return build(self.kind.settings_class(agent), self.parameters, f"{self.node} node")
+        settings = self.kind.settings_class({"agent_name": agent} | self.parameters)
+        return build(settings, self.parameters, f"{self.node} node")
 
     def check(self, agent: str) -> None:
         """Raise MotoError where the node could not start: its parameters do not fit, or its driver is not there."""
-        self.built(agent)
-        driver = self.kind.driver
-        if driver and driver.is_needed(self.parameters) and importlib.util.find_spec(driver.module) is None:
-            raise MotoError(f"{self.node} node: {driver.module} is not installed; {driver.install}")
+        own = () if self.kind.requires is None else (self.kind.requires,)
+        for package in (*own, *getattr(self.built(agent), "requirements", ())):
+            if not package.is_installed():
+                raise MotoError(f"{self.node} node: {package.module} is not installed; {package.install}")
 
 
 @dataclass(frozen=True)
@@ -356,7 +345,8 @@ def run_folder(given: Mapping[str, str]) -> Path:
     if arguments["run"]:
         return Path(arguments["run"]).expanduser().resolve()
     task, preset = Path(arguments["task"]).stem, Path(arguments["preset"]).stem
-    return Path("runs", f"{task}_{arguments['agent']}_{preset}_seed{arguments['seed']}").resolve()
+    agent = arguments["agent"].rpartition(":")[2]
+    return Path("runs", f"{task}_{agent}_{preset}_seed{arguments['seed']}").resolve()
 
 
 def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str, Value]] | None = None) -> System:
@@ -460,11 +450,15 @@ def _is_simulated(arguments: Arguments) -> bool:
 def _layers(arguments: Arguments, nodes: tuple[str, ...]) -> ParameterLayers:
     """Return the layers for nodes of every kind: a task's file may hold parameters for systems that do not run now."""
     kinds = {node: kind for node, kind in NODES.items() if node in nodes or _is_installed(kind)}
-    known = {node: kind.specs(arguments["agent"]) for node, kind in kinds.items()}
     hardware = [] if _is_simulated(arguments) else [("robots", arguments["robot"]), ("cameras", arguments["cameras"])]
-    chosen = [*hardware, ("tasks", arguments["task"]), ("agents", _preset_name(arguments))]
+    chosen = [*hardware, ("tasks", arguments["task"])]
     base: dict[str, Any] = {} if _is_simulated(arguments) else dict(REAL_TIMING)
-    return ParameterLayers(known, base, {kind: shipped(kind, name) for kind, name in chosen}, arguments["parameters"])
+    files = {kind: shipped(kind, name) for kind, name in chosen}
+    preset = preset_file(arguments["agent"], arguments["preset"])
+    files |= {} if preset is None else {"agents": preset}
+    given = {"agent_name": arguments["agent"]} | chosen_arm(files.values(), arguments["parameters"])
+    known = {node: kind.specs(given) for node, kind in kinds.items()}
+    return ParameterLayers(known, base, files, arguments["parameters"])
 
 
 def _is_installed(kind: NodeKind) -> bool:
@@ -482,8 +476,3 @@ def _environment(arguments: Arguments) -> dict[str, str]:
     # Nodes read and write UTF-8, the names of files included, whatever the locale is.
     variables = environment() | openmp_environment() | as_parent() | {"PYTHONUTF8": "1"}
     return variables | ({"ROS_DOMAIN_ID": domain} if domain else {})
-
-
-def _preset_name(arguments: Arguments) -> str:
-    preset = arguments["preset"]
-    return preset if preset.endswith((".yaml", ".yml")) else f"{arguments['agent']}_{preset}"

@@ -58,7 +58,7 @@ def launch_system(name: str) -> LaunchDescription:
 
 
 def _declare(argument: Argument) -> DeclareLaunchArgument:
-    choices = {"choices": list(argument.choices)} if argument.choices else {}
+    choices = {"choices": list(argument.choices)} if isinstance(argument.choices, tuple) and argument.choices else {}
     return DeclareLaunchArgument(argument.name, default_value=argument.default, description=argument.doc, **choices)
 
 

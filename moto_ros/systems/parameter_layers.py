@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,26 @@ from moto_ros.errors import MotoError
 
 Parameters = dict[str, Any]
 DeclaredParameters = Mapping[str, Mapping[str, Spec]]
+
+
+OTHER_NAMES = {"robot": "franka"}
+"""Another name of a node in parameter files and overrides -> the node: an arm need not be a Franka arm."""
+
+
+def chosen_arm(files: Iterable[Path], overrides: str) -> dict[str, Any]:
+    """Return the parameter `arm` as files and the user's overrides set it, empty where none does.
+
+    It is needed before all others: the arm's driver declares parameters, too.
+    """
+    found: dict[str, Any] = {}
+    for path in files:
+        for section in ("robot", "franka"):
+            found |= {name: value for name, value in read_parameters(path, section).items() if name == "arm"}
+    for text in shlex.split(overrides):
+        name, sign, value = text.partition(":=")
+        if sign and name in ("arm", "franka.arm", "robot.arm"):
+            found["arm"] = value
+    return found
 
 
 @dataclass(frozen=True)
@@ -59,7 +79,7 @@ class ParameterLayers:
         everywhere = sorted({name for known in self.known.values() for name in known})
         former = former_names(spec for known in self.known.values() for spec in known.values())
         for path in self._files.values():
-            for name in (name for node in self.known for name in read_parameters(path, node)):
+            for name in (name for node in (*self.known, *OTHER_NAMES) for name in read_parameters(path, node)):
                 if name not in everywhere and name not in former:
                     raise MotoError(unknown_parameter(name, everywhere, str(path)))
         for given in self._overrides:
@@ -93,7 +113,8 @@ class ParameterLayers:
         files = [path for kind, path in sorted(self._files.items(), key=lambda item: item[0] == last)]
         for path in (config_folder() / "nodes" / f"{family}.yaml", *files):
             if path.is_file():
-                values |= present_names(known, read_parameters(path, family), str(path))
+                for section in (*(other for other, node in OTHER_NAMES.items() if node == family), family):
+                    values |= present_names(known, read_parameters(path, section), str(path))
         return values
 
 
@@ -103,4 +124,5 @@ def _override(text: str, known: DeclaredParameters) -> Override:
     if not sign or not name:
         raise MotoError(f"parameters: '{text}' is not an assignment, expected name:=value or node.name:=value")
     first, _, rest = name.partition(".")
+    first = OTHER_NAMES.get(first, first)
     return Override(first, rest, value) if first in known and rest else Override("", name, value)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,18 +10,11 @@ from moto_ros.config import part
 from moto_ros.errors import MotoError
 from moto_ros.nodes.learning_settings import data_part
 from moto_ros.policy.checkpoint_policy import find_checkpoint
+from moto_ros.robot.arms import ARMS
 from moto_ros.systems.bringup import System
 from moto_ros.systems.implied_parameters import require_demonstrations
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.settings import TrainerSettings, agent_identity, configuration
-
-ARM_PORT = 1337
-"""The TCP port on which a Franka arm serves its driver while FCI is active."""
-
-REALTIME = Path("/sys/kernel/realtime")
-
-ARM_TIMEOUT = 5.0
-"""Seconds in which an arm must accept a connection."""
 
 
 def check(system: System, *, records: bool = False, fresh: bool = False) -> None:
@@ -77,34 +68,10 @@ def _check_scene(settings: Mapping[str, Any]) -> None:
         )
 
 
-def has_realtime_kernel() -> bool:
-    """Tell whether the kernel is real-time, without which the driver of a Franka arm refuses by default."""
-    told = REALTIME.is_file() and REALTIME.read_text(encoding="utf-8").strip() == "1"
-    return told or "PREEMPT_RT" in os.uname().version
-
-
 def check_arm(settings: Mapping[str, Any]) -> None:
-    """Raise MotoError where the settings by node name a Franka arm that cannot be connected to."""
-    if "franka" not in settings or "franka_server" in settings or settings["franka"].arm != "franka":
-        return
-    host = settings["franka"].host
-    if settings["franka"].realtime and not has_realtime_kernel():
-        raise MotoError(
-            f"franka node: parameter 'realtime' is true, but this computer's kernel ({os.uname().release}) is not "
-            "real-time; install a real-time kernel, or set realtime to false"
-        )
-    try:
-        socket.create_connection((host, ARM_PORT), timeout=ARM_TIMEOUT).close()
-    except socket.gaierror as error:
-        raise MotoError(
-            f"franka node: parameter 'host' is '{host}', which is no known address ({error.strerror}), expected the "
-            "arm's; correct it in the robot file, or -p franka.host:=..."
-        ) from error
-    except OSError as error:
-        raise MotoError(
-            f"franka node: no arm answers at {host}:{ARM_PORT} ({error.strerror or error}), expected a Franka arm with "
-            f"FCI active; check power, cable and address, then `moto doctor --host {host}`"
-        ) from error
+    """Raise MotoError where the settings by node name an arm that cannot be connected to."""
+    if "franka" in settings and "franka_server" not in settings:
+        ARMS.load(settings["franka"].arm).check_connection(settings["franka"])
 
 
 UNUSED: dict[str, dict[str, str]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterable, Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-from moto_ros.agents.registry import AGENTS
+from moto_ros.agents.registry import agent_settings, checkpoint_name
 from moto_ros.config import Value, digest, flatten, parameter, present_names, specs
 from moto_ros.errors import MotoError
 from moto_ros.training.checkpoint import Identity
@@ -77,7 +78,9 @@ def stored_configuration(stored: Mapping[str, Any]) -> dict[str, Any]:
     Parameters have their present names, and what shaped a run in an earlier version and no longer does is left out.
     """
     name = str(stored.get("agent.name"))
-    known = specs(TrainerSettings, "trainer.") | (specs(AGENTS[name][1], "agent.") if name in AGENTS else {})
+    known = specs(TrainerSettings, "trainer.")
+    with contextlib.suppress(MotoError):  # an agent that is not installed here: its settings stay as they are
+        known |= specs(agent_settings(name), "agent.")
     present = present_names(known.values(), stored, "the run's configuration", warn=None)
     return {name: value for name, value in present.items() if name not in known or known[name].shapes_run}
 
@@ -89,7 +92,7 @@ def agent_digest(agent_settings: Any) -> str:
 
 def agent_identity(name: str, agent_settings: Any) -> Identity:
     """Return whose checkpoints an agent takes: its own, also those that earlier versions wrote."""
-    return Identity(name, agent_digest(agent_settings), _earlier_digests(agent_settings))
+    return Identity(checkpoint_name(name), agent_digest(agent_settings), _earlier_digests(agent_settings))
 
 
 ONCE_SHAPING: dict[str, tuple[Value, ...]] = {"compile": (False, True)}

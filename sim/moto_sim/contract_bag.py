@@ -15,7 +15,8 @@ from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.bag_metadata import Qos
 from moto_ros.data.bag_writer import BagWriter
 from moto_ros.data.definitions import contract_types
-from moto_sim.snapshot import Snapshot
+from moto_ros.robot.state_message import fill_state, fill_vector
+from moto_sim.snapshot import BASE_FRAME, Snapshot
 
 FIRST_STAMP = NSEC_PER_SEC
 """Stamp of the first observation, ns; a stamp of zero means "unknown" in ROS."""
@@ -114,27 +115,14 @@ def _image(pixels: np.ndarray, stamp: int) -> Any:
 
 def _robot_state(snapshot: Snapshot, joints: Sequence[str], stamp: int) -> Any:
     message = make("moto_msgs/msg/RobotState", stamp, joint_names=list(joints), gripper_width=snapshot.gripper_width)
-    message.header.frame_id = "base"
-    for name in ("joint_position", "joint_velocity", "joint_effort"):
-        setattr(message, name, np.asarray(getattr(snapshot, name), np.float64))
-    for target, values in (
-        (message.ee_pose.position, snapshot.ee_position),
-        (message.ee_pose.orientation, snapshot.ee_quaternion),
-        (message.ee_twist.linear, snapshot.ee_linear_velocity),
-        (message.ee_twist.angular, snapshot.ee_angular_velocity),
-        (message.ee_wrench.force, snapshot.wrench[:3]),
-        (message.ee_wrench.torque, snapshot.wrench[3:]),
-    ):
-        for axis, value in zip("xyzw", values.tolist(), strict=False):
-            setattr(target, axis, value)
+    message.header.frame_id = BASE_FRAME
+    fill_state(message, snapshot.arm_state(), np.asarray)
     message.objects, message.goals = ([_point(p) for p in found] for found in (snapshot.objects, snapshot.goals))
     return message
 
 
 def _point(position: np.ndarray) -> Any:
-    point = blank("geometry_msgs/msg/Point")
-    point.x, point.y, point.z = position.tolist()
-    return point
+    return fill_vector(blank("geometry_msgs/msg/Point"), position)
 
 
 def make(kind: str, stamp: int, **fields: Any) -> Any:

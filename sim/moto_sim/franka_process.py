@@ -23,7 +23,7 @@ HOME = (0.0, -0.7854, 0.0, -2.3562, 0.0, 1.5708, 0.7854)
 """Joint positions that the arm starts in, rad."""
 
 DAMPING = (450.0, 450.0, 350.0, 350.0, 60.0, 60.0, 60.0)
-"""N m s/rad of the arm's inner controller; with franky-sim's own 200 the light wrist joints chatter for ever."""
+"""N m s/rad of the arm's inner controller; with franky-sim's own 200 the light wrist joints chatter indefinitely."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -67,7 +67,7 @@ ERRORS = (
 )
 """A state's error flags in the order of the wire."""
 
-PATIENCE = 150
+MAX_SILENT_CYCLES = 150
 """ms without a command in a motion that the arm bears. A real one bears 20, with a computer that does nothing else."""
 
 TICK = 0.001
@@ -127,7 +127,7 @@ class ArmServer(FrankaRobotServer):
 
     def _post_process_commands(self) -> None:
         self._silent += 1
-        if self.current_motion_id and self._silent > PATIENCE:
+        if self.current_motion_id and self._silent > MAX_SILENT_CYCLES:
             self.fault("communication_constraints_violation")
         super()._post_process_commands()
 

@@ -10,6 +10,7 @@ from moto_sim.arm import ArmNames, SimArm, joint_names
 from moto_sim.mujoco_world import MujocoWorld, check_action
 from moto_sim.renderer import FreeView
 from moto_sim.snapshot import Snapshot
+from moto_sim.world import Script
 
 ELEMENTS = {
     "mixed": ("microwave", "kettle", "light switch", "slide cabinet"),
@@ -73,6 +74,12 @@ class Kitchen(MujocoWorld):
     def distance(self, element: str) -> float:
         """Return how far any element of the kitchen is from its goal, as the task's rule measures it."""
         return float(np.linalg.norm(self._data.qpos[OBS_ELEMENT_INDICES[element]] - OBS_ELEMENT_GOALS[element]))
+
+    def expert(self, seed: int) -> Script:
+        """Return the scripted expert for four elements in an order that `seed` draws."""
+        from moto_sim.kitchen_expert import KitchenExpert, drawn_elements  # which imports this module
+
+        return KitchenExpert(self, drawn_elements(seed))
 
     def reset(self, seed: int) -> Snapshot:
         """Return to the fixed start pose; `seed` draws the joint measurement noise that the velocity control uses."""

@@ -13,6 +13,7 @@ from moto_sim.mujoco_world import MujocoWorld, check_action
 from moto_sim.pristine import Pristine
 from moto_sim.renderer import FreeView
 from moto_sim.snapshot import Snapshot
+from moto_sim.world import Script
 
 AGENT_VIEW = FreeView(azimuth=15.0, elevation=-22.5, distance=0.75, lookat=(-0.15, 0.65, 0.25))
 """The camera of MOTO's Meta-World experiments."""
@@ -34,8 +35,8 @@ SETTLING_STEPS = 10
 GOAL = slice(-3, None)
 """Where Meta-World's observation tells the goal's position."""
 
-LARGEST_REWARD = 10.0
-"""What Meta-World's shaped rewards end at."""
+MAX_REWARD = 10.0
+"""Largest shaped reward of Meta-World."""
 
 
 class MetaWorld(MujocoWorld):
@@ -74,7 +75,7 @@ class MetaWorld(MujocoWorld):
         self._arm = SimArm(self._env.model, self._env.data, SAWYER)
         self._repeat, self._hand_init, self._hand_noise = action_repeat, np.asarray(hand_init), hand_noise
         self._dense, self._aim = reward == "dense", expert_aim
-        self._misjudged: np.ndarray = np.zeros(3)
+        self._goal_error: np.ndarray = np.zeros(3)
         self.control_period = action_repeat * self._env.dt
         self._views = {"agent": AGENT_VIEW.camera(), "table": TABLE_VIEW.camera()} | self._views
         self._views |= {alias: self._views[name] for name, alias in CAMERA_NAMES.items() if name in self._views}
@@ -85,11 +86,17 @@ class MetaWorld(MujocoWorld):
         """Return the names of all tasks, such as `window-open-v3`."""
         return tuple(ALL_V3_ENVIRONMENTS)
 
+    def expert(self, seed: int) -> Script:
+        """Return Meta-World's scripted policy of the task; it leaves nothing open that `seed` would draw."""
+        from moto_sim.experts import MetaWorldExpert  # loads every policy of Meta-World
+
+        return MetaWorldExpert(self)
+
     def reset(self, seed: int) -> Snapshot:
         """Draw object positions and the hand's start from `seed`, then let the arm settle for ten still steps."""
         hand, objects, expert = (np.random.default_rng(source) for source in np.random.SeedSequence(seed).spawn(3))
         self._pristine.restore()
-        self._misjudged = self._aim * expert.standard_normal(3)
+        self._goal_error = self._aim * expert.standard_normal(3)
         self._env.np_random = objects
         self._env.hand_init_pos = self._hand_init + self._hand_noise * hand.standard_normal(3)
         self._env.reset()
@@ -105,7 +112,7 @@ class MetaWorld(MujocoWorld):
         return self._snapshot(*outcome)
 
     def _unfreeze(self) -> None:
-        """Let each reset draw the objects anew, show the goal to the expert, and set no step limit."""
+        """Let each reset draw the objects again, show the goal to the expert, and set no step limit."""
         env = self._env
         env._freeze_rand_vec, env._partially_observable, env._set_task_called = False, False, True
         env.seeded_rand_vec, env.max_path_length = True, sys.maxsize
@@ -124,8 +131,8 @@ class MetaWorld(MujocoWorld):
     def _substep(self, action: np.ndarray) -> tuple[bool, float]:
         """Do one environment step; keep what the scripted expert looks at. Return success and shaped reward (0..1)."""
         self.expert_observation, reward, _, _, info = self._env.step(action)
-        self.expert_observation[GOAL] += self._misjudged
-        return bool(info["success"]), float(reward) / LARGEST_REWARD
+        self.expert_observation[GOAL] += self._goal_error
+        return bool(info["success"]), float(reward) / MAX_REWARD
 
     def _snapshot(self, success: bool, shaped: float) -> Snapshot:
         """Read the robot and its surroundings, and grade the moment."""

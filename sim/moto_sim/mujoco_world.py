@@ -5,8 +5,9 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
+from moto_ros.camera.interface import Intrinsics
 from moto_ros.errors import MotoError
-from moto_sim.renderer import Renderer, SimIntrinsics, intrinsics, model_cameras
+from moto_sim.renderer import Renderer, intrinsics, model_cameras
 from moto_sim.world import World, closest
 
 
@@ -39,7 +40,7 @@ class MujocoWorld(World):
             self._renderer = Renderer(self._model, self._views, self._size)
         return self._renderer.render(self._data, camera)
 
-    def camera_intrinsics(self, camera: str) -> SimIntrinsics:
+    def camera_intrinsics(self, camera: str) -> Intrinsics:
         """Return the pinhole parameters of `camera` for the image size in use."""
         return intrinsics(self._model, self._view(camera), self._size)
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moto_sim.experts import Script, make_expert
-from moto_sim.renderer import SimIntrinsics
+from moto_ros.camera.interface import Intrinsics
 from moto_sim.settings import SimSettings
 from moto_sim.snapshot import Snapshot
-from moto_sim.world import World, make_world
+from moto_sim.world import Script, World, make_world
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Body:
 
     action_size: int
     joint_names: tuple[str, ...]
-    intrinsics: dict[str, SimIntrinsics]
+    intrinsics: dict[str, Intrinsics]
     control_period: float
 
 
@@ -62,7 +61,7 @@ class Plant:
         return self._look(snapshot)
 
     def _make_expert(self, seed: int) -> Script | None:
-        return make_expert(self._world, seed) if self._settings.expert else None
+        return self._world.expert(seed) if self._settings.expert else None
 
     def step(self, action: np.ndarray | None) -> SimObservation:
         """Move for one control period, or stay without an action, and look."""

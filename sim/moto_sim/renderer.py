@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from moto_ros.camera.interface import Intrinsics
 from moto_ros.errors import MotoError
 from moto_sim.culling import Culling
 from moto_sim.gl import create_context
@@ -37,16 +38,6 @@ class FreeView:
         return camera
 
 
-@dataclass(frozen=True)
-class SimIntrinsics:
-    """A pinhole camera in pixels; the centre of the first pixel is (0, 0), as in sensor_msgs/CameraInfo."""
-
-    fx: float
-    fy: float
-    cx: float
-    cy: float
-
-
 def fixed_camera(model: mujoco.MjModel, name: str) -> mujoco.MjvCamera:
     """Return the camera that the model itself defines under `name`."""
     camera = mujoco.MjvCamera()
@@ -61,13 +52,13 @@ def model_cameras(model: mujoco.MjModel) -> dict[str, mujoco.MjvCamera]:
     return {name: fixed_camera(model, name) for name in names if name}
 
 
-def intrinsics(model: mujoco.MjModel, camera: mujoco.MjvCamera, size: tuple[int, int]) -> SimIntrinsics:
-    """Return the pinhole parameters of `camera` for (height, width) pixels, from its vertical field of view."""
+def intrinsics(model: mujoco.MjModel, camera: mujoco.MjvCamera, size: tuple[int, int]) -> Intrinsics:
+    """Return the pinhole camera for (height, width) pixels, from its vertical field of view; no lens distorts."""
     height, width = size
     free = camera.type == mujoco.mjtCamera.mjCAMERA_FREE
     fovy = model.vis.global_.fovy if free else model.cam_fovy[camera.fixedcamid]
     focal = 0.5 * height / np.tan(0.5 * np.radians(float(fovy)))
-    return SimIntrinsics(float(focal), float(focal), 0.5 * (width - 1), 0.5 * (height - 1))
+    return Intrinsics(width, height, float(focal), float(focal), 0.5 * (width - 1), 0.5 * (height - 1))
 
 
 class Renderer:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from moto_ros.data.episode import Episode
-from moto_sim.experts import Expert, add_noise
 from moto_sim.snapshot import Snapshot, proprio
 from moto_sim.world import World
 
@@ -18,9 +17,15 @@ Act = Callable[[dict[str, np.ndarray], np.ndarray], np.ndarray]
 """A policy: images by camera and proprioception (P,) -> action (A,)."""
 
 
+def add_noise(action: np.ndarray, std: float, generator: np.random.Generator) -> np.ndarray:
+    """Return `action` plus N(0, std) in each entry, clipped to [-1, 1], float32; one draw even where std is 0."""
+    noise = std * generator.standard_normal(action.shape)
+    return np.clip(action + noise, -1.0, 1.0).astype(np.float32)
+
+
 def expert_act(world: World, noise: float, generator: np.random.Generator) -> Act:
     """Return the world's scripted expert as a policy, with N(0, noise) added to every action."""
-    expert = Expert(world)
+    expert = world.expert(0)
     return lambda images, state: add_noise(expert.action(), noise, generator)
 
 

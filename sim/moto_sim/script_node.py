@@ -15,7 +15,7 @@ from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import NodeReport
 from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
-from moto_sim.experts import add_noise
+from moto_sim.rollout import add_noise
 from moto_sim.settings import ScriptSettings
 from moto_sim.topics import EXPERT_ACTION
 
@@ -55,7 +55,7 @@ class ScriptNode(MotoNode[ScriptSettings]):
         self._answered = seen
         if self._suggestion.step >= self._sent:
             self._last = self._next(self._suggestion)
-        # Real time: a robot that still waits for the last action has it again, lest all later ones be of wrong steps.
+        # Real time: resend the last action to a robot that still waits for it, so that later ones keep their steps.
         self._last.header.stamp = to_time(self.now(seen))
         self._actions.publish(self._last)
 

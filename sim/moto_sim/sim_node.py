@@ -20,12 +20,12 @@ from moto_ros.contract import topics
 from moto_ros.robot.gate import Gate
 from moto_ros.robot.standstill import Standstill
 from moto_ros.ros import process, qos
-from moto_ros.ros.convert import image_message, jpeg_message, optical_frame, to_nanoseconds, to_time
+from moto_ros.ros.convert import camera_info, image_message, jpeg_message, optical_frame, to_nanoseconds, to_time
 from moto_ros.ros.diagnostics import NodeReport
 from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.worker import Worker
-from moto_sim.messages import camera_info, robot_state
+from moto_sim.messages import robot_state
 from moto_sim.plant import Body, Plant, SimObservation, SimulationTime
 from moto_sim.settings import SimSettings
 from moto_sim.topics import EXPERT_ACTION
@@ -41,7 +41,7 @@ class SimNode(MotoNode[SimSettings]):
 
     The world's time is then the system's, `/clock`. Realtime: the world moves at the control rate, with the newest
     fresh action or, without one, holding still; all time is the computer's, and there is no `/clock`. Physics and
-    rendering run on a worker thread, so that stop, recover and reset are always heard.
+    rendering run on a worker thread, so that stop, recover and reset are always served.
     """
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
@@ -58,7 +58,7 @@ class SimNode(MotoNode[SimSettings]):
         self._standstill = Standstill()
         self._make_topics()
         self._worker = Worker(self.mailbox, "world")
-        self._worker.do(self._make_plant, self._made)
+        self._worker.do(self._make_plant, self._on_plant)
 
     def _make_topics(self) -> None:
         settings = self.settings
@@ -71,13 +71,13 @@ class SimNode(MotoNode[SimSettings]):
         self._states = self.advertise(RobotState, topics.ROBOT_STATE, qos.stream_out())
         self._rewards = self.advertise(Reward, topics.REWARD, qos.event())
         self._experts = self.advertise(Action, EXPERT_ACTION, qos.event()) if settings.expert else None
-        self.subscribe(Action, topics.ACTION, self._acted, qos.event())
-        self.subscribe(EpisodeState, topics.EPISODE_STATE, self._episode_changed, qos.latched())
-        self.subscribe(OperatorEvent, topics.OPERATOR_EVENT, self._operator_said, qos.event())
+        self.subscribe(Action, topics.ACTION, self._on_action, qos.event())
+        self.subscribe(EpisodeState, topics.EPISODE_STATE, self._on_episode_state, qos.latched())
+        self.subscribe(OperatorEvent, topics.OPERATOR_EVENT, self._on_operator_event, qos.event())
         if self._lockstep:
             self._clock_topic = self.advertise(Clock, topics.CLOCK, qos.stream_out(1))
             self.create_timer(CLOCK_PERIOD, self._repeat_time)
-        # A group of its own: while a reset waits for the world, everything else must still be heard.
+        # A group of its own: while a reset waits for the world, all other callbacks must still run.
         alone = MutuallyExclusiveCallbackGroup()
         self.serve(ResetRobot, topics.ROBOT_RESET, self._reset, callback_group=alone)
         self.create_service(Trigger, topics.ROBOT_STOP, self._stop)
@@ -89,10 +89,9 @@ class SimNode(MotoNode[SimSettings]):
         self._plant = Plant(self.settings, None if self._lockstep else self.now)
         return self._plant.body()
 
-    def _made(self, body: Body) -> None:
+    def _on_plant(self, body: Body) -> None:
         self._body, self._gate = body, Gate(body.action_size)
-        shape = (self.settings.camera_size, self.settings.camera_size)
-        self._infos = {camera: camera_info(found, shape, camera) for camera, found in body.intrinsics.items()}
+        self._infos = {c: camera_info(found, optical_frame(c)) for c, found in body.intrinsics.items()}
         if self._lockstep:
             self.create_timer(self.settings.action_timeout / 2, self._repeat)
         else:
@@ -101,26 +100,26 @@ class SimNode(MotoNode[SimSettings]):
 
     def _move(self, job: Callable[[], SimObservation], then: Callable[[SimObservation], None]) -> None:
         self._busy = True
-        self._worker.do(job, partial(self._was_moved, then))
+        self._worker.do(job, partial(self._on_moved, then))
 
-    def _was_moved(self, then: Callable[[SimObservation], None], seen: SimObservation) -> None:
+    def _on_moved(self, then: Callable[[SimObservation], None], seen: SimObservation) -> None:
         self._busy, self._seen, self._moved = False, seen, time.monotonic()
         if self._lockstep:
             self._time = seen.stamp
-            self._say_time()  # before anything that is stamped with it
+            self._publish_time()  # before anything that is stamped with it
         then(seen)
 
     def _repeat_time(self) -> None:
         # Not before it is known that the domain has no other clock: a running system's time would jump back and forth.
         if self.alone and time.monotonic() - self._moved > CLOCK_PERIOD:
-            self._say_time()
+            self._publish_time()
 
-    def _say_time(self) -> None:
+    def _publish_time(self) -> None:
         self._clock_topic.publish(Clock(clock=to_time(self._time)))
 
     # Actions.
 
-    def _acted(self, action: Action) -> None:
+    def _on_action(self, action: Action) -> None:
         if not self._lockstep:
             self._pending = action
         elif not self._busy:
@@ -134,10 +133,10 @@ class SimNode(MotoNode[SimSettings]):
         if values is None:
             return False
         self._mode = RobotState.MODE_TRACK
-        self._move(partial(self._plant.step, values), partial(self._stepped, action.episode, self._gate.step))
+        self._move(partial(self._plant.step, values), partial(self._on_step, action.episode, self._gate.step))
         return True
 
-    def _stepped(self, episode: int, step: int, seen: SimObservation) -> None:
+    def _on_step(self, episode: int, step: int, seen: SimObservation) -> None:
         self._publish(seen)
         snapshot = seen.snapshot
         message = Reward(episode=episode, step=step, value=float(snapshot.reward), success=bool(snapshot.success))
@@ -150,22 +149,22 @@ class SimNode(MotoNode[SimSettings]):
             self._gate.counts["overruns"] += 1
             return
         action, self._pending = self._pending, None
-        if action is None or not self._fresh(action) or not self._execute(action):
-            self._gate.counts["ticks_held"] += self._gate.open
-            idle = not self._gate.open and self._stands()
+        if action is None or not self._is_fresh(action) or not self._execute(action):
+            self._gate.counts["ticks_publish_held"] += self._gate.open
+            idle = not self._gate.open and self._is_at_rest()
             self._mode = RobotState.MODE_IDLE if idle else RobotState.MODE_HOLD
-            self._move(partial(self._plant.step, None), self._held)
+            self._move(partial(self._plant.step, None), self._publish_held)
 
-    def _stands(self) -> bool:
+    def _is_at_rest(self) -> bool:
         seen = self._seen
         return seen is None or self._standstill.update(seen.snapshot.ee_position, seen.stamp)
 
-    def _fresh(self, action: Action) -> bool:
+    def _is_fresh(self, action: Action) -> bool:
         age = (self.now() - to_nanoseconds(action.header.stamp)) * 1e-9
         self._gate.counts["stale_actions"] += age > self.settings.action_lifespan
         return age <= self.settings.action_lifespan
 
-    def _held(self, seen: SimObservation) -> None:
+    def _publish_held(self, seen: SimObservation) -> None:
         self._publish(seen)
         self._suggest(seen)
 
@@ -175,7 +174,7 @@ class SimNode(MotoNode[SimSettings]):
         if self._seen is not None and self._gate.open and not self._busy and waited > self.settings.action_timeout:
             self._moved = time.monotonic()
             self._gate.counts["repeated"] += 1
-            self._held(self._seen)
+            self._publish_held(self._seen)
 
     # Observations.
 
@@ -213,7 +212,7 @@ class SimNode(MotoNode[SimSettings]):
 
     # Episodes, stop and recover.
 
-    def _episode_changed(self, state: EpisodeState) -> None:
+    def _on_episode_state(self, state: EpisodeState) -> None:
         if state.phase != EpisodeState.PHASE_ENDED or state.episode != self._episode:
             return
         self._steps = state.step
@@ -231,9 +230,9 @@ class SimNode(MotoNode[SimSettings]):
         self._move(partial(self._plant.reset, request.seed, self._steps), done.set_result)
         self._steps = 0
         seen = await done
-        return self._was_reset(request, response, seen)
+        return self._on_reset(request, response, seen)
 
-    def _was_reset(
+    def _on_reset(
         self, request: ResetRobot.Request, response: ResetRobot.Response, seen: SimObservation
     ) -> ResetRobot.Response:
         if self._gate.stopped:
@@ -243,19 +242,19 @@ class SimNode(MotoNode[SimSettings]):
         self._episode = request.episode
         self._mode = RobotState.MODE_IDLE
         response.success, response.stamp = True, to_time(seen.stamp)
-        self._held(seen)
+        self._publish_held(seen)
         return response
 
-    def _operator_said(self, message: OperatorEvent) -> None:
+    def _on_operator_event(self, message: OperatorEvent) -> None:
         if message.event == OperatorEvent.STOP:
-            self._halt()
+            self._stop_now()
 
     def _stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._halt()
+        self._stop_now()
         response.success, response.message = True, "stopped; robot/recover ends it"
         return response
 
-    def _halt(self) -> None:
+    def _stop_now(self) -> None:
         self._gate.stop(STOPPED)
         self._standstill.begin()
         self._pending = None

@@ -7,21 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from moto_ros.data.proprio_fields import PROPRIO_FIELDS
 from moto_ros.errors import MotoError
+from moto_ros.robot.interface import ArmState
 
-PROPRIO_FIELDS = (
-    "ee_position",
-    "ee_quaternion",
-    "ee_linear_velocity",
-    "ee_angular_velocity",
-    "gripper_width",
-    "joint_position",
-    "joint_velocity",
-    "joint_effort",
-    "wrench",
-    "object_position",
-    "goal_position",
-)
+BASE_FRAME = "base"
 
 
 @dataclass(frozen=True)
@@ -51,6 +41,12 @@ class Snapshot:
     goals: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
     facts: Mapping[str, float | bool | str | tuple[str, ...]] = field(default_factory=dict)
     """What only this task knows, such as the kitchen elements completed so far."""
+
+    def arm_state(self) -> ArmState:
+        """Return the arm's part, as a driver measures it, without a stamp."""
+        joints = (self.joint_position, self.joint_velocity, self.joint_effort)
+        pose = (self.ee_position, self.ee_quaternion, self.ee_linear_velocity, self.ee_angular_velocity)
+        return ArmState(0, 0, *joints, *pose, self.wrench[:3], self.wrench[3:])
 
     @property
     def object_position(self) -> np.ndarray:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from moto_ros.camera.interface import Intrinsics
 from moto_ros.errors import MotoError
-from moto_sim.renderer import SimIntrinsics
+from moto_ros.registry import Registry
 from moto_sim.snapshot import Snapshot
 
-FAMILIES = {"metaworld": ("moto_sim.meta_world", "MetaWorld"), "kitchen": ("moto_sim.kitchen", "Kitchen")}
-"""World family -> module and class; imported when asked for, since each loads a simulator."""
+
+class Script(Protocol):
+    """A scripted expert of a world's task."""
+
+    def action(self) -> np.ndarray:
+        """Return what the script does now, float32 (A,) in [-1, 1], without noise."""
+        ...
 
 
 class World(ABC):
@@ -46,8 +51,23 @@ class World(ABC):
         """Return the present frame of `camera` as RGB uint8 (H, W, 3)."""
 
     @abstractmethod
-    def camera_intrinsics(self, camera: str) -> SimIntrinsics:
+    def camera_intrinsics(self, camera: str) -> Intrinsics:
         """Return the pinhole parameters of `camera` for the image size in use."""
+
+    @staticmethod
+    @abstractmethod
+    def tasks() -> tuple[str, ...]:
+        """Return the names of the tasks that the class has."""
+
+    def expert(self, seed: int) -> Script:
+        """Return the task's scripted expert after `reset(seed)`, which draws what the script leaves open.
+
+        Raises MotoError where the task has none.
+        """
+        raise MotoError(
+            f"world {type(self).__name__} has no scripted expert, expected one for scripted demonstrations; record "
+            "demonstrations by hand, or choose another task"
+        )
 
     @abstractmethod
     def close(self) -> None:
@@ -60,22 +80,14 @@ def closest(word: str, words: list[str]) -> str:
     return ", ".join(near or words)
 
 
-def _family(name: str) -> Any:
-    """Import and return the world class that `name` ("family/task") asks for."""
-    family, slash, _ = name.partition("/")
-    if family not in FAMILIES or not slash:
-        raise MotoError(
-            f"world '{name}' is unknown, expected '<family>/<task>' with a family of {', '.join(FAMILIES)}, such as "
-            "metaworld/window-open-v3 or kitchen/mixed"
-        )
-    module, cls = FAMILIES[family]
-    try:
-        return getattr(importlib.import_module(module), cls)
-    except (ImportError, AttributeError) as error:
-        raise MotoError(
-            f"world '{name}' needs MuJoCo and its tasks, but importing {module} failed ({error}); install "
-            "moto_sim's requirements, and unset MUJOCO_GL if it names a missing backend"
-        ) from error
+WORLDS: Registry[World] = Registry(
+    "world",
+    "moto_ros.worlds",
+    World,
+    {"metaworld": "moto_sim.meta_world:MetaWorld", "kitchen": "moto_sim.kitchen:Kitchen"},
+    "install moto_sim's requirements, unset MUJOCO_GL if it names a missing backend, or name its folder in PYTHONPATH",
+)
+"""Families of worlds by name; each is imported when asked for, since it loads a simulator."""
 
 
 def image_shape(image_size: int | tuple[int, int]) -> tuple[int, int]:
@@ -87,17 +99,24 @@ def image_shape(image_size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def make_world(name: str, image_size: int | tuple[int, int] = 64, **options: Any) -> World:
-    """Make the world called `name`, such as `metaworld/window-open-v3` or `kitchen/mixed`.
+    """Make the world called `name`, such as `metaworld/window-open-v3`, or `my_package.my_world:MyWorld/task`.
 
-    `options` are the keyword arguments of that world's class; an unknown name or option raises MotoError.
+    The class is made with the task, (height, width) of its images, and `options`, its keyword arguments. Raises
+    MotoError for an unknown name or option.
     """
-    cls = _family(name)
+    family, slash, task = name.partition("/")
+    if not slash or family not in WORLDS:
+        raise MotoError(
+            f"world '{name}' is unknown, expected '<family>/<task>' with a family of {', '.join(WORLDS)} or "
+            "module:class, such as metaworld/window-open-v3 or kitchen/mixed"
+        )
+    cls: Any = WORLDS.load(family)
     known = [key for key in inspect.signature(cls).parameters if key not in ("task", "image_size")]
     for key in options:
         if key not in known:
             near = closest(key, known) or "none"
             raise MotoError(f"option '{key}' of world '{name}' is unknown, expected one of: {near}")
-    task = name.partition("/")[2]
     if task not in cls.tasks():
         raise MotoError(f"world '{name}' has no such task, expected one of {closest(task, list(cls.tasks()))}")
-    return cls(task, image_shape(image_size), **options)
+    made: World = cls(task, image_shape(image_size), **options)
+    return made

@@ -10,9 +10,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from moto_ros.config import build
+from moto_ros.robot.franka_settings import FrankaSettings
 from moto_ros.robot.interface import ArmFault, ArmState, Control, FaultKind, Target
 from moto_ros.robot.kinematics import FRANKA, Pose, last_joint
-from moto_ros.robot.limits import RobotSettings
 
 TOOL = Pose(np.array([0.0, 0.0, 0.2104]), Rotation.from_rotvec([0.0, 0.0, -np.pi / 4]))
 """Flange and hand of a Franka arm, in the last joint's frame."""
@@ -20,10 +20,10 @@ TOOL = Pose(np.array([0.0, 0.0, 0.2104]), Rotation.from_rotvec([0.0, 0.0, -np.pi
 GIVEN = {"host": "nowhere", "box_low": (0.3, -0.3, 0.05), "box_high": (0.65, 0.3, 0.6), "safe_height": 0.4}
 
 
-def robot_settings(**changes: Any) -> RobotSettings:
+def robot_settings(**changes: Any) -> FrankaSettings:
     """Return settings of an arm with a box, and changes."""
     values: Mapping[str, Any] = GIVEN | changes
-    return build(RobotSettings, values, "test")
+    return build(FrankaSettings, values, "test")
 
 
 class VirtualClock:
@@ -69,7 +69,7 @@ class MemoryArm:
     chain = FRANKA
     joint_names = tuple(f"joint{number}" for number in range(1, 8))
 
-    def __init__(self, settings: RobotSettings, share: float = 1.0) -> None:
+    def __init__(self, settings: FrankaSettings, share: float = 1.0) -> None:
         self.settings, self.share = settings, share
         self.gripper: MemoryGripper | None = MemoryGripper()
         self.fault: ArmFault | None = None

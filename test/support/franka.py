@@ -11,8 +11,8 @@ import numpy as np
 
 from moto_ros.config import build, read_parameters, shipped, specs
 from moto_ros.robot.franka_arm import FrankaArm
+from moto_ros.robot.franka_settings import FrankaSettings
 from moto_ros.robot.interface import ArmFault, ArmState, Control, Target
-from moto_ros.robot.limits import RobotSettings
 from support.franky_server import FrankyServer
 
 HOME = np.array([0.0, -0.785398, 0.0, -2.356194, 0.0, 1.570796, 0.785398])
@@ -20,12 +20,12 @@ TICK = 0.005
 """Seconds between targets of the safety thread."""
 
 
-def robot_settings(address: str, **changed: Any) -> RobotSettings:
+def robot_settings(address: str, **changed: Any) -> FrankaSettings:
     """Return the settings for franky-sim on `address`, some changed (dots in names as two underscores)."""
     values = read_parameters(shipped("robots", "franky_sim"), "franka")
     values |= {"host": address} | {name.replace("__", "."): value for name, value in changed.items()}
-    known = specs(RobotSettings)
-    return build(RobotSettings, {name: value for name, value in values.items() if name in known}, "test")
+    known = specs(FrankaSettings)
+    return build(FrankaSettings, {name: value for name, value in values.items() if name in known}, "test")
 
 
 @contextlib.contextmanager

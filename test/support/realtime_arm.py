@@ -12,6 +12,7 @@ from moto_ros.contract import topics
 from moto_ros.ros import qos
 from moto_ros.ros.convert import image_message
 from moto_ros.ros.discovery import Readiness
+from support.states import state_message
 
 HOME = np.array([0.4, 0.0, 0.3])
 STEP = 0.02
@@ -67,12 +68,8 @@ class RealtimeArm(Node):
 
     def publish_state(self) -> None:
         """Publish the state as measured now."""
-        state = RobotState(joint_position=[0.0] * 7, joint_velocity=[0.0] * 7, joint_effort=[0.0] * 7)
-        state.header.stamp, state.mode, state.fault = self.get_clock().now().to_msg(), self.mode, self.fault
-        state.episode, state.step = self._episode, self._step
-        place = state.ee_pose.position
-        place.x, place.y, place.z = map(float, self._position)
-        self._state.publish(state)
+        how = {"mode": self.mode, "fault": self.fault, "episode": self._episode, "step": self._step}
+        self._state.publish(state_message(self.get_clock().now().to_msg(), self._position, **how))
 
     def _publish_image(self) -> None:
         pixels = np.zeros((self._size, self._size, 3), np.uint8)

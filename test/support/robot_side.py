@@ -15,6 +15,7 @@ from moto_ros.ros import qos
 from moto_ros.ros.convert import image_message, to_time
 from moto_ros.ros.discovery import Readiness
 from support.graph import Graph
+from support.states import state_message
 
 PERIOD = 100_000_000
 """Nanoseconds between two observations."""
@@ -52,10 +53,8 @@ class RobotSide:
 
     def state(self, stamp: int, value: float, episode: int = 0, step: int = 0) -> None:
         """Publish a robot state, after `step` actions of `episode` were executed."""
-        message = RobotState(joint_position=[value] * 7, gripper_width=value, episode=episode, step=step)
-        message.joint_velocity = message.joint_effort = [0.0] * 7
-        message.header.stamp, message.ee_pose.position.x = to_time(stamp), value
-        self._state.publish(message)
+        fields = {"gripper_width": value, "episode": episode, "step": step}
+        self._state.publish(state_message(to_time(stamp), (value,), joint=value, **fields))
 
     def image(self, stamp: int, step: int, camera: str) -> None:
         """Publish a frame."""

@@ -52,9 +52,9 @@ class BcAgent(NetworkAgent):
     """Imitates successful episodes, or all while there are none; there is no filter state."""
 
     name: ClassVar[str] = "bc"
+    settings_class: ClassVar[type] = BcSettings
     phases: ClassVar[tuple[str, ...]] = ("policy",)
     acting = ("encoder", "heads")
-    settings: BcSettings
     network: BcNetwork
 
     def build(self) -> nn.Module:

@@ -26,6 +26,7 @@ class FowmAgent(NetworkAgent):
     """Model and policy are trained together; the filter state is the last plan's mean, for a warm start."""
 
     name: ClassVar[str] = "fowm"
+    settings_class: ClassVar[type] = FowmSettings
     phases: ClassVar[tuple[str, ...]] = ("joint",)
     plans: ClassVar[bool] = True
     acting = ("encoder", "dynamics", "reward_head", "policy_head", "q", "q_range")

@@ -78,6 +78,7 @@ class IqlAgent(NetworkAgent):
     """Values of actions in the data, and a policy that clones them by their advantage; no filter state."""
 
     name: ClassVar[str] = "iql"
+    settings_class: ClassVar[type] = IqlSettings
     phases: ClassVar[tuple[str, ...]] = ("joint",)
     acting = ("encoder", "q", "policy_head")
     settings: IqlSettings

@@ -39,6 +39,7 @@ class MotoAgent(NetworkAgent):
     """Offline: all model updates, then all policy updates on the frozen model; online: both after each episode."""
 
     name: ClassVar[str] = "moto"
+    settings_class: ClassVar[type] = MotoSettings
     phases: ClassVar[tuple[str, ...]] = ("model", "policy")
     acting = ACTING_PARTS
     settings: MotoSettings

@@ -110,8 +110,8 @@ class Runner:
             for bag in bags:
                 for episode in _episodes(session, bag, self.task):
                     session.add_demonstration(episode, bag)
-            if unheard := session.store.nothing_to_imitate():
-                print(f"warning: {unheard}", file=sys.stderr)
+            if warning := session.store.nothing_to_imitate():
+                print(f"warning: {warning}", file=sys.stderr)
         self._progress.expect(session.conductor.budget)
         return session
 

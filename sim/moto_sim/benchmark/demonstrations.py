@@ -18,18 +18,18 @@ from moto_ros.experiments.suite import TaskSettings
 from moto_ros.training.conductor import DEMONSTRATION_IDS, episode_seed
 from moto_sim.benchmark.replay_collector import ReplayCollector
 from moto_sim.contract_bag import POLICY, SCRIPT, Played, write_episode
-from moto_sim.experts import add_noise, make_expert
+from moto_sim.rollout import add_noise
 from moto_sim.snapshot import Snapshot
 from moto_sim.world import World
 
-MOST_FAILURES = 30
+MAX_FAILURES = 30
 """Failed attempts in a row after which the expert counts as unable."""
 
 MEDIUM_NOISE = 2.0
 """Largest noise of a `medium` set in units of the task's; each of its episodes draws its own, from none upwards."""
 
-LESSONS, FIRST_LESSON = 40, 1_000_000
-"""Episodes that the learner of a `medium_replay` set is shown, and the number of the first one's attempt."""
+WARM_UP_EPISODES, FIRST_WARM_UP = 40, 1_000_000
+"""Warm-up episodes of the learner of a `medium_replay` set, and the number of the first one's attempt."""
 
 NUMBER = re.compile(r"episode_(\d+)")
 
@@ -72,7 +72,7 @@ def _closed(folder: Path) -> list[Path]:
 
 
 def _make(folder: Path, recipe: Recipe, make_world: Callable[[], World], found: list[Path]) -> None:
-    """Make what is missing; the attempts go on where those of an interrupted process stopped, a learner's anew."""
+    """Make what is missing; the attempts resume where an interrupted process stopped, a learner's begin again."""
     learns = recipe.kind == "medium_replay"
     found = [] if learns else found
     for torn in folder.glob("episode_*"):
@@ -81,7 +81,7 @@ def _make(folder: Path, recipe: Recipe, make_world: Callable[[], World], found: 
     attempt = max((_number(path) + 1 for path in found), default=0)
     kept, failures = len(found), 0
     world = make_world()
-    learner = ReplayCollector(recipe.task, recipe.seed, _lessons(world, recipe)) if learns else None
+    learner = ReplayCollector(recipe.task, recipe.seed, _warm_up_episodes(world, recipe)) if learns else None
     while kept < recipe.count:
         played = attempt_of(world, recipe, attempt, learner)
         if played.succeeded or not recipe.only_successful:
@@ -90,7 +90,7 @@ def _make(folder: Path, recipe: Recipe, make_world: Callable[[], World], found: 
             kept, failures = kept + 1, 0
         else:
             failures += 1
-        if failures > MOST_FAILURES:
+        if failures > MAX_FAILURES:
             raise MotoError(
                 f"{recipe.task.world}: the scripted expert failed {failures} times in a row within "
                 f"{recipe.task.max_steps} steps; lower task.expert_noise, or allow more task.max_steps"
@@ -99,11 +99,11 @@ def _make(folder: Path, recipe: Recipe, make_world: Callable[[], World], found: 
     world.close()
 
 
-def _lessons(world: World, recipe: Recipe) -> Iterator[Played]:
-    """Yield what a learner is shown: episodes of experts from able to poor."""
+def _warm_up_episodes(world: World, recipe: Recipe) -> Iterator[Played]:
+    """Yield the warm-up episodes of a learner: those of experts from able to poor."""
     poor, unseen = replace(recipe, kind="medium"), replace(recipe.task, cameras=())
-    for number in range(LESSONS):
-        yield attempt_of(world, replace(poor, task=unseen), FIRST_LESSON + number)
+    for number in range(WARM_UP_EPISODES):
+        yield attempt_of(world, replace(poor, task=unseen), FIRST_WARM_UP + number)
 
 
 def _number(path: Path) -> int:
@@ -131,6 +131,6 @@ def attempt_of(world: World, recipe: Recipe, attempt: int, learner: ReplayCollec
 
 
 def _noisy_expert(world: World, recipe: Recipe, seed: int) -> Callable[[Snapshot], np.ndarray]:
-    generator, expert = np.random.default_rng([seed, 1]), make_expert(world, seed)
+    generator, expert = np.random.default_rng([seed, 1]), world.expert(seed)
     noise = recipe.noise(generator)
     return lambda _: add_noise(expert.action(), noise, generator)

@@ -1,4 +1,4 @@
-"""An agent that learns a task from a few lessons; the replay of its own episodes is a `medium_replay` set."""
+"""An agent that learns a task from a few warm-up episodes; the replay of its own episodes is a `medium_replay` set."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SETTINGS = FowmSettings(
 """TD-MPC, a planner without caution over values of its own policy, sized for a CPU."""
 
 FIRST_UPDATES = 300
-"""Updates on the lessons, before the first episode."""
+"""Updates on the warm-up episodes, before the first episode."""
 
 UPDATE_SHARE = 0.5
 """Updates a step afterwards."""
@@ -51,8 +51,8 @@ UPDATE_SHARE = 0.5
 class ReplayCollector:
     """Sees the simulator's state, object and goal included; is paid the shaped reward, whatever its set will say."""
 
-    def __init__(self, task: TaskSettings, seed: int, lessons: Iterable[Played]) -> None:
-        """Start from random weights drawn from `seed`, and learn from `lessons`, which are not in the set."""
+    def __init__(self, task: TaskSettings, seed: int, warm_up: Iterable[Played]) -> None:
+        """Start from random weights drawn from `seed`, and learn from `warm_up`, which are not in the set."""
         own = [field for field in task.proprio if field not in TRACKED]
         self._layout = replace(task, cameras=(), proprio=(*own, *TRACKED))
         spaces = Spaces(None, self._layout.proprio_size, task.action_size)
@@ -61,8 +61,8 @@ class ReplayCollector:
         self._folder = TemporaryDirectory()
         self._store = ReplayStore(Path(self._folder.name))
         self._data = StoreData(self._store, np.random.default_rng([seed, 2]), device)
-        for lesson in lessons:
-            self._store.add(self._episode(lesson), None, "offline")
+        for played in warm_up:
+            self._store.add(self._episode(played), None, "offline")
         self._update(FIRST_UPDATES)
 
     def begin(self, seed: int) -> Callable[[Snapshot], np.ndarray]:

@@ -1,4 +1,4 @@
-"""A world without MuJoCo: a point that actions push, in lockstep, spoken over the robot's topics."""
+"""A robot side without MuJoCo: a point that actions push, in lockstep, over the robot's topics."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from moto_ros.contract import topics
 from moto_ros.ros import qos
 from moto_ros.ros.convert import image_message, to_time
 from moto_ros.ros.discovery import Readiness
+from support.states import state_message
 
 PERIOD = 100_000_000
 """Nanoseconds of simulated time between two steps."""
@@ -22,7 +23,7 @@ PERIOD = 100_000_000
 REACHED = 0.2
 
 
-class PointWorld(Node):
+class PointRobot(Node):
     """Moves a point by 0.2 x the first two action entries; success within `REACHED` of the middle.
 
     It ignores the actions of the episodes in `deaf_to`, as a robot that has stopped does.
@@ -78,7 +79,4 @@ class PointWorld(Node):
         pixels[row : row + 5, column : column + 5] = 255
         stamp = to_time(self._time)
         self._image.publish(image_message(pixels, stamp, "agent"))
-        state = RobotState(joint_position=[0.0] * 7, joint_velocity=[0.0] * 7, joint_effort=[0.0] * 7)
-        state.header.stamp = stamp
-        state.ee_pose.position.x, state.ee_pose.position.y = map(float, self._position)
-        self._state.publish(state)
+        self._state.publish(state_message(stamp, self._position))
