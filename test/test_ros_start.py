@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from support.graph import ros_graph
 from moto_ros.errors import MotoError
 from moto_ros.ros import process, qos
 from moto_ros.stopping import SIGNALS, as_parent, signals_handled_by
+from moto_ros.systems.processes import Child
 
 LIMIT = 60.0
 SLOW = """
@@ -289,6 +291,34 @@ def test_a_log_that_nobody_takes_neither_stops_a_node_nor_keeps_it_from_stopping
         started.wait()
         os.close(reader)
         os.close(writer)
+
+
+class Echo:
+    """Stands for a node's process that shows the format that its log has."""
+
+    node = "echo"
+
+    def command(self, namespace: str) -> str:
+        """Return the command line."""
+        return 'echo "$RCUTILS_CONSOLE_OUTPUT_FORMAT"'
+
+
+@pytest.mark.parametrize("chosen", ["", "{name}: {message}"])
+def test_below_moto_a_log_line_is_the_message_alone_unless_a_user_chose_a_format(
+    chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks reading along: each line would have time and name twice, or a user's own format would do nothing."""
+    monkeypatch.delenv("RCUTILS_CONSOLE_OUTPUT_FORMAT", raising=False)
+    if chosen:
+        monkeypatch.setenv("RCUTILS_CONSOLE_OUTPUT_FORMAT", chosen)
+    system: Any = SimpleNamespace(namespace="", environment={})
+    echo: Any = Echo()
+    child = Child(echo, system, subprocess.PIPE)
+    end = time.monotonic() + LIMIT
+    while not child.ended():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert "".join(child.last_lines()) == (chosen or "{message}") + "\n"
 
 
 FAILING = """
