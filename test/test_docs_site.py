@@ -161,7 +161,7 @@ def test_every_topic_of_the_contract_has_a_type_and_a_node(reference: Any) -> No
 
 def test_every_parameter_that_the_pages_set_exists() -> None:
     """Breaks whoever copies a command: `-p` of a name that was changed is refused."""
-    known = {name: set(kind.specs("moto")) for name, kind in NODES.items()}
+    known = {name: set(kind.specs({"agent_name": "moto"})) for name, kind in NODES.items()}
     names = {name for found in known.values() for name in found}
     names |= {name for agent in AGENTS for name in specs(agent_settings(agent), "agent.")}
     wrong = []

@@ -24,13 +24,13 @@ from moto_ros.systems.bringup import NODES
 from moto_ros.teleop.buttons import EVENTS, ButtonNumbers
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = ("moto_ros/ros/ready.py", "moto_ros/ros/duplicates.py", "moto_ros/ros/diagnostics.py")
+SHARED = ("moto_ros/ros/discovery.py", "moto_ros/ros/duplicates.py", "moto_ros/ros/diagnostics.py")
 SOURCES = ("moto_ros/nodes/*.py", "sim/moto_sim/*_node.py", *SHARED)
 
 ROLES = {
-    "speak": "publisher",
+    "advertise": "publisher",
     "create_publisher": "publisher",
-    "listen": "subscription",
+    "subscribe": "subscription",
     "create_subscription": "subscription",
     "serve": "service",
     "create_service": "service",
@@ -39,7 +39,7 @@ ROLES = {
 }
 """Method that makes an endpoint -> what it makes."""
 
-PARTS = {"acting": ("operator", "policy"), "camera_channel": ("camera",), "workspace_watch": ("`moto workspace`",)}
+PARTS = {"episode_actor": ("operator", "policy"), "camera_channel": ("camera",), "workspace_watch": ("`moto workspace`",)}
 """Files that are a part of nodes -> those nodes."""
 
 PLACEHOLDERS: dict[str, tuple[Any, ...]] = {"camera": ("<name>",), "compressed": (False, True), "event": EVENTS}
@@ -241,7 +241,7 @@ def _event(event: str) -> str:
 
 def _from_parameter(parameter: str, node: str, documented: dict[str, str]) -> Iterator[tuple[str, str, None]]:
     """Yield the topic that a node's parameter names unless it is set."""
-    spec = NODES[node].specs("moto").get(parameter) if node in NODES else None
+    spec = NODES[node].specs({"agent_name": "moto"}).get(parameter) if node in NODES else None
     for name, text in documented.items():
         if spec is not None and getattr(topics, name) == spec.default:
             yield spec.default, text, None

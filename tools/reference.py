@@ -86,7 +86,7 @@ def _node(node: str, kind: NodeKind) -> Iterator[str]:
     """Yield the section of one node; the parameters of the agent that it holds have sections of their own."""
     file = ROOT / "config" / "nodes" / f"{kind.family}.yaml"
     shipped = read_parameters(file, kind.family) if file.is_file() else {}
-    known = {name: spec for name, spec in kind.specs("moto").items() if not name.startswith("agent.")}
+    known = {name: spec for name, spec in kind.specs({"agent_name": "moto"}).items() if not name.startswith("agent.")}
     words = [f"Program `{kind.executable}` of `{kind.package}`; declared in `{_declared(kind)}`."]
     words += [f"Other values that `config/nodes/{file.name}` sets are in brackets."] if shipped else []
     words += (
