@@ -39,7 +39,11 @@ ROLES = {
 }
 """Method that makes an endpoint -> what it makes."""
 
-PARTS = {"episode_actor": ("operator", "policy"), "camera_channel": ("camera",), "workspace_watch": ("`moto workspace`",)}
+PARTS = {
+    "episode_actor": ("operator", "policy"),
+    "camera_channel": ("camera",),
+    "workspace_watch": ("`moto workspace`",),
+}
 """Files that are a part of nodes -> those nodes."""
 
 PLACEHOLDERS: dict[str, tuple[Any, ...]] = {"camera": ("<name>",), "compressed": (False, True), "event": EVENTS}
