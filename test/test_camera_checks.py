@@ -91,7 +91,7 @@ def test_the_same_pixels_under_new_numbers_are_called_frozen_after_the_configure
         made.take(frame(number, shown=59))
     assert made.problem == ""
     made.take(frame(62, shown=59))
-    assert "very same pixels" in made.problem
+    assert "the same pixels" in made.problem
     assert made.counts.frozen == 3
     made.take(frame(63))
     assert made.problem == ""

@@ -270,7 +270,7 @@ def test_a_driver_that_does_not_return_is_no_healthy_camera(work: Work, monkeypa
 def test_a_frozen_camera_is_unhealthy_until_its_picture_moves_again(work: Work) -> None:
     stream, camera, _ = work
     camera.disturb("freeze")
-    until(lambda: "very same pixels" in stream.status.reason, "the freeze to be noticed")
+    until(lambda: "the same pixels" in stream.status.reason, "the freeze to be noticed")
     assert stream.counts.frozen >= HEALTH.frozen_after
     camera.disturb("resume")
     until(lambda: stream.status.healthy, "the camera to be healthy again")

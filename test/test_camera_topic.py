@@ -88,5 +88,5 @@ def test_images_of_another_size_or_that_cannot_be_read_are_refused_by_name() -> 
     with pytest.raises(CameraLost, match="sends 64x48 px, expected 32x32"):
         made.read(0.0)
     made.image(CompressedImage(format="jpeg", data=b"no picture"))
-    with pytest.raises(CameraLost, match="cannot be read"):
+    with pytest.raises(CameraLost, match="cannot be decoded"):
         made.read(0.0)

@@ -174,7 +174,7 @@ def test_frozen_repeated_dropped_and_jumped_frames_are_counted_in_health_and_dia
     watcher.until_healthy()
     disturb = watcher.disturbs()
     disturb("freeze")
-    assert watcher.until_unhealthy("very same pixels").frozen >= 5
+    assert watcher.until_unhealthy("the same pixels").frozen >= 5
     disturb("repeat")
     graph.until(lambda: watcher.health[-1].repeated, "the repetition in the health")
     disturb("resume")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,6 @@ from support.arm import MemoryArm, robot_settings
 from moto_ros.errors import MotoError
 from moto_ros.robot import arms
 from moto_ros.robot.interface import ArmFault, FaultKind
-from moto_ros.robot.limits import RobotSettings
 from moto_ros.robot.reset import SceneSettings
 from moto_ros.robot.robot import ResetJob, Robot
 from moto_ros.robot.safety import Command, Mode
@@ -151,7 +151,6 @@ def test_a_stop_pressed_while_it_recovers_lasts(make: Make) -> None:
 
 
 def test_an_arm_without_its_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(arms.ARMS, "other", "moto_ros.robot.other_arm:OtherArm")
-    settings: RobotSettings = robot_settings()
-    with pytest.raises(MotoError, match=r"pip install 'moto_ros\[other\]'"):
-        arms.make_arm("other", settings)
+    monkeypatch.setitem(sys.modules, "franky", None)
+    with pytest.raises(MotoError, match=r"franky is not installed; pip install 'moto_ros\[franka\]'"):
+        arms.make_arm("franka", robot_settings())
