@@ -324,10 +324,10 @@ def test_the_first_goes_on_even_where_the_second_computers_clock_is_slow(
     graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Breaks running systems: whoever starts another one with a slow clock would end them."""
-    monkeypatch.setattr(duplicates, "START", 0.5)
+    monkeypatch.setattr(duplicates, "START_TIME", 0.5)
     node(graph, "first", session=THEIRS).advertise(Action, topics.ACTION, qos.event())
     graph.spin(1.5)
-    monkeypatch.setattr(duplicates, "START", 15.0)
+    monkeypatch.setattr(duplicates, "START_TIME", 15.0)
     sentence = refused(graph, lambda: node(graph, "second").advertise(Action, topics.ACTION, qos.event()))
     assert f"(session {THEIRS})" in sentence
 
@@ -399,7 +399,7 @@ def test_a_program_that_says_nothing_of_itself_and_stays_is_refused_but_not_if_i
 ) -> None:
     """Breaks arms: `ros2 topic pub` left running beside a policy; and runs, if a look with a tool could end one."""
     monkeypatch.setattr(duplicates, "LEASE_TIME", 2.0)
-    monkeypatch.setattr(duplicates, "START", 0.5)
+    monkeypatch.setattr(duplicates, "START_TIME", 0.5)
     node(graph, "early").advertise(Action, topics.ACTION, qos.event())
     graph.spin(1.5)
     tool = graph.peer("tool").node
