@@ -118,7 +118,7 @@ HOSTILE_NAMES = [
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
 def test_type_names_from_a_bag_are_never_code(name: str) -> None:
     """Reading a bag would run code in it."""
-    with pytest.raises(MotoError, match="is no name of a type"):
+    with pytest.raises(MotoError, match="is not a type name"):
         embedded_type(name, "float32 x\n")
 
 

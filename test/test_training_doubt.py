@@ -169,5 +169,5 @@ def test_the_page_says_how_much_people_helped_and_what_the_guard_did(tmp_path: P
     assert "Who chose the actions" in text
     assert "online episodes 2 50.0 4 0 0 2 4" in text
     assert f"{history.quantiles[50]:.3g}" in text
-    for name in ("shares", "doubt", "uncertainty"):
+    for name in ("shares", "uncertainty_quantiles", "uncertainty"):
         assert (tmp_path / "plots" / f"{name}.png").exists() == (name != "uncertainty")
