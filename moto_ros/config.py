@@ -55,6 +55,8 @@ class Spec:
     extent: bool = False
     formerly: tuple[str, ...] = ()
     """Dotted names that earlier versions gave it, oldest first."""
+    before: Any = None
+    """Value that says what runs did before the parameter existed; None for one that always did."""
 
     @property
     def shapes_run(self) -> bool:
@@ -80,6 +82,7 @@ def parameter(
     operational: bool = False,
     extent: bool = False,
     formerly: str | tuple[str, ...] = (),
+    before: Any = None,
 ) -> Any:
     """Declare a settings field: default (or REQUIRED), one line of documentation, unit and allowed values.
 
@@ -90,10 +93,13 @@ def parameter(
     `formerly` holds the names that the parameter had, oldest first: a user may give them, with a warning, for one minor
     version; after that they stay only where files that earlier versions wrote hold them.
 
+    `before` is the value that says what runs did before the parameter existed: with it a run is the same as one that was
+    begun without the parameter.
+
     `choices` may be a Registry, which also takes "module:class".
     """
     metadata = {"doc": doc, "unit": unit, "low": low, "high": high, "choices": choices}
-    metadata |= {"operational": operational, "extent": extent}
+    metadata |= {"operational": operational, "extent": extent, "before": before}
     metadata["formerly"] = (formerly,) if isinstance(formerly, str) else formerly
     return dataclasses.field(default=default, metadata=metadata)
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from moto_ros.agents.common.augment import random_shift, shift_chunks, shift_on_cpu, shift_on_gpu
-from moto_ros.agents.common.encoder import Encoder, EncoderSettings
+from moto_ros.agents.common.encoder import Encoder, EncoderSettings, ImageEncoder
 from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, LatentBound, elu, mish, tanh
 from moto_ros.agents.interface import Batch, Spaces
+from moto_ros.errors import MotoError
 
 SIZES = {"latent_size": 16, "conv_channels": 4, "state_units": 8}
 
@@ -82,6 +83,19 @@ def test_the_published_fusion_is_the_mean_of_the_parts() -> None:
 def test_uint8_and_float_images_give_the_same_latent() -> None:
     encoder, seen = Encoder(Spaces((40, 48, 6), 5, 2), EncoderSettings(**SIZES)), observations()
     assert torch.equal(encoder(seen), encoder(seen | {"image": seen["image"].float()}))
+
+
+def test_the_map_encoder_keeps_an_11_by_11_map_of_centred_pixels() -> None:
+    """Breaks learning from few demonstrations: a 2 x 2 map forgets where things are."""
+    encoder = ImageEncoder((64, 64, 3), EncoderSettings(**SIZES, encoder="map"))
+    assert encoder.dense.in_features == 11 * 11 * SIZES["conv_channels"]
+    images = torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8)
+    value = (images.float() / 255 - 0.5).permute(0, 3, 1, 2)
+    for layer in encoder.layers:
+        value = functional.relu(layer(value))
+    torch.testing.assert_close(encoder(images), encoder.bound(encoder.dense(value.flatten(1))), atol=1e-5, rtol=1e-5)
+    with pytest.raises(MotoError, match="22x64, the encoder takes 23x23 or more"):
+        ImageEncoder((22, 64, 3), EncoderSettings(encoder="map"))
 
 
 def test_simnorm_groups_of_eight_sum_to_one() -> None:

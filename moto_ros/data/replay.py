@@ -17,6 +17,7 @@ from moto_ros.data.joints import STATE, JointOrder
 from moto_ros.data.layout import Problems, StepLayout, TopicMap
 from moto_ros.data.prior import RULES
 from moto_ros.data.proprio_fields import PROPRIO_FIELDS
+from moto_ros.data.success_end import NEVER, ended_at_success
 from moto_ros.data.windows import EpisodeRows, WindowTable
 from moto_ros.errors import MotoError
 
@@ -73,8 +74,13 @@ class ReplayStore:
         prior_rule: str = "success_at_end",
         capacity: int = 2_000_000,
         joints: JointOrder | None = None,
+        ends_at_success: int = NEVER,
+        success_hold: int = 1,
     ) -> None:
         """Use `cache_folder` for decoded episodes; `prior_rule` says what "successful" means (prior.RULES).
+
+        With `ends_at_success` (steps) every episode is drawn from up to so many rows after its first success that has
+        held for `success_hold` rows, and the last of them is terminal; -1 draws from whole episodes.
 
         `joints` is the order of joints in what the episodes hold; it is saved and restored with the index.
         """
@@ -85,6 +91,7 @@ class ReplayStore:
         self.memory_limit, self.capacity = memory_limit, capacity
         self.problems = Problems()
         self.prior_rule, self._rule = prior_rule, RULES[prior_rule]
+        self.ends_at_success, self.success_hold = ends_at_success, success_hold
         self._entries: list[Entry] = []
         self._dropped: list[dict[str, Any]] = []
         """Index rows of episodes that were learned from and dropped."""
@@ -116,9 +123,9 @@ class ReplayStore:
         with self._lock:
             if any(entry.key == key for entry in self._entries):
                 return False
-            size = sum(values.nbytes for values in rows.values())
-            fits = self._memory() + size <= self.memory_limit
-            kept = {name: np.array(values) for name, values in rows.items()} if fits else self._mapped(key, rows)
+            learned = ended_at_success(rows, self.ends_at_success, self.success_hold)
+            fits = self._memory() + sum(values.nbytes for values in learned.values()) <= self.memory_limit
+            kept = {name: np.array(values) for name, values in learned.items()} if fits else self._mapped(key, rows)
             self._entries.append(Entry(key, kept, facts, bag, origin, self._rule(kept), fits, self._taken))
             self._taken += len(kept["reward"])
             self._drop_oldest()
@@ -128,7 +135,7 @@ class ReplayStore:
 
     def _mapped(self, key: str, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         found = self.cache.load(key)
-        return rows if found is None else found[0]
+        return ended_at_success(rows if found is None else found[0], self.ends_at_success, self.success_hold)
 
     def _check_shapes(self, rows: Mapping[str, np.ndarray]) -> None:
         """Raise MotoError for an episode whose rows do not have the shapes of those in the store."""

@@ -69,7 +69,11 @@ def configuration(settings: TrainerSettings, agent: str, agent_settings: Any) ->
 
 def _shaping(settings: Any, prefix: str) -> dict[str, Value]:
     known = specs(type(settings))
-    return {prefix + name: value for name, value in flatten(settings).items() if known[name].shapes_run}
+    return {
+        prefix + name: value
+        for name, value in flatten(settings).items()
+        if known[name].shapes_run and (known[name].before is None or value != known[name].before)
+    }
 
 
 def stored_configuration(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,11 +15,15 @@ from moto_ros.agents.interface import Batch, Spaces
 from moto_ros.config import parameter
 from moto_ros.errors import MotoError
 
-KERNELS = (7, 5, 3, 3)
-"""Kernels of the four stride-2 convolutions: 84 px go 84-39-18-8-3."""
+CONVOLUTIONS = {
+    "published": ((7, 2), (5, 2), (3, 2), (3, 2)),
+    "map": ((3, 2), (3, 2), (3, 1), (3, 1)),
+}
+"""Kernel and stride of the four convolutions: FOWM's take 64 px to a 2 x 2 map, "map" (DrQ's) to 11 x 11, which keeps
+where things are; "map" also sees pixels centred at zero."""
 
-MIN_IMAGE_SIDE = 39
-"""Minimum side of an image: it leaves one pixel after four convolutions."""
+MIN_IMAGE_SIDE = {"published": 39, "map": 23}
+"""Side of the smallest image that leaves one pixel."""
 
 CPU_BLOCK_IMAGES = 64
 """Images encoded at a time on a CPU, so that the output of one convolution is still in cache for the next."""
@@ -30,6 +34,12 @@ class EncoderSettings:
     """Sizes of the encoder; the defaults are FOWM's."""
 
     latent_size: int = parameter(50, "entries of the latent", low=1, high=4096)
+    encoder: str = parameter(
+        "published",
+        "convolutions: FOWM's four of stride 2, or four 3 x 3 that leave a map of 11 x 11 from 64 px",
+        choices=tuple(CONVOLUTIONS),
+        before="published",
+    )
     latent: str = parameter("sigmoid", "how the latent is bounded", choices=("sigmoid", "simnorm"))
     conv_channels: int = parameter(32, "channels of every convolution", low=1, high=512)
     state_units: int = parameter(256, "units of the proprioception encoder", low=1, high=4096)
@@ -41,22 +51,24 @@ class EncoderSettings:
 
 
 class ImageEncoder(nn.Module):
-    """Four stride-2 convolutions with ReLU, a dense layer and the bound."""
+    """Four convolutions with ReLU, a dense layer and the bound."""
 
     def __init__(self, image: tuple[int, int, int], settings: EncoderSettings) -> None:
         """Build the layers; raise MotoError for images too small for four convolutions."""
         super().__init__()
         height, width, inputs = image
-        if min(height, width) < MIN_IMAGE_SIDE:
+        convolutions, smallest = CONVOLUTIONS[settings.encoder], MIN_IMAGE_SIDE[settings.encoder]
+        if min(height, width) < smallest:
             raise MotoError(
-                f"image size is {height}x{width}, the encoder takes {MIN_IMAGE_SIDE}x{MIN_IMAGE_SIDE} or more; "
-                "set image_size"
+                f"image size is {height}x{width}, the encoder takes {smallest}x{smallest} or more; set image_size"
             )
-        for kernel in KERNELS:
-            height, width = (height - kernel) // 2 + 1, (width - kernel) // 2 + 1
-        channels = (inputs, *(settings.conv_channels for _ in KERNELS))
+        for kernel, stride in convolutions:
+            height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+        channels = (inputs, *(settings.conv_channels for _ in convolutions))
+        self.centre = 0.5 if settings.encoder == "map" else 0.0
         self.layers = nn.ModuleList(
-            nn.Conv2d(channels[at], channels[at + 1], kernel, stride=2) for at, kernel in enumerate(KERNELS)
+            nn.Conv2d(channels[at], channels[at + 1], kernel, stride)
+            for at, (kernel, stride) in enumerate(convolutions)
         )
         self.dense = nn.Linear(channels[-1] * height * width, settings.latent_size)
         self.bound = LatentBound(settings.latent_size, settings.latent)
@@ -64,15 +76,18 @@ class ImageEncoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map images (rows, H, W, C), uint8 or already float but still 0..255, to latents (rows, latent)."""
         blocks = images.split(CPU_BLOCK_IMAGES) if images.device.type == "cpu" else (images,)
-        # Scaling the first weights is cheaper than scaling every pixel.
-        weight = cast(nn.Conv2d, self.layers[0]).weight / 255
-        return self.bound(self.dense(torch.cat([self._features(block, weight) for block in blocks])))
+        # To scale and shift a few weights is cheaper than to scale and shift every pixel.
+        first = cast(nn.Conv2d, self.layers[0])
+        weight, bias = first.weight / 255, cast(Tensor, first.bias)
+        if self.centre:
+            bias = bias - self.centre * first.weight.sum((1, 2, 3))
+        return self.bound(self.dense(torch.cat([self._features(block, weight, bias) for block in blocks])))
 
-    def _features(self, images: Tensor, weight: Tensor) -> Tensor:
-        """Return the output of the last convolution (rows, features); the first one uses `weight`."""
+    def _features(self, images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Return what the last convolution finds (rows, features), the first convolving by `weight` and `bias`."""
         first, *others = cast("list[nn.Conv2d]", list(self.layers))
         value = images.to(weight.dtype).permute(0, 3, 1, 2)
-        value = functional.relu_(functional.conv2d(value, weight, first.bias, first.stride))
+        value = functional.relu_(functional.conv2d(value, weight, bias, first.stride))
         for layer in others:
             value = functional.relu_(layer(value))
         return value.flatten(1)

@@ -1,0 +1,39 @@
+"""Where an episode ends for learning: at its first success, which is terminal, instead of at the time limit.
+
+Demonstrations of Meta-World solve their task after a quarter of their steps and hold still for the rest. Drawn alike,
+these rows teach model and critics to hold, and no value can rise to the end that never comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+NEVER = -1
+"""Value of `ends_at_success` for episodes that are learned from whole."""
+
+
+def first_success(success: np.ndarray, hold: int = 1) -> int | None:
+    """Return the row at which success (T+1,) has held for `hold` rows in a row for the first time, or None."""
+    held = 0
+    for row in np.flatnonzero(success):
+        held = held + 1 if held and success[row - 1] else 1
+        if held >= hold:
+            return int(row)
+    return None
+
+
+def ended_at_success(rows: Mapping[str, np.ndarray], margin: int, hold: int = 1) -> dict[str, np.ndarray]:
+    """Return the rows up to `margin` after the first success, the last of them terminal; all rows without success.
+
+    rows: arrays (T+1, ...) by name, with success bool (T+1,) and is_terminal bool (T+1,). A `margin` of -1 changes
+    nothing. Arrays are views, but for is_terminal.
+    """
+    found = None if margin == NEVER else first_success(rows["success"], hold)
+    if found is None:
+        return dict(rows)
+    kept = {name: values[: found + margin + 1] for name, values in rows.items()}
+    kept["is_terminal"] = kept["is_terminal"].copy()
+    kept["is_terminal"][-1] = True
+    return kept
