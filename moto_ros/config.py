@@ -93,8 +93,8 @@ def parameter(
     `formerly` holds the names that the parameter had, oldest first: a user may give them, with a warning, for one minor
     version; after that they stay only where files that earlier versions wrote hold them.
 
-    `before` is the value that says what runs did before the parameter existed: with it a run is the same as one that was
-    begun without the parameter.
+    `before` is the value that says what runs did before the parameter existed: with it a run is the same as one that
+    was begun without the parameter.
 
     `choices` may be a Registry, which also takes "module:class".
     """

@@ -21,8 +21,7 @@ import torch
 from agents_data import SPACES, RandomData, tiny
 
 from moto_ros.agents.registry import AGENTS, agent_settings, make_agent
-from moto_ros.camera.interface import CameraLost
-from moto_ros.camera.settings import Setup
+from moto_ros.camera.interface import CameraLost, CameraSetup
 from moto_ros.config import specs
 from moto_ros.contract import topics
 from moto_ros.systems.bringup import NODES, resolve
@@ -180,7 +179,7 @@ def test_every_parameter_that_the_pages_set_exists() -> None:
 def updated(agent: str) -> dict[str, float]:
     """Return the figures of one update of each phase of a small agent, everything that has figures being on."""
     small = {"latent_size": 8, "conv_channels": 2, "state_units": 6, "hidden": 16, "batch": 6}
-    settings = tiny(bc_in_model=1.0, ensemble_kind="side") if agent == "moto" else agent_settings(agent)(**small)
+    settings = tiny(model_bc_scale=1.0, ensemble_kind="side") if agent == "moto" else agent_settings(agent)(**small)
     spaces = SPACES if agent == "moto" else type(SPACES)((40, 40, 3), 4, 3)
     made = make_agent(agent, spaces, settings, 0, torch.device("cpu"))
     return {name: value for phase in made.phases for name, value in made.update(phase, RandomData(spaces)).items()}
@@ -221,7 +220,7 @@ def folder_camera(folder: Path) -> Any:
     """Return the camera of new_camera.md on a folder; its module is written beside the images."""
     path = folder / "folder.py"
     path.write_text(block("new_camera.md", "python", "class FolderCamera"), encoding="utf-8")
-    return load(path).FolderCamera(Setup("front", "folder", str(folder), 6, 4, 100.0, 0.0, 0.0, False, ""))
+    return load(path).FolderCamera(CameraSetup("front", "folder", str(folder), 6, 4, 100.0, 0.0, 0.0, False, ""))
 
 
 def test_the_camera_of_the_page_shows_the_images_of_a_folder(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_run_of_a_version_with_other_names_resumes(tmp_path: Path, compiled: b
     first = open_fowm(tmp_path, FOWM)
     manifest = first.save() / "manifest.json"
     first.close()
-    values = {name: value for name, value in flatten(FOWM).items() if name not in ("online_episodes", "actor_ema")}
+    values = {name: value for name, value in flatten(FOWM).items() if name not in ("online_episodes", "actor_ema", "encoder")}
     values |= {"compile": compiled, "average": FOWM.actor_ema}
     rewrite(manifest, digest=digest(values))
     file = first.run.identity_file
@@ -93,6 +93,16 @@ def test_a_run_of_a_version_with_other_names_resumes(tmp_path: Path, compiled: b
     assert History(tmp_path).configuration == configuration(TrainerSettings(), "fowm", FOWM), "reports compare runs"
     with pytest.raises(MotoError, match=r"agent\.actor_ema is 0\.5 here and 0\.0 in the run; choose"):
         open_fowm(tmp_path, replace(FOWM, actor_ema=0.5))
+
+
+def test_a_parameter_that_is_new_does_not_change_what_a_run_is(tmp_path: Path) -> None:
+    """An update of moto_ros that adds a parameter would refuse every run and checkpoint that people have."""
+    assert not any("encoder" in name for name in configuration(TrainerSettings(), "fowm", FOWM))
+    first = open_fowm(tmp_path, FOWM)
+    first.save()
+    first.close()
+    with pytest.raises(MotoError, match="encoder is map here and"):
+        open_fowm(tmp_path, replace(FOWM, encoder="map"))
 
 
 def rewrite(path: Path, **changes: object) -> None:
