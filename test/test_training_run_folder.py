@@ -80,7 +80,9 @@ def test_a_run_of_a_version_with_other_names_resumes(tmp_path: Path, compiled: b
     first = open_fowm(tmp_path, FOWM)
     manifest = first.save() / "manifest.json"
     first.close()
-    values = {name: value for name, value in flatten(FOWM).items() if name not in ("online_episodes", "actor_ema", "encoder")}
+    values = {
+        name: value for name, value in flatten(FOWM).items() if name not in ("online_episodes", "actor_ema", "encoder")
+    }
     values |= {"compile": compiled, "average": FOWM.actor_ema}
     rewrite(manifest, digest=digest(values))
     file = first.run.identity_file
