@@ -14,6 +14,8 @@ from hypothesis import settings
 from support.domain import reserved_domain
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# With several workers this is the width of pytest's own terminal, to which our tables would be cut.
+os.environ.pop("COLUMNS", None)
 
 # An example that takes 0.2 s on a busy machine is no defect: tests are not timed.
 settings.register_profile("untimed", deadline=None)

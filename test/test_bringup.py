@@ -106,7 +106,7 @@ def test_no_former_name_is_a_present_one() -> None:
     """A value would be given to another parameter than the one that the user means."""
     for agent in AGENTS:
         for kind in NODES.values():
-            known = kind.specs(agent)
+            known = kind.specs({"agent_name": agent})
             former = [name for spec in known.values() for name in spec.formerly]
             assert len(set(former)) == len(former)
             assert not set(former) & known.keys()

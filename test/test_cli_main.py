@@ -27,7 +27,7 @@ def system_options(*words: str) -> dict[str, str]:
 def test_every_launch_argument_is_an_option_of_the_same_name() -> None:
     for argument in ARGUMENTS:
         if argument.name != "parameters":
-            value = argument.choices[0] if argument.choices else "7"
+            value = next(iter(argument.choices)) if argument.choices else "7"
             assert system_options(f"--{argument.name}", value) == {argument.name: value}
 
 

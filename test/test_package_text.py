@@ -72,7 +72,7 @@ def test_a_name_that_is_no_utf_8_is_refused_for_a_node(tmp_path: Path) -> None:
 
 @pytest.mark.ros
 def test_what_a_node_prints_reaches_a_terminal_without_letters() -> None:
-    code = "from moto_ros.ros import life\ndef make():\n    print('K\\xfcche')\n    raise process.Finished(0)\n"
+    code = "from moto_ros.ros import process\ndef make():\n    print('K\\xfcche')\n    raise process.Finished(0)\n"
     done = run([sys.executable, "-c", f"{code}process.run(make)"], environment=PLAIN)
     assert done.stdout == "K?che\n"
     assert done.stderr == ""

@@ -19,11 +19,11 @@ from moto_ros.errors import MotoError
 from moto_ros.files import read_json
 from moto_ros.report import animation
 from moto_ros.report.animation import MOST_BYTES, VIEW, VIEW_LEFT, VIEW_TOP, write_animation
+from moto_ros.training import offline_runner
 from moto_ros.training.conductor import RunEpisode
 from moto_ros.training.metrics import MetricsLog
-from moto_ros.training.offline_runner import carry_out
 from moto_ros.training.run_folder import RunFolder
-from moto_ros.training.session import Session
+from moto_ros.training.session import TrainingRun
 from moto_ros.training.settings import TrainerSettings
 
 pytestmark = pytest.mark.slow
@@ -79,7 +79,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "point_seed0"
     settings = TrainerSettings(evaluation_episodes=2, log_every=5)
     made = store_maker(path, camera=True)
-    session = Session.open(RunFolder(path), "moto", AGENT, settings, SEEN, made)
+    session = TrainingRun.open(RunFolder(path), "moto", AGENT, settings, SEEN, made)
     for index in range(3):
         session.add_demonstration(PointWorld(camera=True).play(PointWorld().expert, index, 2_000_000 + index), None)
     play = play_with(session, camera=True)
@@ -89,7 +89,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         recording(path, asked, episode)
         return episode, uncertainty
 
-    carry_out(session, play_and_record)
+    offline_runner.run(session, play_and_record)
     session.close()
     return path
 

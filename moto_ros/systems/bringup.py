@@ -214,7 +214,7 @@ class Process:
 
     def built(self, agent: str) -> Any:
         """Return the node's settings object; MotoError where its parameters do not fit."""
-        settings = self.kind.settings_class({"agent_name": agent} | self.parameters)
+        settings = self.kind.settings_class(self.parameters | {"agent_name": agent})
         return build(settings, self.parameters, f"{self.node} node")
 
     def check(self, agent: str) -> None:
