@@ -187,7 +187,7 @@ def test_a_full_disk_takes_the_log_and_not_the_run(make: Make) -> None:
     screen = (system.folder / "screen.txt").open("wb")
     moto = system.start(stdout=screen.fileno())
     pids = system.pids()
-    until(lambda: "the log is not written any more" in (system.folder / "screen.txt").read_text(), "not said")
+    until(lambda: "the log is no longer written" in (system.folder / "screen.txt").read_text(), "not said")
     assert alive(pids[0])
     moto.send_signal(signal.SIGINT)
     assert moto.wait(LIMIT) == 130

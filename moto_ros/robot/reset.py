@@ -43,7 +43,7 @@ class SceneSettings:
         "abort",
         "what happens when the person has not confirmed by then",
         choices=("continue", "abort"),
-        formerly="on_scene_timeout",
+        formerly="scene_unanswered",
     )
 
 
