@@ -30,7 +30,7 @@ packages:
 
 env: $(ENV_MADE)  ## make .venv with everything pinned
 
-$(ENV_MADE): requirements/*.txt sim/requirements*.txt tools/env.sh tools/check_python.py tools/mend_ros_wheels.py | packages
+$(ENV_MADE): requirements/*.txt sim/requirements*.txt tools/env.sh tools/check_python.py tools/fix_ros_wheels.py | packages
 	@PYTHON="$(PYTHON)" tools/env.sh
 	@touch $@
 

@@ -67,7 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """End a run that hangs inside a library: the time-out's signal waits until Python goes on, maybe for ever."""
+    """End a run that hangs inside a library: the time-out's signal waits until Python goes on, maybe indefinitely."""
     if not (timeout := item.config.getoption("timeout", None)):
         yield
         return

@@ -33,7 +33,7 @@ def test_a_wheels_foreign_folders_become_those_of_this_interpreter(tmp_path: Pat
     """Breaks the build of moto_msgs on a machine without ROS: Python.h and NumPy's headers are not found."""
     path = tmp_path / "extras.cmake"
     path.write_text(FOREIGN)
-    mend = tool("mend_ros_wheels").mend
+    mend = tool("fix_ros_wheels").mend
     assert mend(path)
     assert path.read_text() == (
         f'set(_includes "{sysconfig.get_path("include")}")\nset(_numpy "{numpy.get_include()};/opt/other")\n'

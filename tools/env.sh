@@ -33,5 +33,5 @@ fi
 touch .venv/COLCON_IGNORE
 .venv/bin/python -m pip install --disable-pip-version-check --no-input --no-compile "${options[@]}" |
   { grep --line-buffered -E "^(Collecting|Downloading|Installing|Successfully|ERROR)" || true; } | cut -c 1-110
-[ "$ros" != wheels ] || .venv/bin/python tools/mend_ros_wheels.py
+[ "$ros" != wheels ] || .venv/bin/python tools/fix_ros_wheels.py
 echo "$ros" >.venv/made_for

@@ -79,7 +79,7 @@ class ReplayStore:
     ) -> None:
         """Use `cache_folder` for decoded episodes; `prior_rule` says what "successful" means (prior.RULES).
 
-        With `ends_at_success` (steps) every episode is drawn from up to so many rows after its first success that has
+        With `ends_at_success` (steps) every episode is drawn from up to this many rows after its first success that has
         held for `success_hold` rows, and the last of them is terminal; -1 draws from whole episodes.
 
         `joints` is the order of joints in what the episodes hold; it is saved and restored with the index.

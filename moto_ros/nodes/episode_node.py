@@ -116,12 +116,12 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
 
     # What the episode machine calls.
 
-    def announce(self, facts: EpisodeStatus) -> None:
+    def announce(self, status: EpisodeStatus) -> None:
         """Publish the state of the episode."""
-        message = EpisodeState(episode=facts.episode, purpose=int(facts.purpose), phase=int(facts.phase))
-        message.step, message.outcome, message.reason = facts.step, int(facts.outcome), facts.reason
-        message.header.stamp = to_time(self.now(facts.start, self._reward_stamp))
-        message.start = to_time(facts.start)
+        message = EpisodeState(episode=status.episode, purpose=int(status.purpose), phase=int(status.phase))
+        message.step, message.outcome, message.reason = status.step, int(status.outcome), status.reason
+        message.header.stamp = to_time(self.now(status.start, self._reward_stamp))
+        message.start = to_time(status.start)
         self._state.publish(message)
 
     def reset(self, request: Request) -> None:
@@ -141,21 +141,21 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         else:
             self._machine.reset_failed(now, episode, answer.message)
 
-    def finished(self, facts: EpisodeStatus, problem: str) -> None:
+    def finished(self, status: EpisodeStatus, problem: str) -> None:
         """Log the result of the episode, and count it."""
-        success = self._solved or facts.outcome is Outcome.SUCCESS
-        self.get_logger().info(self._line(facts, problem, success))
-        if facts.purpose is Purpose.RESET:
+        success = self._solved or status.outcome is Outcome.SUCCESS
+        self.get_logger().info(self._line(status, problem, success))
+        if status.purpose is Purpose.RESET:
             self._failed_resets += not success
         elif self._series.wanted:
-            self._series.finished(facts, problem, success)
+            self._series.finished(status, problem, success)
 
-    def _line(self, facts: EpisodeStatus, problem: str, success: bool) -> str:
+    def _line(self, status: EpisodeStatus, problem: str, success: bool) -> str:
         word = "success" if success else "no success"
         took = time.monotonic() - self._began
-        line = f"{facts.purpose.name.lower()} episode {facts.episode}: {word}, {facts.step} steps, "
-        line += f"return {self._return:g}, {took:.1f} s ({facts.outcome.name.lower()})"
-        return "; ".join(part for part in (line, facts.reason, problem) if part)
+        line = f"{status.purpose.name.lower()} episode {status.episode}: {word}, {status.step} steps, "
+        line += f"return {self._return:g}, {took:.1f} s ({status.outcome.name.lower()})"
+        return "; ".join(part for part in (line, status.reason, problem) if part)
 
     # Time.
 
@@ -192,11 +192,11 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
 
     def report(self) -> NodeReport:
         """Return phase, step and who is missing."""
-        facts = self._machine.status
-        values = {"phase": facts.phase.name.lower(), "episode": facts.episode, "step": facts.step}
+        status = self._machine.status
+        values = {"phase": status.phase.name.lower(), "episode": status.episode, "step": status.step}
         values["failed_scene_resets"] = self._failed_resets
         waits = self._machine.waits_for or self._machine.paused
-        return NodeReport(values, warning=self._missing() or waits or facts.reason or self.health.sentence())
+        return NodeReport(values, warning=self._missing() or waits or status.reason or self.health.sentence())
 
 
 def main() -> None:

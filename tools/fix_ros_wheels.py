@@ -19,7 +19,7 @@ FOREIGN = {
 }
 
 
-def mend(path: Path) -> bool:
+def fix(path: Path) -> bool:
     """Replace foreign include folders in one CMake file; return whether it changed."""
     before = after = path.read_text(encoding="utf-8")
     for pattern, here in FOREIGN.items():
@@ -31,8 +31,8 @@ def mend(path: Path) -> bool:
 
 def main() -> None:
     """Mend every CMake file below this interpreter's prefix."""
-    changed = [path for path in Path(sys.prefix, "share").rglob("*.cmake") if mend(path)]
-    print(f"mended {len(changed)} CMake files")
+    changed = [path for path in Path(sys.prefix, "share").rglob("*.cmake") if fix(path)]
+    print(f"fixed {len(changed)} CMake files")
 
 
 if __name__ == "__main__":
