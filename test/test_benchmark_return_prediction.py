@@ -12,7 +12,7 @@ from agents_data import make_tiny
 from moto_ros.agents.interface import ActRequest, Agent, Spaces
 from moto_ros.agents.registry import agent_settings, make_agent
 from moto_ros.experiments.return_prediction import PredictingPlayer, discounted
-from moto_ros.training.evaluation import Player
+from moto_ros.training.episode_results import Player
 
 SPACES = Spaces(image=None, proprio=4, action=3)
 SMALL: dict[str, Any] = {"latent_size": 8, "state_units": 6, "hidden": 16}

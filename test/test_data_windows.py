@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_data_replay import LAYOUT, episode, filled
 
+from moto_ros.data.prioritised_windows import EpisodeRows, WindowTable
 from moto_ros.data.replay import ReplayStore
 from moto_ros.data.sum_tree import SumTree
-from moto_ros.data.windows import EpisodeRows, WindowTable
 from moto_ros.errors import MotoError
 
 WEIGHTS = st.lists(st.floats(0, 10), min_size=1, max_size=70).filter(lambda found: sum(found) > 1e-3)

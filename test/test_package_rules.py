@@ -49,7 +49,11 @@ LAYERS = (
     Layer(("robot", "camera"), "arm and camera interfaces, drivers, safety, health watch"),
     Layer(("episode",), "episode state machine, rewards, pacing"),
     Layer(("teleop",), "human input, buttons, take-over, uncertainty guard"),
-    Layer(("training",), "offline and online phases, conductor, checkpoints, evaluation, statistics", torch=True),
+    Layer(
+        ("training",),
+        "offline and online phases, the schedule of a run, checkpoints, evaluation, statistics",
+        torch=True,
+    ),
     Layer(("policy",), "acting: decisions, planning ahead, latency, checkpoints to act by", torch=True),
     Layer(("report",), "curves, pictures, the page of a run"),
     Layer(("experiments",), "suites of runs: the `moto benchmark` command", torch=True),

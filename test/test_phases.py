@@ -20,11 +20,11 @@ from moto_ros.nodes.learning_settings import data_part
 from moto_ros.robot import franka
 from moto_ros.stopping import SAVE_TIME, STOP_TIME
 from moto_ros.systems.bringup import System, resolve
-from moto_ros.systems.ending import Ending
+from moto_ros.systems.exit_causes import Ending
 from moto_ros.systems.phases import SystemPhase, finetune, phases, unfinished
 from moto_ros.training.checkpoint import CheckpointFolder, Identity
-from moto_ros.training.conductor import Conductor, Done, EpisodeResult, Offline, Publish, RunEpisode
 from moto_ros.training.run_folder import RunFolder
+from moto_ros.training.run_schedule import Done, EpisodeResult, Offline, Publish, RunEpisode, RunSchedule
 from moto_ros.training.settings import TrainerSettings, agent_digest, budget_of, configuration
 
 pytestmark = pytest.mark.sim
@@ -263,7 +263,7 @@ def test_a_run_that_was_pre_trained_from_bags_elsewhere_records_none(tmp_path: P
     """Breaks `moto pretrain --bags`, then `moto finetune`: it would record what the run does not learn from."""
     trainer = _trainer(resolve("finetune", {"run": str(tmp_path), **SHORT}))
     settings = part(trainer, TrainerSettings)
-    _save(trainer, Conductor(settings, budget_of(settings, trainer.agent, ("model", "policy"))))
+    _save(trainer, RunSchedule(settings, budget_of(settings, trainer.agent, ("model", "policy"))))
     phase = next(finetune({"run": str(tmp_path), **SHORT}))
     assert phase.system.name == "finetune"
     assert phase.title.startswith("resume the run in ")
@@ -290,34 +290,34 @@ def _trainer(system: System) -> Any:
     return system.settings()["trainer"]
 
 
-def _save(trainer: Any, conductor: Conductor) -> None:
-    """Write a checkpoint that stands where `conductor` stands."""
+def _save(trainer: Any, schedule: RunSchedule) -> None:
+    """Write a checkpoint that stands where `schedule` stands."""
     identity = Identity(trainer.agent_name, agent_digest(trainer.agent))
     folder = CheckpointFolder(RunFolder(trainer.run).checkpoints, identity)
-    folder.save({"weight": torch.zeros(1)}, {"conductor": conductor.state()})
+    folder.save({"weight": torch.zeros(1)}, {"conductor": schedule.state()})
 
 
 def test_what_is_left_to_do_is_what_the_newest_checkpoint_says(tmp_path: Path) -> None:
     trainer = _trainer(resolve("finetune", {"run": str(tmp_path), "episodes": "1", **SHORT}))
     settings = part(trainer, TrainerSettings)
-    conductor = Conductor(settings, budget_of(settings, trainer.agent, ("model", "policy")))
-    _save(trainer, conductor)
+    schedule = RunSchedule(settings, budget_of(settings, trainer.agent, ("model", "policy")))
+    _save(trainer, schedule)
     assert unfinished(trainer, offline_only=True) == "the offline phase has not ended"
     said = []
-    while not isinstance(action := conductor.next(), Done):
+    while not isinstance(action := schedule.next(), Done):
         if isinstance(action, Offline):
-            conductor.offline_ended()
+            schedule.offline_ended()
         elif isinstance(action, Publish):
-            conductor.published(action.version)
+            schedule.published(action.version)
         elif isinstance(action, RunEpisode):
-            conductor.episode_started(action)
-            _save(trainer, conductor)
+            schedule.episode_started(action)
+            _save(trainer, schedule)
             assert unfinished(trainer, offline_only=True) == ""
             said.append(unfinished(trainer))
-            conductor.episode_ended(EpisodeResult(action.id, False, 0.0, 5))
+            schedule.episode_ended(EpisodeResult(action.id, False, 0.0, 5))
         else:
-            conductor.update_ended()
-    _save(trainer, conductor)
+            schedule.update_ended()
+    _save(trainer, schedule)
     assert said == [
         "0 of 1 online episodes and 0 evaluation episodes are done",
         "0 of 1 online episodes and 1 evaluation episodes are done",
@@ -333,10 +333,10 @@ def test_a_complete_run_ends_the_job(tmp_path: Path) -> None:
     phase = next(found)
     trainer = _trainer(phase.system)
     settings = part(trainer, TrainerSettings)
-    conductor = Conductor(settings, budget_of(settings, trainer.agent, ("model", "policy")))
-    conductor.offline_ended()
-    conductor.published(1)
-    _save(trainer, conductor)
+    schedule = RunSchedule(settings, budget_of(settings, trainer.agent, ("model", "policy")))
+    schedule.offline_ended()
+    schedule.published(1)
+    _save(trainer, schedule)
     assert list(found) == []
     assert isinstance(phase, SystemPhase)
 

@@ -20,9 +20,9 @@ from moto_ros.files import read_json
 from moto_ros.report import animation
 from moto_ros.report.animation import MOST_BYTES, VIEW, VIEW_LEFT, VIEW_TOP, write_animation
 from moto_ros.training import offline_runner
-from moto_ros.training.conductor import RunEpisode
 from moto_ros.training.metrics import MetricsLog
 from moto_ros.training.run_folder import RunFolder
+from moto_ros.training.run_schedule import RunEpisode
 from moto_ros.training.session import TrainingRun
 from moto_ros.training.settings import TrainerSettings
 

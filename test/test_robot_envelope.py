@@ -15,7 +15,7 @@ from moto_ros.robot.envelope import Box, clip_lead, clip_tilt, clip_turn, tilt
 from moto_ros.robot.interface import ArmState, Control, Target
 from moto_ros.robot.kinematics import FRANKA, Kinematics, last_joint
 from moto_ros.robot.motion_profile import Bounds, next_velocity
-from moto_ros.robot.setpoint import setpoint_for
+from moto_ros.robot.setpoint_limiter import setpoint_for
 
 NUMBERS = st.floats(-3.0, 3.0)
 VECTORS = arrays(float, 3, elements=NUMBERS)

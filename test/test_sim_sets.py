@@ -21,7 +21,7 @@ from moto_ros.data.episode import Episode
 from moto_ros.data.layout import TopicMap
 from moto_ros.errors import MotoError
 from moto_ros.experiments.suite import TaskSettings
-from moto_ros.training.conductor import episode_seed
+from moto_ros.training.run_schedule import episode_seed
 
 pytestmark = [pytest.mark.sim, pytest.mark.filterwarnings("ignore:Constant")]
 

@@ -22,10 +22,10 @@ from moto_ros.errors import MotoError
 from moto_ros.files import sha256_of
 from moto_ros.training import offline_runner
 from moto_ros.training.checkpoint import AGENT
-from moto_ros.training.conductor import Offline, RunEpisode
 from moto_ros.training.metrics import read_metrics
 from moto_ros.training.offline_runner import pretrain
 from moto_ros.training.run_folder import RunFolder
+from moto_ros.training.run_schedule import Offline, RunEpisode
 from moto_ros.training.session import TrainingRun
 from moto_ros.training.settings import TrainerSettings
 from moto_ros.training.weights import unpack
@@ -119,7 +119,7 @@ def test_pretraining_alone_stops_before_the_robot_is_needed(tmp_path: Path) -> N
     session = open_session(tmp_path)
     assert pretrain(session)
     assert session.learner.updates == {"clone": 20}
-    assert not isinstance(session.conductor.next(), (Offline, RunEpisode))
+    assert not isinstance(session.schedule.next(), (Offline, RunEpisode))
     session.close()
 
 

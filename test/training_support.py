@@ -16,8 +16,8 @@ from moto_ros.config import parameter
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import StepLayout
 from moto_ros.data.replay import ReplayStore
-from moto_ros.training.conductor import RunEpisode
-from moto_ros.training.evaluation import Player
+from moto_ros.training.episode_results import Player
+from moto_ros.training.run_schedule import RunEpisode
 from moto_ros.training.session import TrainingRun
 
 

@@ -16,9 +16,9 @@ from moto_ros.data.episode import Episode
 from moto_ros.data.joints import STATE, JointOrder
 from moto_ros.data.layout import Problems, StepLayout, TopicMap
 from moto_ros.data.prior import RULES
+from moto_ros.data.prioritised_windows import EpisodeRows, WindowTable
 from moto_ros.data.proprio_fields import PROPRIO_FIELDS
 from moto_ros.data.success_end import NEVER, ended_at_success
-from moto_ros.data.windows import EpisodeRows, WindowTable
 from moto_ros.errors import MotoError
 
 SAMPLED = ("image", "proprio", "action", "reward", "is_terminal")

@@ -16,8 +16,8 @@ from moto_ros.experiments.suite import SuiteRun
 from moto_ros.files import canonical, write_durably
 from moto_ros.report.history import History
 from moto_ros.training.artifacts import read_arrays
-from moto_ros.training.conductor import EVALUATION_IDS, ROUND_IDS
 from moto_ros.training.metrics import Row
+from moto_ros.training.run_schedule import EVALUATION_IDS, ROUND_IDS
 from moto_ros.training.statistics import wilson
 
 PROBE = "probe"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from moto_ros.agents.interface import Agent
-from moto_ros.training.evaluation import Player
+from moto_ros.training.episode_results import Player
 
 
 class PredictingPlayer(Player):

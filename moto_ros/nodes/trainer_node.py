@@ -182,7 +182,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         message.loss_names, message.losses = list(losses), [float(value) for value in losses.values()]
         if self._session is not None:
             message.updates = sum(self._session.learner.updates.values())
-            position = self._session.conductor.position
+            position = self._session.schedule.position
             message.policy_version, message.online_episodes = position.published, len(position.steps)
         return message
 
@@ -205,7 +205,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         session = self._session = self._open()
         try:
             self._add_demonstrations(session, self._store)
-            if session.conductor.position.offline_done and not session.quantiles:
+            if session.schedule.position.offline_done and not session.quantiles:
                 session.measure_uncertainty()
             self._work = FineTuning(
                 session,
@@ -237,7 +237,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             if weights.joint_names:
                 self._joints.settle(STATE, weights.joint_names)
                 self._joints.expected(STATE, self._layout.joint_names)
-            session.conductor.offline_ended()
+            session.schedule.offline_ended()
             self.get_logger().info(f"starts from {settings.checkpoint}; the offline phase is left out")
         return session
 
@@ -257,7 +257,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
     def _add_demonstrations(self, session: TrainingRun, store: ReplayStore) -> None:
         folder = Path(self.settings.bags).expanduser() if self.settings.bags else self._run.bags / "offline"
         if session.resumed_from is not None:
-            settled = session.conductor.position.offline_done
+            settled = session.schedule.position.offline_done
             self._compare(folder, store, settled)
             if settled:
                 return  # what the offline phase has learned from stays what it is

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moto_ros.report.history import History
-from moto_ros.training.conductor import EVALUATION_IDS, ROUND_IDS
+from moto_ros.training.run_schedule import EVALUATION_IDS, ROUND_IDS
 
 SWITCHES = ("uncertainty", "behaviour_prior", "value_expansion")
 

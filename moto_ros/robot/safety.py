@@ -16,11 +16,11 @@ from enum import IntEnum
 import numpy as np
 
 from moto_ros.robot.actions import ActionScale, Fingers
-from moto_ros.robot.gate import Gate
+from moto_ros.robot.command_checks import Gate
 from moto_ros.robot.interface import Arm, ArmFault, ArmState, Control, FaultKind
 from moto_ros.robot.kinematics import Kinematics
 from moto_ros.robot.limits import RobotSettings
-from moto_ros.robot.setpoint import setpoint_for
+from moto_ros.robot.setpoint_limiter import setpoint_for
 from moto_ros.robot.standstill import Standstill
 
 TICK_PERIOD = 0.005

@@ -9,7 +9,7 @@ from typing import Any
 from moto_ros.contract.session import new_session
 from moto_ros.data.bag_files import check_bags
 from moto_ros.errors import MotoError
-from moto_ros.training.conductor import DEMONSTRATION_IDS
+from moto_ros.training.run_schedule import DEMONSTRATION_IDS
 
 CHECK_IDS = 3_000_000
 """Numbers of the episodes of `evaluate`: apart from those of a run's own evaluations, which a resumed run looks for."""

@@ -36,7 +36,7 @@ from launch_ros.substitutions import ExecutableInPackage
 from moto_ros.errors import MotoError
 from moto_ros.stopping import STOP_TIME
 from moto_ros.systems.bringup import ARGUMENTS, Argument, Process, System, run_folder
-from moto_ros.systems.ending import Ending
+from moto_ros.systems.exit_causes import Ending
 from moto_ros.systems.phases import SystemPhase, phases
 
 Entities = list[LaunchDescriptionEntity]

@@ -22,8 +22,8 @@ from moto_ros.policy.checkpoint_policy import find_checkpoint
 from moto_ros.systems.bringup import System, defaults, resolve
 from moto_ros.systems.preflight import check, closed_bags, has_checkpoint, refuse_unused
 from moto_ros.training.checkpoint import STATE
-from moto_ros.training.conductor import Conductor, Done, Offline, RunEpisode
 from moto_ros.training.run_folder import RunFolder
+from moto_ros.training.run_schedule import Done, Offline, RunEpisode, RunSchedule
 from moto_ros.training.settings import TrainerSettings, agent_identity, budget_of
 
 NUMBER = re.compile(r"episode_(\d+)")
@@ -157,14 +157,14 @@ def unfinished(trainer: Any, *, offline_only: bool = False) -> str:
         newest = find_checkpoint(Path(trainer.run).expanduser(), identity)
     except MotoError as error:
         return str(error)
-    conductor = Conductor(settings, budget_of(settings, trainer.agent, agent_phases(trainer.agent_name)))
-    conductor.load_state(read_json(newest / STATE)["conductor"])
-    conductor.position.running = None
-    action = conductor.next()
+    schedule = RunSchedule(settings, budget_of(settings, trainer.agent, agent_phases(trainer.agent_name)))
+    schedule.load_state(read_json(newest / STATE)["conductor"])
+    schedule.position.running = None
+    action = schedule.next()
     if isinstance(action, Done) or (offline_only and isinstance(action, RunEpisode)):
         return ""
     if isinstance(action, Offline):
         return "the offline phase has not ended"
-    position, wanted = conductor.position, conductor.budget.online_episodes
+    position, wanted = schedule.position, schedule.budget.online_episodes
     evaluated = sum(len(one.results) for one in position.evaluations)
     return f"{len(position.steps)} of {wanted} online episodes and {evaluated} evaluation episodes are done"

@@ -1,1 +1,1 @@
-"""How it learns: run folder, learner, conductor, checkpoints, metrics, evaluation and the report. No ROS."""
+"""How it learns: run folder, learner, schedule, checkpoints, metrics, evaluation and the report. No ROS."""

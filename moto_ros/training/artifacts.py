@@ -11,7 +11,7 @@ import torch
 
 from moto_ros.agents.interface import Agent, Batch
 from moto_ros.data.episode import Episode
-from moto_ros.training.evaluation import chunk_of
+from moto_ros.training.episode_results import chunk_of
 
 CONTEXT = 5
 """Frames that the model sees before it imagines on its own."""

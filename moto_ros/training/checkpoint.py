@@ -1,7 +1,7 @@
 """Atomic, versioned checkpoints: safetensors and JSON with a manifest of hashes; nothing in them is executed.
 
 `checkpoints/checkpoint_000007/` holds `agent.safetensors` (the agent's state dict), `rng.safetensors` (the global
-generators of PyTorch), `state.json` (learner, conductor, replay index, metrics position) and `manifest.json`. A
+generators of PyTorch), `state.json` (learner, schedule, replay index, metrics position) and `manifest.json`. A
 folder of that name is always whole: it is written as `.checkpoint_000007.part`, synced, renamed, and its parent synced.
 """
 

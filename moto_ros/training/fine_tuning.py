@@ -1,4 +1,4 @@
-"""The trainer's work, from the first update to the last evaluation: does what the conductor decides. No ROS.
+"""The trainer's work, from the first update to the last evaluation: does what the schedule decides. No ROS.
 
 Runs in a thread of its own; the robot side is reached through `RobotSide`, whose methods may wait.
 """
@@ -16,8 +16,8 @@ from moto_ros.agents.interface import Metrics
 from moto_ros.contract.episodes import Outcome
 from moto_ros.data.bag_library import BagLibrary
 from moto_ros.data.episode import Episode
-from moto_ros.training.conductor import Done, Offline, Publish, RunEpisode, Update
 from moto_ros.training.learner import Progress
+from moto_ros.training.run_schedule import Done, Offline, Publish, RunEpisode, Update
 from moto_ros.training.session import TrainingRun
 
 REPORT_PERIOD = 2.0
@@ -94,10 +94,10 @@ class FineTuning:
     def run(self) -> bool:
         """Work until the run is done (True) or `stop` ended it early (False); either way all is saved."""
         # An episode that ran when this was killed is asked for again: taken from its bag, joined, or run again.
-        self._session.conductor.position.running = None
+        self._session.schedule.position.running = None
         self._publish_again()
         while not self._stop() and not self._over():
-            self._do(self._session.conductor.next())
+            self._do(self._session.schedule.next())
             self._save_if_wanted()
         self._session.save()
         done = self._over()
@@ -106,7 +106,7 @@ class FineTuning:
 
     def _over(self) -> bool:
         """Whether nothing is left to do, or nothing that needs no robot."""
-        return isinstance(self._session.conductor.next(), (Done, RunEpisode) if self._offline_only else Done)
+        return isinstance(self._session.schedule.next(), (Done, RunEpisode) if self._offline_only else Done)
 
     def _do(self, action: object) -> None:
         if isinstance(action, (Offline, Update)):
@@ -122,13 +122,13 @@ class FineTuning:
 
     def _publish_again(self) -> None:
         """Give a robot side that was started again the weights it had."""
-        version = self._session.conductor.position.published
+        version = self._session.schedule.position.published
         if version:
             self._send(version)
 
     def _publish(self, version: int) -> None:
         self._send(version)
-        self._session.conductor.published(version)
+        self._session.schedule.published(version)
 
     def _send(self, version: int) -> None:
         data, sha256 = self._session.weights()
@@ -163,9 +163,9 @@ class FineTuning:
         left_over = self._left_over(action)
         if left_over is None:
             self._robot.start(action)
-            self._session.conductor.episode_started(action)
+            self._session.schedule.episode_started(action)
         else:
-            self._session.conductor.episode_started(action)
+            self._session.schedule.episode_started(action)
             self._tell(f"episode {action.id} was recorded before the restart: taken from {left_over.bag}")
             self._take(left_over)
 
@@ -175,24 +175,24 @@ class FineTuning:
         if found is None:
             return None
         bag, episode = found
-        published = self._session.conductor.position.published
+        published = self._session.schedule.position.published
         if action.purpose == "evaluation" and episode.info["policy_version"] != published:
             return None
         return RecordedEpisode(action.id, Outcome.TIME_LIMIT, episode, bag)
 
     def _collect(self) -> None:
-        running = self._session.conductor.position.running
+        running = self._session.schedule.position.running
         if running is not None:
             self._take(self._robot.wait(running.id))
 
     def _take(self, recorded: RecordedEpisode) -> None:
-        running = self._session.conductor.position.running
+        running = self._session.schedule.position.running
         if running is None or running.id != recorded.id:
             self._tell(f"episode {recorded.id} was not asked for: left out")
             return
         if recorded.episode is None:
             self._tell(f"episode {recorded.id} gave nothing: {recorded.note}")
-            self._session.conductor.episode_lost(recorded.id, recorded.note)
+            self._session.schedule.episode_lost(recorded.id, recorded.note)
             return
         if recorded.note:
             self._tell(f"episode {recorded.id}: {recorded.note}")
@@ -203,7 +203,7 @@ class FineTuning:
         self._report_episode(running.purpose, result.success)
 
     def _report_episode(self, purpose: str, success: bool) -> None:
-        position, wanted = self._session.conductor.position, self._session.conductor.budget.online_episodes
+        position, wanted = self._session.schedule.position, self._session.schedule.budget.online_episodes
         if purpose == "training":
             self._recent.append(success)
             text = f"{len(position.steps)} of {wanted} online episodes"

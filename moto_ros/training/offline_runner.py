@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from moto_ros.data.episode import Episode
 from moto_ros.errors import MotoError
-from moto_ros.training.conductor import Done, Offline, Publish, RunEpisode, Update
 from moto_ros.training.learner import Progress, never
+from moto_ros.training.run_schedule import Done, Offline, Publish, RunEpisode, Update
 from moto_ros.training.session import TrainingRun
 
 Play = Callable[[RunEpisode], tuple[Episode, Sequence[float]]]
@@ -21,16 +21,16 @@ def run(
     on_update: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = never,
 ) -> bool:
-    """Do what the conductor decides until the run is done (True) or `stop` ends it early (False)."""
-    while not isinstance(action := session.conductor.next(), Done):
+    """Do what the schedule decides until the run is done (True) or `stop` ends it early (False)."""
+    while not isinstance(action := session.schedule.next(), Done):
         if stop():
             return False
         if isinstance(action, (Offline, Update)):
             session.learn(action, on_update=on_update, stop=stop)
         elif isinstance(action, Publish):
-            session.conductor.published(action.version)
+            session.schedule.published(action.version)
         elif isinstance(action, RunEpisode):
-            session.conductor.episode_started(action)
+            session.schedule.episode_started(action)
             episode, uncertainty = play(action)
             session.take(action, episode, None, uncertainty)
         else:
@@ -41,14 +41,14 @@ def run(
 
 def _lose_interrupted(session: TrainingRun, episode: int) -> None:
     """Run an episode again that a killed process left unfinished: without ROS no other process finishes it."""
-    session.conductor.episode_lost(episode, "its process was killed")
+    session.schedule.episode_lost(episode, "its process was killed")
 
 
 def pretrain(
     session: TrainingRun, *, on_update: Callable[[Progress], None] | None = None, stop: Callable[[], bool] = never
 ) -> bool:
     """Do the offline phase only; return False when `stop` ended it early."""
-    action = session.conductor.next()
+    action = session.schedule.next()
     if not isinstance(action, Offline):
         return True
     if not session.store.holds("all"):

@@ -14,8 +14,8 @@ from moto_ros.data.bag_library import BagLibrary
 from moto_ros.data.episode import Episode
 from moto_ros.data.live_episodes import LiveEpisode, LiveEpisodes
 from moto_ros.errors import MotoError
-from moto_ros.training.conductor import RunEpisode
 from moto_ros.training.fine_tuning import RecordedEpisode, TrainerStatus
+from moto_ros.training.run_schedule import RunEpisode
 
 RETRY = 0.2
 """Seconds between two requests for an episode."""

@@ -1,6 +1,6 @@
-"""One run, assembled: agent, learner, conductor, metrics and checkpoints over a run folder. No ROS.
+"""One run, assembled: agent, learner, schedule, metrics and checkpoints over a run folder. No ROS.
 
-The trainer node asks `conductor.next()` and carries the answer out with the methods here; `pretrain` and the benchmarks
+The trainer node asks `schedule.next()` and carries the answer out with the methods here; `pretrain` and the benchmarks
 do the same without topics.
 """
 
@@ -20,11 +20,11 @@ from moto_ros.data.episode import Episode
 from moto_ros.files import set_aside
 from moto_ros.training.artifacts import save_prediction, save_rollout
 from moto_ros.training.checkpoint import Checkpoint, CheckpointFolder, restore_global_rng
-from moto_ros.training.conductor import Conductor, EpisodeResult, Evaluation, Offline, RunEpisode, Update
-from moto_ros.training.evaluation import conduct_of, finite_mean, result_of, summary
+from moto_ros.training.episode_results import conduct_of, finite_mean, result_of, summary
 from moto_ros.training.learner import Learner, Progress, Store, never
 from moto_ros.training.metrics import MetricsWriter
 from moto_ros.training.run_folder import RunFolder
+from moto_ros.training.run_schedule import EpisodeResult, Evaluation, Offline, RunEpisode, RunSchedule, Update
 from moto_ros.training.settings import TrainerSettings, agent_identity, budget_of, choose_device, configuration, plan_of
 from moto_ros.training.uncertainty_quantiles import offline_quantiles
 from moto_ros.training.weights import pack
@@ -65,7 +65,7 @@ class TrainingRun:
         self.learner = Learner(
             agent, store, self.metrics, settings.seed, device=self.device, log_every=settings.log_every
         )
-        self.conductor = Conductor(settings, budget_of(settings, agent_settings, agent.phases))
+        self.schedule = RunSchedule(settings, budget_of(settings, agent_settings, agent.phases))
         self.identity = agent_identity(agent.name, agent_settings)
         self.digest = self.identity.digest
         self.checkpoints = CheckpointFolder(run.checkpoints, self.identity, keep=settings.keep_checkpoints)
@@ -113,7 +113,7 @@ class TrainingRun:
         self.agent.load_state_dict(found.agent)
         found.agent.clear()
         self.learner.load_state(found.state["learner"])
-        self.conductor.load_state(found.state["conductor"])
+        self.schedule.load_state(found.state["conductor"])
         self.metrics.load_state(found.state["metrics"])
         self.quantiles = list(found.state.get("uncertainty_quantiles", ()))
         restore_global_rng(found.rng)
@@ -144,11 +144,11 @@ class TrainingRun:
 
     def _learned(self, action: Offline | Update) -> None:
         if isinstance(action, Offline):
-            self.conductor.offline_ended()
+            self.schedule.offline_ended()
             self.measure_uncertainty()
             self.save()
             return
-        self.conductor.update_ended()
+        self.schedule.update_ended()
         if (action.round + 1) % self.settings.checkpoint_rounds == 0:
             self.save()
 
@@ -174,7 +174,7 @@ class TrainingRun:
         ranks: Sequence[float] = (),
         **facts: float,
     ) -> EpisodeResult:
-        """Take in an episode that the conductor asked for: learn from it later, or count it in its evaluation.
+        """Take in an episode that the schedule asked for: learn from it later, or count it in its evaluation.
 
         `uncertainty` is the policy's at each step, `ranks` its place among the values on recorded data, 0 to 1;
         `facts` are more figures for its row of metrics (policy_version...).
@@ -184,7 +184,7 @@ class TrainingRun:
             self.store.add(episode, bag, "online")
             self.metrics.clock.episode += 1
             self.metrics.clock.env_steps += result.steps
-        self.conductor.episode_ended(result)
+        self.schedule.episode_ended(result)
         measured = {"uncertainty": finite_mean(uncertainty), "uncertainty_rank": finite_mean(ranks)}
         known = {name: mean for name, mean in measured.items() if mean is not None}
         self._episode_row(started.purpose, result, known | facts | conduct_of(episode))
@@ -197,10 +197,10 @@ class TrainingRun:
         self.metrics.row("episode", purpose=purpose, **fields, **facts)
 
     def _evaluated(self, episode: Episode, uncertainty: Sequence[float]) -> None:
-        current = self.conductor.position.evaluations[-1]
+        current = self.schedule.position.evaluations[-1]
         if len(current.results) == 1:
             self._picture(f"{current.after:06d}", episode, uncertainty)
-        ended = self.conductor.evaluation_just_ended()
+        ended = self.schedule.evaluation_just_ended()
         if ended is not None:
             self._evaluation_row(ended)
             self.save()
@@ -221,7 +221,7 @@ class TrainingRun:
         """Write a checkpoint now."""
         state = {
             "learner": self.learner.state(),
-            "conductor": self.conductor.state(),
+            "conductor": self.schedule.state(),
             "metrics": self.metrics.state(),
             "replay": self.store.state(),
             "uncertainty_quantiles": self.quantiles,

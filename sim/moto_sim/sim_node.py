@@ -17,7 +17,7 @@ from std_srvs.srv import Trigger
 from moto_msgs.msg import Action, EpisodeState, OperatorEvent, Reward, RobotState
 from moto_msgs.srv import ResetRobot
 from moto_ros.contract import topics
-from moto_ros.robot.gate import Gate
+from moto_ros.robot.command_checks import Gate
 from moto_ros.robot.standstill import Standstill
 from moto_ros.ros import process, qos
 from moto_ros.ros.convert import camera_info, image_message, jpeg_message, optical_frame, to_nanoseconds, to_time

@@ -24,8 +24,8 @@ from moto_ros.experiments.suite_folder import SuiteFolder, read_run
 from moto_ros.stopping import watch_parent
 from moto_ros.terminal import replace_unknown_letters
 from moto_ros.training import offline_runner
-from moto_ros.training.conductor import RunEpisode
 from moto_ros.training.run_folder import RunFolder
+from moto_ros.training.run_schedule import RunEpisode
 from moto_ros.training.session import TrainingRun
 from moto_ros.training.settings import TrainerSettings
 from moto_sim.benchmark.demonstrations import Recipe, demonstrations
@@ -112,7 +112,7 @@ class Runner:
                     session.add_demonstration(episode, bag)
             if warning := session.store.nothing_to_imitate():
                 print(f"warning: {warning}", file=sys.stderr)
-        self._progress.expect(session.conductor.budget)
+        self._progress.expect(session.schedule.budget)
         return session
 
     def _store(self, run: RunFolder, index: Mapping[str, Any] | None) -> ReplayStore:
@@ -133,7 +133,7 @@ class Runner:
         return done
 
     def _play(self, session: TrainingRun, asked: RunEpisode) -> tuple[Episode, Sequence[float]]:
-        """Run an episode that the conductor asks for; one of evaluation has a twin that samples its actions."""
+        """Run an episode that the schedule asks for; one of evaluation has a twin that samples its actions."""
         self._progress.report(f"{asked.purpose} episode", session.metrics.clock.updates)
         player = self._player(session, asked.seed, sample=asked.sample)
         episode = self._collect(player, asked)

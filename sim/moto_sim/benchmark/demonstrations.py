@@ -15,7 +15,7 @@ from moto_ros.data.bag_files import METADATA
 from moto_ros.data.recover import remove_bag
 from moto_ros.errors import MotoError
 from moto_ros.experiments.suite import TaskSettings
-from moto_ros.training.conductor import DEMONSTRATION_IDS, episode_seed
+from moto_ros.training.run_schedule import DEMONSTRATION_IDS, episode_seed
 from moto_sim.benchmark.replay_collector import ReplayCollector
 from moto_sim.contract_bag import POLICY, SCRIPT, Played, write_episode
 from moto_sim.rollout import add_noise

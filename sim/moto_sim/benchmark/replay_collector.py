@@ -16,7 +16,7 @@ from moto_ros.agents.interface import Spaces
 from moto_ros.data.episode import Episode
 from moto_ros.data.replay import ReplayStore
 from moto_ros.experiments.suite import TaskSettings
-from moto_ros.training.evaluation import Player
+from moto_ros.training.episode_results import Player
 from moto_ros.training.learner import StoreData
 from moto_sim.contract_bag import Played
 from moto_sim.snapshot import Snapshot, proprio

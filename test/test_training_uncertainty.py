@@ -22,9 +22,9 @@ from moto_ros.files import read_json
 from moto_ros.report.history import History
 from moto_ros.report.report import write_report
 from moto_ros.training import offline_runner
-from moto_ros.training.conductor import RunEpisode
 from moto_ros.training.offline_runner import pretrain
 from moto_ros.training.run_folder import RunFolder
+from moto_ros.training.run_schedule import RunEpisode
 from moto_ros.training.session import TrainingRun
 from moto_ros.training.settings import TrainerSettings
 from moto_ros.training.uncertainty_quantiles import offline_quantiles

@@ -13,7 +13,7 @@ from torch import Tensor
 from moto_ros.agents.interface import ActRequest, Agent, Batch
 from moto_ros.data.episode import Episode
 from moto_ros.data.records import GUARDS
-from moto_ros.training.conductor import EpisodeResult
+from moto_ros.training.run_schedule import EpisodeResult
 from moto_ros.training.statistics import Interval, wilson
 
 

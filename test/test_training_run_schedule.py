@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moto_ros.errors import MotoError
-from moto_ros.training.conductor import (
+from moto_ros.training.run_schedule import (
     Action,
-    Conductor,
     Done,
     EpisodeResult,
     Offline,
     Publish,
     RunEpisode,
+    RunSchedule,
     Update,
     Wait,
     episode_seed,
@@ -29,34 +29,34 @@ BUDGET = UpdateBudget(offline={"model": 5}, online={"model": 2}, online_episodes
 SETTINGS = TrainerSettings(evaluation_episodes=2, evaluation_every=2)
 
 
-def conductor_of(settings: TrainerSettings = SETTINGS, budget: UpdateBudget = BUDGET) -> Conductor:
-    return Conductor(settings, budget)
+def conductor_of(settings: TrainerSettings = SETTINGS, budget: UpdateBudget = BUDGET) -> RunSchedule:
+    return RunSchedule(settings, budget)
 
 
 def result(id: int, steps: int = 10) -> EpisodeResult:
     return EpisodeResult(id, True, 1.0, steps)
 
 
-def do(conductor: Conductor, action: Action) -> None:
+def do(schedule: RunSchedule, action: Action) -> None:
     """Carry out an action as the trainer node does."""
     match action:
         case Offline():
-            conductor.offline_ended()
+            schedule.offline_ended()
         case Publish(version):
-            conductor.published(version)
+            schedule.published(version)
         case Update():
-            conductor.update_ended()
+            schedule.update_ended()
         case RunEpisode():
-            conductor.episode_started(action)
+            schedule.episode_started(action)
         case Wait(episode):
-            conductor.episode_ended(result(episode))
+            schedule.episode_ended(result(episode))
 
 
-def acts(conductor: Conductor) -> Iterator[Action]:
+def acts(schedule: RunSchedule) -> Iterator[Action]:
     """Carry the run out and yield what was done, Done left out."""
-    while not isinstance(action := conductor.next(), Done):
+    while not isinstance(action := schedule.next(), Done):
         yield action
-        do(conductor, action)
+        do(schedule, action)
 
 
 def shown(action: Action) -> str:
@@ -106,48 +106,48 @@ def test_a_run_killed_anywhere_goes_on_as_if_it_had_not_been(kills: list[bool], 
     """After a kill and a restart, episodes would be skipped, repeated or get other seeds."""
     chosen = replace(SETTINGS, overlap=overlap)
     whole = list(acts(conductor_of(chosen)))
-    conductor, done = conductor_of(chosen), []
+    schedule, done = conductor_of(chosen), []
     for killed in [*kills, *[False] * 100]:
         if killed:
-            state = json.loads(json.dumps(conductor.state()))
-            conductor = conductor_of(chosen)
-            conductor.load_state(state)
-        action = conductor.next()
+            state = json.loads(json.dumps(schedule.state()))
+            schedule = conductor_of(chosen)
+            schedule.load_state(state)
+        action = schedule.next()
         if isinstance(action, Done):
             break
         done.append(action)
-        do(conductor, action)
+        do(schedule, action)
     assert done == whole
 
 
 def test_a_lost_episode_is_run_again_with_the_same_start() -> None:
     """An aborted episode would count as learned from, or its number would be used for two bags."""
-    conductor = conductor_of(replace(SETTINGS, evaluate_before=False))
-    conductor.offline_ended()
-    conductor.published(1)
-    first = conductor.next()
+    schedule = conductor_of(replace(SETTINGS, evaluate_before=False))
+    schedule.offline_ended()
+    schedule.published(1)
+    first = schedule.next()
     assert isinstance(first, RunEpisode)
-    conductor.episode_started(first)
-    conductor.episode_lost(first.id, "aborted")
-    assert conductor.next() == replace(first, id=1)
+    schedule.episode_started(first)
+    schedule.episode_lost(first.id, "aborted")
+    assert schedule.next() == replace(first, id=1)
 
 
 def test_a_robot_that_never_gives_an_episode_stops_the_run() -> None:
     """A broken robot would be restarted for ever."""
-    conductor = conductor_of(replace(SETTINGS, max_lost_episodes=2))
-    conductor.offline_ended()
-    conductor.published(1)
-    conductor.episode_lost(1_000_000, "robot fault")
+    schedule = conductor_of(replace(SETTINGS, max_lost_episodes=2))
+    schedule.offline_ended()
+    schedule.published(1)
+    schedule.episode_lost(1_000_000, "robot fault")
     with pytest.raises(MotoError, match="robot fault; 2 episodes in a row"):
-        conductor.episode_lost(1_000_001, "robot fault")
+        schedule.episode_lost(1_000_001, "robot fault")
 
 
 def test_a_finished_run_can_be_prolonged() -> None:
     """More online episodes would need a new run from the start."""
-    conductor = conductor_of()
-    list(acts(conductor))
+    schedule = conductor_of()
+    list(acts(schedule))
     longer = conductor_of(budget=replace(BUDGET, online_episodes=5))
-    longer.load_state(conductor.state())
+    longer.load_state(schedule.state())
     done = [shown(action) for action in acts(longer) if not isinstance(action, (Wait, Publish))]
     assert done == ["training 4", "update", "evaluation 1003000", "evaluation 1003001"]
 

@@ -1,4 +1,4 @@
-"""What a fine-tuning run does next, as a pure state machine that survives being killed.
+"""Schedule of a fine-tuning run: which updates, episodes and evaluations come next; survives being killed. No ROS.
 
 Offline updates, publish, evaluation; then for each online episode: run, update, publish, evaluation when due; done.
 `next` returns what to do and has no effect; events report what was done. The state is plain JSON.
@@ -106,7 +106,7 @@ class Position:
     running: RunEpisode | None = None
 
 
-class Conductor:
+class RunSchedule:
     """Orders the phases of one run; owns episode ids and seeds."""
 
     def __init__(self, settings: TrainerSettings, budget: UpdateBudget) -> None:
