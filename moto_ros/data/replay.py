@@ -207,7 +207,7 @@ class ReplayStore:
     ) -> dict[str, np.ndarray]:
         """Draw `size` windows of `length` rows that begin at any step of `source`, each step with equal chance.
 
-        With `exponents` (alpha, beta): by priority, see `prioritised_windows.WindowTable`. Returns what `sample` does, and valid
+        With `exponents` (alpha, beta): by priority, see `WindowTable`. Returns what `sample` does, and valid
         bool (B, L), false for rows after the episode's end, which repeat its last; index int64 (B,) for `prioritise`;
         weight float32 (B,).
         """
