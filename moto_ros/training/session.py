@@ -25,7 +25,15 @@ from moto_ros.training.learner import Learner, Progress, Store, never
 from moto_ros.training.metrics import MetricsWriter
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.run_schedule import EpisodeResult, Evaluation, Offline, RunEpisode, RunSchedule, Update
-from moto_ros.training.settings import TrainerSettings, agent_identity, budget_of, choose_device, configuration, plan_of
+from moto_ros.training.settings import (
+    TrainerSettings,
+    agent_identity,
+    budget_of,
+    choose_device,
+    configuration,
+    identity_of,
+    plan_of,
+)
 from moto_ros.training.uncertainty_quantiles import offline_quantiles
 from moto_ros.training.weights import pack
 
@@ -66,7 +74,7 @@ class TrainingRun:
             agent, store, self.metrics, settings.seed, device=self.device, log_every=settings.log_every
         )
         self.schedule = RunSchedule(settings, budget_of(settings, agent_settings, agent.phases))
-        self.identity = agent_identity(agent.name, agent_settings)
+        self.identity = identity_of(agent, agent_settings)
         self.digest = self.identity.digest
         self.checkpoints = CheckpointFolder(run.checkpoints, self.identity, keep=settings.keep_checkpoints)
         self.quantiles: list[float] = []

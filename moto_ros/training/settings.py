@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from moto_ros.agents.interface import Agent
 from moto_ros.agents.registry import agent_settings, checkpoint_name
 from moto_ros.config import Value, digest, flatten, parameter, present_names, specs
 from moto_ros.errors import MotoError
@@ -95,8 +96,17 @@ def agent_digest(agent_settings: Any) -> str:
 
 
 def agent_identity(name: str, agent_settings: Any) -> Identity:
-    """Return whose checkpoints an agent takes: its own, also those that earlier versions wrote."""
-    return Identity(checkpoint_name(name), agent_digest(agent_settings), _earlier_digests(agent_settings))
+    """Return whose checkpoints the agent called `name` takes: its own, also those that earlier versions wrote."""
+    return _identity(checkpoint_name(name), agent_settings)
+
+
+def identity_of(agent: Agent, agent_settings: Any) -> Identity:
+    """Return whose checkpoints an agent takes, see `agent_identity`."""
+    return _identity(agent.name, agent_settings)
+
+
+def _identity(name: str, agent_settings: Any) -> Identity:
+    return Identity(name, agent_digest(agent_settings), _earlier_digests(agent_settings))
 
 
 ONCE_SHAPING: dict[str, tuple[Value, ...]] = {"compile": (False, True)}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from moto_ros.agents.interface import Agent, Batch, Data, Decision, Metrics, Spaces, State
+from moto_ros.agents.interface import ActRequest, Agent, Batch, Data, Decision, Metrics, Spaces, State
 from moto_ros.config import parameter
 
 
@@ -20,7 +20,7 @@ class TheirSettings:
     batch: int = parameter(16, "windows per update", low=1)
     offline_imitate_updates: int = parameter(40, "updates before the first online episode", low=0)
     online_imitate_updates: int = parameter(5, "updates after each online episode", low=0)
-    online_episodes: int = parameter(2, "online episodes of a run", low=0)
+    online_episodes: int = parameter(2, "online episodes of a run", low=0, extent=True)
 
 
 class TheirAgent(Agent):
@@ -40,10 +40,10 @@ class TheirAgent(Agent):
         """Return no state."""
         return {}
 
-    def act(self, observation: Batch, state: State, *, sample: bool, **_: Any) -> Decision:
+    def act(self, observation: Batch, state: State, request: ActRequest) -> Decision:
         """Answer with the linear function, and a little noise to explore."""
         action = observation["proprio"] @ self.matrix.T
-        if sample:
+        if request.sample:
             action = action + 0.05 * torch.randn(action.shape, generator=self.generator)
         return Decision(action.clamp(-1, 1), state, torch.zeros(len(action)))
 
