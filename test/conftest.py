@@ -39,19 +39,22 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run quick tests first; skip marked tests whose packages are not installed, naming them.
 
-    With several workers (`-n 2 --dist loadgroup`) one of them runs all slow tests, which have real-time systems of
-    several processes, one after the other; the files of quick tests are shared among the rest.
+    With several workers (`-n 2 --dist loadgroup`) the files of tests without ROS are shared among them; then one worker
+    runs all others, one after the other, since real-time systems of several processes need the machine for themselves.
     """
     workers = bool(getattr(config, "workerinput", None))
-    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None) != workers)
     for item in items if workers else ():
-        slow = item.get_closest_marker("slow") is not None
-        item.add_marker(pytest.mark.xdist_group("slow" if slow else item.path.name))
+        item.add_marker(pytest.mark.xdist_group("systems" if _runs_systems(item) else item.path.name))
+    items.sort(key=lambda item: _runs_systems(item) if workers else item.get_closest_marker("slow") is not None)
     for mark, packages in NEEDS.items():
         absent = [package for package in packages if not _installed(package)]
         for item in items:
             if absent and item.get_closest_marker(mark):
                 item.add_marker(pytest.mark.skip(reason=f"not installed: {', '.join(absent)}"))
+
+
+def _runs_systems(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(mark) is not None for mark in ("ros", "slow"))
 
 
 def _installed(package: str) -> bool:
