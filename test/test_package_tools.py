@@ -33,12 +33,12 @@ def test_a_wheels_foreign_folders_become_those_of_this_interpreter(tmp_path: Pat
     """Breaks the build of moto_msgs on a machine without ROS: Python.h and NumPy's headers are not found."""
     path = tmp_path / "extras.cmake"
     path.write_text(FOREIGN)
-    mend = tool("fix_ros_wheels").mend
-    assert mend(path)
+    fix = tool("fix_ros_wheels").fix
+    assert fix(path)
     assert path.read_text() == (
         f'set(_includes "{sysconfig.get_path("include")}")\nset(_numpy "{numpy.get_include()};/opt/other")\n'
     )
-    assert not mend(path)
+    assert not fix(path)
 
 
 def test_this_interpreter_can_carry_the_environment() -> None:

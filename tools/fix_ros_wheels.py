@@ -30,7 +30,7 @@ def fix(path: Path) -> bool:
 
 
 def main() -> None:
-    """Mend every CMake file below this interpreter's prefix."""
+    """Fix every CMake file below this interpreter's prefix."""
     changed = [path for path in Path(sys.prefix, "share").rglob("*.cmake") if fix(path)]
     print(f"fixed {len(changed)} CMake files")
 

@@ -150,7 +150,7 @@ class SimNode(MotoNode[SimSettings]):
             return
         action, self._pending = self._pending, None
         if action is None or not self._is_fresh(action) or not self._execute(action):
-            self._gate.counts["ticks_publish_held"] += self._gate.open
+            self._gate.counts["ticks_held"] += self._gate.open
             idle = not self._gate.open and self._is_at_rest()
             self._mode = RobotState.MODE_IDLE if idle else RobotState.MODE_HOLD
             self._move(partial(self._plant.step, None), self._publish_held)
