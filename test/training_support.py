@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from moto_ros.agents.common.optimizer import Optimizer
+from moto_ros.agents.common.tensors import prefixed
 from moto_ros.agents.interface import ActRequest, Agent, Batch, Data, Decision, Metrics, Spaces, State
 from moto_ros.config import parameter
 from moto_ros.data.episode import Episode
@@ -47,16 +49,8 @@ class CloneAgent(Agent):
         with torch.no_grad():
             self.policy.weight.normal_(0, 0.1, generator=self._generator)
             self.policy.bias.zero_()
-        self.optimizer = torch.optim.Adam(self.policy.parameters(), settings.rate)
-        self._moments()
-
-    def _moments(self) -> None:
-        for weight in self.policy.parameters():
-            self.optimizer.state[weight] = {
-                "step": torch.zeros(()),
-                "exp_avg": torch.zeros_like(weight),
-                "exp_avg_sq": torch.zeros_like(weight),
-            }
+        # PyTorch's own class Adam would import its compiler, which ends the process on some builds for Python 3.12.
+        self.optimizer = Optimizer(self.policy, settings.rate, epsilon=1e-8, clip=1e6, decay=0.0)
 
     def start(self, batch: int) -> State:
         return {}
@@ -72,9 +66,7 @@ class CloneAgent(Agent):
         batch = data.batch("all", self.settings.batch, self.settings.length)
         noise = 0.01 * torch.randn(batch["proprio"].shape, generator=self._generator)
         loss = (self.policy(batch["proprio"] + noise)[:, :-1] - batch["action"][:, 1:]).square().mean()
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        self.optimizer.step(loss)
         return {"clone_loss": loss.item()}
 
     def weights(self) -> dict[str, Tensor]:
@@ -84,10 +76,7 @@ class CloneAgent(Agent):
         self.policy.load_state_dict(weights)
 
     def _tensors(self) -> dict[str, Tensor]:
-        found = dict(self.policy.state_dict())
-        for index, state in enumerate(self.optimizer.state.values()):
-            found |= {f"adam.{index}.{name}": value for name, value in state.items()}
-        return found
+        return dict(self.policy.state_dict()) | prefixed("adam", self.optimizer.tensors())
 
     def state_dict(self) -> dict[str, Tensor]:
         return self._tensors() | {"rng": self._generator.get_state()}

@@ -27,7 +27,6 @@ from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.run_schedule import EpisodeResult, Evaluation, Offline, RunEpisode, RunSchedule, Update
 from moto_ros.training.settings import (
     TrainerSettings,
-    agent_identity,
     budget_of,
     choose_device,
     configuration,
@@ -105,7 +104,7 @@ class TrainingRun:
             torch.set_num_threads(settings.threads)
         device = choose_device(settings.device)
         agent = make_agent(agent_name, spaces, agent_settings, settings.seed, device)
-        folder = CheckpointFolder(run.checkpoints, agent_identity(agent_name, agent_settings))
+        folder = CheckpointFolder(run.checkpoints, identity_of(agent, agent_settings))
         found = folder.load()
         if found is None and run.metrics_file.exists() and run.metrics_file.stat().st_size:
             set_aside(run.metrics_file)  # of a run whose checkpoints are gone, or somebody's own
