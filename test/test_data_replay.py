@@ -364,3 +364,35 @@ def test_no_chunk_crosses_the_end_of_an_episode(tmp_path: Path, lengths: list[in
     drawn = store.sample("all", size, length, rng())["proprio"]
     assert (np.diff(drawn[..., 0], axis=1) == 0).all()
     assert (np.diff(drawn[..., 1], axis=1) == 1).all()
+
+
+def test_an_episode_is_drawn_up_to_its_success_and_the_rule_judges_all_of_it(tmp_path: Path) -> None:
+    """Breaks learning: holding still is learned as the task, or a demonstration that leaves the goal is cloned."""
+    leaves_the_goal, stays = episode(1, 20), episode(2, 20)
+    leaves_the_goal.success[8:11] = True
+    stays.success[8:] = True
+    store = ReplayStore(tmp_path / "cache", steps_after_success=5)
+    store.add(leaves_the_goal, None, "offline")
+    assert not store.holds("successful"), "success_at_end sees that it leaves the goal"
+    store.add(stays, None, "offline")
+    drawn = store.windows("successful", 200, 3, rng())
+    rows = drawn["proprio"][..., 1].astype(int)
+    assert rows.max() == 13
+    assert set(drawn["proprio"][..., 0].flat) == {2.0}
+    assert np.array_equal(drawn["is_terminal"], rows >= 8)
+    assert np.array_equal(drawn["steps_to_success"], np.maximum(8 - rows, 0))
+    assert drawn["imitable"][drawn["valid"]].all()
+
+
+def test_windows_number_their_rows_and_say_which_episodes_have_no_success(tmp_path: Path) -> None:
+    """Breaks learning: values of failures are raised as successes, or a row's cached output is another's."""
+    store = filled(tmp_path)
+    drawn = store.windows("all", 300, 4, rng())
+    number, row = drawn["proprio"][..., 0].astype(int), drawn["proprio"][..., 1].astype(int)
+    first = np.concatenate(([0], np.cumsum([21 + n for n in range(4)])))
+    assert np.array_equal(drawn["frame"], first[number] + row)
+    solved = number % 2 == 1
+    assert np.array_equal(drawn["steps_to_success"], np.where(solved, 20 + number - row, -1))
+    assert np.array_equal(drawn["imitable"], solved & drawn["valid"])
+    failed = store.windows("failed", 50, 2, rng())
+    assert set(failed["proprio"][..., 0].flat) == {0.0, 2.0, 4.0}

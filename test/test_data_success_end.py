@@ -22,14 +22,15 @@ def rows(success: list[bool]) -> dict[str, np.ndarray]:
 
 @given(st.lists(st.booleans(), min_size=2, max_size=60), st.integers(0, 8), st.integers(1, 4))
 def test_an_episode_ends_after_its_first_held_success_and_nowhere_else(
-    success: list[bool], margin: int, hold: int
+    success: list[bool], steps_after: int, hold: int
 ) -> None:
     given_rows = rows(success)
-    found = ended_at_success(given_rows, margin, hold)
+    found = ended_at_success(given_rows, steps_after, hold)
     ends = [at for at in range(len(success)) if at >= hold - 1 and all(success[at - hold + 1 : at + 1])]
-    expected = min(ends[0] + margin + 1, len(success)) if ends else len(success)
+    expected = min(ends[0] + steps_after + 1, len(success)) if ends else len(success)
     assert all(len(values) == expected for values in found.values())
-    assert found["is_terminal"].tolist() == [False] * (expected - 1) + [bool(ends)]
+    before = ends[0] if ends else expected
+    assert found["is_terminal"].tolist() == [False] * before + [True] * (expected - before)
     assert np.array_equal(found["action"], given_rows["action"][:expected])
     assert not given_rows["is_terminal"].any(), "what the bag gave must stay as it is"
 

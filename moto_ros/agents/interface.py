@@ -21,13 +21,17 @@ reward float32 (B, L); is_first bool (B, L); is_terminal bool (B, L). From a sto
 numbers are the same recorded row; and imitable bool (B, L): rows that source "successful" would draw from.
 
 A batch of windows (`Data.windows`) holds besides: valid bool (B, L), false for rows after the episode's end, which
-repeat its last one; index int64 (B,), which `Data.prioritise` needs; weight float32 (B,), the importance weight.
+repeat its last one; steps_to_success int64 (B, L), 0 from the episode's first success on and -1 where it has none;
+index int64 (B,), which `Data.prioritise` needs; weight float32 (B,), the importance weight.
 """
 
 State = dict[str, Tensor]
 """An agent's filter state, each tensor with a leading batch dimension."""
 
 Metrics = dict[str, float]
+
+BASE, POLICY = "base", "policy"
+"""Names of arms: the policy cloned from demonstrations, which stays as it is, and the one that learns."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class ActRequest:
     """How an agent is asked to act; an agent that does not plan uses `sample` and `generator` only.
 
     sample: explore by a drawn action; otherwise the answer is the best known one.
+    arm: which of the agent's `arms` acts; empty: the last of them.
     generator: where random numbers come from, on the agent's device; None: the agent's own stream.
     deadline: seconds from the call within which the answer must be there, or None for as long as it takes; 0 asks for
     what is known without planning.
@@ -53,6 +58,7 @@ class ActRequest:
     """
 
     sample: bool
+    arm: str = ""
     generator: torch.Generator | None = None
     deadline: float | None = None
     elapsed: int = 1
@@ -94,8 +100,8 @@ class Data(Protocol):
     def windows(self, source: str, size: int, length: int, prioritised: Prioritised | None = None) -> Batch:
         """Draw `size` windows of `length` rows that may begin at any step of `source`, near an episode's end too.
 
-        `source` is "all", "offline", "online" or "successful". Steps are drawn uniformly (all weights are 1), or by
-        the priorities of that source; each source has its own.
+        `source` is "all", "offline", "online", "successful" or "failed" (episodes without success). Steps are drawn
+        uniformly (all weights are 1), or by the priorities of that source; each source has its own.
         """
         ...
 
@@ -115,6 +121,9 @@ class Agent(ABC):
     spaces, settings, seed and device.
     `phases` run in this order offline, and once each in an online round of updates. Weights are what acting needs;
     the state dict is everything that exact resumption needs (weights, optimisers, counters, RNG), tensors only.
+    `arms` are the policies it can act by, from the one that stays as it was after the offline phase to the newest; most
+    agents have one. Which of them acts a training episode, and which one a run ends with, is decided by what they
+    achieve.
     An agent that `plans` keeps the deadline of an `ActRequest`, and may be asked ahead of time: for the step after an
     action that is under way, of only some observations. All others need every observation, at its time.
     """
@@ -123,6 +132,7 @@ class Agent(ABC):
     settings_class: ClassVar[type]
     phases: ClassVar[tuple[str, ...]]
     plans: ClassVar[bool] = False
+    arms: tuple[str, ...] = (POLICY,)
 
     @abstractmethod
     def start(self, batch: int) -> State:

@@ -18,11 +18,13 @@ from moto_ros.data.layout import Problems, StepLayout, TopicMap
 from moto_ros.data.prior import RULES
 from moto_ros.data.prioritised_windows import EpisodeRows, WindowTable
 from moto_ros.data.proprio_fields import PROPRIO_FIELDS
-from moto_ros.data.success_end import NEVER, ended_at_success
+from moto_ros.data.success_end import NEVER, ended_at_success, first_success
 from moto_ros.errors import MotoError
 
 SAMPLED = ("image", "proprio", "action", "reward", "is_terminal")
-SOURCES = ("all", "successful", "offline", "online")
+SOURCES = ("all", "successful", "failed", "offline", "online")
+UNSOLVED = -1
+"""Steps to success of a row whose episode has none."""
 STATE_VERSION = 1
 JOINTS = "joints"
 """Entry of the index: the order of joints by place; absent in runs of older versions."""
@@ -41,6 +43,8 @@ class Entry:
     in_memory: bool
     first: int = 0
     """Number of its first step, counted over all episodes ever added."""
+    success: int = UNSOLVED
+    """Row of its first success that held, or UNSOLVED."""
 
     @property
     def size(self) -> int:
@@ -51,6 +55,8 @@ class Entry:
         """Return how many rows may be drawn from for `source`."""
         if source == "successful":
             return self.imitable
+        if source == "failed":
+            return len(self.rows["reward"]) if self.success == UNSOLVED else 0
         return len(self.rows["reward"]) if source in ("all", self.origin) else 0
 
 
@@ -74,13 +80,13 @@ class ReplayStore:
         prior_rule: str = "success_at_end",
         capacity: int = 2_000_000,
         joints: JointOrder | None = None,
-        ends_at_success: int = NEVER,
+        steps_after_success: int = NEVER,
         success_hold: int = 1,
     ) -> None:
         """Use `cache_folder` for decoded episodes; `prior_rule` says what "successful" means (prior.RULES).
 
-        With `ends_at_success` (steps) every episode is drawn from up to this many rows after its first success that has
-        held for `success_hold` rows, and the last of them is terminal; -1 draws from whole episodes.
+        With `steps_after_success` every episode is drawn from up to this many rows after its first success that has
+        held for `success_hold` rows, and is terminal from that row on; -1 draws from whole episodes.
 
         `joints` is the order of joints in what the episodes hold; it is saved and restored with the index.
         """
@@ -91,7 +97,7 @@ class ReplayStore:
         self.memory_limit, self.capacity = memory_limit, capacity
         self.problems = Problems()
         self.prior_rule, self._rule = prior_rule, RULES[prior_rule]
-        self.ends_at_success, self.success_hold = ends_at_success, success_hold
+        self.steps_after_success, self.success_hold = steps_after_success, success_hold
         self._entries: list[Entry] = []
         self._dropped: list[dict[str, Any]] = []
         """Index rows of episodes that were learned from and dropped."""
@@ -123,10 +129,14 @@ class ReplayStore:
         with self._lock:
             if any(entry.key == key for entry in self._entries):
                 return False
-            learned = ended_at_success(rows, self.ends_at_success, self.success_hold)
+            learned = self._learned(rows)
             fits = self._memory() + sum(values.nbytes for values in learned.values()) <= self.memory_limit
             kept = {name: np.array(values) for name, values in learned.items()} if fits else self._mapped(key, rows)
-            self._entries.append(Entry(key, kept, facts, bag, origin, self._rule(kept), fits, self._taken))
+            # The rule judges the whole episode: whether success holds at its end is not seen in the part that is drawn.
+            imitable = min(self._rule(rows), len(kept["reward"]))
+            success = first_success(rows["success"], self.success_hold)
+            row = UNSOLVED if success is None else success
+            self._entries.append(Entry(key, kept, facts, bag, origin, imitable, fits, self._taken, row))
             self._taken += len(kept["reward"])
             self._drop_oldest()
             self._tables.clear()
@@ -135,7 +145,11 @@ class ReplayStore:
 
     def _mapped(self, key: str, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         found = self.cache.load(key)
-        return ended_at_success(rows if found is None else found[0], self.ends_at_success, self.success_hold)
+        return self._learned(rows if found is None else found[0])
+
+    def _learned(self, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the rows of an episode that may be drawn."""
+        return ended_at_success(rows, self.steps_after_success, self.success_hold)
 
     def _check_shapes(self, rows: Mapping[str, np.ndarray]) -> None:
         """Raise MotoError for an episode whose rows do not have the shapes of those in the store."""
@@ -159,7 +173,7 @@ class ReplayStore:
         return sum(entry.size for entry in self._entries if entry.in_memory)
 
     def holds(self, source: str) -> bool:
-        """Return whether there is anything to draw from `source`: "all", "successful", "offline" or "online"."""
+        """Return whether there is anything to draw from `source`, one of SOURCES."""
         return any(entry.length(source) >= 2 for entry in self._entries)
 
     def nothing_to_imitate(self) -> str:
@@ -208,8 +222,8 @@ class ReplayStore:
         """Draw `size` windows of `length` rows that begin at any step of `source`, each step with equal chance.
 
         With `exponents` (alpha, beta): by priority, see `WindowTable`. Returns what `sample` does, and valid
-        bool (B, L), false for rows after the episode's end, which repeat its last; index int64 (B,) for `prioritise`;
-        weight float32 (B,).
+        bool (B, L), false for rows after the episode's end, which repeat its last; steps_to_success int64 (B, L), 0
+        from the first success on and -1 in episodes without; index int64 (B,) for `prioritise`; weight float32 (B,).
         """
         with self._lock:
             entries, table = self._window_table(source)
@@ -226,7 +240,11 @@ class ReplayStore:
         batch["is_first"] = np.zeros((size, length), bool)
         batch["is_first"][:, 0] = True
         valid = starts[:, None] + np.arange(length) <= lasts[:, None]
-        return batch | {"valid": valid, "index": index, "weight": weight}
+        facts = [(entries[which].first, entries[which].imitable, entries[which].success) for which in episodes]
+        firsts, imitable, success = np.array(facts, np.int64).T[..., None]
+        known = {"frame": firsts + wanted, "imitable": (wanted < imitable) & valid}
+        known["steps_to_success"] = np.where(success == UNSOLVED, UNSOLVED, np.maximum(success - wanted, 0))
+        return batch | known | {"valid": valid, "index": index, "weight": weight}
 
     def prioritise(self, source: str, index: np.ndarray, priority: np.ndarray) -> None:
         """Set the priorities (B,) of windows that `windows` drew as `index` from `source`."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 NEVER = -1
-"""Value of `ends_at_success` for episodes that are learned from whole."""
+"""Value of `steps_after_success` for episodes that are learned from whole."""
 
 
 def first_success(success: np.ndarray, hold: int = 1) -> int | None:
@@ -24,16 +24,19 @@ def first_success(success: np.ndarray, hold: int = 1) -> int | None:
     return None
 
 
-def ended_at_success(rows: Mapping[str, np.ndarray], margin: int, hold: int = 1) -> dict[str, np.ndarray]:
-    """Return the rows up to `margin` after the first success, the last of them terminal; all rows without success.
+def ended_at_success(rows: Mapping[str, np.ndarray], steps_after: int, hold: int = 1) -> dict[str, np.ndarray]:
+    """Return the rows up to `steps_after` after the first success, terminal from there on; all rows without success.
 
-    rows: arrays (T+1, ...) by name, with success bool (T+1,) and is_terminal bool (T+1,). A `margin` of -1 changes
+    Every row from the success on is terminal: what leads to it or beyond it is worth its reward and nothing more, so
+    that the few rows afterwards, which show a model what success looks like, cannot make success worth more than once.
+
+    rows: arrays (T+1, ...) by name, with success bool (T+1,) and is_terminal bool (T+1,). `steps_after` of -1 changes
     nothing. Arrays are views, but for is_terminal.
     """
-    found = None if margin == NEVER else first_success(rows["success"], hold)
+    found = None if steps_after == NEVER else first_success(rows["success"], hold)
     if found is None:
         return dict(rows)
-    kept = {name: values[: found + margin + 1] for name, values in rows.items()}
+    kept = {name: values[: found + steps_after + 1] for name, values in rows.items()}
     kept["is_terminal"] = kept["is_terminal"].copy()
-    kept["is_terminal"][-1] = True
+    kept["is_terminal"][found:] = True
     return kept

@@ -27,6 +27,7 @@ from moto_msgs.msg import (
     TrainingStatus,
 )
 from moto_msgs.srv import StartEpisode
+from moto_ros.agents.common.replay_settings import steps_after_success
 from moto_ros.config import part
 from moto_ros.contract import topics
 from moto_ros.contract.episodes import EpisodeStatus, Outcome, Phase, Purpose, Request
@@ -249,6 +250,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             prior_rule=settings.prior_rule,
             capacity=settings.capacity,
             joints=self._joints,
+            steps_after_success=steps_after_success(agent_part(settings)),
         )
         if state is not None:
             store.restore(state, self._layout, settings.topics)

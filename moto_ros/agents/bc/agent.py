@@ -13,13 +13,14 @@ from moto_ros.agents.common.averaging import AveragingSettings
 from moto_ros.agents.common.base import NetworkAgent, observation, to_numbers
 from moto_ros.agents.common.encoder import Encoder, EncoderSettings
 from moto_ros.agents.common.optimizer import Optimizer
+from moto_ros.agents.common.replay_settings import ReplaySettings
 from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, orthogonal
 from moto_ros.agents.interface import ActRequest, Batch, Data, Decision, Metrics, State
 from moto_ros.config import parameter
 
 
 @dataclass(frozen=True)
-class BcSettings(EncoderSettings, AveragingSettings):
+class BcSettings(EncoderSettings, AveragingSettings, ReplaySettings):
     """Sizes and update budget; those of the encoder and of averaging come with it."""
 
     hidden: int = parameter(512, "units of the policy's layers", low=1, high=4096)

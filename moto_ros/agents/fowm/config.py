@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from moto_ros.agents.common.averaging import AveragingSettings
 from moto_ros.agents.common.encoder import EncoderSettings
+from moto_ros.agents.common.replay_settings import ReplaySettings
 from moto_ros.config import parameter
 from moto_ros.errors import MotoError
 
@@ -54,7 +55,7 @@ class PlannerSettings:
 
 
 @dataclass(frozen=True)
-class FowmSettings(ModelSettings, PlannerSettings, AveragingSettings):
+class FowmSettings(ModelSettings, PlannerSettings, AveragingSettings, ReplaySettings):
     """All settings of the agent: networks, planner, losses, replay, phases."""
 
     policy_noise: float = parameter(0.05, "standard deviation of the policy's noise, cut at 0.3", low=0.0, high=1.0)

@@ -15,13 +15,14 @@ from moto_ros.agents.common.base import NetworkAgent, Terms, observation, to_num
 from moto_ros.agents.common.encoder import Encoder, EncoderSettings
 from moto_ros.agents.common.in_sample import advantage_weight, cloning, expectile, polyak_update, td_target
 from moto_ros.agents.common.optimizer import Optimizer
+from moto_ros.agents.common.replay_settings import ReplaySettings
 from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, NormedMLP, orthogonal
 from moto_ros.agents.interface import ActRequest, Batch, Data, Decision, Metrics, Spaces, State
 from moto_ros.config import parameter
 
 
 @dataclass(frozen=True)
-class IqlSettings(EncoderSettings, AveragingSettings):
+class IqlSettings(EncoderSettings, AveragingSettings, ReplaySettings):
     """Everything that shapes the agent and its updates."""
 
     hidden: int = parameter(512, "units of policy and values", low=1, high=4096)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from moto_ros.agents.common.averaging import AveragingSettings
+from moto_ros.agents.common.replay_settings import ReplaySettings
 from moto_ros.config import parameter
 
 
 @dataclass(frozen=True)
-class MotoSettings(AveragingSettings):
+class MotoSettings(AveragingSettings, ReplaySettings):
     """Everything that shapes the agent and its updates.
 
     The three switches give the ablations. With all of them off the agent is a DreamerV2 that has Q(s, a) in place of

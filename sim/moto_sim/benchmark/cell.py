@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from moto_ros.agents.common.replay_settings import steps_after_success
 from moto_ros.agents.interface import Spaces
 from moto_ros.agents.registry import agent_settings
 from moto_ros.config import build, write_parameters
@@ -116,7 +117,11 @@ class Runner:
         return session
 
     def _store(self, run: RunFolder, index: Mapping[str, Any] | None) -> ReplayStore:
-        store = ReplayStore(run.cache, prior_rule=self.cell.prior_rule)
+        store = ReplayStore(
+            run.cache,
+            prior_rule=self.cell.prior_rule,
+            steps_after_success=steps_after_success(self.agent_settings),
+        )
         if index is not None:
             store.restore(index, self.task)
         return store
