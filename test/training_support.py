@@ -40,7 +40,7 @@ class CloneAgent(Agent):
 
     name: ClassVar[str] = "clone"
     settings_class: ClassVar[type] = CloneSettings
-    phases: ClassVar[tuple[str, ...]] = ("clone",)
+    phases: tuple[str, ...] = ("clone",)
 
     def __init__(self, spaces: Spaces, settings: CloneSettings, seed: int, device: torch.device | str = "cpu") -> None:
         self.settings = settings

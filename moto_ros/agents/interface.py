@@ -119,7 +119,8 @@ class Agent(ABC):
 
     `settings_class` is the dataclass of its parameters, which a user sets as `agent.<name>`; the constructor takes
     spaces, settings, seed and device.
-    `phases` run in this order offline, and once each in an online round of updates. Weights are what acting needs;
+    `phases` run in this order offline, and once each in an online round of updates; where settings decide which there
+    are, the class names all of them and an instance its own. Weights are what acting needs;
     the state dict is everything that exact resumption needs (weights, optimisers, counters, RNG), tensors only.
     `arms` are the policies it can act by, from the one that stays as it was after the offline phase to the newest; most
     agents have one. Which of them acts a training episode, and which one a run ends with, is decided by what they
@@ -130,7 +131,7 @@ class Agent(ABC):
 
     name: ClassVar[str]
     settings_class: ClassVar[type]
-    phases: ClassVar[tuple[str, ...]]
+    phases: tuple[str, ...]
     plans: ClassVar[bool] = False
     arms: tuple[str, ...] = (POLICY,)
 

@@ -28,7 +28,7 @@ class TheirAgent(Agent):
 
     name: ClassVar[str] = "theirs"
     settings_class: ClassVar[type] = TheirSettings
-    phases: ClassVar[tuple[str, ...]] = ("imitate",)
+    phases: tuple[str, ...] = ("imitate",)
 
     def __init__(self, spaces: Spaces, settings: TheirSettings, seed: int, device: torch.device | str = "cpu") -> None:
         """Start with the zero function."""

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from moto_ros.agents.common.augment import random_shift
 from moto_ros.agents.common.averaging import AveragingSettings
-from moto_ros.agents.common.base import NetworkAgent, observation, to_numbers
-from moto_ros.agents.common.encoder import Encoder, EncoderSettings
+from moto_ros.agents.common.base import NetworkAgent, to_numbers
+from moto_ros.agents.common.base_policy import ClonedPolicy
+from moto_ros.agents.common.encoder import EncoderSettings
 from moto_ros.agents.common.optimizer import Optimizer
 from moto_ros.agents.common.replay_settings import ReplaySettings
-from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, orthogonal
 from moto_ros.agents.interface import ActRequest, Batch, Data, Decision, Metrics, State
 from moto_ros.config import parameter
 
@@ -35,32 +34,18 @@ class BcSettings(EncoderSettings, AveragingSettings, ReplaySettings):
     online_episodes: int = parameter(1000, "online episodes of a run", low=0, extent=True)
 
 
-class BcNetwork(nn.Module):
-    """Observations to the actions of several heads."""
-
-    def __init__(self, settings: BcSettings, encoder: Encoder, action: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.heads = HeadEnsemble(settings.heads, settings.latent_size, settings.hidden, action)
-        orthogonal(self)
-
-    def forward(self, observation: Batch) -> Tensor:
-        """Return actions (heads, B, A) in (-1, 1)."""
-        return torch.tanh(self.heads(self.encoder(observation)))
-
-
 class BcAgent(NetworkAgent):
     """Imitates successful episodes, or all while there are none; there is no filter state."""
 
     name: ClassVar[str] = "bc"
     settings_class: ClassVar[type] = BcSettings
-    phases: ClassVar[tuple[str, ...]] = ("policy",)
+    phases: tuple[str, ...] = ("policy",)
     acting = ("encoder", "heads")
-    network: BcNetwork
+    network: ClonedPolicy
 
     def build(self) -> nn.Module:
         """Return encoder and policy heads."""
-        return BcNetwork(self.settings, Encoder(self.spaces, self.settings), self.spaces.action)
+        return ClonedPolicy(self.spaces, self.settings, self.settings.hidden, self.settings.heads)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
         """Return one optimiser of the whole network."""
@@ -84,9 +69,5 @@ class BcAgent(NetworkAgent):
         """Move every head towards the actions that were taken."""
         source = self.settings.source if data.holds(self.settings.source) else "all"
         batch = self.to_device(data.windows(source, self.settings.batch, 2))
-        self.network.encoder.update_normaliser(batch)
-        seen = observation(batch, 0)
-        if "image" in seen and self.settings.shift:
-            seen["image"] = random_shift(seen["image"], self.drawing)
-        loss = (self.network(seen) - batch["action"][:, 1]).square().mean()
+        loss = self.network.loss(batch, self.settings.shift, self.drawing)
         return to_numbers({"policy_loss": loss, "policy_norm": self.optimizers["policy"].step(loss)})

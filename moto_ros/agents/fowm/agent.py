@@ -27,7 +27,7 @@ class FowmAgent(NetworkAgent):
 
     name: ClassVar[str] = "fowm"
     settings_class: ClassVar[type] = FowmSettings
-    phases: ClassVar[tuple[str, ...]] = ("joint",)
+    phases: tuple[str, ...] = ("joint",)
     plans: ClassVar[bool] = True
     acting = ("encoder", "dynamics", "reward_head", "policy_head", "q", "q_range")
     settings: FowmSettings

@@ -80,7 +80,7 @@ class IqlAgent(NetworkAgent):
 
     name: ClassVar[str] = "iql"
     settings_class: ClassVar[type] = IqlSettings
-    phases: ClassVar[tuple[str, ...]] = ("joint",)
+    phases: tuple[str, ...] = ("joint",)
     acting = ("encoder", "q", "policy_head")
     settings: IqlSettings
     network: IqlNetwork

@@ -10,13 +10,15 @@ from torch import Tensor, nn
 
 from moto_ros.agents.common.augment import shift_chunks
 from moto_ros.agents.common.base import NetworkAgent, Terms, to_numbers
+from moto_ros.agents.common.base_policy import BaseActions, BasePolicy
 from moto_ros.agents.common.networks import initialise
 from moto_ros.agents.common.optimizer import Optimizer
 from moto_ros.agents.common.tensors import prefixed, trainable
-from moto_ros.agents.interface import ActRequest, Batch, Data, Decision, Metrics, Spaces, State
+from moto_ros.agents.interface import BASE, POLICY, ActRequest, Batch, Data, Decision, Metrics, Spaces, State
 from moto_ros.agents.moto.actor import Actor, cloning_loss
 from moto_ros.agents.moto.behaviour import Behaviour, imagine
 from moto_ros.agents.moto.config import MotoSettings
+from moto_ros.agents.moto.edit import CorrelatedNoise, EditPolicy, Transitions
 from moto_ros.agents.moto.encoding_cache import EncodingCache
 from moto_ros.agents.moto.rssm import Latent
 from moto_ros.agents.moto.world_model import ACTING_PARTS, WorldModel
@@ -24,32 +26,44 @@ from moto_ros.errors import MotoError
 
 
 class MotoNetwork(nn.Module):
-    """World model, and the actor and critics that learn in it."""
+    """World model, and the actor and critics that learn in it; or a base policy and what edits it."""
 
     def __init__(self, settings: MotoSettings, spaces: Spaces) -> None:
         """Build all with fresh weights; the model gets gradients in its own updates only."""
         super().__init__()
+        editing = settings.policy == "edit"
         self.model = WorldModel(settings, spaces)
-        self.behaviour = Behaviour(settings, spaces, self.model.rssm.feature_size)
+        self.behaviour = None if editing else Behaviour(settings, spaces, self.model.rssm.feature_size)
         initialise(self)
+        self.base = BasePolicy(settings, spaces) if editing else None
+        self.edit = EditPolicy(settings, spaces) if editing else None
         self.model.requires_grad_(False)
 
 
 class MotoAgent(NetworkAgent):
-    """Offline: all model updates, then all policy updates on the frozen model; online: both after each episode."""
+    """Offline: all model updates, then all policy updates on the frozen model; online: both after each episode.
+
+    With `policy: edit` a base policy is cloned before that, see `moto_ros.agents.moto.edit`.
+    """
 
     name: ClassVar[str] = "moto"
     settings_class: ClassVar[type] = MotoSettings
-    phases: ClassVar[tuple[str, ...]] = ("model", "policy")
+    phases: tuple[str, ...] = ("base", "model", "policy")
     acting = ACTING_PARTS
     settings: MotoSettings
     network: MotoNetwork
-    actor: Actor
+    actor: Actor | EditPolicy
 
     def __init__(self, spaces: Spaces, settings: MotoSettings, seed: int, device: torch.device | str = "cpu") -> None:
         """Build the agent; equal seeds give equal weights and, on equal data, equal updates."""
         super().__init__(spaces, settings, seed, device)
         self._encodings = EncodingCache(self.model.encode, settings.encoding_cache_frames)
+        self._base_actions = BaseActions(lambda seen: self._base.actions(seen))
+        self._noise = CorrelatedNoise(settings.explore_std, settings.explore_correlation, settings.quiet_episodes)
+        if self.network.edit is None:
+            self.phases = ("model", "policy")
+        else:
+            self.arms = (BASE, POLICY)
 
     def build(self) -> nn.Module:
         """Return world model, actor and critics."""
@@ -57,12 +71,19 @@ class MotoAgent(NetworkAgent):
 
     def build_optimizers(self) -> dict[str, Optimizer]:
         """Return one optimiser each for the world model, the actor and the critics."""
-        settings, behaviour = self.settings, self.behaviour
-        parts: dict[str, tuple[nn.Module, float]] = {
-            "model": (self.model, settings.model_rate),
-            "actor": (behaviour.actor, settings.actor_rate),
-            "critic": (behaviour.critics.online, settings.critic_rate),
-        }
+        settings, network = self.settings, self.network
+        parts: dict[str, tuple[nn.Module, float]] = {"model": (self.model, settings.model_rate)}
+        if network.edit is not None and network.base is not None:
+            parts |= {
+                "base": (network.base.newest, settings.base_rate),
+                "actor": (network.edit.edit, settings.edit_rate),
+                "critic": (network.edit.critic, settings.edit_rate),
+            }
+        else:
+            parts |= {
+                "actor": (self.behaviour.actor, settings.actor_rate),
+                "critic": (self.behaviour.critics.online, settings.critic_rate),
+            }
         shared = settings.adam_epsilon, settings.clip, settings.decay
         return {name: Optimizer(part, rate, *shared) for name, (part, rate) in parts.items()}
 
@@ -74,36 +95,121 @@ class MotoAgent(NetworkAgent):
     @property
     def behaviour(self) -> Behaviour:
         """Return actor and critics."""
+        assert self.network.behaviour is not None
         return self.network.behaviour
+
+    @property
+    def _base(self) -> BasePolicy:
+        assert self.network.base is not None
+        return self.network.base
+
+    @property
+    def _edit(self) -> EditPolicy:
+        assert self.network.edit is not None
+        return self.network.edit
 
     def start(self, batch: int) -> State:
         """Return the zero filter state."""
-        return self.model.rssm.start(batch)._asdict()
+        state = self.model.rssm.start(batch)._asdict()
+        if self.network.edit is None:
+            return state
+        return state | self._noise.start(batch, self.spaces.action, self.device)
 
     @torch.inference_mode()
     def act(self, observation: Batch, state: State, request: ActRequest) -> Decision:
         """Filter one observation with a sampled latent; act by a sample, the mode or the mean of the policy."""
         generator = request.generator or self.exploring
         seen = self.to_device(observation)
-        latent = self.model.rssm.filter(Latent(**state), self.model.embed(seen), seen["action"], generator)
-        policy = self.actor(latent.feature)
-        if request.sample:
-            action = policy.sample(generator)
+        before = Latent(state["deter"], state["stoch"])
+        latent = self.model.rssm.filter(before, self.model.embed(seen), seen["action"], generator)
+        kept, figures = latent._asdict(), Metrics()
+        if self.network.edit is not None:
+            action, noise, figures = self._act_by_edit(seen, state, request, generator)
+            kept |= noise
         else:
-            action = policy.mode() if self.settings.eval_action == "mode" else policy.mean()
+            policy = self.actor(latent.feature)
+            if request.sample:
+                action = policy.sample(generator)
+            else:
+                action = policy.mode() if self.settings.eval_action == "mode" else policy.mean()
         uncertainty = self.model.uncertainty(latent, action, self.model.rssm.advance(latent, action))
-        return Decision(action, latent._asdict(), uncertainty)
+        return Decision(action, kept, uncertainty, figures)
+
+    def _act_by_edit(
+        self, seen: Batch, state: State, request: ActRequest, generator: torch.Generator
+    ) -> tuple[Tensor, State, Metrics]:
+        """Return the base policy's action or a better one, with noise where it explores; its state; its figures."""
+        heads, figures = self._base.actions(seen), Metrics()
+        action = heads.mean(0)
+        if int(self._edit.updates):
+            latent = self._edit.critic.encoder(seen)
+            if request.arm == BASE:
+                chance = self._edit.critic.logits(latent, action).sigmoid().mean(0)
+                edited = torch.zeros(len(action), dtype=torch.bool)
+            else:
+                action, chance, edited = self._edit.choose(latent, heads)
+            figures = {"success_probability": float(chance.mean()), "edited": float(edited.float().mean())}
+        kept = {name: state[name] for name in ("noise", "loud")}
+        if request.sample:
+            noise, kept = self._noise.draw(kept["noise"], kept["loud"], generator)
+            action = (action + noise).clamp(-1, 1)
+        return action, kept, figures
 
     @torch.inference_mode()
     def expected_return(self, observation: Batch, state: State, action: Tensor) -> Tensor:
-        """Return the minimum of the critics' Q, what the policy is trained on: of penalised rewards."""
-        return self.behaviour.critics.values(Latent(**state).feature, action).amin(0)
+        """Return the minimum of the critics' Q, what the policy is trained on: of penalised rewards.
+
+        With `policy: edit` it is the mean of the choosing critics.
+        """
+        if self.network.edit is not None:
+            latent = self._edit.critic.encoder(self.to_device(observation))
+            return self._edit.critic.logits(latent, action).sigmoid().mean(0)
+        return self.behaviour.critics.values(Latent(state["deter"], state["stoch"]).feature, action).amin(0)
 
     def improve(self, phase: str, data: Data) -> Metrics:
-        """Do one update of the phase "model" or "policy"."""
+        """Do one update of the phase "base", "model" or "policy"."""
+        updates = {"base": self._update_base, "model": self._update_model, "policy": self._update_policy}
+        if self.network.edit is not None:
+            updates["policy"] = self._update_edit
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
-            terms = self._update_model(data) if phase == "model" else self._update_policy(data)
-        return to_numbers(terms)
+            terms = updates[phase](data)
+        return to_numbers(terms) if terms else {}
+
+    def _update_base(self, data: Data) -> Terms:
+        """Do one update of the base policy by cloning what may be imitated."""
+        source = "successful" if data.holds("successful") else "all"
+        batch = self.to_device(data.windows(source, self.settings.base_batch, 2))
+        loss = self._base.newest.loss(batch, self.settings.base_shift, self.drawing)
+        norm = self.optimizers["base"].step(loss)
+        self._base.average.update_parameters(self._base.newest)
+        self._base_actions.clear()
+        return {"base_loss": loss, "base_norm": norm}
+
+    def _update_edit(self, data: Data) -> Terms:
+        """Do one update of the choosing critics and of the edit; none before there is a failure to tell apart."""
+        if not data.holds("failed"):
+            return {}
+        settings, edit = self.settings, self._edit
+        if not int(edit.updates):
+            edit.begin_from(self._base.acting.encoder)
+        # Half of the batch: demonstrations and successes; half: all that was done online.
+        half = settings.edit_batch // 2
+        sources = {"successful": settings.edit_batch - half, "online" if data.holds("online") else "failed": half}
+        parts = [
+            self.to_device(data.windows(source, size, settings.edit_steps + 1))
+            for source, size in sources.items()
+            if data.holds(source)
+        ]
+        batch = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        rows = Transitions.of(batch, settings.discount)
+        # Critics, then the edit on their latents.
+        reached = self._base_actions(rows.reached, rows.reached_frame).mean(1)
+        loss, latent, terms = edit.critic_loss(rows, reached, self.drawing)
+        norms = {"critic_norm": self.optimizers["critic"].step(loss)}
+        loss, more = edit.edit_loss(latent, self._base_actions(rows.seen, rows.frame).mean(1))
+        norms |= {"actor_norm": self.optimizers["actor"].step(loss)}
+        edit.step_target()
+        return terms | more | norms
 
     def _update_model(self, data: Data) -> Terms:
         """Do one update of the world model on a batch of chunks; actor and critics stay as they are."""
@@ -184,7 +290,7 @@ class MotoAgent(NetworkAgent):
 
     def averaged_part(self) -> nn.Module:
         """Return the actor, the part that acts by its average."""
-        return self.behaviour.actor
+        return self.behaviour.actor if self.network.edit is None else self.network.edit
 
     def update_average(self, phase: str) -> None:
         """Update the average of the actor after a policy update; restart it after a model update where set so.
@@ -198,13 +304,19 @@ class MotoAgent(NetworkAgent):
 
     def saved_parts(self) -> dict[str, nn.Module]:
         """Return model and behaviour, under the names that checkpoints have had from the first."""
+        if self.network.edit is not None:
+            return {"model": self.model, "base": self._base, "edit": self._edit}
         return {"model": self.model, "behaviour": self.behaviour}
 
     def acting_tensors(self) -> dict[str, Tensor]:
         """Return the encoder side of the model, its transition heads and the actor; not copied."""
         model = {name: value for name, value in self.model.state_dict().items() if name.split(".")[0] in self.acting}
-        return prefixed("model", model) | prefixed("actor", self.actor.state_dict())
+        if self.network.edit is None:
+            return prefixed("model", model) | prefixed("actor", self.actor.state_dict())
+        edit = {name: value for name, value in self._edit.state_dict().items() if not name.startswith("target.")}
+        return prefixed("model", model) | prefixed("base", self._base.acting.state_dict()) | prefixed("edit", edit)
 
     def on_loaded(self) -> None:
-        """Drop encodings by the encoder before."""
+        """Drop what was computed by the weights before."""
         self._encodings.clear()
+        self._base_actions.clear()

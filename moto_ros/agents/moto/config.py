@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from moto_ros.agents.common.averaging import AveragingSettings
+from moto_ros.agents.common.base_policy import BasePolicySettings
 from moto_ros.agents.common.replay_settings import ReplaySettings
 from moto_ros.config import parameter
 
 
 @dataclass(frozen=True)
-class MotoSettings(AveragingSettings, ReplaySettings):
+class MotoSettings(AveragingSettings, BasePolicySettings, ReplaySettings):
     """Everything that shapes the agent and its updates.
 
     The three switches give the ablations. With all of them off the agent is a DreamerV2 that has Q(s, a) in place of
@@ -23,6 +24,69 @@ class MotoSettings(AveragingSettings, ReplaySettings):
     )
     value_expansion: bool = parameter(
         True, "train several critics on real transitions too; off: one critic, imagined transitions only"
+    )
+
+    policy: str = parameter(
+        "imagined",
+        "what acts: an actor that learns in imagination (as published), or a cloned base policy and bounded edits of "
+        "it that critics choose, learned from real episodes",
+        choices=("imagined", "edit"),
+        before="imagined",
+    )
+    edit_limit: float = parameter(
+        0.2,
+        "largest change of an entry of the base policy's action, actions being in [-1, 1]",
+        low=0.0,
+        high=2.0,
+        before=0.2,
+    )
+    edit_limit_first: float = parameter(
+        0.05, "the same before the first update; it grows evenly", low=0.0, high=2.0, before=0.05
+    )
+    edit_limit_updates: int = parameter(
+        3000, "policy updates until edit_limit is reached", unit="updates", low=1, before=3000
+    )
+    edit_critics: int = parameter(8, "critics that choose", low=2, high=64, before=8)
+    edit_caution: float = parameter(
+        1.0,
+        "standard deviations over critics that are taken off the gain of a candidate over the base policy",
+        low=0.0,
+        before=1.0,
+    )
+    edit_margin: float = parameter(
+        0.02,
+        "gain in the chance of success above which a candidate replaces the base action",
+        low=0.0,
+        high=1.0,
+        before=0.02,
+    )
+    edit_penalty: float = parameter(0.01, "weight of the square of an edit over its limit", low=0.0, before=0.01)
+    edit_steps: int = parameter(5, "steps of the critics' targets (n-step)", unit="steps", low=1, high=100, before=5)
+    edit_batch: int = parameter(
+        128,
+        "transitions per policy update: half demonstrations and successes, half online",
+        low=2,
+        high=65_536,
+        before=128,
+    )
+    edit_rate: float = parameter(
+        3e-4, "learning rate of the choosing critics and of the edit", low=0.0, high=1.0, before=3e-4
+    )
+    edit_target_rate: float = parameter(
+        0.01, "how far the choosing critics' target follows an update", low=0.0, high=1.0, before=0.01
+    )
+    explore_std: float = parameter(
+        0.1,
+        "standard deviation of the exploring noise around the chosen action",
+        low=0.0,
+        high=2.0,
+        before=0.1,
+    )
+    explore_correlation: float = parameter(
+        0.9, "correlation of the exploring noise from one step to the next", low=0.0, high=0.999, before=0.9
+    )
+    quiet_episodes: float = parameter(
+        0.33, "share of training episodes without exploring noise", low=0.0, high=1.0, before=0.33
     )
 
     latent: str = parameter("gaussian", "kind of stochastic latent", choices=("gaussian", "categorical"))
@@ -107,6 +171,14 @@ class MotoSettings(AveragingSettings, ReplaySettings):
     )
     target_every: int = parameter(100, "policy updates between copies of the critics to the target", low=1)
 
+    offline_base_updates: int = parameter(0, "updates of the base policy, before those of the model", low=0, before=0)
+    online_base_updates: int = parameter(
+        0,
+        "updates of the base policy after each online episode; above 0 it is no floor any more",
+        low=0,
+        high=0,
+        before=0,
+    )
     offline_model_updates: int = parameter(10_000, "world-model updates before the first online episode", low=0)
     offline_policy_updates: int = parameter(10_000, "policy updates before the first online episode", low=0)
     online_model_updates: int = parameter(50, "world-model updates after each online episode", low=0)
