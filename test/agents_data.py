@@ -70,6 +70,7 @@ class RandomData:
         batch["frame"] = torch.from_numpy(rng.integers(0, 200, (size, length)))
         to_success = torch.where(torch.from_numpy(rng.random((size, 1)) < 0.5), 50 - torch.arange(length), -1)
         batch["steps_to_success"] = to_success
+        batch["episode"] = torch.from_numpy(rng.integers(0, 10, size))
         weight = torch.from_numpy(rng.uniform(0.2, 1, size).astype(np.float32))
         batch["weight"] = weight if prioritised else torch.ones(size)
         return batch

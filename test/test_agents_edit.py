@@ -12,7 +12,7 @@ from torch import Tensor
 from moto_ros.agents.common.base_policy import BaseActions
 from moto_ros.agents.interface import BASE, POLICY, ActRequest, Batch
 from moto_ros.agents.moto.agent import MotoAgent
-from moto_ros.agents.moto.edit import CorrelatedNoise, EditPolicy, Transitions
+from moto_ros.agents.moto.edit import CorrelatedNoise, EditPolicy, Transitions, heads_of_episodes
 
 EDIT: dict[str, object] = {
     "policy": "edit",
@@ -56,6 +56,7 @@ def window(reward: list[float], terminal: list[bool], valid: list[bool], to_succ
         "is_terminal": torch.tensor([[False, *terminal]]),
         "valid": torch.tensor([[True, *valid]]),
         "frame": torch.arange(rows)[None],
+        "episode": torch.zeros(1, dtype=torch.int64),
         "steps_to_success": torch.full((1, rows), to_success),
     }
 
@@ -149,6 +150,16 @@ def test_base_actions_of_a_row_do_not_depend_on_its_batch() -> None:
     assert torch.equal(together[0], together[3])
     known.clear()
     assert torch.equal(known(seen, frames), together)
+
+
+def test_each_critic_learns_from_its_own_share_of_the_episodes() -> None:
+    """Critics that agree everywhere say nothing of what they do not know, and every edit seems sure."""
+    heads = heads_of_episodes(torch.arange(0, 20_000, 61), 8, 0.6)
+    assert heads.float().mean(1).sub(0.6).abs().max() < 0.08
+    both = torch.corrcoef(heads.float()).fill_diagonal_(0).abs().max()
+    assert both < 0.25
+    assert torch.equal(heads_of_episodes(torch.tensor([61 * 5]), 8, 0.6)[:, 0], heads[:, 5])
+    assert heads_of_episodes(torch.arange(100), 8, 1.0).all()
 
 
 def test_learning_leaves_the_base_policy_as_it_is() -> None:

@@ -391,6 +391,7 @@ def test_windows_number_their_rows_and_say_which_episodes_have_no_success(tmp_pa
     number, row = drawn["proprio"][..., 0].astype(int), drawn["proprio"][..., 1].astype(int)
     first = np.concatenate(([0], np.cumsum([21 + n for n in range(4)])))
     assert np.array_equal(drawn["frame"], first[number] + row)
+    assert np.array_equal(drawn["episode"], first[number[:, 0]])
     solved = number % 2 == 1
     assert np.array_equal(drawn["steps_to_success"], np.where(solved, 20 + number - row, -1))
     assert np.array_equal(drawn["imitable"], solved & drawn["valid"])

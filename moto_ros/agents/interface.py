@@ -22,6 +22,7 @@ numbers are the same recorded row; and imitable bool (B, L): rows that source "s
 
 A batch of windows (`Data.windows`) holds besides: valid bool (B, L), false for rows after the episode's end, which
 repeat its last one; steps_to_success int64 (B, L), 0 from the episode's first success on and -1 where it has none;
+episode int64 (B,), equal for windows of one episode;
 index int64 (B,), which `Data.prioritise` needs; weight float32 (B,), the importance weight.
 """
 

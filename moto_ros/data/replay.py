@@ -223,7 +223,8 @@ class ReplayStore:
 
         With `exponents` (alpha, beta): by priority, see `WindowTable`. Returns what `sample` does, and valid
         bool (B, L), false for rows after the episode's end, which repeat its last; steps_to_success int64 (B, L), 0
-        from the first success on and -1 in episodes without; index int64 (B,) for `prioritise`; weight float32 (B,).
+        from the first success on and -1 in episodes without; episode int64 (B,), the number of the episode's first row;
+        index int64 (B,) for `prioritise`; weight float32 (B,).
         """
         with self._lock:
             entries, table = self._window_table(source)
@@ -242,7 +243,7 @@ class ReplayStore:
         valid = starts[:, None] + np.arange(length) <= lasts[:, None]
         facts = [(entries[which].first, entries[which].imitable, entries[which].success) for which in episodes]
         firsts, imitable, success = np.array(facts, np.int64).T[..., None]
-        known = {"frame": firsts + wanted, "imitable": (wanted < imitable) & valid}
+        known = {"frame": firsts + wanted, "imitable": (wanted < imitable) & valid, "episode": firsts[:, 0]}
         known["steps_to_success"] = np.where(success == UNSOLVED, UNSOLVED, np.maximum(success - wanted, 0))
         return batch | known | {"valid": valid, "index": index, "weight": weight}
 

@@ -47,6 +47,13 @@ class MotoSettings(AveragingSettings, BasePolicySettings, ReplaySettings):
         3000, "policy updates until edit_limit is reached", unit="updates", low=1, before=3000
     )
     edit_critics: int = parameter(8, "critics that choose", low=2, high=64, before=8)
+    edit_head_share: float = parameter(
+        0.6,
+        "share of the episodes that each choosing critic learns from, its own, so that critics differ where data are few",
+        low=0.1,
+        high=1.0,
+        before=0.6,
+    )
     edit_caution: float = parameter(
         1.0,
         "standard deviations over critics that are taken off the gain of a candidate over the base policy",
@@ -62,6 +69,9 @@ class MotoSettings(AveragingSettings, BasePolicySettings, ReplaySettings):
     )
     edit_penalty: float = parameter(0.01, "weight of the square of an edit over its limit", low=0.0, before=0.01)
     edit_steps: int = parameter(5, "steps of the critics' targets (n-step)", unit="steps", low=1, high=100, before=5)
+    edit_monte_carlo: float = parameter(
+        0.2, "share of the episode's achieved return in the critics' targets", low=0.0, high=1.0, before=0.2
+    )
     edit_batch: int = parameter(
         128,
         "transitions per policy update: half demonstrations and successes, half online",

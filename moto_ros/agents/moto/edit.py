@@ -19,7 +19,6 @@ from torch.nn import functional
 from moto_ros.agents.common.augment import random_shift
 from moto_ros.agents.common.base import Terms, observation
 from moto_ros.agents.common.encoder import Encoder
-from moto_ros.agents.common.in_sample import pair
 from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, NormedMLP, orthogonal
 from moto_ros.agents.interface import Batch, Spaces
 from moto_ros.agents.moto.config import MotoSettings
@@ -53,7 +52,8 @@ class Transitions:
     seen, reached: observations (B, ...). action (B, A). reward (B,) is the discounted sum up to the row reached or the
     first terminal one. discount (B,) is gamma^n there, 0 after a terminal row and at a time limit: a value is the
     chance within an episode's time. floor (B,) is the return that was achieved from here, gamma^(steps to success - 1),
-    0 in episodes without success. frame, reached_frame int64 (B,) number the rows; solved bool (B,).
+    0 in episodes without success. frame, reached_frame int64 (B,) number the rows, episode int64 (B,) the episodes;
+    solved bool (B,).
     """
 
     seen: Batch
@@ -64,6 +64,7 @@ class Transitions:
     floor: Tensor
     frame: Tensor
     reached_frame: Tensor
+    episode: Tensor
     solved: Tensor
 
     @classmethod
@@ -89,6 +90,7 @@ class Transitions:
             floor=floor,
             frame=batch["frame"][:, 0],
             reached_frame=batch["frame"][:, -1],
+            episode=batch["episode"],
             solved=solved,
         )
 
@@ -130,8 +132,11 @@ class EditPolicy(nn.Module):
     def critic_loss(self, rows: Transitions, base: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Terms]:
         """Return the critics' loss, their latents (B, D) and its terms; `base` (B, A) acts at the rows reached.
 
-        y = sum_k gamma^k r_k + gamma^n max_{a in {b, edit(b)}} min_{i in two random heads} Qbar_i(s', a), and on solved
-        episodes at least what was achieved. The loss is the cross entropy of every head with y.
+        Head i learns from its own share of the episodes, with its own target
+        y_i = (1 - m) (sum_k gamma^k r_k + gamma^n Qbar_i(s', a')) + m G, at least G, the return that the episode
+        achieved, 0 where it failed (so m counts for failures only: their values would fall slowly from the end on).
+        a' is the better of {b, edit(b)} by the mean of the target heads. Heads that share their targets agree, and
+        their spread says nothing (MSG, Ghasemipour et al. 2022). The loss is the cross entropy with y_i.
         """
         settings = self.settings
         seen, reached = dict(rows.seen), dict(rows.reached)
@@ -141,13 +146,16 @@ class EditPolicy(nn.Module):
         with torch.no_grad():
             latent = self.target.encoder(reached)
             choices = torch.stack((base, self.edited(latent, base)))
-            members = pair(settings.edit_critics, generator, latent.device)
-            values = self.target.logits(latent.expand(2, -1, -1), choices, members).sigmoid().amin(0)
-            backup = rows.reward + rows.discount * values.amax(0)
-            target = torch.maximum(backup, rows.floor).clamp(0, 1)
+            values = self.target.logits(latent.expand(2, -1, -1), choices).sigmoid()
+            edited = values[:, 1].mean(0) > values[:, 0].mean(0)
+            values = torch.where(edited, values[:, 1], values[:, 0])
+            mixed = torch.lerp(rows.reward + rows.discount * values, rows.floor, settings.edit_monte_carlo)
+            target = torch.maximum(mixed, rows.floor).clamp(0, 1)
         latent = self.critic.encoder(seen)
         logits = self.critic.logits(latent, rows.action)
-        loss = functional.binary_cross_entropy_with_logits(logits, target.expand_as(logits))
+        mask = heads_of_episodes(rows.episode, len(logits), settings.edit_head_share).to(logits.dtype)
+        errors = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        loss = (errors * mask).sum() / mask.sum().clamp(min=1)
         value = logits.detach().sigmoid()
         terms = {
             "critic_loss": loss,
@@ -197,6 +205,13 @@ class EditPolicy(nn.Module):
         better = gain[best, rows] >= settings.edit_margin
         chosen = torch.where(better, best, 0)
         return candidates[chosen, rows], values.mean(0)[chosen, rows], better
+
+
+def heads_of_episodes(episode: Tensor, heads: int, share: float) -> Tensor:
+    """Return which heads learn from episodes int64 (B,): bool (heads, B), true in `share`; the same for an episode."""
+    number = episode * 7919 + torch.arange(1, heads + 1, device=episode.device)[:, None] * 104_729
+    mixed = (number ^ (number >> 13)) * 1_274_126_177
+    return ((mixed ^ (mixed >> 16)) & 0xFFFF) < round(share * 0x10000)
 
 
 def _mean_where(value: Tensor, where: Tensor) -> Tensor:
