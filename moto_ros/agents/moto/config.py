@@ -49,7 +49,7 @@ class MotoSettings(AveragingSettings, BasePolicySettings, ReplaySettings):
     edit_critics: int = parameter(8, "critics that choose", low=2, high=64, before=8)
     edit_head_share: float = parameter(
         0.6,
-        "share of the episodes that each choosing critic learns from, its own, so that critics differ where data are few",
+        "share of the episodes that each choosing critic learns from, its own, so that they differ where data are few",
         low=0.1,
         high=1.0,
         before=0.6,
