@@ -13,6 +13,7 @@ from moto_ros.cli.console import console
 from moto_ros.errors import MotoError
 from moto_ros.report.animation import write_animation
 from moto_ros.report.comparison import run_rows
+from moto_ros.report.diagnosis import diagnose, figures_of
 from moto_ros.report.history import History
 from moto_ros.report.report import write_report
 
@@ -49,11 +50,14 @@ def animate(runs: Sequence[Path], output: Path | None, target: Path) -> int:
 
 
 def report_on(runs: Sequence[Path], output: Path | None = None) -> int:
-    """Write the page of `runs`, print their success with 95 % intervals and where the page is; return 0."""
+    """Write the page of `runs`; print success with 95 % intervals, what may keep each from improving, and the page."""
     page = write_report(runs, output)
     table = Table(*COLUMNS, box=box.SIMPLE_HEAD)
     for row in run_rows([History(run) for run in runs]):
         table.add_row(*map(str, row))
     console().print(table)
+    for history in map(History, runs):
+        for finding in diagnose(figures_of(history))[:1]:
+            print(f"{history.name}: {finding.text()}")
     print(f"report: {page}")
     return 0

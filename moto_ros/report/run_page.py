@@ -11,6 +11,7 @@ import numpy as np
 from moto_ros.config import read_parameters
 from moto_ros.errors import MotoError
 from moto_ros.report import curves, pictures
+from moto_ros.report.diagnosis import diagnose, figures_of
 from moto_ros.report.history import History, column, rate_of
 from moto_ros.report.intervention_page import interventions_section
 from moto_ros.report.missing_results import missing_results
@@ -23,6 +24,7 @@ def single_page(history: History) -> dict[str, Any]:
     """Return what the template needs for one run."""
     makers: tuple[Callable[[History], Section], ...] = (
         success_section,
+        diagnosis_section,
         learning_section,
         interventions_section,
         picture_section,
@@ -107,6 +109,25 @@ def success_section(history: History) -> Section:
 def evaluated_by(history: History) -> str:
     """Return how the policy chose its actions in evaluations, by the policy node's parameter `explore`."""
     return "sampled actions" if parameter_of(history, "explore") == "always" else "mode of the policy"
+
+
+def diagnosis_section(history: History) -> Section:
+    """Return what may keep the run from improving, and the figures that this is judged by."""
+    section = Section("Why it may not improve")
+    if not history.online:
+        return section
+    found = figures_of(history)
+    section.points += [finding.text() for finding in diagnose(found)] or ["Nothing that would be known of."]
+    rows = [(f"success, {arm}", rate.percent()) for arm, rate in found.by_arm.items()]
+    figures = {
+        "AUC of predicted against achieved success": found.auc,
+        "share of edited steps, newest episodes": found.edited,
+        "rank of the uncertainty among that on recorded data": found.rank,
+        "chance of success predicted at the start": found.predicted,
+    }
+    rows += [(name, f"{value:.2f}") for name, value in figures.items() if value is not None]
+    section.tables.append(Table("Training episodes", ("", ""), rows, note="What each means: docs/no_improvement.md."))
+    return section
 
 
 def learning_section(history: History) -> Section:
