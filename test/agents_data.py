@@ -94,6 +94,7 @@ class RandomData:
             "is_first": first,
             "is_terminal": np.zeros(rows, bool),
             "imitable": np.ones(rows, bool),
+            "begins": np.zeros(rows, bool),
         }
         if self.spaces.image:
             arrays["image"] = rng.integers(0, 256, (*rows, *self.spaces.image), dtype=np.uint8)

@@ -76,6 +76,26 @@ def test_kl_below_the_free_nats_gives_no_gradient_and_above_them_splits_it_by_th
             torch.testing.assert_close(tensor.grad, active * share * gradient)
 
 
+def test_the_kl_is_charged_at_the_first_step_only_where_an_episode_begins() -> None:
+    """A third of the term asks of the prior what nothing can know, and the model spends itself on it."""
+    spaces = Spaces(image=(32, 32, 3), proprio=0, action=3)
+    chunk = RandomData(spaces).batch("all", 4, 6)
+    chunk["begins"][1, 0] = True
+    all_steps, inside = (make_tiny(0, spaces, kl_at_chunk_start=start).model for start in (True, False))
+    posterior = inside.posterior(chunk, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    inside.posterior(chunk, generator)
+    prior = inside.rssm.prior(posterior.latent.deter, inside.rssm.draw_heads(6, generator))
+    each = inside.rssm.space.kl_divergence(posterior.stats, prior)
+    charged = torch.ones(4, 6, dtype=torch.bool)
+    charged[[0, 2, 3], 0] = False
+    found = inside.loss(chunk, torch.Generator().manual_seed(0))[1]
+    assert found["kl"].item() == pytest.approx(each[charged].mean().item(), rel=1e-4)
+    assert found["kl_inside"].item() == pytest.approx(each[:, 1:].mean().item(), rel=1e-4)
+    whole = all_steps.loss(chunk, torch.Generator().manual_seed(0))[1]["kl"].item()
+    assert whole == pytest.approx(each.mean().item(), rel=1e-4)
+
+
 def numpy_terms(model: WorldModel, batch: Batch, feature: torch.Tensor) -> dict[str, float]:
     """Compute the reconstruction terms from the heads' outputs without torch arithmetic."""
     assert model.decoder is not None

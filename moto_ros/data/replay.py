@@ -192,8 +192,8 @@ class ReplayStore:
 
         Returns image uint8 (B, L, H, W, C) if there are cameras, proprio float32 (B, L, P), action float32 (B, L, A),
         reward float32 (B, L), is_terminal and is_first bool (B, L); is_first is true at each chunk's start; imitable
-        bool (B, L), the rows that "successful" would draw from; frame int64 (B, L), the row's number, which stays
-        the same while the store is open.
+        bool (B, L), the rows that "successful" would draw from; begins bool (B, L), the first row of an episode; frame
+        int64 (B, L), the row's number, which stays the same while the store is open.
         Raises MotoError when the source is empty.
         """
         entries, spans, length = self._table(source, length)
@@ -209,6 +209,7 @@ class ReplayStore:
         firsts, imitable = np.array([(entry.first, entry.imitable) for entry in entries])[chosen].T[..., None]
         rows = starts[:, None] + np.arange(length)
         batch["frame"], batch["imitable"] = firsts + rows, rows < imitable
+        batch["begins"] = rows == 0
         return batch
 
     def windows(

@@ -122,6 +122,12 @@ class MotoSettings(AveragingSettings, BasePolicySettings, ReplaySettings):
     kl_scale: float = parameter(1.0, "weight of the KL term of the model loss", low=0.0)
     kl_balance: float = parameter(0.8, "share of the KL gradient that trains the prior", low=0.0, high=1.0)
     free_nats: float = parameter(1.0, "KL below which the KL term gives no gradient", unit="nat", low=0.0)
+    kl_at_chunk_start: bool = parameter(
+        True,
+        "charge the KL term at the first step of every chunk, where no prior can know the state; off: only where an "
+        "episode begins there",
+        before=True,
+    )
     kl_all_heads: bool = parameter(False, "sum the KL terms of all heads instead of one random head a step")
     model_bc_scale: float = parameter(
         0.0,

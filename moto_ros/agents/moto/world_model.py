@@ -61,16 +61,30 @@ def centred(image: Tensor) -> Tensor:
 
 
 def balanced_kl(
-    space: LatentSpace, posterior: Tensor, prior: Tensor, balance: float, free: float
+    space: LatentSpace, posterior: Tensor, prior: Tensor, balance: float, free: float, charged: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return the KL loss with balancing and free nats, and the plain mean KL; statistics are (..., stats).
 
     The free nats are applied after the mean over batch and time, so the whole term has no gradient below them.
+    With `charged`, bool (...), the mean is over these steps only.
     """
-    to_posterior = space.kl_divergence(posterior, prior.detach()).mean()
-    to_prior = space.kl_divergence(posterior.detach(), prior).mean()
+    to_posterior = _mean_over(space.kl_divergence(posterior, prior.detach()), charged)
+    to_prior = _mean_over(space.kl_divergence(posterior.detach(), prior), charged)
     loss = (1 - balance) * to_posterior.clamp(min=free) + balance * to_prior.clamp(min=free)
     return loss, to_prior.detach()
+
+
+def _inside_or_beginning(batch: Batch) -> Tensor:
+    """Return bool (B, L): every step but the first of a chunk that begins in the middle of an episode."""
+    charged = torch.ones_like(batch["is_first"])
+    charged[:, 0] = batch["begins"][:, 0]
+    return charged
+
+
+def _mean_over(values: Tensor, charged: Tensor | None) -> Tensor:
+    if charged is None:
+        return values.mean()
+    return (values * charged).sum() / charged.sum().clamp(min=1)
 
 
 class WorldModel(nn.Module):
@@ -170,9 +184,14 @@ class WorldModel(nn.Module):
         else:
             priors = self.rssm.prior(latent.deter, self.rssm.draw_heads(latent.deter.shape[1], generator))[None]
         balance, free = settings.kl_balance, settings.free_nats
-        pairs = [balanced_kl(space, posterior.stats, prior, balance, free) for prior in priors]
+        charged = None if settings.kl_at_chunk_start else _inside_or_beginning(batch)
+        pairs = [balanced_kl(space, posterior.stats, prior, balance, free, charged) for prior in priors]
         losses, values = zip(*pairs, strict=True)
         terms |= {"kl_loss": torch.stack(losses).sum(), "kl": torch.stack(values).mean()}
+        # KL without the first step of each chunk, where the prior is that of the zero state: a figure only
+        with torch.no_grad():
+            later = space.kl_divergence(posterior.stats[:, 1:], priors[:, :, 1:])
+            terms["kl_inside"] = later.mean()
         # Side ensemble: predicts the next posterior from s_t and a_t
         before, action = Latent(*(part[:, :-1].flatten(0, 1) for part in latent)), batch["action"][:, 1:].flatten(0, 1)
         if self.side is not None:
