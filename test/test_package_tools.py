@@ -41,6 +41,33 @@ def test_a_wheels_foreign_folders_become_those_of_this_interpreter(tmp_path: Pat
     assert not fix(path)
 
 
+PIP_CONFIGURATION = """:env:.find-links='/wheels /more'
+:env:.pre='0'
+global.cert='/etc/ca.crt'
+global.constraint='/etc/caps.txt'
+global.extra-index-url='https://a.test/one\\nhttps://b.test/two'
+global.find-links='/elsewhere'
+global.index-url='https://a.test/pypi?x=1'
+install.no-index='true'
+list.format='json'
+"""
+
+
+def test_uv_installs_from_where_pip_is_configured_to() -> None:
+    """Breaks machines with wheels of their own: CUDA in place of the CPU build of PyTorch, or nothing at all."""
+    uv_install = tool("uv_install")
+    given = uv_install.settings(PIP_CONFIGURATION)
+    words = uv_install.options(given)
+    pairs = list(zip(words[:-1:2], words[1:-1:2], strict=True))
+    assert ("--default-index", "https://a.test/pypi?x=1") in pairs
+    assert [value for option, value in pairs if option == "--index"] == ["https://a.test/one", "https://b.test/two"]
+    assert [value for option, value in pairs if option == "--find-links"] == ["/wheels", "/more"]
+    assert ("--constraints", "/etc/caps.txt") in pairs
+    assert words[-1] == "--no-index"
+    assert "--prerelease=allow" not in words
+    assert uv_install.variables(given) == {"SSL_CERT_FILE": "/etc/ca.crt"}
+
+
 def test_this_interpreter_can_carry_the_environment() -> None:
     assert tool("check_python").missing_packages() == []
 
