@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 # Where a machine forbids Python to keep compiled modules, every process would compile PyTorch again: 4 s each.
 unexport PYTHONDONTWRITEBYTECODE
+# A `make` below this one (colcon's, or one that a test runs) has options of its own.
+unexport MAKEFLAGS MFLAGS
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
