@@ -4,6 +4,11 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .PHONY: help system packages env build test lint docs reference finetune bench lock clean
 
+# Where a machine forbids Python to keep compiled modules, every process would compile PyTorch again: 4 s each.
+unexport PYTHONDONTWRITEBYTECODE
+# A `make` below this one (colcon's, or one that a test runs) has options of its own.
+unexport MAKEFLAGS MFLAGS
+
 PYTHON ?= python3
 PYTEST_ARGS ?=
 
@@ -30,7 +35,8 @@ packages:
 
 env: $(ENV_MADE)  ## make .venv with everything pinned
 
-$(ENV_MADE): requirements/*.txt sim/requirements*.txt tools/env.sh tools/check_python.py tools/fix_ros_wheels.py | packages
+$(ENV_MADE): requirements/*.txt sim/requirements*.txt tools/env.sh tools/check_python.py tools/fix_ros_wheels.py \
+		tools/uv_install.py | packages
 	@PYTHON="$(PYTHON)" tools/env.sh
 	@touch $@
 

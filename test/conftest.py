@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
+import fcntl
 import importlib.util
 import os
 import sys
@@ -39,22 +41,26 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run quick tests first; skip marked tests whose packages are not installed, naming them.
 
-    With several workers (`-n 2 --dist loadgroup`) the files of tests without ROS are shared among them; then one worker
-    runs all others, one after the other, since real-time systems of several processes need the machine for themselves.
+    With several workers (`-n 2 --dist loadgroup`) they share the files, those of whole systems first, so that none is
+    left with a long one; then one worker runs the tests marked `realtime`.
     """
-    workers = bool(getattr(config, "workerinput", None))
+    workers = hasattr(config, "workerinput")
     for item in items if workers else ():
-        item.add_marker(pytest.mark.xdist_group("systems" if _runs_systems(item) else item.path.name))
-    items.sort(key=lambda item: _runs_systems(item) if workers else item.get_closest_marker("slow") is not None)
+        item.add_marker(pytest.mark.xdist_group("realtime" if _is(item, "realtime") else item.path.name))
+    if workers:
+        systems = {item.path for item in items if _is(item, "ros", "slow")}
+        items.sort(key=lambda item: 2 if _is(item, "realtime") else int(item.path not in systems))
+    else:
+        items.sort(key=lambda item: _is(item, "slow"))
     for mark, packages in NEEDS.items():
         absent = [package for package in packages if not _installed(package)]
         for item in items:
-            if absent and item.get_closest_marker(mark):
+            if absent and _is(item, mark):
                 item.add_marker(pytest.mark.skip(reason=f"not installed: {', '.join(absent)}"))
 
 
-def _runs_systems(item: pytest.Item) -> bool:
-    return any(item.get_closest_marker(mark) is not None for mark in ("ros", "slow"))
+def _is(item: pytest.Item, *marks: str) -> bool:
+    return any(item.get_closest_marker(mark) is not None for mark in marks)
 
 
 def _installed(package: str) -> bool:
@@ -64,19 +70,37 @@ def _installed(package: str) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the terminal's standard error, for pytest takes the other away while a test runs."""
+    """Keep the order of `pytest_collection_modifyitems`, and the terminal's standard error, which pytest replaces."""
+    config.option.loadscopereorder = False
     config.stash[STDERR] = os.dup(sys.__stderr__.fileno())
 
 
-@pytest.hookimpl(hookwrapper=True)
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """End a run that hangs inside a library: the time-out's signal waits until Python goes on, maybe indefinitely."""
-    if not (timeout := item.config.getoption("timeout", None)):
+    with _share_of_machine(item):
+        if not (timeout := item.config.getoption("timeout", None)):
+            yield
+            return
+        faulthandler.dump_traceback_later(HUNG * timeout, exit=True, file=item.config.stash[STDERR])
+        yield
+        faulthandler.cancel_dump_traceback_later()
+
+
+@contextlib.contextmanager
+def _share_of_machine(item: pytest.Item) -> Iterator[None]:
+    """Let a test marked `realtime` wait until no other worker runs a test, and the others wait for it."""
+    if not hasattr(item.config, "workerinput"):
         yield
         return
-    faulthandler.dump_traceback_later(HUNG * timeout, exit=True, file=item.config.stash[STDERR])
-    yield
-    faulthandler.cancel_dump_traceback_later()
+    folder = os.open(Path(__file__).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX if _is(item, "realtime") else fcntl.LOCK_SH)
+        yield
+    finally:
+        # Closing alone would leave the lock to a process that a test has forked.
+        fcntl.flock(folder, fcntl.LOCK_UN)
+        os.close(folder)
 
 
 @pytest.fixture(autouse=True)

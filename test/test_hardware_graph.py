@@ -31,7 +31,7 @@ from moto_ros.data.episode import Episode
 from moto_ros.data.layout import StepLayout
 from moto_ros.systems.transport import environment
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.realtime]
 
 STEPS = 40
 GOAL = (0.36, 0.04, 0.44)

@@ -32,7 +32,7 @@ from moto_ros.data.layout import StepLayout
 from moto_ros.errors import MotoError
 from moto_ros.ros import qos
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.realtime]
 
 OURS, THEIRS = 2**40, 2**41
 """Sessions of the arm's system and of the intruder."""

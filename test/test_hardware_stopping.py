@@ -28,7 +28,7 @@ from moto_ros.contract import topics
 from moto_ros.ros import qos
 from moto_ros.stopping import STOP_TIME
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.realtime]
 
 FAR = (0.45, 0.28, 0.44)
 """m: a goal that the hand is still on its way to when the test acts."""

@@ -30,7 +30,7 @@ from moto_ros.ros import qos
 from moto_ros.ros.convert import image_message, to_nanoseconds, to_time
 from moto_ros.systems.transport import environment
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.realtime]
 
 QUICK = {
     "rate_window": 0.5,

@@ -32,7 +32,7 @@ from moto_ros.nodes.trainer_node import TrainerNode
 from moto_ros.ros import process, qos
 from moto_ros.training.metrics import read_metrics
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.realtime]
 
 NODES = ["franka", "reward", "policy", "recorder", "episode", "trainer"]
 TIMING = {"control_rate": 10.0, "pairing_tolerance": 0.06, "max_age": 1.0}

@@ -31,7 +31,7 @@ from moto_ros.ros.convert import to_nanoseconds, to_time
 from moto_ros.training.settings import agent_digest
 from moto_ros.training.weights import pack
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.realtime]
 
 RESETTING, RUNNING, ENDED = EpisodeState.PHASE_RESETTING, EpisodeState.PHASE_RUNNING, EpisodeState.PHASE_ENDED
 POLICY, HUMAN = Action.SOURCE_POLICY, Action.SOURCE_HUMAN

@@ -32,7 +32,7 @@ from moto_ros.systems.bringup import resolve
 from moto_ros.training.settings import agent_digest
 from moto_ros.training.weights import pack
 
-pytestmark = [pytest.mark.ros, pytest.mark.sim]
+pytestmark = [pytest.mark.ros, pytest.mark.sim, pytest.mark.realtime]
 
 RATE, STEPS = 10.0, 15
 SENSES = {"cameras": [""], "action_size": 4}

@@ -30,7 +30,7 @@ from moto_ros.training.checkpoint import CheckpointFolder, Identity
 from moto_ros.training.settings import agent_digest
 from moto_ros.training.weights import pack
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.realtime]
 
 RESETTING, RUNNING, ENDED = EpisodeState.PHASE_RESETTING, EpisodeState.PHASE_RUNNING, EpisodeState.PHASE_ENDED
 TINY = {**read_parameters(shipped("agents", "moto_ci")), "action_size": 4, "proprio": ["ee_position", "gripper_width"]}

@@ -261,6 +261,7 @@ class Arm:
 
 
 @pytest.mark.ros
+@pytest.mark.realtime
 def test_executed_steps_are_rewarded_over_topics_with_the_stamp_of_their_state(graph: Graph) -> None:
     arm = Arm(graph, rule="height", height=0.2)
     arm.begin(3)
@@ -275,6 +276,7 @@ def test_executed_steps_are_rewarded_over_topics_with_the_stamp_of_their_state(g
 
 
 @pytest.mark.ros
+@pytest.mark.realtime
 @pytest.mark.parametrize("event", [OperatorEvent.SUCCESS, OperatorEvent.FAILURE])
 def test_a_button_gives_a_terminal_reward_and_other_buttons_give_none(graph: Graph, event: int) -> None:
     arm = Arm(graph)
@@ -292,6 +294,7 @@ def test_a_button_gives_a_terminal_reward_and_other_buttons_give_none(graph: Gra
 
 
 @pytest.mark.ros
+@pytest.mark.realtime
 def test_an_external_reward_node_is_used_and_its_name_is_kept(graph: Graph) -> None:
     arm = Arm(graph, rule="external", reward_lag=10)
     arm.begin(5)
@@ -305,6 +308,7 @@ def test_an_external_reward_node_is_used_and_its_name_is_kept(graph: Graph) -> N
 
 
 @pytest.mark.ros
+@pytest.mark.realtime
 def test_an_episode_that_resets_the_scene_has_its_own_rule(graph: Graph) -> None:
     arm = Arm(graph, **{"rule": "none", "reset.rule": "height", "reset.height": 0.2})
     arm.begin(9, purpose=EpisodeState.PURPOSE_RESET)

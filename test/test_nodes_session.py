@@ -37,11 +37,14 @@ from moto_ros.ros.node import MotoNode
 from moto_ros.ros.session import carries_session, session_of
 from moto_ros.systems.bringup import NODES, SYSTEMS, resolve
 
-ros = pytest.mark.ros
-
 MESSAGES = [getattr(moto_msgs.msg, name) for name in dir(moto_msgs.msg) if name[0].isupper()]
 OURS, THEIRS = 7 << RANDOM_BITS, 9 << RANDOM_BITS
 """Sessions of two systems; the second started later."""
+
+
+def ros(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test of nodes that find each other within seconds."""
+    return pytest.mark.ros(pytest.mark.realtime(test))
 
 
 @dataclass(frozen=True)

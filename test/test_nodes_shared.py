@@ -35,7 +35,7 @@ from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.worker import Mailbox, Worker
 from moto_ros.systems.transport import environment
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.realtime]
 
 HERE = Path(__file__).parent
 FRAMES = 60

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -39,6 +40,33 @@ def test_a_wheels_foreign_folders_become_those_of_this_interpreter(tmp_path: Pat
         f'set(_includes "{sysconfig.get_path("include")}")\nset(_numpy "{numpy.get_include()};/opt/other")\n'
     )
     assert not fix(path)
+
+
+PIP_CONFIGURATION = """:env:.find-links='/wheels /more'
+:env:.pre='0'
+global.cert='/etc/ca.crt'
+global.constraint='/etc/caps.txt'
+global.extra-index-url='https://a.test/one\\nhttps://b.test/two'
+global.find-links='/elsewhere'
+global.index-url='https://a.test/pypi?x=1'
+install.no-index='true'
+list.format='json'
+"""
+
+
+def test_uv_installs_from_where_pip_is_configured_to() -> None:
+    """Breaks machines with wheels of their own: CUDA in place of the CPU build of PyTorch, or nothing at all."""
+    uv_install = tool("uv_install")
+    given = uv_install.settings(PIP_CONFIGURATION)
+    words = uv_install.options(given)
+    pairs = list(zip(words[:-1:2], words[1:-1:2], strict=True))
+    assert ("--default-index", "https://a.test/pypi?x=1") in pairs
+    assert [value for option, value in pairs if option == "--index"] == ["https://a.test/one", "https://b.test/two"]
+    assert [value for option, value in pairs if option == "--find-links"] == ["/wheels", "/more"]
+    assert ("--constraints", "/etc/caps.txt") in pairs
+    assert words[-1] == "--no-index"
+    assert "--prerelease=allow" not in words
+    assert uv_install.variables(given) == {"SSL_CERT_FILE": "/etc/ca.crt"}
 
 
 def test_this_interpreter_can_carry_the_environment() -> None:
@@ -111,3 +139,43 @@ def test_a_test_that_hangs_inside_a_library_ends_the_run_and_is_named(tmp_path: 
     done = subprocess.run(command, env=where, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert "in test_that_waits_for_ever" in done.stderr
+
+
+TIMED = """
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+
+def spend(name, seconds):
+    begun = time.monotonic()
+    time.sleep(seconds)
+    Path(os.environ["SPANS"], name).write_text(f"{begun} {time.monotonic()}")
+"""
+
+
+def test_a_realtime_test_runs_after_all_others_and_beside_none(tmp_path: Path) -> None:
+    """Breaks CI at random: a test that keeps a rate fails beside another worker's systems."""
+    files = {
+        "short": 'def test_short():\n    spend("short", 0.0)\n',
+        "long": 'def test_long():\n    spend("long", 2.0)\n',
+        "timed": '@pytest.mark.realtime\n@pytest.mark.parametrize("n", range(4))\n'
+        'def test_timed(n):\n    spend(f"timed{n}", 0.1)\n',
+    }
+    shutil.copy(ROOT / "test" / "conftest.py", tmp_path)
+    for name, text in files.items():
+        (tmp_path / f"test_{name}.py").write_text(f"{TIMED}\n\n{text}")
+    spans = tmp_path / "spans"
+    spans.mkdir()
+    paths = os.pathsep.join([str(ROOT / "test"), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", str(tmp_path)]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": paths, "SPANS": str(spans)}, cwd=tmp_path, capture_output=True
+    )
+    assert done.returncode == 0, done.stdout
+    found = {path.name: tuple(map(float, path.read_text().split())) for path in spans.iterdir()}
+    assert len(found) == 6
+    others = max(found["short"][1], found["long"][1])
+    assert others < min(found[f"timed{n}"][0] for n in range(4))

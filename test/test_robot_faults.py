@@ -31,7 +31,7 @@ from moto_ros.config import read_parameters, shipped
 from moto_ros.contract import topics
 from moto_ros.ros import qos
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.realtime]
 
 FAR = 0.12
 """m that the hand may move after anything that must stop it: it acts at 0.2 m/s, and control ends after 0.5 s."""

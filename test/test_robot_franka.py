@@ -310,6 +310,7 @@ def test_fault_that_needs_a_person_says_so(arm: FrankaArm, server: FrankyServer)
 
 
 @pytest.mark.slow
+@pytest.mark.realtime
 def test_frozen_arm_is_noticed_and_reconnected() -> None:
     """Missing states on an open connection look like an arm at rest."""
     with franky_server() as own, franka_arm(own, recover_timeout=2.0, state_timeout=0.5) as arm:
@@ -325,6 +326,7 @@ def test_frozen_arm_is_noticed_and_reconnected() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.realtime
 def test_lost_connection_is_noticed_and_reconnected() -> None:
     """A control box that restarts must not need a restart of everything else."""
     with franky_server() as own, franka_arm(own) as arm:
@@ -368,6 +370,7 @@ def test_no_arm_at_the_address_is_reported_in_time() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.realtime
 def test_closed_arm_can_be_connected_again() -> None:
     """Arm and hand serve one connection each: one that stays open blocks every other."""
     with franky_server() as own:
@@ -381,6 +384,7 @@ def test_closed_arm_can_be_connected_again() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.realtime
 def test_missing_hand_is_reported_and_an_arm_without_one_works() -> None:
     """An arm with a tool in place of the hand has no fingers to wait for."""
     with franky_server(hand=False) as own:

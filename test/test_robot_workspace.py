@@ -103,6 +103,7 @@ def guided(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.ros
+@pytest.mark.realtime
 def test_guiding_an_arm_until_ctrl_c_writes_the_box(guided: subprocess.Popen[str], tmp_path: Path) -> None:
     pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
     from support.graph import ros_graph
@@ -126,6 +127,7 @@ def test_guiding_an_arm_until_ctrl_c_writes_the_box(guided: subprocess.Popen[str
 
 
 @pytest.mark.ros
+@pytest.mark.realtime
 def test_nothing_is_written_when_nobody_guides(guided: subprocess.Popen[str], tmp_path: Path) -> None:
     pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
     time.sleep(3.0)
@@ -136,6 +138,7 @@ def test_nothing_is_written_when_nobody_guides(guided: subprocess.Popen[str], tm
 
 
 @pytest.mark.ros
+@pytest.mark.realtime
 @pytest.mark.slow
 def test_the_arms_node_is_started_idle_and_an_arm_that_nobody_guides_gives_no_box(tmp_path: Path) -> None:
     """Breaks the first calibration: the arm's node would not start before there is a box."""
@@ -154,6 +157,7 @@ def test_the_arms_node_is_started_idle_and_an_arm_that_nobody_guides_gives_no_bo
 
 
 @pytest.mark.ros
+@pytest.mark.realtime
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)])
 def test_the_arms_node_ends_with_the_command_that_started_it(tmp_path: Path, number: int, status: int) -> None:

@@ -26,7 +26,7 @@ from moto_ros.data.layout import StepLayout
 from moto_ros.nodes.operator_node import OperatorNode
 from moto_ros.ros import qos
 
-pytestmark = [pytest.mark.ros, pytest.mark.sim]
+pytestmark = [pytest.mark.ros, pytest.mark.sim, pytest.mark.realtime]
 
 RATE, FULL = 10.0, 0.2
 STEPS = 12

@@ -1,4 +1,4 @@
-"""Mend the ROS wheels of this environment so that interface packages build: their CMake files name the build machine.
+"""Fix the ROS wheels of this environment so that interface packages build: their CMake files name the build machine.
 
 The wheels' CMake files hold the include folders of the Python and the NumPy that built them; both are replaced by those
 of the interpreter that runs this. Running it again changes nothing.
@@ -25,7 +25,10 @@ def fix(path: Path) -> bool:
     for pattern, here in FOREIGN.items():
         after = re.sub(pattern, here, after)
     if after != before:
-        path.write_text(after, encoding="utf-8")
+        # The file may be a hard link into the installer's cache, which other environments are made from.
+        written = path.with_suffix(".new")
+        written.write_text(after, encoding="utf-8")
+        written.replace(path)
     return after != before
 
 

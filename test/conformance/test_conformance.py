@@ -23,7 +23,7 @@ from moto_msgs.msg import RobotState
 from moto_ros.contract import topics
 from moto_ros.ros.convert import to_nanoseconds
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.realtime]
 
 SECOND = 1e9
 Reading = Callable[[RobotState], np.ndarray]
