@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from moto_ros.agents.registry import AGENTS, agent_settings
-from moto_ros.config import REQUIRED, Spec, read_parameters, specs
+from moto_ros.config import REQUIRED, Spec, check, present_names, read_parameters, specs
 from moto_ros.experiments.suite import SuiteSettings, TaskSettings
+from moto_ros.registry import Registry
 from moto_ros.ros import qos
 from moto_ros.systems.bringup import ARGUMENTS, NODES, NodeKind
+from moto_ros.systems.parameter_layers import OTHER_NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKER = "<!-- Made by `make reference` from the declarations in the code; do not edit below this line. -->"
@@ -68,7 +70,7 @@ def configuration() -> Iterator[str]:
     for node, kind in NODES.items():
         if node != "reset_policy":  # a second policy node
             yield from _node(node, kind)
-    for agent in AGENTS:
+    for agent in AGENTS.lines:  # not what is installed beside: the page is the same on every machine
         yield from _agent(agent)
     yield "## Suite files\n\n`config/suites/<suite>.yaml`, for `moto benchmark`. A suite's own parameters:"
     yield _parameters(specs(SuiteSettings), {})
@@ -79,15 +81,18 @@ def configuration() -> Iterator[str]:
 def _argument(argument: Any) -> Sequence[str]:
     name = "-p" if argument.name == "parameters" else f"--{argument.name}"
     default = code(argument.default) if argument.default else ""
-    return code(name), default, ", ".join(map(code, argument.choices)), plain(argument.doc)
+    return code(name), default, _choices(argument.choices), plain(argument.doc)
 
 
 def _node(node: str, kind: NodeKind) -> Iterator[str]:
     """Yield the section of one node; the parameters of the agent that it holds have sections of their own."""
     file = ROOT / "config" / "nodes" / f"{kind.family}.yaml"
-    shipped = read_parameters(file, kind.family) if file.is_file() else {}
     known = {name: spec for name, spec in kind.specs({"agent_name": "moto"}).items() if not name.startswith("agent.")}
+    given = read_parameters(file, kind.family) if file.is_file() else {}
+    shipped = present_names(known.values(), given, str(file))
     words = [f"Program `{kind.executable}` of `{kind.package}`; declared in `{_declared(kind)}`."]
+    for other in (other for other, meant in OTHER_NAMES.items() if meant == node):
+        words += [f"Parameter files and `-p` may call it `{other}`: an arm need not be a Franka arm."]
     words += [f"Other values that `config/nodes/{file.name}` sets are in brackets."] if shipped else []
     words += (
         ["It also has the parameters of its agent, [`agent.*`](#agent-moto)."] if node in ("policy", "trainer") else []
@@ -118,22 +123,34 @@ def _parameters(known: Mapping[str, Spec], shipped: Mapping[str, Any]) -> str:
 def _parameter(spec: Spec, shipped: Mapping[str, Any]) -> Sequence[str]:
     kind = f"list of {KINDS[spec.kind]}" if spec.is_list else KINDS[spec.kind]
     default = "**required**" if spec.default is REQUIRED else _value(spec.default)
-    if spec.name in shipped and shipped[spec.name] != spec.default:
-        default += f" ({_value(shipped[spec.name])})"
-    return code(spec.name), kind, default, _allowed(spec), spec.unit, plain(spec.doc)
+    # Checked, as ROS's [''] is an empty list.
+    set_here = check(spec, shipped[spec.name], spec.name) if spec.name in shipped else spec.default
+    if set_here != spec.default:
+        default += f" ({_value(set_here)})"
+    former = f"; formerly {', '.join(map(code, spec.formerly))}" if spec.formerly else ""
+    return code(spec.name), kind, default, _allowed(spec), spec.unit, plain(spec.doc) + former
 
 
 def _value(value: Any) -> str:
+    return code(_plain_value(value)) if value != "" else "empty"
+
+
+def _plain_value(value: Any) -> str:
+    """Return a value as a parameter file writes it."""
     if isinstance(value, bool):
-        return code(str(value).lower())
+        return str(value).lower()
     if isinstance(value, (tuple, list)):
-        return code(f"[{', '.join(str(item) for item in value)}]")
-    return code(value) if value != "" else "empty"
+        return f"[{', '.join(map(_plain_value, value))}]"
+    return str(value)
+
+
+def _choices(choices: Collection[str]) -> str:
+    return ", ".join(map(code, choices.lines if isinstance(choices, Registry) else choices))
 
 
 def _allowed(spec: Spec) -> str:
     if spec.choices:
-        return ", ".join(map(code, spec.choices))
+        return _choices(spec.choices)
     if spec.low is None and spec.high is None:
         return ""
     if spec.high is None:
