@@ -76,7 +76,8 @@ class CameraSettings(Health):
                 "reconnect_backoff_max; lower it"
             )
         for setup in self.setups():
-            CAMERAS.load(setup.source).check(setup)
+            with CAMERAS.using(setup.source) as driver:
+                driver.check(setup)
 
     @property
     def requirements(self) -> tuple[Requirement, ...]:

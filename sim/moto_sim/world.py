@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -110,7 +111,12 @@ def make_world(name: str, image_size: int | tuple[int, int] = 64, **options: Any
             f"world '{name}' is unknown, expected '<family>/<task>' with a family of {', '.join(WORLDS)} or "
             "module:class, such as metaworld/window-open-v3 or kitchen/mixed"
         )
-    cls: Any = WORLDS.load(family)
+    with WORLDS.using(family) as found:
+        return _made(found, name, task, image_shape(image_size), options)
+
+
+def _made(cls: Any, name: str, task: str, shape: tuple[int, int], options: Mapping[str, Any]) -> World:
+    """Make a world of the class `cls`; raise MotoError for an option or a task that it does not have."""
     known = [key for key in inspect.signature(cls).parameters if key not in ("task", "image_size")]
     for key in options:
         if key not in known:
@@ -118,5 +124,5 @@ def make_world(name: str, image_size: int | tuple[int, int] = 64, **options: Any
             raise MotoError(f"option '{key}' of world '{name}' is unknown, expected one of: {near}")
     if task not in cls.tasks():
         raise MotoError(f"world '{name}' has no such task, expected one of {closest(task, list(cls.tasks()))}")
-    made: World = cls(task, image_shape(image_size), **options)
+    made: World = cls(task, shape, **options)
     return made
