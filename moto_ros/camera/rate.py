@@ -49,10 +49,10 @@ class RateJudge:
         """Count a frame that came at `now` (s); return whether a window ended now, and was wrong."""
         self._start = self._start if self._frames else now
         self._frames += 1
-        span = now - self._start
-        if span < self._window:
+        elapsed = now - self._start
+        if elapsed < self._window:
             return False
-        self.problem = self._judged((self._frames - 1) / span)
+        self.problem = self._judged((self._frames - 1) / elapsed)
         self.passed = self.passed or not self.problem
         self._start, self._frames = now, 1
         return bool(self.problem)

@@ -22,7 +22,7 @@ from moto_ros.errors import MotoError
 
 @dataclass(frozen=True)
 class Differences:
-    """Bags added since a run learned, and bags it has learned from that are gone or changed."""
+    """Bags added since a run last learned, and bags it has learned from that are gone or changed."""
 
     added: list[Path] = field(default_factory=list)
     removed: list[Path] = field(default_factory=list)
@@ -54,9 +54,10 @@ class BagLibrary:
         joints: JointOrder | None = None,
         log: Callable[[str], None] = print,
     ) -> None:
-        """Use the folder `bags`, with its sub-folders `offline`, `online`...; `log` gets a long reading's progress.
+        """Use the folder `bags`, with its sub-folders `offline`, `online`...
 
-        `joints` is the order of joints of the run, to which its bags may add.
+        `joints` is the order of joints of the run, to which its bags may add. `log` is called with the progress of a
+        long reading.
         """
         self.joints = JointOrder() if joints is None else joints
         self.bags, self._layout, self._log = bags, layout, log
@@ -79,7 +80,7 @@ class BagLibrary:
                 yield bag, episode
 
     def differences(self, folder: Path, topics: TopicMap, store: ReplayStore, since: float) -> Differences:
-        """Compare the bags in `folder` with those whose episodes `store` has had.
+        """Compare the bags in `folder` with those whose episodes `store` holds or has held.
 
         By content: a bag that was moved or copied is the same. Bags that no process wrote to after `since` (s since
         1970) are not read again.
