@@ -151,7 +151,7 @@ def test_an_animation_is_replaced_and_no_other_file_is(recorded: Path, made: Pat
     foreign = tmp_path / "holiday.gif"
     Image.new("RGB", (8, 8)).save(foreign)
     before = foreign.read_bytes()
-    with pytest.raises(MotoError, match="no animation of moto_ros, so it is kept"):
+    with pytest.raises(MotoError, match="is not an animation of moto_ros, so it is kept"):
         write_animation(recorded, foreign)
     assert foreign.read_bytes() == before
     own = shutil.copy(made, tmp_path)

@@ -71,7 +71,7 @@ def write_animation(run: Path, target: Path) -> Path:
         raise MotoError(f"{target}: ends in '{target.suffix}', expected .webp or .gif; rename the file to write")
     require_writable(target)
     if target.is_file() and OWN not in target.read_bytes():
-        raise MotoError(f"{target}: exists and is no animation of moto_ros, so it is kept; choose another file")
+        raise MotoError(f"{target}: exists and is not an animation of moto_ros, so it is kept; choose another file")
     history = History(run)
     pictures = list(drawn(history, clips(history)))
     write_durably(target, encoded(pictures, kind))

@@ -1,4 +1,4 @@
-"""Runs beside each other: seeds of one configuration together, other configurations as ablations."""
+"""Comparison of runs: seeds of one configuration form a group, other configurations are ablations."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def over_seeds(rows: Sequence[Row | None]) -> Interval | None:
 
 
 def grouped(histories: Sequence[History]) -> list[Group]:
-    """Return runs by configuration, the first run's first; labels say what differs from it."""
+    """Return runs by configuration, the first run's first; labels say how the others differ from it."""
     reference = _without_seed(histories[0])
     found: dict[str, list[History]] = {}
     for history in histories:

@@ -1,4 +1,4 @@
-"""The parts of a report page."""
+"""Building blocks of a report page: pictures, tables, tiles and sections."""
 
 from __future__ import annotations
 

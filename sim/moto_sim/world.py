@@ -1,4 +1,4 @@
-"""A simulated robot with a task: the interface, and worlds by name."""
+"""Interface of a simulated world (a robot with a task), and the registry of worlds."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ class Script(Protocol):
     """A scripted expert of a world's task."""
 
     def action(self) -> np.ndarray:
-        """Return what the script does now, float32 (A,) in [-1, 1], without noise."""
+        """Return the expert's action now, float32 (A,) in [-1, 1], without noise; call it once per step."""
         ...
 
 
 class World(ABC):
-    """A robot, its task and its cameras; one seed gives one trajectory, to the bit, whatever came before."""
+    """A robot, its task and its cameras.
+
+    The same seed and actions give the same trajectory, to the bit, whatever came before.
+    """
 
     action_size: int
     """Size of the action vector."""
@@ -36,7 +39,7 @@ class World(ABC):
 
     @abstractmethod
     def reset(self, seed: int) -> Snapshot:
-        """Start an episode that is drawn from `seed` alone."""
+        """Start an episode that depends on `seed` alone."""
 
     @abstractmethod
     def step(self, action: np.ndarray) -> Snapshot:
@@ -61,9 +64,9 @@ class World(ABC):
         """Return the names of the tasks that the class has."""
 
     def expert(self, seed: int) -> Script:
-        """Return the task's scripted expert after `reset(seed)`, which draws what the script leaves open.
+        """Return the task's scripted expert for the episode that `reset(seed)` has just started.
 
-        Raises MotoError where the task has none.
+        `seed` draws what the script leaves open. Raises MotoError where the task has no expert.
         """
         raise MotoError(
             f"world {type(self).__name__} has no scripted expert, expected one for scripted demonstrations; record "
@@ -72,7 +75,7 @@ class World(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Free what the world holds; call from the thread that rendered."""
+        """Free the world's resources; call it from the thread that rendered."""
 
 
 def closest(word: str, words: list[str]) -> str:
