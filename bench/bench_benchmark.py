@@ -80,7 +80,7 @@ def measure(suite: str, overrides: list[str]) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder, run = SuiteFolder(name), runs_of(read_suite(suite, overrides))[0]
         folder.describe(run)
-        runner = cell_module.Runner(run, folder)
+        runner = cell_module.BenchmarkRun(run, folder)
         world = type(runner.world)
         for owner, method, label in (
             (cell_module, "demonstrations", "demonstrations"),

@@ -116,17 +116,17 @@ def latency(arm: FrankaArm, given: FrankaSettings, tries: int) -> list[float]:
 def event(arm: FrankaArm, given: FrankaSettings, trigger: Callable[[SafetyThread], None]) -> dict[str, float]:
     """Drive along y as a policy does, trigger an event, and return speed, stopping distance and stopping time."""
     begun = home(arm, given)
-    guard = SafetyThread(SafetySupervisor(given, arm, begun))
-    guard.begin(1)
+    safety = SafetyThread(SafetySupervisor(given, arm, begun))
+    safety.begin(1)
     start, first = time.monotonic(), arm.state().sequence
     for step in range(12):
-        guard.submit(Command(1, step, np.array([0.0, 1.0, 0.0, 0.0]), time.monotonic()))
+        safety.submit(Command(1, step, np.array([0.0, 1.0, 0.0, 0.0]), time.monotonic()))
         time.sleep(1.0 / RATE)
     before = arm.state()
     clock = 1e-3 * (before.sequence - first) / (time.monotonic() - start)
-    trigger(guard)
+    trigger(safety)
     after = at_rest(arm)
-    guard.close()
+    safety.close()
     seconds = 1e-3 * (after.sequence - before.sequence - 100)
     way = float(np.linalg.norm(after.position - before.position))
     speed = float(np.linalg.norm(before.linear_velocity))
@@ -134,9 +134,9 @@ def event(arm: FrankaArm, given: FrankaSettings, trigger: Callable[[SafetyThread
 
 
 EVENTS: dict[str, Callable[[FrankaArm], Callable[[SafetyThread], None]]] = {
-    "silence": lambda arm: lambda guard: None,
-    "stop": lambda arm: lambda guard: guard.stop("bench"),
-    "brake of the driver": lambda arm: lambda guard: arm.stop(),
+    "silence": lambda arm: lambda safety: None,
+    "stop": lambda arm: lambda safety: safety.stop("bench"),
+    "brake of the driver": lambda arm: lambda safety: arm.stop(),
 }
 """Events while the arm moves, by name."""
 

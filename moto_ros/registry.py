@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
@@ -26,6 +27,9 @@ REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 ADVICE = "install its package, or name its folder in PYTHONPATH"
 
+IMPORT_ERRORS = (ImportError, AttributeError, OSError, RuntimeError)
+"""Exceptions of an installed package that cannot be imported: a missing library, another version, no display."""
+
 
 @dataclass(frozen=True)
 class Requirement:
@@ -37,6 +41,18 @@ class Requirement:
     def is_installed(self) -> bool:
         """Return whether Python finds the package; it is not imported."""
         return importlib.util.find_spec(self.module) is not None
+
+    def require(self, user: str) -> None:
+        """Import the package; MotoError, naming its `user`, where it is not installed or cannot be imported."""
+        if not self.is_installed():
+            raise MotoError(f"{user}: {self.module} is not installed; {self.install}")
+        try:
+            importlib.import_module(self.module)
+        except IMPORT_ERRORS as error:
+            raise MotoError(
+                f"{user}: {self.module} is installed, but importing it failed ({_reason(error)}); install it and the "
+                f"libraries that it needs again: {self.install}"
+            ) from error
 
 
 class Registry(Collection[str], Generic[T]):
@@ -76,22 +92,37 @@ class Registry(Collection[str], Generic[T]):
             )
         module, _, attribute = reference.partition(":")
         try:
-            found = getattr(importlib.import_module(module), attribute)
-        except ImportError as error:
+            found = getattr(importlib.import_module(module), attribute, None)
+        except IMPORT_ERRORS as error:
             raise MotoError(
-                f"{self.what} '{name}': importing {module} failed ({error}), expected a module with the class "
+                f"{self.what} '{name}': importing {module} failed ({_reason(error)}), expected a module with the class "
                 f"{attribute}; {self.advice}"
             ) from error
-        except AttributeError as error:
+        if found is None:
             raise MotoError(
                 f"{self.what} '{name}': module {module} has no {attribute}, expected the class; correct the name"
-            ) from error
+            )
         if not (isinstance(found, type) and issubclass(found, self.base)):
             raise MotoError(
                 f"{self.what} '{name}' is {found!r}, expected a class derived from {self.base.__module__}."
                 f"{self.base.__name__}; derive it"
             )
         return cast("type[T]", found)
+
+    @contextmanager
+    def using(self, name: str) -> Iterator[type[T]]:
+        """Load the class called `name` for a block in which it may import more.
+
+        Raises MotoError as `load` does, and where an import in the block fails.
+        """
+        found = self.load(name)
+        try:
+            yield found
+        except ImportError as error:
+            requires: Requirement | None = getattr(found, "requires", None)
+            advice = self.advice if requires is None else f"install it again: {requires.install}"
+            what = error.name or "a module that it uses"
+            raise MotoError(f"{self.what} '{name}': importing {what} failed ({_reason(error)}); {advice}") from error
 
     def _find(self, name: str) -> str:
         """Return "module:class" for a name, empty for an unknown one."""
@@ -103,3 +134,8 @@ class Registry(Collection[str], Generic[T]):
 def _entry_points(group: str) -> dict[str, str]:
     """Return "module:class" of every entry point of a group by name."""
     return {point.name: point.value.replace(" ", "") for point in entry_points(group=group)}
+
+
+def _reason(error: Exception) -> str:
+    """Return type and text of an exception, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

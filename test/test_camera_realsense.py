@@ -337,5 +337,5 @@ def test_a_rate_other_than_asked_keeps_the_gate_closed_and_says_why(camera: Synt
 
 def test_a_source_whose_sdk_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyrealsense2", None)
-    with pytest.raises(MotoError, match=r"is not installed, expected for source realsense; pip install"):
+    with pytest.raises(MotoError, match=r"\(source realsense\): pyrealsense2 is not installed; pip install"):
         make_camera(SETUP)

@@ -10,6 +10,7 @@ import pytest
 
 from moto_ros.cli.checks import arm, cameras
 from moto_ros.cli.checks.finding import Finding, Level
+from moto_ros.robot import franka_checks
 
 ROUTES = """Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
 wifi0\t00000000\t0101A8C0\t0003\t0\t0\t600\t00000000\t0\t0\t0
@@ -87,7 +88,7 @@ def test_kernel_and_governor_are_judged(tmp_path: Path, monkeypatch: pytest.Monk
     """A kernel that is not real-time works for minutes, then stops the arm."""
     (tmp_path / "realtime").write_text("1\n")
     (tmp_path / "governor").write_text("powersave\n")
-    monkeypatch.setattr(arm, "REALTIME", tmp_path / "realtime")
+    monkeypatch.setattr(franka_checks, "REALTIME", tmp_path / "realtime")
     monkeypatch.setattr(arm, "GOVERNOR", tmp_path / "governor")
     assert arm._kernel().level is Level.OK
     assert "performance" in arm._governor().advice

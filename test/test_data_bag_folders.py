@@ -113,7 +113,7 @@ def test_bag_folders_behind_links_are_found_and_loops_end(tmp_path: Path) -> Non
     [
         ("gone", "does not exist"),
         ("empty", "holds no bag"),
-        ("notes.txt", "is no bag"),
+        ("notes.txt", "is not a bag"),
         ("ros1", "has only day.bag, which is not read"),
     ],
 )

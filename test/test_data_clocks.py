@@ -108,7 +108,7 @@ def test_stamp_0_is_no_time_and_the_log_has_one(tmp_path: Path, given: dict[str,
     assert [len(episode) for episode in reading.episodes] == [40]
     together(reading)
     assert [text.split(":")[0] for text in reading.problems] == names
-    assert all("have stamp 0, which is no valid time; their log time is used" in text for text in reading.problems)
+    assert all("have stamp 0, which is not a valid time; their log time is used" in text for text in reading.problems)
 
 
 @pytest.mark.parametrize("jump", [3600 * NSEC_PER_SEC, -3600 * NSEC_PER_SEC, -NSEC_PER_SEC])
@@ -252,7 +252,7 @@ def test_frames_without_stamps_are_named_by_the_policy() -> None:
     for k in range(3):
         seen.add("camera/front", image(np.zeros((8, 8, 3), np.uint8), 0))
         seen.add("state", recording(seconds=0.05 * (k + 1))[-1].message)
-    assert "camera/front: stamps are 0, which is no valid time" in str(seen.problems.sentences())
+    assert "camera/front: stamps are 0, which is not a valid time" in str(seen.problems.sentences())
 
 
 def test_a_camera_of_another_clock_is_named_by_the_policy() -> None:

@@ -18,7 +18,7 @@ from support.bags import Recipe, lockstep_episode, write_bag
 from moto_ros.data.bag_files import METADATA, find_bags, read_messages
 from moto_ros.data.bag_writer import BagWriter
 from moto_ros.data.layout import Problems
-from moto_ros.data.recover import BACKUP_SUFFIX, has_mark, recover_all, remove_bag
+from moto_ros.data.recover import BACKUP_SUFFIX, is_recorder_file, recover_all, remove_bag
 from moto_ros.errors import MotoError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -180,7 +180,7 @@ def test_a_recorder_killed_before_its_first_message_leaves_its_mark(tmp_path: Pa
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
         process.send_signal(signal.SIGKILL)
-    assert has_mark(bag / "episode_000001_0.mcap")
+    assert is_recorder_file(bag / "episode_000001_0.mcap")
     assert list(recover_all(tmp_path)) == [bag]
     assert (bag / METADATA).is_file()
 

@@ -456,7 +456,7 @@ NAMED = {
     "another compression": (chunk(SCHEMA + CHANNEL + MESSAGE, "brotli") + FOOTER + MAGIC, "compressed by 'brotli'"),
     "no channel": (MESSAGE + FOOTER + MAGIC, "channel 7 has no description"),
     "no schema": (CHANNEL + MESSAGE + FOOTER + MAGIC, "/a has no schema (number 1)"),
-    "two files joined": (SCHEMA + CHANNEL + MESSAGE + FOOTER + MAGIC + MAGIC + HEADER, "bytes are behind its end"),
+    "two files joined": (SCHEMA + CHANNEL + MESSAGE + FOOTER + MAGIC + MAGIC + HEADER, "bytes follow its end"),
     "no end": (SCHEMA + CHANNEL + MESSAGE, "cut or damaged"),
 }
 

@@ -27,9 +27,7 @@ from moto_ros.contract import topics
 from moto_ros.data.bag_library import USABLE
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.cache import content_key, rows_of
-from moto_ros.data.episode import Episode
 from moto_ros.data.layout import StepLayout
-from moto_ros.errors import MotoError
 from moto_ros.ros import qos
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.realtime]
@@ -158,15 +156,7 @@ LAYOUT = StepLayout(cameras=("agent",), image_size=64, proprio=("ee_position",),
 def finished(folder: Path) -> list[Path]:
     """Return the bags below `folder` that hold an episode that came to its end, as a later run learns from."""
     bags = {file.parent for file in folder.rglob("*.mcap")}
-    return [bag for bag in bags if any(found.info["outcome"] in USABLE for found in episodes_of(bag))]
-
-
-def episodes_of(bag: Path) -> list[Episode]:
-    """Return the episodes of a bag; none of one that was cut off before its first message was written."""
-    try:
-        return read_episodes(bag, LAYOUT).episodes
-    except MotoError:
-        return []
+    return [bag for bag in bags if any(one.info["outcome"] in USABLE for one in read_episodes(bag, LAYOUT).episodes)]
 
 
 def keys(folder: Path, bags: list[str]) -> dict[str, str]:

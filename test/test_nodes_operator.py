@@ -252,7 +252,7 @@ def test_a_person_in_control_of_a_policy_that_is_silent_is_told_why_nothing_move
     graph.until(lambda: "has proposed nothing" in desk.node.report().warning, "the sentence")
 
 
-def test_an_unsure_policy_is_held_until_a_person_lets_it_go_on(graph: Graph) -> None:
+def test_an_uncertain_policy_is_held_until_a_person_lets_it_go_on(graph: Graph) -> None:
     desk = Desk(graph, uncertainty_action="ask", uncertainty_steps=2, blend_steps=1)
     desk.policy()
     desk.begin()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.graph import Graph, ros_graph
 
 from moto_ros.config import build
-from moto_ros.episode.reward_assigner import ExternalReward, RewardAssigner, StepReward
+from moto_ros.episode.reward_assigner import AssignedReward, RewardAssigner, StepReward
 from moto_ros.episode.reward_rules import Measured, RuleSettings
 from moto_ros.errors import MotoError
 
@@ -32,8 +32,8 @@ def running(rules: RuleSettings, lag: int = 1, *, from_start: bool = True) -> Re
     return assigner
 
 
-def word(source: str = "mine", value: float = 2.0) -> ExternalReward:
-    return ExternalReward(value, value > 1, False, source)
+def word(source: str = "mine", value: float = 2.0) -> AssignedReward:
+    return AssignedReward(value, value > 1, False, source)
 
 
 def brief(rewards: list[StepReward]) -> list[tuple[int, int, float, str]]:
@@ -110,7 +110,7 @@ def test_the_operators_word_ends_the_episode_and_nothing_is_rewarded_after_it(su
     assigner.state(seen(10, 1))
     assert assigner.operator(success=success) == []
     (reward,) = assigner.state(seen(120, 1))
-    assert reward.assigned == ExternalReward(float(success), success, True, "operator")
+    assert reward.assigned == AssignedReward(float(success), success, True, "operator")
     assert assigner.state(seen(130, 2)) == []
     assert assigner.state(seen(400, 2)) == []
 

@@ -17,7 +17,7 @@ from moto_ros.cli.main import main
 from moto_ros.config import part
 from moto_ros.errors import MotoError
 from moto_ros.nodes.learning_settings import data_part
-from moto_ros.robot import franka
+from moto_ros.robot import franka_checks
 from moto_ros.stopping import SAVE_TIME, STOP_TIME
 from moto_ros.systems.bringup import System, resolve
 from moto_ros.systems.exit_causes import Ending
@@ -198,7 +198,7 @@ def arm_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """Bind a port of this machine that takes the place of the arm's; nobody listens on it yet."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        monkeypatch.setattr(franka, "ARM_PORT", bound.getsockname()[1])
+        monkeypatch.setattr(franka_checks, "ARM_PORT", bound.getsockname()[1])
         yield bound
 
 
@@ -210,7 +210,7 @@ def test_an_arm_that_does_not_answer_is_said_before_anything_starts(
     pytest.importorskip("pyrealsense2", reason="pyrealsense2 is not installed")
     given = {"run": str(tmp_path / "run"), "backend": "franka", "parameters": f"franka.host:=127.0.0.1 {ANY_KERNEL}"}
     refusal = _refusal(name, **given)
-    assert f"no arm answers at 127.0.0.1:{franka.ARM_PORT}" in refusal
+    assert f"no arm answers at 127.0.0.1:{franka_checks.ARM_PORT}" in refusal
     assert "moto doctor --host 127.0.0.1" in refusal
     arm_port.listen()
     assert next(phases(name, given)).system.name == "record"
@@ -220,7 +220,7 @@ def test_an_address_of_an_arm_that_is_none_is_said_before_anything_starts(tmp_pa
     pytest.importorskip("franky", reason="franky is not installed")
     pytest.importorskip("pyrealsense2", reason="pyrealsense2 is not installed")
     given = {"run": str(tmp_path), "backend": "franka", "parameters": f"franka.host:=no-arm.invalid {ANY_KERNEL}"}
-    assert "'host' is 'no-arm.invalid', which is no known address" in _refusal("record", **given)
+    assert "'host' is 'no-arm.invalid', which is not a known address" in _refusal("record", **given)
 
 
 def test_a_kernel_that_the_driver_refuses_is_said_before_anything_starts(
@@ -229,8 +229,8 @@ def test_a_kernel_that_the_driver_refuses_is_said_before_anything_starts(
     """Breaks patience: the driver would try for half a minute."""
     pytest.importorskip("franky", reason="franky is not installed")
     pytest.importorskip("pyrealsense2", reason="pyrealsense2 is not installed")
-    monkeypatch.setattr(franka, "REALTIME", tmp_path / "realtime")
-    if franka.has_realtime_kernel():
+    monkeypatch.setattr(franka_checks, "REALTIME", tmp_path / "realtime")
+    if franka_checks.has_realtime_kernel():
         pytest.skip("this kernel is real-time")
     given = {"run": str(tmp_path), "backend": "franka", "parameters": "franka.host:=127.0.0.1"}
     assert "'realtime' is true, but this computer's kernel" in _refusal("record", **given)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
-from support.bags import Sent, action, image, phase, reward, robot_state, write_bag
+from support.bags import Recipe, Sent, action, image, lockstep_episode, phase, reward, robot_state, write_bag
 from training_support import PointWorld, play_with, store_maker
 
 from moto_ros.agents.interface import Spaces
@@ -18,7 +19,7 @@ from moto_ros.data.episode import Episode
 from moto_ros.errors import MotoError
 from moto_ros.files import read_json
 from moto_ros.report import animation
-from moto_ros.report.animation import MOST_BYTES, VIEW, VIEW_LEFT, VIEW_TOP, write_animation
+from moto_ros.report.animation import MAX_BYTES, VIEW, VIEW_LEFT, VIEW_TOP, write_animation
 from moto_ros.training import offline_runner
 from moto_ros.training.metrics import MetricsLog
 from moto_ros.training.run_folder import RunFolder
@@ -122,7 +123,7 @@ def test_it_plays_the_camera_of_each_clip_and_the_curves_grow(made: Path) -> Non
     found = pictures(made)
     assert len(found) > 60
     assert found[0].shape == (340, 800, 3)
-    assert made.stat().st_size < MOST_BYTES
+    assert made.stat().st_size < MAX_BYTES
     red = [np.argwhere((view(picture) @ (1, -1, 0)) > 80).mean(axis=0) for picture in found]
     assert np.ptp(red, axis=0).max() > 20  # the point moves through the camera's view
     curves = [picture[:, VIEW_LEFT + VIEW + 40 :].astype(float) for picture in found]
@@ -150,7 +151,7 @@ def test_an_animation_is_replaced_and_no_other_file_is(recorded: Path, made: Pat
     foreign = tmp_path / "holiday.gif"
     Image.new("RGB", (8, 8)).save(foreign)
     before = foreign.read_bytes()
-    with pytest.raises(MotoError, match="no animation of moto_ros, so it is kept"):
+    with pytest.raises(MotoError, match="is not an animation of moto_ros, so it is kept"):
         write_animation(recorded, foreign)
     assert foreign.read_bytes() == before
     own = shutil.copy(made, tmp_path)
@@ -162,8 +163,25 @@ def test_a_larger_animation_drops_frames_until_it_fits(monkeypatch: pytest.Monke
     rng = np.random.default_rng(0)
     noise = [Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)) for _ in range(33)]
     whole = animation.encoded(noise, "GIF")
-    monkeypatch.setattr(animation, "MOST_BYTES", len(whole) // 3)
+    monkeypatch.setattr(animation, "MAX_BYTES", len(whole) // 3)
     assert 0 < len(animation.encoded(noise, "GIF")) <= len(whole) // 3
+    monkeypatch.setattr(animation, "MAX_BYTES", len(whole) // 33)
+    with pytest.raises(MotoError, match=r"its first and last picture have .* bytes, expected at most"):
+        animation.encoded(noise, "GIF")
+
+
+def test_of_several_recordings_of_an_episode_the_newest_usable_one_is_shown(tmp_path: Path) -> None:
+    """The view would be of an aborted or an older repetition, or of a demonstration with the same number."""
+    names = ("online/episode_000005", "online/episode_000005-2", "online/episode_000005-10")
+    unusable = (("online/episode_000005-11", "aborted"), ("offline/episode_000005", "success"))
+    bags = [*((name, "time_limit") for name in names), *unusable]
+    for steps, (name, outcome) in enumerate(bags, 3):
+        write_bag(tmp_path / "bags" / name, lockstep_episode(Recipe(5, steps, ("agent",), (16, 16), outcome=outcome)))
+    history = SimpleNamespace(run=RunFolder(tmp_path))
+    found = animation.recorded(history, 5)  # type: ignore[arg-type]
+    assert found is not None
+    assert len(found) == 3 + names.index("online/episode_000005-10")
+    assert animation.recorded(history, 6) is None  # type: ignore[arg-type]
 
 
 def test_wrong_inputs_are_one_sentence(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -240,7 +240,7 @@ def test_planned_motion_is_interrupted_by_stop(arm: FrankaArm) -> None:
     """A stop during a reset must end the reset, from any thread."""
     threading.Timer(0.5, arm.stop).start()
     start = time.monotonic()
-    with pytest.raises(ArmFault, match="stopped on its way"):
+    with pytest.raises(ArmFault, match="stopped before its goal"):
         arm.move_joints(HOME + 0.4, 0.05, 30.0)
     print(f"interrupted after {time.monotonic() - start:.2f} s")
     assert time.monotonic() - start < 10.0

@@ -46,9 +46,9 @@ class Rig:
         """Send the next action and let a period pass."""
         fields = {"episode": 1, "step": self.step} | changes
         self.now += TICK
-        taken = self.supervisor.gate.step
+        taken = self.supervisor.checks.step
         self.supervisor.tick(self.now, Command(values=np.array(values), sent=self.now - age, **fields))
-        self.step += self.supervisor.gate.step - taken
+        self.step += self.supervisor.checks.step - taken
         self.run(seconds - TICK)
 
     @property
@@ -146,7 +146,7 @@ def test_an_invalid_action_does_not_move_the_arm_and_is_counted(
     before = rig.height
     rig.act(values, **changes)
     assert rig.supervisor.counts[count] == 1
-    assert (rig.supervisor.gate.step, rig.height) == (1, before)
+    assert (rig.supervisor.checks.step, rig.height) == (1, before)
 
 
 @pytest.mark.parametrize("age", [0.6, -0.6], ids=["old", "of a clock ahead"])
@@ -157,7 +157,7 @@ def test_an_action_beyond_its_lifespan_does_not_move_it(age: float) -> None:
     before = rig.height
     rig.act(DOWN, age=age)
     assert rig.supervisor.counts["stale_actions"] == 1
-    assert (rig.supervisor.gate.step, rig.height) == (0, before)
+    assert (rig.supervisor.checks.step, rig.height) == (0, before)
 
 
 def test_a_robot_without_healthy_cameras_holds_at_once_and_executes_no_action() -> None:
@@ -351,23 +351,23 @@ def test_a_safety_thread_that_ends_by_an_error_stops_the_arm_and_is_reported() -
         assert error is crash
         heard.set()
 
-    guard = SafetyThread(rig.supervisor, hear)
-    guard.begin(1)
+    safety = SafetyThread(rig.supervisor, hear)
+    safety.begin(1)
     rig.arm.state = fail  # type: ignore[method-assign, assignment]
     assert heard.wait(10.0)
     assert rig.arm.calls[-1] == "stop"
-    assert "a bug" in guard.stop_or_fault
-    guard.close()
+    assert "a bug" in safety.stop_or_fault
+    safety.close()
 
 
 def test_the_safety_thread_executes_an_action_and_ends_control_when_it_is_closed() -> None:
     rig = Rig()
-    guard = SafetyThread(rig.supervisor)
-    guard.begin(1)
+    safety = SafetyThread(rig.supervisor)
+    safety.begin(1)
     now = time.monotonic()
-    guard.submit(Command(1, 0, np.array(DOWN), now))
-    while guard.reading.step == 0 and time.monotonic() < now + 10.0:
+    safety.submit(Command(1, 0, np.array(DOWN), now))
+    while safety.reading.step == 0 and time.monotonic() < now + 10.0:
         time.sleep(0.001)
-    assert guard.reading.step == 1
-    guard.close()
+    assert safety.reading.step == 1
+    safety.close()
     assert rig.arm.control is None

@@ -70,7 +70,7 @@ class Rig:
 
     def mode(self, mode: Mode) -> None:
         """Wait for a mode."""
-        self.until(lambda: self.robot.guard.reading.mode is mode, mode.name)
+        self.until(lambda: self.robot.safety.reading.mode is mode, mode.name)
 
     def commanded(self) -> np.ndarray:
         """Return the pose (3,) m that the arm's own controller holds."""
@@ -100,18 +100,18 @@ def rig() -> Iterator[Rig]:
 
 
 def end(rig: Rig, episode: int) -> None:
-    rig.robot.guard.end(episode)
+    rig.robot.safety.end(episode)
 
 
 def silence_then_end(rig: Rig, episode: int) -> None:
     rig.mode(Mode.HOLD)
-    rig.robot.guard.end(episode)
+    rig.robot.safety.end(episode)
 
 
 def long_silence_then_end(rig: Rig, episode: int) -> None:
     rig.mode(Mode.HOLD)
     pause(rig.arm, 1.0)
-    rig.robot.guard.end(episode)
+    rig.robot.safety.end(episode)
 
 
 def stop_and_recover_at_once(rig: Rig, episode: int) -> None:
@@ -122,16 +122,16 @@ def stop_and_recover_at_once(rig: Rig, episode: int) -> None:
 def reset_that_is_cancelled(rig: Rig, episode: int) -> None:
     job = ResetJob(episode + 1, 1)
     answer = rig.robot.reset(job)
-    rig.until(lambda: rig.robot.guard.reading.mode is Mode.RESET and _speed(rig.robot.guard.reading) > 0.05, "motion")
+    rig.until(lambda: rig.robot.safety.reading.mode is Mode.RESET and _speed(rig.robot.safety.reading) > 0.05, "motion")
     rig.robot.cancel(job, "too late")
     assert answer.result(WAIT) == "too late"
 
 
 def camera_lost_then_end(rig: Rig, episode: int) -> None:
-    rig.robot.guard.request_hold("camera wrist: no frame")
+    rig.robot.safety.request_hold("camera wrist: no frame")
     rig.mode(Mode.HOLD)
-    rig.robot.guard.end(episode)
-    rig.robot.guard.request_hold("")
+    rig.robot.safety.end(episode)
+    rig.robot.safety.request_hold("")
 
 
 ENDINGS = [
@@ -149,7 +149,7 @@ def test_an_idle_arm_stays_where_it_is(rig: Rig, ending: Callable[[Rig, int], No
     """Breaks people who rely on an idle arm to stand: it moved 8 mm while it braked."""
     episode = 10 * ENDINGS.index(ending)
     rig.act(episode)
-    assert _speed(rig.robot.guard.reading) > 0.05, "it was to move"
+    assert _speed(rig.robot.safety.reading) > 0.05, "it was to move"
     first = len(rig.seen)
     ending(rig, episode)
     rig.mode(Mode.IDLE)
@@ -178,14 +178,14 @@ def test_an_arm_that_holds_without_a_fresh_action_stays_where_it_came_to_rest(ri
     """Breaks grasps: an impedance that sags, or a hold that ends with the control after `stop_after`."""
     rig.act(110)
     rig.mode(Mode.HOLD)
-    rig.until(lambda: _speed(rig.robot.guard.reading) < 2e-3, "rest")
+    rig.until(lambda: _speed(rig.robot.safety.reading) < 2e-3, "rest")
     pause(rig.arm, 0.1)
     first = len(rig.seen)
     pause(rig.arm, 2.0)
     places = np.array([seen.state.position for seen in rig.seen[first:]])
     assert {seen.mode for seen in rig.seen[first:]} == {Mode.HOLD}
     assert np.abs(places - places[0]).max() < STAYS
-    rig.robot.guard.end(110)
+    rig.robot.safety.end(110)
 
 
 def _speed(seen: ArmReading) -> float:

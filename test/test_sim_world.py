@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("metaworld", reason="Meta-World is not installed")
 
-from moto_sim.rollout import FIRST_STAMP, collect, expert_act
-from moto_sim.snapshot import proprio
+from moto_sim.rollout import NoisyExpert, collect
+from moto_sim.snapshot import FIRST_STAMP, proprio
 from moto_sim.world import World, image_shape, make_world
 
 from moto_ros.data.proprio_fields import PROPRIO_FIELDS
@@ -75,7 +75,7 @@ def test_an_episode_has_one_more_observation_than_actions_and_a_row_zero_of_zero
 
 def test_row_t_of_action_and_reward_led_to_observation_t(world: World) -> None:
     """Breaks every model of the world: an action one row early or late predicts nothing."""
-    episode = collect(world, expert_act(world, 0.1, np.random.default_rng(0)), steps=20, seed=5, fields=FIELDS)
+    episode = collect(world, NoisyExpert(0.1, np.random.default_rng(0)), steps=20, seed=5, fields=FIELDS)
     states, frames = [proprio(world.reset(5), FIELDS)], [world.render("agent")]
     rewards = [0.0]
     for action in episode.action[1:]:
@@ -97,9 +97,9 @@ def test_stamps_advance_by_the_control_period_and_no_episode_ends_in_a_terminal(
 
 
 def test_an_expert_episode_succeeds_and_can_end_at_its_first_success(world: World) -> None:
-    whole = collect(world, expert_act(world, 0.0, np.random.default_rng(0)), steps=120, seed=0, cameras=())
+    whole = collect(world, NoisyExpert(0.0, np.random.default_rng(0)), steps=120, seed=0, cameras=())
     short = collect(
-        world, expert_act(world, 0.0, np.random.default_rng(0)), steps=120, seed=0, cameras=(), stop_on_success=True
+        world, NoisyExpert(0.0, np.random.default_rng(0)), steps=120, seed=0, cameras=(), stop_on_success=True
     )
     assert whole.succeeded
     assert len(short) == int(np.flatnonzero(whole.success)[0])

@@ -1,4 +1,4 @@
-"""Arbitration of each step: blending without a jump, devices with a time-out, a policy that is unsure."""
+"""Arbitration of each step: blending without a jump, devices with a time-out, a policy that is uncertain."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_axes_that_do_not_fit_are_refused_in_one_sentence(wrong: dict[str, Any],
         settings(**wrong)
 
 
-# A policy that is unsure.
+# A policy that is uncertain.
 
 
 def judged(action: str, ranks: list[float]) -> list[Verdict]:
@@ -215,7 +215,7 @@ def judged(action: str, ranks: list[float]) -> list[Verdict]:
     return [guard.judge(rank) for rank in ranks]
 
 
-def test_the_guard_acts_after_as_many_unsure_steps_in_a_row_as_configured() -> None:
+def test_the_guard_acts_after_as_many_uncertain_steps_in_a_row_as_configured() -> None:
     no, held, asked = Verdict.NONE, Verdict.HELD, Verdict.ASKED
     ranks = [0.95, 0.5, 0.95, 0.99, 0.95, 0.9, 0.95, NONE, 0.95]
     assert judged("hold", ranks) == [no, no, no, held, held, no, no, no, no]
@@ -235,7 +235,7 @@ def decided(decider: Decider, count: int, rank: float, now: float = 0.0) -> list
     return [(round(float(one.values[0]), 3), one.verdict) for one in found]
 
 
-def test_an_unsure_policy_is_slowed_or_held_with_its_gripper_unmoved_and_resumes_smoothly() -> None:
+def test_an_uncertain_policy_is_slowed_or_held_with_its_gripper_unmoved_and_resumes_smoothly() -> None:
     given = {"uncertainty_steps": 1, "blend_steps": 2, "uncertainty_speed": 0.5}
     for action, speed, verdict in (("slow", 0.5, Verdict.SLOWED), ("hold", 0.0, Verdict.HELD)):
         found = settings(uncertainty_action=action, **given)

@@ -239,7 +239,7 @@ def _contract(name: str, documented: dict[str, str]) -> Iterator[tuple[str, str,
 
 def _event(event: str) -> str:
     """Return what an operator's event does, as its button is documented."""
-    said = specs(ButtonNumbers)[event].doc.removeprefix("button that ").split(", by its place")[0]
+    said = specs(ButtonNumbers)[event].doc.partition("button that ")[2].removesuffix("; -1: none")
     return f"{said[0].upper()}{said[1:]}."
 
 

@@ -1,1 +1,1 @@
-"""What sees: the interface of a camera, its drivers, and the checks of every frame. No ROS."""
+"""Cameras: their interface and drivers, and the checks of every frame. No ROS."""

@@ -1,4 +1,4 @@
-"""The file in which ROS's camera_calibration keeps what it has found."""
+"""Reads a camera's calibration from the file that ROS's camera_calibration writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from moto_ros.errors import MotoError
 
 
 def read_calibration(path: Path) -> Intrinsics:
-    """Return a camera's calibration; MotoError when the file is missing or not of that form."""
+    """Return a camera's calibration; MotoError when the file is missing or has another format."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         return _intrinsics(content)
@@ -36,5 +36,5 @@ def _intrinsics(content: Any) -> Intrinsics:
 
 
 def uncalibrated(width: int, height: int) -> Intrinsics:
-    """Return what is known of a camera that nobody has calibrated: its size."""
+    """Return the intrinsics of a camera that is not calibrated: its image size alone."""
     return Intrinsics(width, height, 0.0, 0.0, 0.0, 0.0)

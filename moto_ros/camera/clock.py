@@ -1,4 +1,4 @@
-"""Clock mapping from a camera to this computer: the time of exposure, not that of reading the frame."""
+"""Clock mapping from a camera to this computer: stamps are the time of exposure, not of reading the frame."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from moto_ros.contract.stamps import NSEC_PER_SEC
 
 WINDOW = 10 * NSEC_PER_SEC
-"""ns of frames over which the offset is the minimum: holds a quick frame, and a drift of 100 ppm is small in it."""
+"""ns over which the offset is the minimum: some frame in it is quick, and a drift of 100 ppm is small in it."""
 
 JUMP_AHEAD = NSEC_PER_SEC // 20
-"""ns by which a frame may be quicker than every other one before the clock is said to have jumped."""
+"""ns by which a frame may be quicker than all before; beyond it the clock has jumped."""
 
 JUMP_BEHIND = NSEC_PER_SEC // 2
-"""ns that a frame may be slower than the quickest one before a jump of the clock is suspected."""
+"""ns by which a frame may be slower than the quickest one; beyond it a jump of the clock is suspected."""
 
 CONFIRM_TIME = NSEC_PER_SEC
-"""ns for which frames must stay slow to confirm a jump: a busy computer catches up, a clock that was set does not."""
+"""ns for which frames must stay slow to confirm a jump: a busy computer catches up, a changed clock does not."""
 
 WRAP = 2**32 * 1000
-"""ns after which the 32-bit microsecond counters of cameras begin again."""
+"""ns after which the 32-bit microsecond counters of cameras wrap around."""
 
 WRAP_SLACK = 60 * NSEC_PER_SEC
-"""ns within which a step back of WRAP is the counter's, not a jump."""
+"""ns within which a step back by WRAP is the counter wrapping around, not a jump."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,18 @@ class Stamped:
 class DeviceClock:
     """Maps one camera's clock to the system clock by the smallest recent delay; stamps never go backwards.
 
-    arrival = exposure + offset + delay: the delay is never negative, so the smallest difference seen is the offset with
-    the least delay. The offset of a camera that reports a synchronised clock is 0 as long as that difference can be a
-    delay.
+    arrival = exposure + offset + delay: the delay is never negative, so the smallest difference seen is the offset plus
+    the smallest delay. The offset of a camera that reports a synchronised clock is 0 as long as that difference can be
+    a delay.
     """
 
     def __init__(self) -> None:
-        """Know nothing of the camera's clock yet."""
+        """Start without an offset."""
         self._last_stamp = 0
         self.restart()
 
     def restart(self) -> None:
-        """Forget the camera's clock, as after it was opened again; stamps still never go backwards."""
+        """Forget the camera's clock, after the camera was opened again; stamps still never go backwards."""
         self._differences: deque[tuple[int, int]] = deque()  # (arrival, difference), both rising
         self._last_device: int | None = None
         self._since: int | None = None
@@ -74,15 +74,15 @@ class DeviceClock:
         return device
 
     def _take(self, device: int, arrival: int) -> bool:
-        """Add a frame to what the offset is taken from; return whether the clocks have jumped."""
+        """Add a frame to those that the offset is taken from; return whether the clocks have jumped."""
         back = self._last_device is not None and device < self._last_device
         self._last_device = device
         difference = arrival - device
-        least = self._differences[0][1] if self._differences else difference
-        if back or difference < least - JUMP_AHEAD:
-            self._begin_again(deque([(arrival, difference)]))
+        smallest = self._differences[0][1] if self._differences else difference
+        if back or difference < smallest - JUMP_AHEAD:
+            self._start_over(deque([(arrival, difference)]))
             return back or self._is_settled(arrival)
-        if difference > least + JUMP_BEHIND:
+        if difference > smallest + JUMP_BEHIND:
             return self._on_slow_frame(arrival, difference)
         self._slow_since = None
         _add(self._differences, arrival, difference)
@@ -93,21 +93,21 @@ class DeviceClock:
         return self._since is not None and abs(arrival - self._since) > CONFIRM_TIME
 
     def _on_slow_frame(self, arrival: int, difference: int) -> bool:
-        """Return whether frames have been slow for so long that the clock has jumped."""
+        """Return whether frames have been slow for long enough to confirm a jump of the clock."""
         if self._slow_since is None:
             self._slow_since, self._slow = arrival, deque()
         _add(self._slow, arrival, difference)
         if arrival - self._slow_since < CONFIRM_TIME:
             return False
-        self._begin_again(self._slow)
+        self._start_over(self._slow)
         return True
 
-    def _begin_again(self, differences: deque[tuple[int, int]]) -> None:
+    def _start_over(self, differences: deque[tuple[int, int]]) -> None:
         self._differences, self._slow_since, self._slow = differences, None, deque()
 
     def _offset(self, synchronised: bool) -> int:
-        least = self._differences[0][1]
-        return 0 if synchronised and 0 <= least < NSEC_PER_SEC else least
+        smallest = self._differences[0][1]
+        return 0 if synchronised and 0 <= smallest < NSEC_PER_SEC else smallest
 
     def _forward(self, stamp: int) -> int:
         self._last_stamp = max(stamp, self._last_stamp + 1)

@@ -1,4 +1,4 @@
-"""Any lens as the nearest one of the model that ROS calls plumb_bob."""
+"""Fits the distortion model that ROS calls plumb_bob to any lens."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 import numpy as np
 
 GRID = 21
-"""Points a side that a lens is fitted at."""
+"""Points along each side of the grid at which a lens is fitted."""
 
 Lens = Callable[[float, float], tuple[float, float]]
 """Maps an ideal normalised image point (x/z, y/z) to where the lens puts it, normalised too."""
 
 
 def plumb_bob_of(lens: Lens, corner: tuple[float, float]) -> tuple[float, float, float, float, float]:
-    """Return k1, k2, p1, p2, k3 (Brown 1966, OpenCV's order) nearest to `lens` up to the image's `corner`.
+    """Return the k1, k2, p1, p2, k3 (Brown 1966, OpenCV's order) that fit `lens` best up to the image's `corner`.
 
     The model is linear in its coefficients, so this is one linear least-squares problem.
     """

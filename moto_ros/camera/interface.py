@@ -1,4 +1,4 @@
-"""What the camera node asks of a camera: the one file to implement for another kind."""
+"""Interface of a camera driver: implement it to support another kind of camera."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Intrinsics:
 
 @dataclass(frozen=True)
 class CameraSetup:
-    """How one camera is asked to run."""
+    """Requested settings of one camera."""
 
     name: str
     source: str
     device: str
-    width: int  # px; 0: as it comes
+    width: int  # px; 0: the camera's own
     height: int
     rate: float  # Hz
     exposure: float  # s; 0: automatic
@@ -84,7 +84,7 @@ class Camera(Protocol):
 
 @runtime_checkable
 class RelayedCamera(Protocol):
-    """A camera whose images another node publishes: the camera node subscribes for it, on its executor's thread."""
+    """A camera whose images another node publishes; the camera node subscribes to them, on its executor's thread."""
 
     image_topic: str
     """Images: sensor_msgs/CompressedImage where the name ends in /compressed, else sensor_msgs/Image."""
@@ -103,10 +103,10 @@ class RelayedCamera(Protocol):
 
 
 class CameraDriver:
-    """What a line of the registry of cameras names: derive the class of a camera from it, `__init__` takes the setup.
+    """Base class of a driver: add the methods of `Camera`, and an `__init__` that takes the setup.
 
-    Where the maker's package is an extra, a driver is a class of its own that imports the camera's in `make`: then
-    setups are checked where the package is not installed.
+    Where the maker's package is optional, derive a separate driver class that imports the camera's class in `make`:
+    then setups are checked also where the package is not installed.
     """
 
     requires: ClassVar[Requirement | None] = None
@@ -121,7 +121,7 @@ class CameraDriver:
 
     @classmethod
     def check(cls, setup: CameraSetup) -> None:
-        """Raise MotoError where `setup` asks for what such a camera cannot do."""
+        """Raise MotoError where `setup` asks for something that such a camera cannot do."""
         if setup.depth and not cls.measures_depth:
             raise MotoError(
                 f"camera '{setup.name}': parameter 'depth' is true, but source {setup.source} measures no depth; set "

@@ -1,4 +1,4 @@
-"""Queue of a camera's newest frames, from the thread that gets them to the one that reads."""
+"""Queue of a camera's newest frames, between the thread that receives them and the one that reads them."""
 
 from __future__ import annotations
 

@@ -10,4 +10,4 @@ from moto_ros.contract.peers import Peers
 
 @dataclass(frozen=True, kw_only=True)
 class CameraNodeSettings(Peers, CameraSettings):
-    """What the cameras need, and whom the node waits for."""
+    """Parameters of the cameras, and the nodes to wait for."""

@@ -14,20 +14,20 @@ from moto_ros.camera.interface import CameraDriver, CameraLost, CameraSetup, Fra
 from moto_ros.camera.newest import Newest
 
 MANUAL, AUTOMATIC = 1.0, 3.0
-"""V4L2's exposure_auto menu, which OpenCV hands on."""
+"""Values of V4L2's exposure_auto, which OpenCV passes on."""
 
 EXPOSURE = 1e-4
 """Unit of V4L2's exposure_absolute in s."""
 
 JOIN_TIMEOUT = 2.0
-"""Seconds that the grabbing thread, which OpenCV may hold, is waited for at the end."""
+"""Seconds to wait at the end for the grabbing thread, which OpenCV may block."""
 
 
 class OpenCvCamera(CameraDriver):
-    """Grabs in a thread of its own, since OpenCV's read may wait for ten seconds; a video file is repeated."""
+    """Grabs frames in a thread of its own, since OpenCV's read may block for ten seconds; a video file is repeated."""
 
     def __init__(self, setup: CameraSetup) -> None:
-        """Remember what is asked for; read the calibration, if there is one. Raises MotoError for a bad file."""
+        """Keep the setup; read the calibration, if there is one. Raises MotoError for a bad file."""
         self._setup = setup
         self._calibration = read_calibration(Path(setup.calibration).expanduser()) if setup.calibration else None
         self._size = (setup.width, setup.height)
@@ -39,7 +39,9 @@ class OpenCvCamera(CameraDriver):
         capture = cv2.VideoCapture(int(name)) if name.isdecimal() else cv2.VideoCapture(name)
         if not capture.isOpened():
             capture.release()
-            raise CameraLost(self._message(f"cannot be opened as '{name}'; look whether it exists and who uses it"))
+            raise CameraLost(
+                self._message(f"cannot be opened as '{name}'; check that it exists and that no other program uses it")
+            )
         file = Path(name).is_file()
         if not file:
             self._set(capture)
@@ -70,9 +72,8 @@ class OpenCvCamera(CameraDriver):
         asked = (self._setup.width, self._setup.height)
         if all(asked) and size != asked:
             capture.release()
-            raise CameraLost(
-                self._message(f"gives {size[0]}x{size[1]} px, expected {asked[0]}x{asked[1]}; ask for a mode it has")
-            )
+            found = f"gives {size[0]}x{size[1]} px, expected {asked[0]}x{asked[1]}"
+            raise CameraLost(self._message(f"{found}; set width and height to a mode that it has"))
         self._size = size
 
     def intrinsics(self) -> Intrinsics:
@@ -118,7 +119,7 @@ class Grabber:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop; a thread that OpenCV holds ends by itself, when OpenCV lets it go."""
+        """Stop; a thread that OpenCV blocks ends by itself once OpenCV returns."""
         self._stopping.set()
         self._thread.join(JOIN_TIMEOUT)
 

@@ -1,4 +1,4 @@
-"""The moving picture of synthetic cameras: it carries its number, so that a test sees which frame it got."""
+"""Test pattern of synthetic cameras: a moving picture that shows its frame number, so that tests can read it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ROWS, COLUMNS = 4, 8
 
 
 class Pattern:
-    """Frames of one size: colours that move a pixel a frame, and the number's squares."""
+    """Frames of one size: colours that move by one pixel per frame, and squares that show the frame number."""
 
     def __init__(self, width: int, height: int) -> None:
         """Prepare the colours of `width` x `height` px."""
@@ -37,12 +37,12 @@ class Pattern:
         return frame
 
     def depth(self, number: int) -> np.ndarray:
-        """Return the depth of frame `number` as uint16 (H, W) in mm: a slope that comes nearer and goes again."""
+        """Return the depth of frame `number` as uint16 (H, W) in mm: a slope that moves away and jumps back."""
         return self._depth + np.uint16(number % 100)
 
 
 def read_number(pixels: np.ndarray) -> int:
-    """Return the number that a frame (H, W, 3) of the pattern carries, also after JPEG."""
+    """Return the number that a frame (H, W, 3) of the pattern shows, also after JPEG compression."""
     height, width = pixels.shape[:2]
     side, (top, left) = _side(height), _corner(width, height)
     middle = slice(side // 2, None, side)

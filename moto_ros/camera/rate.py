@@ -32,27 +32,27 @@ class RateMeter:
 
 
 class RateJudge:
-    """Judges the rate of window after window; the first good one opens the start-up gate permanently."""
+    """Judges the rate over one window after the other; the first good one opens the start-up gate permanently."""
 
     def __init__(self, asked: float, tolerance: float, window: float) -> None:
-        """Ask for `asked` Hz, give or take the share `tolerance`, over `window` s."""
+        """Expect `asked` Hz, within the relative `tolerance`, over windows of `window` s."""
         self._asked, self._tolerance, self._window = asked, tolerance, window
         self.passed = False
         self.problem = ""
         self.restart()
 
     def restart(self) -> None:
-        """Begin a new window, as after a gap that is known."""
+        """Begin a new window, after a gap that is known."""
         self._start, self._frames = 0.0, 0
 
     def add(self, now: float) -> bool:
         """Count a frame that came at `now` (s); return whether a window ended now, and was wrong."""
         self._start = self._start if self._frames else now
         self._frames += 1
-        span = now - self._start
-        if span < self._window:
+        elapsed = now - self._start
+        if elapsed < self._window:
             return False
-        self.problem = self._judged((self._frames - 1) / span)
+        self.problem = self._judged((self._frames - 1) / elapsed)
         self.passed = self.passed or not self.problem
         self._start, self._frames = now, 1
         return bool(self.problem)
@@ -62,5 +62,5 @@ class RateJudge:
             return ""
         return (
             f"comes at {rate:.1f} Hz, expected {self._asked:g} Hz within {100 * self._tolerance:g} %; "
-            "use a USB 3 port, fix its exposure, or ask for a rate it can keep"
+            "use a USB 3 port, set a fixed exposure, or ask for a rate that it can keep"
         )

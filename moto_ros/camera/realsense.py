@@ -1,4 +1,4 @@
-"""A RealSense camera by its serial number: colour, and on demand depth aligned to it, through librealsense."""
+"""RealSense cameras through librealsense, by serial number: colour, and on request depth aligned to it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from moto_ros.camera.distortion import plumb_bob_of
 from moto_ros.camera.interface import CameraLost, CameraSetup, Frame, Intrinsics
 
 QUEUE_SIZE = 2
-"""Frames that the SDK keeps for a reader that is late; older ones are dropped."""
+"""Frames that the SDK queues for a slow reader; older ones are dropped."""
 
 RESET_AFTER = 3
-"""Attempts in a row that brought no frame, after which the camera itself is restarted."""
+"""Attempts in a row without a frame after which the camera itself is restarted."""
 
 COLOUR_EXPOSURE, STEREO_EXPOSURE = 1e-4, 1e-6
 """Units of the exposure option in s, of a colour sensor and of a stereo module (which is the D405's colour sensor)."""
 
 DEPTH_UNIT = 0.001
-"""Metres of one step of the depth that is handed on."""
+"""Metres per step of published depth."""
 
 Profile = tuple[Any, Any]
 """A sensor, and the stream profile that it is asked for."""
@@ -36,10 +36,10 @@ def context() -> Any:
 
 
 class RealSenseCamera:
-    """One camera; every call of the SDK is made by the thread that reads it."""
+    """One camera; every call to the SDK is made by the thread that reads it."""
 
     def __init__(self, setup: CameraSetup) -> None:
-        """Remember what is asked for."""
+        """Keep the setup."""
         self._setup = setup
         self._sensors: list[Any] = []
         self._queue: Any = None
@@ -58,7 +58,7 @@ class RealSenseCamera:
         except RuntimeError as error:
             self.close()
             raise CameraLost(
-                self._message(f"does not start ({error}); look which program uses it, replug it")
+                self._message(f"does not start ({error}); end other programs that use it, or plug it in again")
             ) from error
 
     def _find(self) -> Any:
@@ -118,12 +118,12 @@ class RealSenseCamera:
         if not value:
             return
         if not sensor.supports(option):
-            raise CameraLost(self._message(f"cannot fix its {option.name}; set it to 0"))
+            raise CameraLost(self._message(f"cannot set a fixed {option.name}; set it to 0"))
         limits = sensor.get_option_range(option)
         if not limits.min <= value <= limits.max:
             raise CameraLost(
                 self._message(
-                    f"is asked for {option.name} {value:g}, expected {limits.min:g}..{limits.max:g}; change it"
+                    f"is asked for {option.name} {value:g}, expected {limits.min:g} to {limits.max:g}; change it"
                 )
             )
         sensor.set_option(option, value)
@@ -142,12 +142,10 @@ class RealSenseCamera:
             found, depth = self._next(max(1, round(1000 * timeout)))
             return None if found is None else self._frame(found, depth)
         except RuntimeError as error:
-            raise CameraLost(
-                self._message(f"failed while it was read ({error}); look at cable and USB port")
-            ) from error
+            raise CameraLost(self._message(f"failed while it was read ({error}); check cable and USB port")) from error
 
     def _next(self, timeout: int) -> tuple[Any, Any]:
-        """Return the SDK's next colour and depth frame, None for what there is not (`timeout` in ms)."""
+        """Return the SDK's next colour and depth frame, None for one that is missing; `timeout` in ms."""
         if not self._setup.depth:
             came, frame = self._queue.try_wait_for_frame(timeout)
             return (frame if came else None), None
@@ -168,12 +166,12 @@ class RealSenseCamera:
             number=colour.get_frame_number(),
             device_time=round(1e6 * colour.get_timestamp()),
             arrival=arrival,
-            # Without the kernel's metadata the SDK stamps frames itself as they arrive: also this computer's clock.
+            # Without the kernel's metadata the SDK stamps frames as they arrive, by this computer's clock as well.
             synchronised=domain in (rs.timestamp_domain.global_time, rs.timestamp_domain.system_time),
         )
 
     def close(self) -> None:
-        """Stop all streams; what a camera that is gone says to that does not matter."""
+        """Stop all streams; errors of a camera that is gone are ignored."""
         for sensor in self._sensors:
             for end in (sensor.stop, sensor.close):
                 _quietly(end)
@@ -210,7 +208,7 @@ def _mode(profile: Any) -> tuple[int, int, float]:
 
 
 def _by_sensor(profiles: list[Profile]) -> list[tuple[Any, list[Any]]]:
-    """Return each sensor once, with all that it shall stream: the D405's colour and depth come from one."""
+    """Return each sensor once, with all that it is to stream: the D405's colour and depth are of one sensor."""
     found: dict[str, tuple[Any, list[Any]]] = {}
     for sensor, profile in profiles:
         found.setdefault(sensor.get_info(rs.camera_info.name), (sensor, []))[1].append(profile)
@@ -230,7 +228,7 @@ def _intrinsics(found: Any) -> Intrinsics:
 
 
 def _distortion(found: Any) -> tuple[str, tuple[float, ...]]:
-    """Return ROS's name and coefficients of the lens; librealsense's own Brown-Conrady variants are fitted."""
+    """Return ROS's model and coefficients of the lens; librealsense's own Brown-Conrady variants are fitted."""
     coefficients = tuple(float(value) for value in found.coeffs)
     if found.model == rs.distortion.kannala_brandt4:
         return "equidistant", coefficients[:4]

@@ -1,4 +1,4 @@
-"""The driver of RealSense cameras as the registry names it: what it needs, what is checked before it is imported."""
+"""Driver class of RealSense cameras for the registry: its package, and the checks before that is imported."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class RealSenseDriver(CameraDriver):
 
     @classmethod
     def check(cls, setup: CameraSetup) -> None:
-        """Raise MotoError without a size: a RealSense has modes, of which one must be chosen."""
+        """Raise MotoError for a setup without a size: one of the modes of a RealSense must be chosen."""
         if not (setup.width and setup.height):
             raise MotoError(
-                f"camera '{setup.name}' is {setup.width}x{setup.height} px, expected a size of the RealSense; set "
-                "width and height"
+                f"camera '{setup.name}' is {setup.width}x{setup.height} px, expected the size of one of its modes; "
+                "set width and height"
             )

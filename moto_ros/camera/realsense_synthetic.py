@@ -1,6 +1,6 @@
-"""RealSense cameras without hardware: the SDK's own software device on the SDK's own bus, read as any other.
+"""Synthetic RealSense cameras: software devices of the SDK on its own bus, read like real ones.
 
-The faults that a test or a person can inject are texts: see `SyntheticRealSense.disturb`.
+Tests and users can inject faults: see `SyntheticRealSense.disturb`.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ BASELINE = 0.015
 """Metres between the colour and the depth sensor."""
 
 CLOCK_START = 1000.0
-"""Seconds that the device's clock shows at first: apart from any other clock."""
+"""Seconds at which the device's clock starts, so that it differs from every other clock."""
 
 COMMANDS = {
     **dict.fromkeys(("pause", "freeze", "repeat", "resume", "unplug", "plug"), False),
     **dict.fromkeys(("drop", "rate", "jump", "late"), True),
 }
-"""What can be done to a synthetic camera -> whether a number comes with it."""
+"""Command for a synthetic camera -> whether it takes a number."""
 
 
 class SyntheticDevice:
-    """One software device: a colour and a depth sensor with one mode, the one that is asked for."""
+    """One software device: a colour and a depth sensor, each with one mode, that of the setup."""
 
     def __init__(self, setup: CameraSetup) -> None:
         """Build the device; it is not on the bus yet."""
@@ -53,7 +53,7 @@ class SyntheticDevice:
         self.depth_profile.register_extrinsics_to(self.colour_profile, _beside())
         self.device.create_matcher(rs.matchers.dlr_c)
         for sensor in (self.colour, self.stereo):
-            # In mHz. As with hardware, without it the SDK does not know how near two stamps of one exposure must be.
+            # In mHz. The SDK needs it, as of hardware, to know how close two stamps of one exposure must be.
             sensor.set_metadata(rs.frame_metadata_value.actual_fps, round(1000 * setup.rate))
         self._add_options()
 
@@ -76,13 +76,13 @@ class SyntheticDevice:
         options = rs.option
         ranges = {options.enable_auto_exposure: (0, 1, 1), options.exposure: (1, 10000, 156)}
         ranges |= {options.enable_auto_white_balance: (0, 1, 1), options.white_balance: (2800, 6500, 4600)}
-        for option, (least, most, default) in ranges.items():
+        for option, (low, high, default) in ranges.items():
             limits = rs.option_range()
-            limits.min, limits.max, limits.default, limits.step = least, most, default, 1
+            limits.min, limits.max, limits.default, limits.step = low, high, default, 1
             self.colour.add_option(option, limits, True)
 
     def plug(self) -> None:
-        """Put the device on the bus; the bus knows it as long as what it says about that is kept."""
+        """Put the device on the bus, where it stays as long as the SDK's event about it is kept."""
         found: list[Any] = []
         context().set_devices_changed_callback(found.append)
         self.device.add_to(context())
@@ -108,7 +108,7 @@ class SyntheticDevice:
 
 
 def _forget(event: Any) -> None:
-    """Take no notice of what comes to the bus or leaves it."""
+    """Ignore devices that are added to the bus or removed from it."""
 
 
 def _beside() -> Any:
@@ -118,10 +118,10 @@ def _beside() -> Any:
 
 
 class SyntheticRealSense(RealSenseCamera):
-    """A RealSense whose device is made here, and whose exposures are drawn by a thread while it is open."""
+    """A RealSense whose device is created here, and whose frames a thread draws while it is open."""
 
     def __init__(self, setup: CameraSetup) -> None:
-        """Build the device; it is on the bus while the camera is opened, unless somebody has unplugged it."""
+        """Build the device; it is on the bus while the camera is open, unless it was unplugged by `disturb`."""
         super().__init__(setup)
         self._device = SyntheticDevice(setup)
         self._plugged = True
@@ -132,7 +132,7 @@ class SyntheticRealSense(RealSenseCamera):
         self._thread: threading.Thread | None = None
 
     def open(self) -> None:
-        """Open as any RealSense, and let the exposures begin."""
+        """Open like any RealSense, and start the thread that draws."""
         if self._plugged:
             self._device.plug()
         super().open()
@@ -141,7 +141,7 @@ class SyntheticRealSense(RealSenseCamera):
         self._thread.start()
 
     def close(self) -> None:
-        """End the exposures and close as any RealSense."""
+        """Stop the thread that draws, and close like any RealSense."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(2.0)
@@ -150,7 +150,7 @@ class SyntheticRealSense(RealSenseCamera):
         self._device.unplug()
 
     def disturb(self, text: str) -> None:
-        """Inject a fault; MotoError for a text that is none of these.
+        """Inject a fault; MotoError for any other text.
 
         `pause` no frames | `freeze` the same pixels | `repeat` the same frame | `drop N` frames | `rate R` Hz |
         `jump S` the camera's clock by S s | `late S` one frame S s late | `unplug`, `plug` | `resume` the first three
@@ -202,7 +202,7 @@ class SyntheticRealSense(RealSenseCamera):
 
 
 def _next(due: float, period: float) -> float:
-    """Return when the next exposure is due, on a grid; what a busy computer has missed is not made up for."""
+    """Return when the next exposure is due, on a grid; periods that a busy computer has missed are skipped."""
     now = time.monotonic()
     return due + period if due + period > now else now + period
 

@@ -1,4 +1,4 @@
-"""Parameters of the cameras: how each is set, and when it is unhealthy."""
+"""Parameters of the cameras: the setup of each, and when it counts as unhealthy."""
 
 from __future__ import annotations
 
@@ -27,14 +27,19 @@ class Health:
         1.5, "reopen the camera after this long without a frame", unit="s", low=0.1, high=60.0
     )
     reconnect_backoff_min: float = parameter(
-        0.5, "pause before opening again, doubled each time", unit="s", low=0.05, high=60.0, formerly="retry_least"
+        0.5,
+        "pause before the camera is opened again, doubled after each attempt",
+        unit="s",
+        low=0.05,
+        high=60.0,
+        formerly="retry_least",
     )
     reconnect_backoff_max: float = parameter(
-        10.0, "longest pause before opening again", unit="s", low=0.05, high=600.0, formerly="retry_most"
+        10.0, "maximum pause before the camera is opened again", unit="s", low=0.05, high=600.0, formerly="retry_most"
     )
     rate_tolerance: float = parameter(0.1, "relative error of the measured rate that is accepted", low=0.01, high=0.5)
     rate_window: float = parameter(
-        2.0, "the rate is measured over windows of this length", unit="s", low=0.2, high=60.0
+        2.0, "length of the windows over which the rate is measured", unit="s", low=0.2, high=60.0
     )
 
 
@@ -44,14 +49,18 @@ class CameraSettings(Health):
 
     cameras: tuple[str, ...] = parameter(("agent",), "names of the cameras, as in their topics")
     source: tuple[str, ...] = parameter(
-        ("realsense",), "what drives each camera; module:class for your own driver", choices=CAMERAS
+        ("realsense",), "driver of each camera; module:class for your own", choices=CAMERAS
     )
     devices: tuple[str, ...] = parameter(
         REQUIRED,
-        "one a camera; realsense: serial number or synthetic-<n>; opencv: index, path or URL; topic: image topic",
+        "one per camera; realsense: serial number or synthetic-<n>; opencv: index, path or URL; topic: image topic",
     )
-    width: tuple[int, ...] = parameter((640,), "width; 0: as it comes (not realsense)", unit="px", low=0, high=8192)
-    height: tuple[int, ...] = parameter((480,), "height; 0: as it comes (not realsense)", unit="px", low=0, high=8192)
+    width: tuple[int, ...] = parameter(
+        (640,), "width; 0: the camera's own (not realsense)", unit="px", low=0, high=8192
+    )
+    height: tuple[int, ...] = parameter(
+        (480,), "height; 0: the camera's own (not realsense)", unit="px", low=0, high=8192
+    )
     rate: tuple[float, ...] = parameter((30.0,), "frames per second", unit="Hz", low=0.5, high=1000.0)
     exposure: tuple[float, ...] = parameter((0.0,), "exposure time; 0: automatic", unit="s", low=0.0, high=1.0)
     white_balance: tuple[float, ...] = parameter(
@@ -59,13 +68,13 @@ class CameraSettings(Health):
     )
     depth: tuple[bool, ...] = parameter((False,), "also publish depth, aligned to colour (realsense)")
     calibrations: tuple[str, ...] = parameter(
-        (), "opencv, topic: files that ROS's camera_calibration wrote; empty or '-': none"
+        (), "opencv, topic: files written by ROS's camera_calibration; empty or '-': none"
     )
     compressed: bool = parameter(False, "publish JPEG (sensor_msgs/CompressedImage) instead of raw images")
     jpeg_quality: int = parameter(90, "quality of the JPEG", low=1, high=100)
 
     def __post_init__(self) -> None:
-        """Refuse what does not fit together, before any camera is opened."""
+        """Refuse settings that contradict one another, before any camera is opened."""
         if not self.cameras or len(set(self.cameras)) != len(self.cameras):
             raise MotoError(f"parameter 'cameras' is {list(self.cameras)}, expected at least one name, each once")
         if len(set(self.devices)) != len(self.devices):
@@ -76,7 +85,8 @@ class CameraSettings(Health):
                 "reconnect_backoff_max; lower it"
             )
         for setup in self.setups():
-            CAMERAS.load(setup.source).check(setup)
+            with CAMERAS.using(setup.source) as driver:
+                driver.check(setup)
 
     @property
     def requirements(self) -> tuple[Requirement, ...]:
@@ -96,7 +106,7 @@ class CameraSettings(Health):
                 return values[0]
             raise MotoError(
                 f"parameter '{key}' has {len(values)} entries, expected {len(self.cameras)}, one for each of cameras "
-                f"{list(self.cameras)}; set both lists alike"
+                f"{list(self.cameras)}; give both lists the same length"
             )
 
         keys = ("source", "width", "height", "rate", "exposure", "white_balance", "depth")

@@ -1,9 +1,8 @@
-"""Camera sources by name: what drives a camera."""
+"""Registry of camera sources: the driver class of each, by name."""
 
 from __future__ import annotations
 
 from moto_ros.camera.interface import Camera, CameraDriver, CameraSetup
-from moto_ros.errors import MotoError
 from moto_ros.registry import Registry
 
 CAMERAS: Registry[CameraDriver] = Registry(
@@ -19,12 +18,11 @@ CAMERAS: Registry[CameraDriver] = Registry(
 
 
 def make_camera(setup: CameraSetup) -> Camera:
-    """Return the camera that a setup names, closed; MotoError where the package of its source is not installed."""
-    driver = CAMERAS.load(setup.source)
-    package = driver.requires
-    if package is not None and not package.is_installed():
-        raise MotoError(
-            f"camera '{setup.name}': {package.module} is not installed, expected for source {setup.source}; "
-            f"{package.install}"
-        )
-    return driver.make(setup)
+    """Return the camera of a setup, not opened yet.
+
+    Raises MotoError where the package of its source is not installed or cannot be imported.
+    """
+    with CAMERAS.using(setup.source) as driver:
+        if driver.requires is not None:
+            driver.requires.require(f"camera '{setup.name}' (source {setup.source})")
+        return driver.make(setup)

@@ -1,4 +1,4 @@
-"""The thread of one camera: it opens, reads, checks and passes frames on, and reopens a camera that was lost."""
+"""The thread of one camera: opens it, reads and checks its frames, passes them on, and reopens a lost camera."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from moto_ros.camera.settings import Health
 
 @dataclass(frozen=True)
 class CameraStatus:
-    """Health of a camera now: `reason` is empty while it is healthy; `warning` does not keep it from being so."""
+    """Health of a camera now: `reason` is empty while it is healthy, with or without a `warning`.
+
+    `rate` in Hz, `delay` of the newest frame in s; `passed`: whether the start-up gate has opened.
+    """
 
     reason: str
     warning: str = ""
@@ -26,36 +29,36 @@ class CameraStatus:
 
     @property
     def healthy(self) -> bool:
-        """Whether frames come, new, in order and in time."""
+        """Whether new frames arrive in order and in time."""
         return not self.reason
 
 
 class Sink(Protocol):
-    """Who gets a camera's frames; both calls are made by the camera's thread."""
+    """Receiver of a camera's frames; the camera's thread makes both calls."""
 
     def take(self, frame: Frame, stamp: int, intrinsics: Intrinsics) -> bool:
         """Take a frame and its stamp (ns of the system clock); return whether an older one was dropped."""
 
     def changed(self) -> None:
-        """Be told that the camera is healthy, unhealthy or past its gate now, and was not before."""
+        """Note that the camera has become healthy or unhealthy, or has passed its start-up gate."""
 
 
 class BackOff:
     """Pauses between attempts: doubled each time, up to the longest."""
 
-    def __init__(self, least: float, most: float) -> None:
-        """Begin with `least` s, end with `most` s."""
-        self._least, self._most = least, most
-        self._next = least
+    def __init__(self, shortest: float, longest: float) -> None:
+        """Begin with `shortest` s, end with `longest` s."""
+        self._shortest, self._longest = shortest, longest
+        self._next = shortest
 
     def pause(self) -> float:
         """Return the next pause in s."""
-        now, self._next = self._next, min(2 * self._next, self._most)
+        now, self._next = self._next, min(2 * self._next, self._longest)
         return now
 
     def reset(self) -> None:
         """Begin with the shortest pause again, after a success."""
-        self._next = self._least
+        self._next = self._shortest
 
 
 class Stream:
@@ -64,7 +67,7 @@ class Stream:
     def __init__(
         self, camera: Camera, setup: CameraSetup, health: Health, sink: Sink, failed: Callable[[Exception], None]
     ) -> None:
-        """Prepare; the thread calls `failed` with an error that is not the camera's, and ends."""
+        """Prepare; on an error that is not the camera's, the thread calls `failed` and ends."""
         self._camera, self._setup, self._health, self._sink, self._failed = camera, setup, health, sink, failed
         self._checks = FrameChecks(health.late_after, health.frozen_after)
         self._judge = RateJudge(setup.rate, health.rate_tolerance, health.rate_window)
@@ -81,13 +84,13 @@ class Stream:
         """Health of the camera; a driver that blocks the thread makes it unhealthy, too."""
         found, silence = self._status, time.monotonic() - self._newest
         if found.healthy and silence > self._health.lost_after:
-            held = self._sentence(f"has a driver that has not answered for {silence:.1f} s; look at cable and power")
+            held = self._sentence(f"has a driver that has not answered for {silence:.1f} s; check cable and power")
             return replace(found, reason=held)
         return found
 
     @property
     def counts(self) -> CameraCounts:
-        """What has been seen at this camera; written by the thread alone."""
+        """Counts of this camera; only the thread writes them."""
         return self._checks.counts
 
     def start(self) -> None:
@@ -132,7 +135,7 @@ class Stream:
         self._newest = time.monotonic()
 
     def _read(self) -> None:
-        """Take the next frame, or say that there is none."""
+        """Take the next frame, or report that there is none."""
         due = self._newest + self._health.stopped_after * self._setup.period
         left = due - time.monotonic()
         frame = self._camera.read(left if left > 0 else self._setup.period)
@@ -149,19 +152,19 @@ class Stream:
         self._meter.add(now)
         self.counts.wrong_rate += self._judge.add(now)
         self.counts.overwritten += self._sink.take(frame, stamp, self._camera.intrinsics())
-        gate = self._judge.problem or f"has its rate measured for {self._health.rate_window:g} s; wait"
+        gate = self._judge.problem or f"is having its rate measured for {self._health.rate_window:g} s; wait"
         problem = self._checks.problem or ("" if self._judge.passed else gate)
         self._set_status(self._sentence(problem) if problem else "")
 
     def _on_silence(self, silence: float) -> None:
-        """Nothing usable came in time. Raises CameraLost when that has lasted for too long."""
+        """Report that no usable frame came in time. Raises CameraLost when that has lasted for too long."""
         self._judge.restart()
         if silence > self._health.lost_after:
-            raise CameraLost(self._sentence(f"gave no new frame for {silence:.1f} s; look at cable and power"))
-        self._set_status(self._sentence("gave no new frame when one was due; look at cable and USB port if this stays"))
+            raise CameraLost(self._sentence(f"gave no new frame for {silence:.1f} s; check cable and power"))
+        self._set_status(self._sentence("gave no new frame when one was due; check cable and USB port if this stays"))
 
     def _set_status(self, reason: str) -> None:
-        """Publish the status; the sink is told of a change at once."""
+        """Set the status; the sink is told of a change at once."""
         before = self._status
         passed = self._judge.passed
         warning = self._sentence(self._judge.problem) if passed and self._judge.problem else ""

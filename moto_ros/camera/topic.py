@@ -1,4 +1,4 @@
-"""A camera that another node drives: its sensor_msgs images, checked and relayed under the contract's names."""
+"""Camera driven by another node: its sensor_msgs images are checked and relayed under the contract's names."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 from moto_ros.camera.calibration import read_calibration, uncalibrated
 from moto_ros.camera.interface import CameraDriver, CameraLost, CameraSetup, Frame, Intrinsics
 from moto_ros.camera.newest import Newest
+from moto_ros.contract.stamps import to_nanoseconds
 from moto_ros.data.decode import decode_rgb
 from moto_ros.errors import MotoError
 
 
 class TopicCamera(CameraDriver):
-    """The node's subscriptions hand messages in, in its executor's thread; the camera's thread decodes them."""
+    """The node's subscriptions pass messages in, on its executor's thread; the camera's thread decodes them."""
 
     def __init__(self, setup: CameraSetup) -> None:
-        """Remember what is asked for; read the calibration, if there is one. Raises MotoError for a bad file."""
+        """Keep the setup; read the calibration, if there is one. Raises MotoError for a bad file."""
         self._setup = setup
         self.image_topic, self.info_topic = setup.device, info_topic(setup.device)
         self._images: Newest[tuple[int, int, Any]] = Newest()
@@ -29,7 +30,7 @@ class TopicCamera(CameraDriver):
 
     @classmethod
     def check(cls, setup: CameraSetup) -> None:
-        """Raise MotoError where what belongs to the other node's driver is asked for."""
+        """Raise MotoError where `setup` asks for what only the other node's driver can set."""
         super().check(setup)
         if setup.exposure or setup.white_balance:
             raise MotoError(
@@ -37,7 +38,7 @@ class TopicCamera(CameraDriver):
             )
 
     def image(self, message: Any) -> None:
-        """Take a sensor_msgs Image or CompressedImage; the oldest one that waits is dropped."""
+        """Take a sensor_msgs Image or CompressedImage; if the queue is full, the oldest one is dropped."""
         self._number += 1
         self._images.put((self._number, time.time_ns(), message))
 
@@ -50,7 +51,7 @@ class TopicCamera(CameraDriver):
         self._calibration = Intrinsics(*size, k[0], k[4], k[2], k[5], message.distortion_model, distortion)
 
     def open(self) -> None:
-        """Begin with what comes from now on. Raises CameraLost when nobody publishes the topic."""
+        """Begin with the messages from now on. Raises CameraLost when nobody publishes the topic."""
         self._images.clear()
         if not self.publishers():
             raise CameraLost(self._message("has no publisher; start that camera's driver, or correct `devices`"))
@@ -70,18 +71,17 @@ class TopicCamera(CameraDriver):
         except MotoError as error:
             raise CameraLost(self._message(f"sends an image that cannot be decoded: {error}")) from error
         self._size = self._checked((colour.shape[1], colour.shape[0]))
-        stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-        return Frame(colour, None, number, stamp, arrival, synchronised=True)
+        return Frame(colour, None, number, to_nanoseconds(message.header.stamp), arrival, synchronised=True)
 
     def _checked(self, size: tuple[int, int]) -> tuple[int, int]:
         asked = (self._setup.width, self._setup.height)
         if all(asked) and size != asked:
             found = f"sends {size[0]}x{size[1]} px, expected {asked[0]}x{asked[1]}"
-            raise CameraLost(self._message(f"{found}; set width and height alike, or to 0"))
+            raise CameraLost(self._message(f"{found}; set width and height to that size, or to 0"))
         return size
 
     def close(self) -> None:
-        """Drop the messages that wait."""
+        """Drop the queued messages."""
         self._images.clear()
 
     def _message(self, text: str) -> str:

@@ -1,1 +1,1 @@
-"""What was seen: episodes, the step assembler, bags and the replay store. No ROS, no PyTorch."""
+"""Recorded and live data: episodes, the step assembler, bags and the replay store. No ROS, no PyTorch."""

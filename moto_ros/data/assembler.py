@@ -1,4 +1,4 @@
-"""Assembles messages into the steps of an episode: the only way, for live topics, bag replay and bag files."""
+"""Assembles messages into the steps of an episode: the one assembler for live topics, bag replay and bag files."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class EpisodeAssembler:
 
     The result is a function of the set of messages: their order of arrival and repetitions do not matter. Action k
     names the stamps of observation k; reward k + 1 has the stamp of the robot state of observation k + 1, which alone
-    identifies the last one, T. For a camera that is not named it is the newest frame that is not newer than the robot
-    state and within the pairing tolerance; where stamps may differ, a control period more: nothing waits for a better
-    frame at the end of an episode, and without one the whole episode would be lost.
+    identifies the last one, T. Of a camera that is not named, the newest frame is taken that is not newer than the
+    robot state and at most the pairing tolerance older; where stamps may differ, a control period more is allowed:
+    nothing waits for a better frame at the end of an episode, and without a frame the whole episode would be lost.
     """
 
     def __init__(self, layout: StepLayout, episode: int | None = None, pool: MessagePool | None = None) -> None:
@@ -143,7 +143,7 @@ class EpisodeAssembler:
         return self._build(0, self._steps or 0, 0, 0)
 
     def parts(self, reward_source: str = "topic") -> list[Episode]:
-        """Return what data at rest hold of the episode: one Episode for each run of steps without a gap, in order.
+        """Return what was recorded of the episode: one Episode for each run of steps without a gap, in order.
 
         `reward_source` is `TopicMap.reward_source`. Gaps, a missing end and missing rewards go to the report.
         """
@@ -236,7 +236,7 @@ class EpisodeAssembler:
         return AssemblyReport(dict(counts), self.pool.problems.sentences() + self.problems.sentences())
 
     def strays(self) -> Counter[str]:
-        """Count actions and rewards of other episodes, and of this one those after its end."""
+        """Count actions and rewards of other episodes, and those of this one after its end."""
         number = self._episode if self._episode is not None else next(iter(self.pool.episodes()), -1)
         actions, rewards = self.pool.actions, self.pool.rewards
         foreign = sum(len(steps) for episode, steps in actions.items() if episode != number)

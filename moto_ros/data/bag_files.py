@@ -1,8 +1,8 @@
-"""Finds rosbag2 bags, and reads the messages of one in any storage and state.
+"""Finds rosbag2 bags, and reads the messages of one in any storage format, also of a damaged one.
 
-One rule for every command. A file `.mcap` or `.db3`, also compressed as a whole (`.zstd`, `.zst`), is a bag. A folder
-is a bag of the files that its metadata.yaml lists; without metadata.yaml, of the files named as the folder with a
-number (`run/run_0.mcap`, `run/run_1.mcap`: what rosbag2 writes). Every other file is a bag of its own.
+The same rule holds for every command. A file `.mcap` or `.db3`, also compressed as a whole (`.zstd`, `.zst`), is a
+bag. A folder is a bag of the files that its metadata.yaml lists; without metadata.yaml, of the files named as the
+folder with a number (`run/run_0.mcap`, `run/run_1.mcap`: what rosbag2 writes). Every other file is a bag of its own.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import yaml
 from moto_ros.data.definitions import ros_type_name
 from moto_ros.data.layout import Problems
 from moto_ros.data.mcap_stream import Stored, first_metadata, read_mcap
-from moto_ros.data.private_copy import log_files, unpacked, without_log
+from moto_ros.data.private_copy import decompressed, log_files, without_log
 from moto_ros.data.sqlite_stream import read_sqlite
 from moto_ros.errors import MotoError, refusal, unreadable
 
 Reader = Callable[[Path, Problems, Mapping[str, str]], Iterator[Stored]]
 READERS: dict[str, Reader] = {".mcap": read_mcap, ".db3": read_sqlite}
 COMPRESSED = (".zstd", ".zst")
-"""Endings of files that are compressed as a whole: by `ros2 bag record --compression-mode file`, or by zstd."""
+"""Suffixes of files that are compressed as a whole: by `ros2 bag record --compression-mode file`, or by zstd."""
 FOREIGN = re.compile(r"\.(mcap|db3)\.\w+$|\.bag$", re.IGNORECASE)
 """Names of recordings in a format that is not read: with another compression, or of ROS 1."""
 METADATA = "metadata.yaml"
@@ -37,18 +37,18 @@ META_RECORD = "moto_ros"
 MAX_METADATA = 4_000_000
 """Characters of metadata.yaml that are read."""
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's where it is installed: Python's takes longer for metadata.yaml than a short episode takes to read."""
+"""That of libyaml if installed: Python's takes longer for metadata.yaml than reading a short episode takes."""
 EXPECTED = "a .mcap or .db3 file (also .zstd), a bag folder, or a folder of them"
 
 
 def storage_kind(path: PurePath) -> str:
     """Return `.mcap` or `.db3` for the name of a storage file, compressed as a whole or not; "" for any other."""
-    kind = PurePath(_unpacked_name(path.name)).suffix.lower()
+    kind = PurePath(_uncompressed_name(path.name)).suffix.lower()
     return kind if kind in READERS else ""
 
 
-def _unpacked_name(name: str) -> str:
-    """Return a file's name without the ending of a compression as a whole."""
+def _uncompressed_name(name: str) -> str:
+    """Return a file's name without the suffix of a compression of the whole file."""
     return next((name[: -len(ending)] for ending in COMPRESSED if name.lower().endswith(ending)), name)
 
 
@@ -77,7 +77,7 @@ def _bags(path: Path) -> Iterator[Path]:
         raise MotoError(f"{path}: does not exist, expected {EXPECTED}; check the path")
     if is_file:
         if not storage_kind(path):
-            raise MotoError(f"{path}: is no bag, expected {EXPECTED}; convert it (e.g. rosbags-convert)")
+            raise MotoError(f"{path}: is not a bag, expected {EXPECTED}; convert it (e.g. rosbags-convert)")
         yield path
         return
     foreign: list[Path] = []
@@ -125,7 +125,7 @@ def _is(question: Callable[[], bool]) -> bool:
 
 def _storage(names: set[str]) -> set[str]:
     """Return the storage files among names; of one that is there compressed and uncompressed, only the latter."""
-    return {name for name in names if storage_kind(PurePath(name)) and (_unpacked_name(name) not in names - {name})}
+    return {name for name in names if storage_kind(PurePath(name)) and (_uncompressed_name(name) not in names - {name})}
 
 
 def _own_files(folder: Path, names: set[str]) -> list[str]:
@@ -136,14 +136,14 @@ def _own_files(folder: Path, names: set[str]) -> list[str]:
         return _in_order(name for name in storage if number.fullmatch(_stem(name)))
     if len(storage) < 2:
         return list(storage)
-    listed = [_unpacked_name(name) for name in _listed(read_metadata(folder))]
-    there = [name for name in storage if _unpacked_name(name) in listed]
-    # files renamed by a user are listed by their old names, and belong to the folder all the same
-    return sorted(there, key=lambda name: listed.index(_unpacked_name(name))) or _in_order(storage)
+    listed = [_uncompressed_name(name) for name in _listed(read_metadata(folder))]
+    there = [name for name in storage if _uncompressed_name(name) in listed]
+    # Files that a user has renamed are listed under their old names, and still belong to the folder.
+    return sorted(there, key=lambda name: listed.index(_uncompressed_name(name))) or _in_order(storage)
 
 
 def _stem(name: str) -> str:
-    return PurePath(_unpacked_name(name)).stem
+    return PurePath(_uncompressed_name(name)).stem
 
 
 def _in_order(names: Iterator[str] | set[str]) -> list[str]:
@@ -152,7 +152,7 @@ def _in_order(names: Iterator[str] | set[str]) -> list[str]:
 
 
 def storage_files(bag: Path) -> list[Path]:
-    """Return the storage files of a bag, in order; empty for a folder that is no bag."""
+    """Return the storage files of a bag, in order; empty for a folder that is not a bag."""
     if not bag.is_dir():
         return [bag]
     names = {entry.name for entry in bag.iterdir() if not entry.name.startswith(".") and entry.is_file()}
@@ -193,7 +193,11 @@ def _read_file(path: Path, problems: Problems, types: Mapping[str, str]) -> Iter
     kind = storage_kind(path)
     try:
         with ExitStack() as stack:
-            readable = stack.enter_context(unpacked(path, problems)) if _unpacked_name(path.name) != path.name else path
+            readable = (
+                stack.enter_context(decompressed(path, problems))
+                if _uncompressed_name(path.name) != path.name
+                else path
+            )
             if kind == ".db3":
                 readable = stack.enter_context(without_log(readable, problems))
             yield from READERS[kind](readable, problems, types)
@@ -208,7 +212,7 @@ def _files(bag: Path, problems: Problems) -> list[Path]:
         raise MotoError(f"{bag}: does not exist, expected {EXPECTED}; check the path")
     if bag.is_file():
         if not storage_kind(bag):
-            raise MotoError(f"{bag}: is no bag, expected {EXPECTED}; convert it (e.g. rosbags-convert)")
+            raise MotoError(f"{bag}: is not a bag, expected {EXPECTED}; convert it (e.g. rosbags-convert)")
         return [bag]
     if refused := refusal(bag):
         problems.add(UNREADABLE, refused)
@@ -234,10 +238,12 @@ def _check_listed(bag: Path, found: list[Path], problems: Problems) -> None:
         problems.add("metadata", text)
     form = (facts or {}).get("compression_format")
     if form not in (None, "", "none", "zstd"):
-        problems.add("packed", f"{bag.name}: is compressed by {form}, expected zstd or nothing; use ros2 bag convert")
-    there = {_unpacked_name(path.name) for path in found}
+        problems.add(
+            "compression", f"{bag.name}: is compressed by {form}, expected zstd or nothing; use ros2 bag convert"
+        )
+    there = {_uncompressed_name(path.name) for path in found}
     for name in _listed(facts):
-        if _unpacked_name(name) not in there:
+        if _uncompressed_name(name) not in there:
             problems.add("file", f"{bag.name}: metadata.yaml lists {name}, which is not there; the rest is used")
 
 
@@ -245,10 +251,10 @@ def _check_others(bag: Path, found: list[Path], problems: Problems) -> None:
     """Report files in a bag's folder that are not read."""
     names = sorted(path.name for path in bag.iterdir())
     if not found:
-        packed = next((name for name in names if FOREIGN.search(name)), "")
-        if packed:
-            text = f"{bag.name}: {packed} has a form that is not read, expected .mcap or .db3 (also .zstd); convert it"
-            problems.add("packed", text)
+        foreign = next((name for name in names if FOREIGN.search(name)), "")
+        if foreign:
+            text = f"{bag.name}: {foreign} has a format that is not read, expected .mcap or .db3 (also .zstd)"
+            problems.add("format", f"{text}; convert it")
         else:
             problems.add("storage", f"{bag.name}: has no .mcap or .db3 file, expected one; nothing can be read")
     for log in (name for name in names if name.endswith((".db3-wal", ".db3-journal"))):

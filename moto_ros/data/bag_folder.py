@@ -13,7 +13,7 @@ PURPOSE_FOLDERS = {"demonstration": "offline", "training": "online"}
 
 
 class BagFolder:
-    """The folder of a run's bags: one sub-folder a purpose, in it one bag an episode. Names are never used twice."""
+    """The folder of a run's bags: one sub-folder a purpose, in it one bag an episode. No name is used twice."""
 
     def __init__(self, root: Path, evaluation: str = "evaluation") -> None:
         """Create `root` and lock it for this process. Raises MotoError when another recorder has locked it."""

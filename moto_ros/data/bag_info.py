@@ -95,13 +95,13 @@ def bag_facts(
     """
     reading = read_episodes(bag, layout or guess_layout(bag), topics, joints, progress)
     files = _files(bag)
-    spans = [(min(entry.times), max(entry.times)) for entry in reading.topics]
-    length = max(last for _, last in spans) - min(first for first, _ in spans) if spans else 0
+    first = min((min(entry.times) for entry in reading.topics), default=0)
+    last = max((max(entry.times) for entry in reading.topics), default=0)
     return BagFacts(
         bag=str(bag),
         storage="+".join(sorted({_storage(path) for path in files})),
         bytes=_size(bag),
-        duration=length / NSEC_PER_SEC,
+        duration=(last - first) / NSEC_PER_SEC,
         messages=sum(len(entry.times) for entry in reading.topics),
         topics=[_topic_row(entry) for entry in sorted(reading.topics, key=lambda entry: entry.name)],
         episodes=[_episode_row(episode) for episode in reading.episodes],
@@ -134,8 +134,8 @@ def _size(bag: Path) -> int:
 
 def _topic_row(facts: TopicFacts) -> TopicRow:
     times = np.sort(np.array(facts.times, np.int64))
-    span = (times[-1] - times[0]) / NSEC_PER_SEC
-    rate = (len(times) - 1) / span if span > 0 else 0.0
+    duration = (times[-1] - times[0]) / NSEC_PER_SEC
+    rate = (len(times) - 1) / duration if duration > 0 else 0.0
     pause = np.diff(times).max() / NSEC_PER_SEC if len(times) > 1 else 0.0
     return TopicRow(facts.name, facts.type_name, facts.role, len(times), float(rate), float(pause), facts.bytes)
 
@@ -161,8 +161,8 @@ def _episode_row(episode: Episode) -> EpisodeRow:
 def _gaps(reading: BagReading) -> list[str]:
     """Return a sentence for each stream with a pause far above its usual interval.
 
-    It must show in the stamps and in the times of logging: in lockstep the world waits for the learner, and between
-    episodes simulation time jumps; neither is a lost message.
+    A pause counts only if it shows both in the stamps and in the log times: in lockstep the world waits for the
+    learner, and between episodes simulation time jumps; neither is a lost message.
     """
     found = []
     for facts in reading.topics:

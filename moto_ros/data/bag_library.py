@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from moto_ros.data.bag_files import find_bags
+from moto_ros.data.bag_files import METADATA, find_bags
+from moto_ros.data.bag_folder import PURPOSE_FOLDERS
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.cache import content_key, rows_of
 from moto_ros.data.episode import Episode
@@ -20,7 +22,7 @@ from moto_ros.errors import MotoError
 
 @dataclass(frozen=True)
 class Differences:
-    """Bags added since a run learned, and bags it has learned from that are gone or changed."""
+    """Bags added since a run last learned, and bags it has learned from that are gone or changed."""
 
     added: list[Path] = field(default_factory=list)
     removed: list[Path] = field(default_factory=list)
@@ -37,6 +39,9 @@ def _names(bags: list[Path]) -> str:
 
 
 USABLE = ("success", "time_limit", "failure")
+"""Outcomes of episodes that are learned from."""
+
+DEMONSTRATIONS = PURPOSE_FOLDERS["demonstration"]
 
 
 class BagLibrary:
@@ -49,9 +54,10 @@ class BagLibrary:
         joints: JointOrder | None = None,
         log: Callable[[str], None] = print,
     ) -> None:
-        """Use the folder `bags`, with its sub-folders `offline`, `online`...; `log` gets a long reading's progress.
+        """Use the folder `bags`, with its sub-folders `offline`, `online`...
 
-        `joints` is the order of joints of the run, to which its bags may add.
+        `joints` is the order of joints of the run, to which its bags may add. `log` is called with the progress of a
+        long reading.
         """
         self.joints = JointOrder() if joints is None else joints
         self.bags, self._layout, self._log = bags, layout, log
@@ -74,7 +80,7 @@ class BagLibrary:
                 yield bag, episode
 
     def differences(self, folder: Path, topics: TopicMap, store: ReplayStore, since: float) -> Differences:
-        """Compare the bags in `folder` with those whose episodes `store` has had.
+        """Compare the bags in `folder` with those whose episodes `store` holds or has held.
 
         By content: a bag that was moved or copied is the same. Bags that no process wrote to after `since` (s since
         1970) are not read again.
@@ -108,11 +114,10 @@ class BagLibrary:
 
     def recorded(self, episode: int) -> tuple[Path, Episode] | None:
         """Return a whole, usable recording of an online or evaluation episode, the newest one; None without."""
-        for bag in sorted(self.bags.glob(f"*/episode_{episode:06d}*"), key=_number, reverse=True):
-            if bag.parent.name != "offline" and (bag / "metadata.yaml").is_file():
-                found = self.whole(bag, episode)
-                if found is not None:
-                    return bag, found
+        for bag in recordings(self.bags, episode):
+            found = self.whole(bag, episode)
+            if found is not None:
+                return bag, found
         return None
 
     def whole(self, bag: Path, episode: int) -> Episode | None:
@@ -128,6 +133,14 @@ class BagLibrary:
         return parts[0] if usable else None
 
 
+def recordings(bags: Path, episode: int) -> list[Path]:
+    """Return the closed bags of an online or evaluation episode in a run's folder of bags, the newest one first."""
+    name = re.compile(rf"episode_{episode:06d}(-\d+)?")
+    found = [bag for bag in bags.glob(f"*/episode_{episode:06d}*") if name.fullmatch(bag.name)]
+    closed = [bag for bag in found if bag.parent.name != DEMONSTRATIONS and (bag / METADATA).is_file()]
+    return sorted(closed, key=lambda bag: (len(bag.name), bag.name), reverse=True)
+
+
 def _bags_in(folder: Path) -> list[Path]:
     try:
         return find_bags(folder)
@@ -139,7 +152,3 @@ def _changed_at(bag: Path) -> float:
     """Return when a bag's files were last written, renamed or replaced, s since 1970; copying does not preserve it."""
     files = [bag, *bag.iterdir()] if bag.is_dir() else [bag]
     return max(path.stat().st_ctime for path in files)
-
-
-def _number(bag: Path) -> tuple[int, str]:
-    return len(bag.name), bag.name

@@ -1,4 +1,4 @@
-"""metadata.yaml of a bag, in the form that rosbag2 of Humble to Kilted and the rosbags library read."""
+"""Writes metadata.yaml of a bag, as rosbag2 of Humble to Kilted and the rosbags library read it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-"""libyaml's where it is installed: closing a bag must not take long."""
+"""That of libyaml where it is installed: closing a bag must not take long."""
 
 VERSION = 8
 """rosbag2 metadata version. From 9 on QoS is a list of maps, which Humble cannot read; unknown keys it skips."""
@@ -37,7 +37,7 @@ QOS_TEXT = """- history: 1
 
 @dataclass(frozen=True)
 class Qos:
-    """The QoS profile that a topic's publisher offers, and a player of the bag again."""
+    """The QoS profile that a topic's publisher offers, and that a player of the bag offers again."""
 
     reliable: bool = True
     latched: bool = False

@@ -1,4 +1,4 @@
-"""Reads the episodes of a bag, faster than real time, also of a damaged bag."""
+"""Reads the episodes of a bag, faster than real time; a damaged bag is read as far as possible."""
 
 from __future__ import annotations
 

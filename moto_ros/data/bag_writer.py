@@ -74,7 +74,7 @@ class BagWriter:
         self._channels: dict[str, int] = {}
         self._schemas: dict[str, int] = {}
         self._counts: Counter[str] = Counter()
-        self._span = (2**63 - 1, 0)
+        self._log_times = (2**63 - 1, 0)
         self._open()
         self._flushed = time.monotonic()
 
@@ -129,7 +129,7 @@ class BagWriter:
             raise MotoError(f"{self.path}: {topic} was not added; call add_topic first")
         published = log_time_ns if publish_time_ns is None else publish_time_ns
         self._counts[topic] += 1
-        self._span = (min(self._span[0], log_time_ns), max(self._span[1], log_time_ns))
+        self._log_times = (min(self._log_times[0], log_time_ns), max(self._log_times[1], log_time_ns))
         try:
             self._mcap.add_message(self._channels[topic], log_time_ns, data, published, self._counts[topic])
         except OSError as error:
@@ -172,7 +172,7 @@ class BagWriter:
         entries = [
             TopicEntry(e.name, e.type_name, e.qos, e.type_hash, self._counts[n]) for n, e in self._topics.items()
         ]
-        first, last = self._span if self._counts else (0, 0)
+        first, last = self._log_times if self._counts else (0, 0)
         return metadata_text(self.path.name, entries, first, last, self._meta)
 
     def _on_disk(self) -> dict[str, int]:

@@ -13,7 +13,7 @@ from moto_ros.data.layout import Problems
 from moto_ros.data.track import Received, Track
 
 MAX_STEP_BACK = NSEC_PER_SEC // 2
-"""ns that a stamp may be before that of the message logged before it: publishers of one topic differ in their delay."""
+"""Largest step back of stamps (ns), from one message to the next, that is no jump: delays of publishers differ."""
 
 MIN_JUMP = NSEC_PER_SEC
 """Smallest gain (ns) of stamps on the log time, from one message to the next, that is a jump."""
@@ -53,9 +53,9 @@ class Jump:
 
 
 def segments(sources: dict[str, Track], problems: Problems) -> list[dict[str, Track]]:
-    """Return the samples of every source, cut where stamps jump, in the order of logging; outliers are left out.
+    """Return the samples of every source, cut where stamps jump, in the order of their log times.
 
-    Without a jump it is one segment. Samples without a log time count as logged when stamped.
+    Outliers are left out. Without a jump it is one segment. Samples without a log time count as logged when stamped.
     """
     entries = {name: _entries(track) for name, track in sources.items()}
     jumps: list[Jump] = []
@@ -134,8 +134,11 @@ def _segment(entries: dict[str, list[Received]], before: Jump | None, after: Jum
     return tracks
 
 
-def clocks_differ(segment: dict[str, Track], problems: Problems) -> bool:
-    """Whether the clocks that stamped a segment's sources differ; reports it, with their spans."""
+def clocks_too_far_apart(segment: dict[str, Track], problems: Problems) -> bool:
+    """Return whether two sources of a segment are stamped by clocks more than `MAX_OFFSET` apart.
+
+    An offset above `REPORTED_OFFSET` is reported, with the first and the last stamp of each source.
+    """
     found = {name: track for name, track in segment.items() if len(track)}
     if not found:
         return False
@@ -146,12 +149,12 @@ def clocks_differ(segment: dict[str, Track], problems: Problems) -> bool:
     if abs(offset) <= REPORTED_OFFSET:
         return False
     text = f"{worst} is stamped {_seconds(abs(offset))} {'behind' if offset < 0 else 'ahead of'} {name}"
-    spans = ", ".join(
+    times = ", ".join(
         f"{other} from {when(track.stamps[0])} to {when(track.stamps[-1])}" for other, track in found.items()
     )
     hint = "set the clocks alike and record again, or set topics.stamp_source to log"
     lost = "no steps are made from them" if abs(offset) > MAX_OFFSET else "they are used as stamped"
-    problems.add("clocks", f"{text} when both are logged ({spans}); {lost}: {hint}")
+    problems.add("clocks", f"{text} when both are logged ({times}); {lost}: {hint}")
     return abs(offset) > MAX_OFFSET
 
 
@@ -189,5 +192,5 @@ def retime(name: str, track: Track, by_log: bool, problems: Problems) -> None:
     for entry in entries:
         track.receive(entry.logged if by_log else entry.time, entry.sample, entry.logged)
     if not by_log:
-        text = f"{name}: {unstamped} of {len(entries)} messages have stamp 0, which is no valid time"
+        text = f"{name}: {unstamped} of {len(entries)} messages have stamp 0, which is not a valid time"
         problems.add(f"stamp/{name}", f"{text}; their log time is used")

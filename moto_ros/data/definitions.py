@@ -1,4 +1,4 @@
-"""Message definitions as text, and rosbags type stores made from them: to write bags that others read, and to read."""
+"""Message definitions as text, and rosbags type stores made from them, for writing and for reading bags."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ CONTRACT = (
 )
 """Messages of moto_msgs."""
 
-SINCE_SESSIONS = ("PolicyVersion", "SystemNode")
-"""Those that have had the field `session` from the beginning."""
+ALWAYS_WITH_SESSION = ("PolicyVersion", "SystemNode")
+"""Messages of moto_msgs whose first version already had the field `session`."""
 
 SESSION_FIELD = re.compile(r"^uint64 session\b.*\n", re.MULTILINE)
 ALIGNMENT = 4
@@ -46,13 +46,13 @@ RULER = re.compile(r"^={3,}[ \t]*$", re.MULTILINE)
 IDL = re.compile(r"\bmodule\s+\w+\s*\{")
 """Found in every definition in IDL (`ros2idl`, `omgidl`), and in none in .msg form."""
 DDS_NAME = re.compile(r"(.+)/dds_/(\w+?)_", re.ASCII)
-"""A type's name as DDS has it: `sensor_msgs::msg::dds_::Image_`."""
+"""A type's name as DDS spells it: `sensor_msgs::msg::dds_::Image_`."""
 MAX_DEFINITION = 1_000_000
 """Longest definition, in characters, that is read from a bag."""
 
 
 def prefixes() -> list[Path]:
-    """Return the folders whose `share/<package>/msg` may hold definitions: ament prefixes, Python's, this package's."""
+    """Return the folders whose `share/<package>/msg` may hold definitions: ament's, Python's, this package's."""
     named = [Path(entry) for entry in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if entry]
     return [*named, Path(sys.prefix), *Path(__file__).resolve().parents[:6]]
 
@@ -74,7 +74,7 @@ def _split(type_name: str) -> tuple[str, str]:
 
 @lru_cache
 def _text(package: str, name: str) -> str:
-    """Return one definition without those it uses: from its .msg file, else from the type store's own collection."""
+    """Return the definition of one type alone: from its .msg file, else from the types that rosbags ships."""
     path = _file(package, name)
     if path is not None:
         return path.read_text(encoding="utf-8")
@@ -90,7 +90,7 @@ def _text(package: str, name: str) -> str:
 
 @lru_cache
 def definition(type_name: str) -> str:
-    """Return the concatenated definition of a type and all it uses, as rosbag2 embeds it (encoding `ros2msg`).
+    """Return the definition of a type, followed by those of all types it uses, as rosbag2 embeds it (`ros2msg`).
 
     Raises MotoError for a type whose definition is not found.
     """
@@ -108,7 +108,7 @@ def definition(type_name: str) -> str:
 
 
 def _uses(text: str, package: str) -> list[tuple[str, str]]:
-    """Return (package, name) of the types that a definition's fields have."""
+    """Return (package, name) of the message types of the fields in a definition."""
     found: list[tuple[str, str]] = []
     for line in text.splitlines():
         match = FIELD.match(line.split("#")[0])
@@ -120,13 +120,13 @@ def _uses(text: str, package: str) -> list[tuple[str, str]]:
 
 @lru_cache
 def known_types() -> Typestore:
-    """Return the types of a ROS installation's common packages, without those of this project."""
+    """Return a type store of the common packages of a ROS installation, without moto_msgs."""
     return get_typestore(Stores.ROS2_JAZZY)
 
 
 @lru_cache
 def contract_types() -> Typestore:
-    """Return the common types and moto_msgs, for bags that do not embed definitions."""
+    """Return a type store of the common packages and moto_msgs, for bags that do not embed definitions."""
     store = get_typestore(Stores.ROS2_JAZZY)
     for name in CONTRACT:
         _register(store, f"moto_msgs/msg/{name}", definition(f"moto_msgs/msg/{name}"))
@@ -134,8 +134,8 @@ def contract_types() -> Typestore:
 
 
 @dataclass(frozen=True)
-class _Described:
-    """Result for a type: its type store, or an error sentence; and a note on its definition."""
+class _Lookup:
+    """Result of looking up a type: its type store or an error sentence, and a note about its definition."""
 
     store: Typestore | None
     error: str = ""
@@ -143,7 +143,7 @@ class _Described:
 
 
 def ros_type_name(name: str) -> str:
-    """Return a type's name as ROS 2 has it (`sensor_msgs/msg/Image`), from any recorder's spelling.
+    """Return a type's name as ROS 2 spells it (`sensor_msgs/msg/Image`), from any recorder's spelling.
 
     An invalid name is returned unchanged.
     """
@@ -156,49 +156,50 @@ def ros_type_name(name: str) -> str:
 
 
 def embedded_type(type_name: str, text: str) -> Typestore:
-    """Return a type store for one type as a bag describes it; an empty text means the installed definition.
+    """Return a type store of one type, made from `text`, its definition in a bag.
 
-    So does a text that is incomplete or cannot be parsed, as far as the type is installed: `definition_note` says
-    so. Raises MotoError for an invalid name, and for an invalid text of a type that is not installed.
+    The installed definition is used in place of an empty text, and of one that is incomplete or cannot be parsed, which
+    `definition_note` reports. Raises MotoError for an invalid name, and where neither definition can be used.
     """
-    described = _described(type_name, text)
-    if described.store is None:
-        raise MotoError(described.error)
-    return described.store
+    found = _looked_up(type_name, text)
+    if found.store is None:
+        raise MotoError(found.error)
+    return found.store
 
 
 def definition_note(type_name: str, text: str) -> str:
-    """Return what is wrong with a bag's definition where the installed one is used instead; "" otherwise."""
-    return _described(type_name, text).note
+    """Return what is wrong with the definition in a bag, in place of which the installed one is used; "" if nothing."""
+    return _looked_up(type_name, text).note
 
 
 @lru_cache(maxsize=256)
-def _described(type_name: str, text: str) -> _Described:
-    """Return the result for a type; failures are cached too, since every message asks."""
+def _looked_up(type_name: str, text: str) -> _Lookup:
+    """Look up a type; failures are cached too, since every message needs its type."""
     try:
         _split(type_name)
-        return _Described(_known(type_name)) if not text.strip("\0 \t\r\n") else _parsed(type_name, text)
+        return _Lookup(_known(type_name)) if not text.strip("\0 \t\r\n") else _parsed(type_name, text)
     except MotoError as error:
         try:
             found = str(error).removesuffix("; the bag is damaged")
-            return _Described(_known(type_name), note=f"has a definition that cannot be used ({found})")
+            return _Lookup(_known(type_name), note=f"has a definition that cannot be used ({found})")
         except MotoError:
-            return _Described(None, str(error))
+            return _Lookup(None, str(error))
 
 
-def _parsed(type_name: str, text: str) -> _Described:
+def _parsed(type_name: str, text: str) -> _Lookup:
     """Parse the definition of a bag; types that it uses and does not contain are the installed ones."""
     if len(text) > MAX_DEFINITION:
         raise MotoError(f"definition of '{type_name}' has {len(text)} characters, expected at most {MAX_DEFINITION}")
     store = get_typestore(Stores.EMPTY)
     missing = _register(store, type_name, text)
-    return _Described(store, note=f"has a definition without that of {', '.join(missing)}" if missing else "")
+    return _Lookup(store, note=f"has a definition without that of {', '.join(missing)}" if missing else "")
 
 
 def decoded(type_name: str, text: str, data: bytes | memoryview) -> Any:
-    """Return a stored message, by its bag's definition, or where that has none (ROS 2 Humble) by the installed one.
+    """Return the message that `data` holds as CDR, by the definition `text` of its bag, else by the installed one.
 
-    Raises MotoError as `embedded_type` does, and what rosbags raises for bytes that are no such message.
+    A bag without definitions (ROS 2 Humble) may be from before the messages had a session. Raises MotoError as
+    `embedded_type` does, and rosbags' exceptions for bytes that are not such a message.
     """
     store = embedded_type(type_name, text)
     if not text and type_name in _before_sessions().fielddefs and not _is_whole(store, type_name, data):
@@ -208,7 +209,7 @@ def decoded(type_name: str, text: str, data: bytes | memoryview) -> Any:
 
 
 def _is_whole(store: Typestore, type_name: str, data: bytes | memoryview) -> bool:
-    """Return whether the message has the length of its bytes; otherwise it is of another version."""
+    """Return whether the bytes are exactly one message of the type; otherwise they are of another version of it."""
     try:
         message = store.deserialize_cdr(data, type_name)
         return 0 <= len(data) - len(store.serialize_cdr(message, type_name)) < ALIGNMENT
@@ -218,10 +219,10 @@ def _is_whole(store: Typestore, type_name: str, data: bytes | memoryview) -> boo
 
 @lru_cache
 def _before_sessions() -> Typestore:
-    """Return moto_msgs as it was before its messages had a session."""
+    """Return a type store of moto_msgs as it was before its messages had a session."""
     store = get_typestore(Stores.EMPTY)
     for name in CONTRACT:
-        if name not in SINCE_SESSIONS:
+        if name not in ALWAYS_WITH_SESSION:
             text = definition(f"moto_msgs/msg/{name}")
             _register(store, f"moto_msgs/msg/{name}", SESSION_FIELD.sub("", text))
     return store
@@ -241,9 +242,9 @@ def _register(store: Typestore, type_name: str, text: str) -> list[str]:
         found = _types(type_name, text)
         missing = _complete(found, type_name)
         if not all(TYPE_NAME.fullmatch(name) for name in found):
-            raise MotoError(f"definition of '{type_name}' names a type that is no type; the bag is damaged")
+            raise MotoError(f"definition of '{type_name}' contains an invalid type name; the bag is damaged")
         if type_name not in found:
-            raise MotoError(f"definition of '{type_name}' describes {', '.join(found)[:80]} in its place")
+            raise MotoError(f"definition of '{type_name}' describes {', '.join(found)[:80]} instead")
         store.register(found)
     except (TypesysError, ValueError, SyntaxError, RecursionError, KeyError, TypeError, AssertionError) as error:
         raise MotoError(f"definition of '{type_name}' cannot be read ({_brief(error)}); the bag is damaged") from error
@@ -251,7 +252,7 @@ def _register(store: Typestore, type_name: str, text: str) -> list[str]:
 
 
 def _types(type_name: str, text: str) -> Types:
-    """Return the types of a text in the form of .msg files or of IDL, with any line ends and separators."""
+    """Return the types that a text in .msg or IDL form defines, with any line endings and separators."""
     plain = RULER.sub(SEPARATOR, text.replace("\r\n", "\n").strip("\ufeff\0"))
     if not IDL.search(plain):
         return get_types_from_msg(plain, type_name)
@@ -282,12 +283,12 @@ def _complete(found: Types, type_name: str) -> list[str]:
 
 
 def _own_text(type_name: str) -> Types:
-    """Return the types of a definition in a ROS prefix; MotoError where there is none."""
+    """Return the types of an installed definition; MotoError where there is none."""
     return get_types_from_msg(definition(type_name), type_name)
 
 
 def _used(described: Any) -> Iterator[str]:
-    """Yield the names of the types that the fields of one have."""
+    """Yield the names of the message types of the fields of a type."""
     for _, (kind, detail) in described[1]:
         kind, detail = detail[0] if kind in (Nodetype.ARRAY, Nodetype.SEQUENCE) else (kind, detail)
         if kind == Nodetype.NAME:

@@ -17,7 +17,7 @@ ACTION = "action"
 """The joints of a command, configured as `action_names`; those of a message inside it are `action/<field>`."""
 
 OR = "|"
-"""Between names of one joint that robots call differently, e.g. panda_joint1|fr3_joint1."""
+"""Separates the names that robots have for the same joint, e.g. panda_joint1|fr3_joint1."""
 
 Names = tuple[str, ...]
 
@@ -36,7 +36,7 @@ class JointOrder:
     def expected(self, place: str, configured: Names) -> Names:
         """Return the joints in the order of the run, empty where the next message sets it.
 
-        Raises MotoError where `configured` joints are others than the run has learned with.
+        Raises MotoError where the `configured` joints differ from those that the run has learned with.
         """
         known = self.known.get(place, ())
         if configured and known and not _same(configured, known):
@@ -75,7 +75,7 @@ def _name_fields(message: Any) -> Iterator[Names]:
 def positions(names: Names, expected: Names, place: str) -> list[int]:
     """Return where in `names` each of the expected joints is; others are ignored.
 
-    Raises MotoError where one is missing or is there twice.
+    Raises MotoError where one is missing or named twice.
     """
     if not names:
         raise MotoError(f"names no joints, expected {_list(expected)}")

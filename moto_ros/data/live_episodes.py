@@ -1,4 +1,4 @@
-"""Episodes as they happen: messages of the running episode on their way to the learner. No ROS."""
+"""Live episodes: assembles the messages of the running episode for the learner. No ROS."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from moto_ros.data.definitions import ros_type_name
 from moto_ros.data.layout import Problems
 
 MAX_RECORD = 512 * 2**20
-"""Longest record, in bytes, packed or unpacked, that is read; a longer one means damage."""
+"""Longest record, in bytes, compressed or not, that is read; a longer one means damage."""
 
 UNREADABLE = (
     McapError,
@@ -100,7 +100,7 @@ def is_cdr(encoding: str) -> bool:
     return encoding.strip().lower() in CDR
 
 
-def unpacked_message(data: bytes, topic: BagTopic, path: Path, problems: Problems) -> bytes | None:
+def decompressed_message(data: bytes, topic: BagTopic, path: Path, problems: Problems) -> bytes | None:
     """Return a message's CDR bytes; those of `ros2 bag record --compression-mode message` are decompressed.
 
     None, and a problem, for one that cannot be decompressed.
@@ -111,7 +111,7 @@ def unpacked_message(data: bytes, topic: BagTopic, path: Path, problems: Problem
         return _zstd(data, MAX_RECORD)
     except UNREADABLE as error:
         text = f"{path.name}: a compressed message of {topic.name} is damaged ({_reason(error)}); it is left out"
-        problems.add(f"packed {topic.name}", text)
+        problems.add(f"compression {topic.name}", text)
         return None
 
 
@@ -130,7 +130,7 @@ def read_mcap(path: Path, problems: Problems, types: Mapping[str, str] | None = 
         channels = _Channels(path, problems, types or {})
         for record in _records(file, size, path, problems):
             if isinstance(record, Chunk):
-                yield from channels.messages(_unpacked(record, path, problems))
+                yield from channels.messages(_chunk_records(record, path, problems))
             else:
                 yield from channels.messages([record])
 
@@ -152,7 +152,7 @@ class _Channels:
             if isinstance(record, Message):
                 self.count += 1
                 topic = self._topic(record.channel_id)
-                data = None if topic is None else unpacked_message(record.data, topic, self.path, self.problems)
+                data = None if topic is None else decompressed_message(record.data, topic, self.path, self.problems)
                 if topic is not None and data is not None:
                     yield topic, record.log_time, data
             elif isinstance(record, Schema):
@@ -234,52 +234,52 @@ def _descriptions(path: Path) -> Iterator[McapRecord]:
     """Yield every record of a file, schemas and channels among them."""
     with path.open("rb") as file:
         for record in _records(file, path.stat().st_size, path, Problems()):
-            yield from _unpacked(record, path, Problems()) if isinstance(record, Chunk) else [record]
+            yield from _chunk_records(record, path, Problems()) if isinstance(record, Chunk) else [record]
 
 
 def _records(file: BinaryIO, size: int, path: Path, problems: Problems) -> Iterator[McapRecord]:
     """Yield records up to the footer; after damage continue at the next chunk that the index knows."""
-    place = 0
-    while place >= 0:
+    offset = 0
+    while offset >= 0:
         try:
-            for behind, record in _walk(file, place, size, path, problems):
-                place = behind
+            for after, record in _walk(file, offset, size, path, problems):
+                offset = after
                 if record is not None:
                     yield record
             return
         except UNREADABLE as error:
-            text = f"{path.name}: cut or damaged at byte {place} of {size} ({_reason(error)}); the rest is used"
+            text = f"{path.name}: cut or damaged at byte {offset} of {size} ({_reason(error)}); the rest is used"
             problems.add("damage", text)
-        place = next((start for start in _chunk_starts(path) if start > place), -1)
+        offset = next((start for start in _chunk_starts(path) if start > offset), -1)
 
 
 def _walk(
-    file: BinaryIO, place: int, size: int, path: Path, problems: Problems
+    file: BinaryIO, offset: int, size: int, path: Path, problems: Problems
 ) -> Iterator[tuple[int, McapRecord | None]]:
-    """Yield the records from `place` on, each with the place behind it; None for one that is skipped."""
-    if place == 0:
+    """Yield the records from byte `offset` on, each with the offset after it (bytes); None for one that is skipped."""
+    if offset == 0:
         file.seek(0)
         start = file.read(len(MAGIC))
         if start != MAGIC:
             raise InvalidMagic(tuple(start))
-        place = len(MAGIC)
+        offset = len(MAGIC)
     while True:
-        file.seek(place)
-        kind, length = _record_head(file.read(RECORD_HEAD.size), size - place)
-        body = place + RECORD_HEAD.size
-        place = body + length
+        file.seek(offset)
+        kind, length = _record_head(file.read(RECORD_HEAD.size), size - offset)
+        body = offset + RECORD_HEAD.size
+        offset = body + length
         if kind not in PARSED and kind != Opcode.MESSAGE:
-            yield place, None
+            yield offset, None
             continue
         if length > MAX_RECORD:
             found = f"a record at byte {body} has {length} bytes, expected at most {MAX_RECORD}"
             problems.add("large", f"{path.name}: {found}; it is left out, write the file with smaller chunks")
-            yield place, None
+            yield offset, None
             continue
         record = _record(kind, file.read(length))
-        yield place, record
+        yield offset, record
         if isinstance(record, Footer):
-            _check_end(file, place, size, path, problems)
+            _check_end(file, offset, size, path, problems)
             return
 
 
@@ -289,7 +289,7 @@ def _record_head(head: bytes, room: int) -> tuple[int, int]:
         raise EndOfFile("no whole record follows")
     kind, length = RECORD_HEAD.unpack(head)
     if kind == 0:
-        raise ValueError("a record of kind 0, which there is none of")
+        raise ValueError("a record of kind 0, which does not exist")
     if length > room - RECORD_HEAD.size:
         raise EndOfFile(f"a record of {length} bytes, of which {room - RECORD_HEAD.size} are there")
     return kind, length
@@ -303,14 +303,14 @@ def _record(kind: int, body: bytes) -> McapRecord:
     return PARSED[kind](ReadDataStream(BytesIO(body)))
 
 
-def _check_end(file: BinaryIO, place: int, size: int, path: Path, problems: Problems) -> None:
-    """Report bytes behind the end of an MCAP file, e.g. of two joined files."""
-    file.seek(place)
+def _check_end(file: BinaryIO, offset: int, size: int, path: Path, problems: Problems) -> None:
+    """Report bytes after the end of an MCAP file, e.g. of two joined files."""
+    file.seek(offset)
     if file.read(len(MAGIC)) != MAGIC:
-        problems.add("damage", f"{path.name}: cut or damaged at byte {place} of {size} (no magic at its end)")
-    elif place + len(MAGIC) < size:
-        rest = size - place - len(MAGIC)
-        text = f"{path.name}: {rest} bytes are behind its end, expected none; they are left out, split the files again"
+        problems.add("damage", f"{path.name}: cut or damaged at byte {offset} of {size} (no magic at its end)")
+    elif offset + len(MAGIC) < size:
+        rest = size - offset - len(MAGIC)
+        text = f"{path.name}: {rest} bytes follow its end, expected none; they are left out, split the files again"
         problems.add("tail", text)
 
 
@@ -323,19 +323,19 @@ def _chunk_starts(path: Path) -> list[int]:
     return sorted(index.chunk_start_offset for index in summary.chunk_indexes) if summary else []
 
 
-def _unpacked(chunk: Chunk, path: Path, problems: Problems) -> Iterator[McapRecord]:
+def _chunk_records(chunk: Chunk, path: Path, problems: Problems) -> Iterator[McapRecord]:
     """Yield the records of a chunk with a valid checksum; none, and a problem, otherwise."""
     try:
         data = _chunk_data(chunk)
         if chunk.uncompressed_crc not in (0, zlib.crc32(data)):
             raise ValueError("its checksum is wrong")
-        place = 0
-        while place < len(data):
-            kind, length = _record_head(data[place : place + RECORD_HEAD.size], len(data) - place)
-            body = place + RECORD_HEAD.size
-            place = body + length
+        offset = 0
+        while offset < len(data):
+            kind, length = _record_head(data[offset : offset + RECORD_HEAD.size], len(data) - offset)
+            body = offset + RECORD_HEAD.size
+            offset = body + length
             if kind in PARSED or kind == Opcode.MESSAGE:
-                yield _record(kind, data[body:place])
+                yield _record(kind, data[body:offset])
     except UNREADABLE as error:
         problems.add("chunk", f"{path.name}: a chunk is damaged ({_reason(error)}); its messages are left out")
 
@@ -343,7 +343,7 @@ def _unpacked(chunk: Chunk, path: Path, problems: Problems) -> Iterator[McapReco
 def _chunk_data(chunk: Chunk) -> bytes:
     """Return the records of a chunk as bytes, never more than MAX_RECORD of them."""
     if chunk.uncompressed_size > MAX_RECORD:
-        raise ValueError(f"{chunk.uncompressed_size} bytes unpacked")
+        raise ValueError(f"{chunk.uncompressed_size} bytes when decompressed")
     if chunk.compression == "zstd":
         return _zstd(chunk.data, chunk.uncompressed_size or MAX_RECORD)
     if chunk.compression == "lz4":
@@ -355,10 +355,10 @@ def _chunk_data(chunk: Chunk) -> bytes:
 
 
 def _zstd(data: bytes, limit: int) -> bytes:
-    """Return unpacked data of at most `limit` bytes, of one frame or several."""
+    """Return decompressed data of at most `limit` bytes, of one frame or several."""
     size = zstandard.frame_content_size(data)
     if size > limit:
-        raise ValueError(f"{size} bytes unpacked")
+        raise ValueError(f"{size} bytes when decompressed")
     reader = zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True)
     block = max(2**16, min(size, limit)) + 1
     parts: list[bytes] = []
@@ -367,7 +367,7 @@ def _zstd(data: bytes, limit: int) -> bytes:
         parts.append(part)
         room -= len(part)
     if room <= 0:
-        raise ValueError(f"more than {limit} bytes unpacked")
+        raise ValueError(f"more than {limit} bytes when decompressed")
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

@@ -47,7 +47,7 @@ class Pairing:
         self.counts["received"] += 1
         if kept and not stamp:  # the first may be from the start of a simulation
             self.counts["unstamped"] += 1
-            text = f"{role}: stamps are 0, which is no valid time, so messages cannot be paired"
+            text = f"{role}: stamps are 0, which is not a valid time, so messages cannot be paired"
             self.problems.add(f"stamp/{role}", f"{text}; have its driver stamp them, or relay it by the camera node")
             return
         if kept and stamp < kept[-1][0] - NSEC_PER_SEC:

@@ -1,4 +1,4 @@
-"""Messages, decoded and kept by stamp or by step until an episode is assembled from them."""
+"""Pool of decoded messages, by stamp or by step, from which episodes are assembled."""
 
 from __future__ import annotations
 

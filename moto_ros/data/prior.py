@@ -1,4 +1,4 @@
-"""Rules for the part of an episode that the behaviour prior imitates: MOTO's D_BC."""
+"""Rules for which rows of an episode the behaviour prior imitates: the data set D_BC of the MOTO paper."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def success_at_end(rows: Rows) -> int:
 
 
 def any_success(rows: Rows) -> int:
-    """Return all rows of an episode in which success held at any step, else none."""
+    """Return how many rows to imitate: all of an episode in which success held at any step, else none."""
     return len(rows["success"]) if rows["success"].any() else 0
 
 
 def success_prefix(rows: Rows) -> int:
-    """Return the rows up to the first success, and `EXTRA_STEPS` more; none where success never held.
+    """Return how many rows to imitate: those up to the first success and `EXTRA_STEPS` more; 0 without success.
 
     For episodes that continue long after success, as Meta-World's do: most of their steps do not show the skill, and
     some leave the goal.
@@ -35,7 +35,7 @@ def success_prefix(rows: Rows) -> int:
 
 
 def reward_prefix(rows: Rows) -> int:
-    """Return the rows up to the last rise to the final reward, and `EXTRA_STEPS` more; 0 for a final reward of 0.
+    """Return how many rows to imitate: up to the last rise to the final reward and `EXTRA_STEPS` more; 0 if it is 0.
 
     The Kitchen rule where the reward is the number of completed elements and their order is not recorded.
     """
@@ -48,10 +48,11 @@ def reward_prefix(rows: Rows) -> int:
 
 
 def element_prefix(completed: np.ndarray, targets: Sequence[int]) -> int:
-    """Return the rows that complete `targets` in their given order, and `EXTRA_STEPS` more; 0 where none is.
+    """Return how many rows to imitate of an episode that completes `targets`, indices of elements, in that order.
 
-    completed: bool (T+1, E), whether each element is in its goal state. Elements that are complete at the end are
-    ordered by their first completion; the prefix ends after the last that matches the order of `targets`.
+    completed: bool (T+1, E), which of the E elements are in their goal state at each row. The elements that are
+    complete in the last row are put in the order of their first completion. The rows end `EXTRA_STEPS` after the first
+    completion of the last element up to which this order and `targets` agree; 0 where they differ from the beginning.
     """
     first = {element: int(np.argmax(completed[:, element])) for element in np.flatnonzero(completed[-1])}
     order = sorted(first, key=lambda element: first[element])
@@ -62,12 +63,12 @@ def element_prefix(completed: np.ndarray, targets: Sequence[int]) -> int:
 
 
 def whole(rows: Rows) -> int:
-    """Return all rows of every episode: behaviour cloning of the whole data set."""
+    """Return how many rows to imitate: all of every episode, as for behaviour cloning of the whole data set."""
     return len(rows["reward"])
 
 
 def success_or_human(rows: Rows) -> int:
-    """Return all rows of an episode that ends in success or in which a person chose every action, else none.
+    """Return how many rows to imitate: all if it ends in success or a person chose every action, else none.
 
     For demonstrations whose rewards were not recorded. Help in the middle of an episode counts by its success.
     """

@@ -1,4 +1,4 @@
-"""Windows that may begin at any step of an episode, drawn uniformly or by priority."""
+"""Prioritised replay: windows that may begin at any step of an episode, drawn uniformly or by priority."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class EpisodeRows:
 class WindowTable:
     """Every step of a source, with its priority. Step numbers stay the same when episodes are added or dropped."""
 
-    def __init__(self, spans: Sequence[EpisodeRows], before: WindowTable | None = None) -> None:
+    def __init__(self, episodes: Sequence[EpisodeRows], before: WindowTable | None = None) -> None:
         """Copy the priorities of the table `before`; all other steps get the largest of them.
 
-        Every span has at least one step.
+        Every episode has at least one step.
         """
-        steps = np.array([span.steps for span in spans], np.int64)
-        self._first = np.array([span.first for span in spans], np.int64)
-        self._last = np.array([span.rows - 1 for span in spans], np.int64)
+        steps = np.array([episode.steps for episode in episodes], np.int64)
+        self._first = np.array([episode.first for episode in episodes], np.int64)
+        self._last = np.array([episode.rows - 1 for episode in episodes], np.int64)
         self._offsets = np.cumsum(steps) - steps
         self._total = int(steps.sum())
         largest = INITIAL_PRIORITY if before is None or not before._total else float(before.priorities.max())

@@ -28,11 +28,11 @@ LOG_HEAD = struct.Struct(">III")
 """Magic number, format and page size at the start of a write-ahead log (sqlite.org/fileformat2.html, 4.1)."""
 LOG_MAGIC = (0x377F0682, 0x377F0683)
 ATTEMPTS = 5
-"""How often a database is copied until its writer did not move pages from the log into it meanwhile."""
+"""Most copies made of a database whose writer moves pages from the log into it while it is copied."""
 
 
 @contextmanager
-def unpacked(path: Path, problems: Problems) -> Iterator[Path]:
+def decompressed(path: Path, problems: Problems) -> Iterator[Path]:
     """Yield a private, decompressed copy of a zstd file, as far as it can be decompressed.
 
     Raises MotoError where the temporary folder has no room for it.
@@ -45,7 +45,9 @@ def unpacked(path: Path, problems: Problems) -> Iterator[Path]:
                 while block := reader.read(BLOCK):
                     _write(target, block, path)
             except zstandard.ZstdError as error:
-                text = f"{path.name}: cut or damaged after {target.tell()} unpacked bytes ({error}); the rest is used"
+                text = (
+                    f"{path.name}: cut or damaged after {target.tell()} decompressed bytes ({error}); the rest is used"
+                )
                 problems.add("damage", text)
         yield copy
 
@@ -165,7 +167,7 @@ def _folder() -> Iterator[Path]:
 
 
 def _messages(path: Path, *, immutable: bool = False) -> int:
-    """Return the messages in a file, -1 if sqlite finds it damaged; merges a log beside it."""
+    """Return the number of messages in a file, -1 if sqlite finds it damaged; merges a log beside it."""
     mode = "mode=ro&immutable=1" if immutable else "mode=rw"
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)) as connection:

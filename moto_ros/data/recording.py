@@ -23,7 +23,7 @@ class RecordedTopic:
 
 @dataclass(frozen=True)
 class Sample:
-    """One serialized message (CDR) and when it was received, in nanoseconds of the ROS clock; 0: before it started."""
+    """One serialized message (CDR) and when it was received, in ns of the ROS clock; 0: before that clock ran."""
 
     topic: str
     data: bytes
@@ -44,18 +44,18 @@ class PreRoll:
 
     def __init__(self, seconds: float) -> None:
         """Keep samples for `seconds`."""
-        self._span = seconds
+        self._seconds = seconds
         self._samples: deque[tuple[float, Sample]] = deque()
 
     def add(self, sample: Sample, now: float) -> None:
         """Add a sample and remove those that are too old; `now` (s) is of a monotonic clock."""
         self._samples.append((now, sample))
-        while self._samples[0][0] < now - self._span:
+        while self._samples[0][0] < now - self._seconds:
             self._samples.popleft()
 
     def since(self, now: float) -> list[Sample]:
         """Return the samples of the last `seconds` at `now` (s), in order of arrival."""
-        return [sample for arrived, sample in self._samples if arrived >= now - self._span]
+        return [sample for arrived, sample in self._samples if arrived >= now - self._seconds]
 
 
 class Backlog:
@@ -134,7 +134,7 @@ class Recording:
     def _problem(self, on_disk_problem: str, on_disk: dict[str, int]) -> str:
         if self.dropped:
             found = ", ".join(f"{topic} ({count})" for topic, count in sorted(self.dropped.items()))
-            return f"messages dropped since the disk is too slow: {found}; record less or raise `backlog`"
+            return f"messages dropped because the disk is too slow: {found}; record less or raise `backlog`"
         if on_disk_problem:
             return on_disk_problem
         short = [topic for topic, count in self.received.items() if on_disk.get(topic, 0) != count]

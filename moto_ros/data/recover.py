@@ -1,8 +1,8 @@
-"""Recovers a bag whose recorder was killed: index and metadata.yaml are written again from the readable messages.
+"""Recovers a bag whose recorder was killed: its index and metadata.yaml are written from the readable messages.
 
-Only a bag of this program's recorder is recovered: `<bag>/<bag>_0.mcap` whose header names moto_ros as its writer and
-whose first record is moto_ros's own, without a metadata.yaml, which the recorder writes when it closes a bag. No other
-file is changed. The file of the killed recorder is kept beside the new one.
+Only a bag of this program's recorder is recovered: a file `<bag>/<bag>_0.mcap` that the recorder wrote
+(`is_recorder_file`), without a metadata.yaml, which the recorder writes when it closes a bag. No other file is changed.
+The file of the killed recorder is kept beside the new one.
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ BACKUP_SUFFIX = ".before_recovery"
 """Added to the name of a file that was recovered; readers ignore such files."""
 
 HEAD_BYTES = 2**16
-"""Bytes at the start of a file in which the recorder's metadata record is searched."""
+"""Bytes at the start of a file that are searched for the recorder's metadata record."""
 
 
-def has_mark(path: Path) -> bool:
-    """Whether the header of an MCAP file is this program's; the rest may be damaged."""
+def is_recorder_file(path: Path) -> bool:
+    """Return whether this program's recorder began to write an MCAP file; the rest of it may be damaged.
+
+    Its header names moto_ros as the library that wrote it, and the recorder's metadata record comes before all data.
+    """
     try:
         with path.open("rb") as file:
             reader = StreamReader(io.BytesIO(file.read(HEAD_BYTES)), emit_chunks=True)
@@ -53,9 +56,9 @@ def _records(reader: StreamReader) -> Iterator[McapRecord]:
 
 
 def own_file(bag: Path) -> Path | None:
-    """Return the recorder's MCAP file in the folder `bag`, or None where it is not the recorder's."""
+    """Return the MCAP file in the folder `bag`, or None where the recorder did not write it."""
     path = bag / f"{bag.name}_0.mcap"
-    return path if path.is_file() and not path.is_symlink() and has_mark(path) else None
+    return path if path.is_file() and not path.is_symlink() and is_recorder_file(path) else None
 
 
 def needs_recovery(bag: Path) -> bool:
@@ -72,7 +75,7 @@ def recover_bag(bag: Path) -> str:
     path = own_file(bag)
     if path is None:
         raise MotoError(
-            f"{bag}: is not a bag of this program's recorder, expected {bag.name}_0.mcap; leave it as it is"
+            f"{bag}: is not a bag of this program's recorder, expected its file {bag.name}_0.mcap; leave it as it is"
         )
     try:
         return _close(path) if read_summary(path) is not None else _rewrite(path)
@@ -96,7 +99,7 @@ def _close(path: Path) -> str:
 
 
 def _rewrite(path: Path) -> str:
-    """Replace `path` by a complete file with its readable messages, and keep it under another name."""
+    """Replace `path` by a complete file of its readable messages, and keep the original under another name."""
     bag, problems, work = path.parent, Problems(), _work(path.parent)
     _clear(work)
     try:
@@ -137,7 +140,7 @@ def _unused(path: Path) -> Path:
 
 
 def _clear(work: Path) -> None:
-    """Remove the files of a recovery, and nothing else; an unfinished exchange of files is undone first."""
+    """Remove the files of a recovery, and nothing else; an interrupted replacement of the file is undone first."""
     bag, name = work.parent.with_name(work.name), f"{work.name}_0.mcap"
     kept = sorted(bag.glob(f"{name}{BACKUP_SUFFIX}*"), key=lambda path: path.stat().st_ctime_ns)
     if work.is_dir() and kept and not (bag / name).exists():

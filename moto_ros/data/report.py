@@ -1,4 +1,4 @@
-"""Counts of the messages of an assembler: used, and left out for which reason."""
+"""Counts of an assembler's messages: how many were used, and why others were left out."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def tally(pool: MessagePool, usages: list[Usage]) -> Counter[str]:
     counts = Counter({name: pool.counts[name] for name in ("received", "duplicate", "bad", "clipped", "ignored")})
     counts.update(unmatched=0, early=0, late=0)
     counts["used"] = sum(len(usage) for usage in usages)
-    spans = sorted(span for usage in usages if (span := _span(usage)))
+    ranges = sorted(found for usage in usages if (found := _time_range(usage)))
     used = set().union(*usages)
     for topic, stamps in _stamps(pool):
-        for stamp in stamps if spans else ():
+        for stamp in stamps if ranges else ():
             if (topic, stamp) not in used:
-                counts[_category(stamp, spans)] += 1
+                counts[_category(stamp, ranges)] += 1
     return counts
 
 
-def _span(usage: Usage) -> tuple[int, int] | None:
+def _time_range(usage: Usage) -> tuple[int, int] | None:
     times = [stamp for topic, stamp in usage if topic == "state"]
     return (min(times), max(times)) if times else None
 
@@ -50,7 +50,7 @@ def _stamps(pool: MessagePool) -> Iterable[tuple[str, list[int]]]:
         yield f"camera/{camera}", track.stamps
 
 
-def _category(stamp: int, spans: list[tuple[int, int]]) -> str:
-    if any(first <= stamp <= last for first, last in spans):
+def _category(stamp: int, ranges: list[tuple[int, int]]) -> str:
+    if any(first <= stamp <= last for first, last in ranges):
         return "unmatched"
-    return "early" if stamp < spans[0][0] else "late"
+    return "early" if stamp < ranges[0][0] else "late"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from moto_ros.data.definitions import ros_type_name
 from moto_ros.data.layout import Problems
-from moto_ros.data.mcap_stream import MAX_RECORD, BagTopic, Stored, is_cdr, unpacked_message
+from moto_ros.data.mcap_stream import MAX_RECORD, BagTopic, Stored, decompressed_message, is_cdr
 
 FIRST_BYTES = b"SQLite format 3\x00"
 
@@ -30,7 +30,7 @@ def read_sqlite(path: Path, problems: Problems, types: Mapping[str, str] | None 
             connection.text_factory = lambda raw: raw.decode(errors="replace")
             yield from _rows(connection, _topics(connection, path, problems, types or {}), path, problems)
     except (sqlite3.Error, OverflowError, ValueError) as error:
-        problems.add("damage", f"{path.name}: cut or damaged ({error}); what precedes is used")
+        problems.add("damage", f"{path.name}: cut or damaged ({error}); the messages before that are used")
 
 
 def _topics(
@@ -66,7 +66,7 @@ def _rows(
     for number, stamp, data in connection.execute(query, (MAX_RECORD,)):
         topic = topics.get(number)
         if topic is not None and isinstance(data, bytes):
-            message = unpacked_message(data, topic, path, problems)
+            message = decompressed_message(data, topic, path, problems)
             if message is not None:
                 yield topic, int(stamp), message
         elif topic is not None:

@@ -1,7 +1,8 @@
 """Where an episode ends for learning: at its first success, which is terminal, instead of at the time limit.
 
-Demonstrations of Meta-World solve their task after a quarter of their steps and hold still for the rest. Drawn alike,
-these rows teach model and critics to hold, and no value can rise to the end that never comes.
+Demonstrations of Meta-World solve their task in the first quarter of their steps and then hold still. If all rows are
+sampled alike, model and critics mostly learn to hold still, and without a terminal step no value shows that the task is
+done.
 """
 
 from __future__ import annotations

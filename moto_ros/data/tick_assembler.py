@@ -9,7 +9,7 @@ import numpy as np
 
 from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.assembler import MAX_STEPS
-from moto_ros.data.clocks import clocks_differ, retime, segments, when
+from moto_ros.data.clocks import clocks_too_far_apart, retime, segments, when
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import Problems
 from moto_ros.data.pool import MessagePool
@@ -45,10 +45,10 @@ class Segment:
 class TickAssembler:
     """Cuts time into ticks of the control period, from the first complete observation on.
 
-    Observation k has the newest sample of every topic that is not newer than tick k and at most the pairing tolerance
-    older. Action k is the newest command stamped in [tick k, tick k + 1): one stamped like the observation was
-    computed from it. A tick without either cuts the episode into parts, and so does a jump of the stamps. Instead of
-    a stamp of 0 the log time is used.
+    Observation k holds the newest sample of every topic that is not newer than tick k and at most the pairing tolerance
+    older. Action k is the newest command stamped in [tick k, tick k + 1): a command with the observation's own stamp
+    was computed from that observation. A tick without a complete observation or without a command cuts the episode
+    into parts, and so does a jump of the stamps. Where a stamp is 0 the log time is used.
     """
 
     def __init__(self, pool: MessagePool) -> None:
@@ -61,10 +61,10 @@ class TickAssembler:
         found: dict[int, list[Episode]] = {}
         whole: dict[int, bool] = {}
         for segment in self._segments():
-            for span in self._spans(segment):
-                made = self._span_parts(segment, span)
-                found.setdefault(span.number, []).extend(made)
-                whole[span.number] = bool(made)
+            for interval in self._intervals(segment):
+                made = self._parts_of(segment, interval)
+                found.setdefault(interval.number, []).extend(made)
+                whole[interval.number] = bool(made)
         for number, episodes in found.items():
             for part, episode in enumerate(episodes):
                 episode.info["part"] = part
@@ -96,7 +96,7 @@ class TickAssembler:
     def _fields(self) -> dict[str, Track]:
         return {name: self.pool.fields[name] for name in self.layout.proprio}
 
-    def _spans(self, segment: Segment) -> list[EpisodeInterval]:
+    def _intervals(self, segment: Segment) -> list[EpisodeInterval]:
         whole = [EpisodeInterval(0, 0, 2**63 - 1)]
         if self.pool.topics.episode_source == "whole_bag":
             return whole
@@ -108,42 +108,44 @@ class TickAssembler:
         marks = carried + [(stamp, str(segment.marks[stamp])) for stamp in segment.marks.stamps]
         runs = [(name, next(run)[0]) for name, run in groupby(marks, key=lambda mark: mark[1])]
         stops = [start for _, start in runs[1:]] + [2**63 - 1]
-        spans = []
+        found = []
         for (name, start), stop in zip(runs, stops, strict=True):
             self._number += bool(name) and not (carried and start == 0)
             self._mark = name
             if name:
-                spans.append(EpisodeInterval(self._number, start, stop))
-        return spans
+                found.append(EpisodeInterval(self._number, start, stop))
+        return found
 
-    def _span_parts(self, segment: Segment, span: EpisodeInterval) -> list[Episode]:
-        ticks = self._ticks(segment, span)
+    def _parts_of(self, segment: Segment, interval: EpisodeInterval) -> list[Episode]:
+        ticks = self._ticks(segment, interval)
         steps = [k for k in range(len(ticks) - 1) if self._is_complete(segment, ticks, k)]
         runs = [[k for _, k in run] for _, run in groupby(enumerate(steps), key=lambda place: place[1] - place[0])]
-        self._note_gaps(segment, span, ticks, steps)
-        return [self._build(segment, span, ticks[run[0] : run[-1] + 2]) for run in runs]
+        self._note_gaps(segment, interval, ticks, steps)
+        return [self._build(segment, interval, ticks[run[0] : run[-1] + 2]) for run in runs]
 
-    def _ticks(self, segment: Segment, span: EpisodeInterval) -> list[int]:
+    def _ticks(self, segment: Segment, interval: EpisodeInterval) -> list[int]:
         """Return the ticks of an episode: from the first complete observation to the last sample of the slowest."""
-        stamps = {name: track.between(span.start, span.stop) for name, track in segment.seen.items()}
-        commands = segment.commands.between(span.start, span.stop)
+        stamps = {name: track.between(interval.start, interval.stop) for name, track in segment.seen.items()}
+        commands = segment.commands.between(interval.start, interval.stop)
         absent = [name for name, found in (stamps | {"action": commands}).items() if not found]
         tracks = segment.seen | {"action": segment.commands}
-        if clocks_differ(tracks | ({"episode": segment.marks} if absent else {}), self.problems):
+        if clocks_too_far_apart(tracks | ({"episode": segment.marks} if absent else {}), self.problems):
             return []
         if absent:
-            text = f"episode {span.number}: has no usable message for {', '.join(absent)}; map its topic, see bag info"
+            text = (
+                f"episode {interval.number}: has no usable message for {', '.join(absent)}; map its topic, see bag info"
+            )
             self.problems.add("absent", text)
             return []
         first, last = max(found[0] for found in stamps.values()), min(found[-1] for found in stamps.values())
-        last = min(last + self.layout.tolerance_ns, span.stop - 1, commands[-1] + self.layout.period_ns)
+        last = min(last + self.layout.tolerance_ns, interval.stop - 1, commands[-1] + self.layout.period_ns)
         count = 1 + int(max(0, last - first) * self.layout.control_rate / NSEC_PER_SEC)
         if count < 2:
-            spans = ", ".join(f"{n} from {when(t.stamps[0])} to {when(t.stamps[-1])}" for n, t in tracks.items())
-            text = f"episode {span.number}: its topics share less than a control period"
-            self.problems.add("short", f"{text} ({spans}); record them at the same time")
+            times = ", ".join(f"{n} from {when(t.stamps[0])} to {when(t.stamps[-1])}" for n, t in tracks.items())
+            text = f"episode {interval.number}: its topics share less than a control period"
+            self.problems.add("short", f"{text} ({times}); record them at the same time")
         if count > MAX_STEPS:
-            text = f"episode {span.number}: has {count - 1} steps, of which the first {MAX_STEPS - 1} are used"
+            text = f"episode {interval.number}: has {count - 1} steps, of which the first {MAX_STEPS - 1} are used"
             self.problems.add("long", f"{text}; set episode_topic to tell episodes apart, or lower control_rate")
         return [first + round(k * NSEC_PER_SEC / self.layout.control_rate) for k in range(min(count, MAX_STEPS))]
 
@@ -154,14 +156,14 @@ class TickAssembler:
     def _observed(self, track: Track, tick: int) -> int | None:
         return track.newest(tick, self.layout.tolerance_ns)
 
-    def _note_gaps(self, segment: Segment, span: EpisodeInterval, ticks: list[int], steps: list[int]) -> None:
+    def _note_gaps(self, segment: Segment, interval: EpisodeInterval, ticks: list[int], steps: list[int]) -> None:
         lost = max(0, len(ticks) - 1) - len(steps)
         if not lost:
             return
         counts = {name: len(self._unseen(track, ticks)) for name, track in segment.seen.items()}
         counts["action"] = sum(not segment.commands.between(a, b) for a, b in pairwise(ticks))
         worst = max(counts, key=lambda name: counts[name])
-        text = f"episode {span.number}: {lost} of {len(ticks) - 1} steps are left out"
+        text = f"episode {interval.number}: {lost} of {len(ticks) - 1} steps are left out"
         hint = self._hint(segment, worst, ticks)
         self.problems.add("gap", f"{text}, at {counts[worst]} of them {worst} has no sample in time; {hint}")
 
@@ -180,7 +182,7 @@ class TickAssembler:
             f"raise pairing_tolerance (up to {pause / NSEC_PER_SEC:.3f} s between its messages) or lower control_rate"
         )
 
-    def _build(self, segment: Segment, span: EpisodeInterval, ticks: list[int]) -> Episode:
+    def _build(self, segment: Segment, interval: EpisodeInterval, ticks: list[int]) -> Episode:
         self._note_repeats(segment, ticks)
         self._use(segment, ticks)
         reward = self._reward(segment, ticks)
@@ -192,7 +194,7 @@ class TickAssembler:
             success=reward > 0,
             is_terminal=np.zeros(len(ticks), bool),
             stamps=np.array(ticks, np.int64),
-            info={"id": span.number, "part": 0, "purpose": "demonstration", "outcome": "none", "source": "foreign"},
+            info={"id": interval.number, "part": 0, "purpose": "demonstration", "outcome": "none", "source": "foreign"},
         )
 
     def _use(self, segment: Segment, ticks: list[int]) -> None:

@@ -10,7 +10,7 @@ from moto_ros.config import parameter
 from moto_ros.data.layout import StepLayout
 
 MIN_SPACING = 0.75
-"""Minimum time between two actions, in control periods, if each reward sets the pace: it leaves room for jitter."""
+"""Minimum time between two actions, in control periods, if each reward sets the pace: below 1 because of jitter."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class PaceSettings(StepLayout):
         choices=("lockstep", "realtime"),
     )
     action_lifespan: float = parameter(
-        0.5, "an action not delivered by then is dropped (realtime)", unit="s", low=0.001, high=60.0
+        0.5, "an action that is not delivered within this time is dropped (realtime)", unit="s", low=0.001, high=60.0
     )
     reward_lag: int = parameter(
-        0, "rewards may be this far behind the actions taken; 0: they come with the observation", unit="steps", low=0
+        0, "how far rewards may be behind the actions taken; 0: they arrive with the observation", unit="steps", low=0
     )
 
     @property

@@ -17,44 +17,52 @@ ROBOT = "robot"
 
 @dataclass(frozen=True)
 class EpisodeRules:
-    """When an episode ends, and how long anything may take."""
+    """When an episode ends, and the time-outs of its phases."""
 
     max_steps: int = parameter(100, "step limit of an episode", unit="steps", low=1)
     success_steps: int = parameter(
-        0, "end as a success after this many successful steps in a row; 0 runs to the limit", unit="steps", low=0
+        0, "end as a success after this many successful steps in a row; 0: run to the step limit", unit="steps", low=0
     )
-    reset_timeout: float = parameter(60.0, "abort when the robot's reset takes longer", unit="s", low=0.1)
+    reset_timeout: float = parameter(60.0, "abort when the robot's reset takes longer than this", unit="s", low=0.1)
     step_timeout: float = parameter(30.0, "abort when no reward arrives for this long", unit="s", low=0.1)
-    bag_timeout: float = parameter(30.0, "continue when the recorder has not closed the bag by then", unit="s", low=0.1)
-    wait_for_bag: bool = parameter(True, "wait for the recorder's bag before the next episode")
-    start_on: str = parameter(
-        "automatic", "begin when asked, or only after operator/start", choices=("automatic", "operator")
+    bag_timeout: float = parameter(
+        30.0, "continue when the recorder has not closed the bag after this long", unit="s", low=0.1
     )
-    start_timeout: float = parameter(300.0, "abort when operator/start has not come by then", unit="s", low=0.1)
+    wait_for_bag: bool = parameter(True, "wait until the recorder has closed the bag before the next episode")
+    start_on: str = parameter(
+        "automatic", "begin an episode when requested, or only after operator/start", choices=("automatic", "operator")
+    )
+    start_timeout: float = parameter(
+        300.0, "abort when operator/start has not been called after this long", unit="s", low=0.1
+    )
     recover_timeout: float = parameter(
-        60.0, "abort when robot and cameras are unhealthy until then, before a reset", unit="s", low=0.1
+        60.0, "before a reset: abort when robot and cameras have not recovered after this long", unit="s", low=0.1
     )
     fault: str = parameter(
-        "abort", "what a robot's fault does: end the episode, or wait up to step_timeout", choices=("abort", "pause")
+        "abort",
+        "on a fault of the robot: end the episode, or wait up to step_timeout for its recovery",
+        choices=("abort", "pause"),
     )
     camera_loss: str = parameter(
-        "resume", "what a lost camera does: wait up to step_timeout, or end the episode", choices=("resume", "abort")
+        "resume",
+        "on the loss of a camera: wait up to step_timeout for its return, or end the episode",
+        choices=("resume", "abort"),
     )
     scene_reset: str = parameter(
         "none",
-        "what resets the scene: with `policy` an episode is run for that, an operator is given time",
+        "what resets the scene: nothing, waypoints of the arm, an operator, or a policy in an episode of its own",
         choices=("none", "script", "operator", "policy"),
     )
-    scene_timeout: float = parameter(120.0, "how long an operator may take for the scene", unit="s", low=0.1)
+    scene_timeout: float = parameter(120.0, "time that an operator is given to reset the scene", unit="s", low=0.1)
     reset_steps: int = parameter(100, "step limit of an episode that resets the scene", unit="steps", low=1)
 
     @property
     def reset_limit(self) -> float:
-        """Return how long a reset may take, a person's part in it included (s)."""
+        """Return how long a reset may take (s), including the time given to an operator."""
         return self.reset_timeout + (self.scene_timeout if self.scene_reset == "operator" else 0.0)
 
 
-class EpisodeWorld(Protocol):
+class EpisodeCallbacks(Protocol):
     """Callbacks of the state machine."""
 
     def announce(self, status: EpisodeStatus) -> None:
@@ -68,16 +76,16 @@ class EpisodeWorld(Protocol):
 
 
 class EpisodeMachine:
-    """One episode after the other; times are seconds of any steady clock.
+    """Runs one episode after the other; times are seconds of any steady clock.
 
     Invariants: every state is announced once; every state but idle has a time-out; `step` never decreases within an
     episode; nothing after the end changes its length or outcome; an episode begins only when the last one is saved,
-    robot and cameras are healthy, and the operator, where asked, has started it.
+    robot and cameras are healthy, and the operator, if configured, has started it.
     """
 
-    def __init__(self, rules: EpisodeRules, world: EpisodeWorld) -> None:
+    def __init__(self, rules: EpisodeRules, callbacks: EpisodeCallbacks) -> None:
         """Start idle, with nothing announced."""
-        self._rules, self._world = rules, world
+        self._rules, self._callbacks = rules, callbacks
         self.status = EpisodeStatus()
         self._request: Request | None = None
         self._next: Request | None = None
@@ -141,7 +149,7 @@ class EpisodeMachine:
         self._streak, self.last_action = 0, -1
         self._deadline = now + self._rules.reset_limit
         self._change(EpisodeStatus(request.episode, request.purpose, Phase.RESETTING))
-        self._world.reset(request)
+        self._callbacks.reset(request)
 
     def _abandon(self, now: float, outcome: Outcome, reason: str) -> None:
         """End an episode that has not begun: nothing is recorded."""
@@ -151,7 +159,7 @@ class EpisodeMachine:
         self._finish(now, outcome, reason, saving=False)
 
     def reset_done(self, now: float, episode: int, stamp: int) -> None:
-        """Run: the robot is at its start; observations from `stamp` (ns) on belong to the episode."""
+        """Start running: the robot is at its start pose; observations from `stamp` (ns) on belong to the episode."""
         if not self._is(Phase.RESETTING, episode):
             return
         self._deadline = now + self._rules.step_timeout
@@ -276,12 +284,12 @@ class EpisodeMachine:
     def _settle(self, now: float, problem: str) -> None:
         self._saving = False
         self._deadline = float("inf")
-        self._world.finished(self.status, problem)
+        self._callbacks.finished(self.status, problem)
         self._advance(now)
 
     def _change(self, status: EpisodeStatus) -> None:
         self.status = status
-        self._world.announce(status)
+        self._callbacks.announce(status)
 
     def _is(self, phase: Phase, episode: int) -> bool:
         return self.status.phase is phase and self.status.episode == episode

@@ -13,8 +13,8 @@ STATE_MARGIN = 10
 
 
 @dataclass(frozen=True)
-class ExternalReward:
-    """A reward from another node or the operator; it replaces the rule's."""
+class AssignedReward:
+    """The reward of one step; `source`: the rule, "operator", or the node that sent it, which replace the rule's."""
 
     value: float
     success: bool
@@ -24,19 +24,19 @@ class ExternalReward:
 
 @dataclass(frozen=True)
 class StepReward:
-    """The reward of a step, stamped (ns) with the robot state of the observation that the step led to."""
+    """A step with its reward, stamped (ns) with the robot state of the observation that the step led to."""
 
     step: int
     stamp: int
-    assigned: ExternalReward
+    assigned: AssignedReward
 
 
 class RewardAssigner:
-    """Step k + 1 is due one control period after robot/state first said that action k was taken.
+    """Rewards the steps of an episode: step k + 1 is due one control period after robot/state reports action k taken.
 
-    It is rewarded at the first state stamped at or after that, or at the state that action k + 1 names, if that is
+    It is rewarded at the first state stamped at or after that time, or at the state that action k + 1 names if that is
     known earlier. With the rule `external` it waits for an external reward, until `lag` periods after action k was
-    taken. Time is that of the states' stamps.
+    taken. All times are stamps of robot states.
     """
 
     rewarded: int | None
@@ -68,9 +68,9 @@ class RewardAssigner:
         self._start = 0
         self._taken: list[int] = []
         self._named: dict[int, int] = {}
-        self._external: dict[int, ExternalReward] = {}
+        self._external: dict[int, AssignedReward] = {}
         self._seen: deque[Measured] = deque()
-        self._streak, self._ended, self._closed = 0, False, False
+        self._streak, self._operator_ended, self._closed = 0, False, False
 
     @property
     def taken(self) -> int:
@@ -97,15 +97,15 @@ class RewardAssigner:
         self._named.setdefault(step, state_stamp)
         return self._due()
 
-    def external(self, episode: int, step: int, reward: ExternalReward) -> list[StepReward]:
+    def external(self, episode: int, step: int, reward: AssignedReward) -> list[StepReward]:
         """Add an external reward for a step, 0: the newest one; return the rewards that are due."""
-        self.refusal = self._objection(episode, step, reward)
+        self.refusal = self._refusal_reason(episode, step, reward)
         if self.refusal:
             return []
         self._external[step or self._newest()] = reward
         return self._due()
 
-    def _objection(self, episode: int, step: int, reward: ExternalReward) -> str:
+    def _refusal_reason(self, episode: int, step: int, reward: AssignedReward) -> str:
         if self.episode is None or (step and episode != self.episode):
             text = f"reward/external for episode {episode}: it is not running"
             return self._refuse("foreign", f"{text}; give the number of the running episode")
@@ -133,8 +133,8 @@ class RewardAssigner:
         if self.episode is None:
             self.counts["operator_idle"] += 1
             return []
-        self._external[self._newest()] = ExternalReward(float(success), success, True, "operator")
-        self._ended = True
+        self._external[self._newest()] = AssignedReward(float(success), success, True, "operator")
+        self._operator_ended = True
         return self._due()
 
     def _due(self) -> list[StepReward]:
@@ -156,7 +156,7 @@ class RewardAssigner:
             return None
         self._streak = self._streak + 1 if self._rules.holds(observed) else 0
         solved = self._streak >= self._rules.hold_steps
-        reward = self._external.pop(step, None) or ExternalReward(float(solved), solved, False, self._rules.rule)
+        reward = self._external.pop(step, None) or AssignedReward(float(solved), solved, False, self._rules.rule)
         return StepReward(step, self._named.pop(step, observed.stamp), reward)
 
     def _observation(self, step: int) -> Measured | None:
@@ -169,6 +169,6 @@ class RewardAssigner:
 
     def _awaited(self, step: int) -> bool:
         """Whether an external reward of a step may still arrive in time."""
-        if self._rules.rule != "external" or self._ended or step in self._external:
+        if self._rules.rule != "external" or self._operator_ended or step in self._external:
             return False
         return self._seen[-1].stamp < self._taken[step - 1] + self._lag * self._period

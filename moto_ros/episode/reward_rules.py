@@ -27,14 +27,18 @@ class RuleSettings:
 
     rule: str = parameter(
         "none",
-        "what is rewarded: only by the operator, the end effector near a point or above a height, or reward/external",
+        "what rewards a step: only the operator, the end effector near a point or above a height, or reward/external",
         choices=("none", "distance", "height", "external"),
     )
     goal: tuple[float, ...] = parameter((), "rule distance: point x, y, z in the base frame", unit="m")
-    radius: float = parameter(0.02, "rule distance: how near counts", unit="m", low=0.0, high=10.0)
-    height: float = parameter(0.0, "rule height: z of the end effector from which on it counts", unit="m")
+    radius: float = parameter(
+        0.02, "rule distance: maximum distance from the point that is rewarded", unit="m", low=0.0, high=10.0
+    )
+    height: float = parameter(0.0, "rule height: minimum z of the end effector that is rewarded", unit="m")
     grip: tuple[float, ...] = parameter(
-        (), "rule height: smallest and largest gripper width that mean something is held; empty: any", unit="m"
+        (),
+        "rule height: minimum and maximum gripper width while an object is held; empty: any width",
+        unit="m",
     )
     hold_steps: int = parameter(1, "steps in a row in which the rule must hold before it rewards", unit="steps", low=1)
 
@@ -43,7 +47,7 @@ class RuleSettings:
         if self.rule == "distance" and len(self.goal) != 3:
             raise MotoError(f"parameter 'goal' is {self.goal}, expected x, y, z in m; set it for rule distance")
         if self.grip and (len(self.grip) != 2 or self.grip[0] > self.grip[1]):
-            raise MotoError(f"parameter 'grip' is {self.grip}, expected least and greatest width in m; set it, or []")
+            raise MotoError(f"parameter 'grip' is {self.grip}, expected minimum and maximum width in m; set it, or []")
 
     def holds(self, measured: Measured) -> bool:
         """Return whether the rule holds in a robot state."""

@@ -1,4 +1,4 @@
-"""A series of automatic episodes, to record or to evaluate without a trainer. No ROS."""
+"""A series of automatic episodes, for recording or evaluating without a trainer. No ROS."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from moto_ros.errors import MotoError
 class SeriesSettings:
     """Parameters of automatic episodes."""
 
-    automatic_episodes: int = parameter(0, "run this many episodes, then exit with 0; 0 serves requests", low=0)
+    automatic_episodes: int = parameter(0, "run this many episodes, then exit with status 0; 0: serve requests", low=0)
     first_episode: int = parameter(0, "number of the first automatic episode", low=0, high=2**32 - 1)
     purpose: str = parameter(
-        "demonstration", "what automatic episodes are for", choices=("demonstration", "training", "evaluation")
+        "demonstration", "purpose of automatic episodes", choices=("demonstration", "training", "evaluation")
     )
-    seed: int = parameter(0, "draws the start state of each automatic episode", low=0, high=2**62)
+    seed: int = parameter(0, "seed of the start states of automatic episodes", low=0, high=2**62)
     max_failures: int = parameter(3, "give up after this many aborted or unsaved episodes in a row", low=1)
 
 

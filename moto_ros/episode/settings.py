@@ -16,5 +16,5 @@ class EpisodeSettings(Peers, SeriesSettings, EpisodeRules):
 
     cameras: tuple[str, ...] = parameter((), "cameras whose health an episode depends on")
     ready_timeout: float = parameter(
-        120.0, "give up when the nodes waited for are not ready by then", unit="s", low=0.1
+        120.0, "give up when the nodes of wait_for are not ready after this long", unit="s", low=0.1
     )

@@ -266,7 +266,7 @@ def _same(one: Action, other: Action) -> bool:
 
 
 def _filled(message: Action, decided: Decided) -> Action:
-    """Fill in what was decided; all else stays: also a person's step says what the policy would have been unsure of."""
+    """Fill in what was decided; all else stays: the uncertainty is the policy's, also in steps of the person."""
     message.values = decided.values
     message.source, message.guard = int(decided.source), int(decided.verdict)
     return message

@@ -15,7 +15,7 @@ from moto_ros.contract import topics
 from moto_ros.contract.episodes import Phase, Purpose
 from moto_ros.contract.peers import Peers
 from moto_ros.contract.stamps import NSEC_PER_SEC
-from moto_ros.episode.reward_assigner import ExternalReward, RewardAssigner, StepReward
+from moto_ros.episode.reward_assigner import AssignedReward, RewardAssigner, StepReward
 from moto_ros.episode.reward_rules import Measured, RuleSettings
 from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_nanoseconds, to_time
@@ -75,8 +75,8 @@ class RewardNode(MotoNode[RewardSettings]):
         self._publish(self._assigner.action(message.episode, message.step, to_nanoseconds(message.state_stamp)))
 
     def _on_external_reward(self, message: Reward) -> None:
-        offer = ExternalReward(message.value, message.success, message.terminal, message.source or "external")
-        self._publish(self._assigner.external(message.episode, message.step, offer))
+        reward = AssignedReward(message.value, message.success, message.terminal, message.source or "external")
+        self._publish(self._assigner.external(message.episode, message.step, reward))
 
     def _on_operator_event(self, message: OperatorEvent) -> None:
         if message.event in (OperatorEvent.SUCCESS, OperatorEvent.FAILURE):

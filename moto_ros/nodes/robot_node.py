@@ -1,4 +1,4 @@
-"""The robot node: an arm behind its safety guard, as the topics and services of the contract."""
+"""The robot node: an arm under its safety supervisor, with the topics and services of the contract."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ START_PERIOD = 0.1
 """Seconds between two checks whether the arm may be connected."""
 
 ANSWER_FRACTION = 0.9
-"""Share of a time-out after which an answer is given in any case, so that it arrives by then."""
+"""Share of a time-out after which an answer is given in any case, so that it arrives in time."""
 
 
 class RobotNode(MotoNode[RobotNodeSettings]):
-    """Messages in, calls of `Robot`, messages out: whatever waits or guards has threads of its own there."""
+    """Messages in, calls of `Robot`, messages out; waits and the safety supervisor have threads of their own there."""
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         """Check the settings, create topics and services; the arm is connected once the node runs alone."""
@@ -75,7 +75,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         self.create_timer(1.0 / self.settings.state_rate, self._publish)
 
     def _connect(self) -> None:
-        """Connect once no other system was met: this alone may clear a fault and home the gripper of another's arm."""
+        """Connect once no other system is found: connecting may clear a fault and home the gripper of an arm in use."""
         if self.alone:
             self._start.cancel()
             self._robot.connect().add_done_callback(lambda done: self.mailbox.post(partial(self._connected, done)))
@@ -91,11 +91,11 @@ class RobotNode(MotoNode[RobotNodeSettings]):
     # States.
 
     def _publish(self) -> None:
-        """Publish a new measurement, or a new state of the guard."""
+        """Publish a new measurement, or a new mode or fault."""
         seen, now = self._robot.reading, time.monotonic()
         if seen is None:
             return
-        self._robot.guard.request_hold(self._cameras.hold_reason(now))
+        self._robot.safety.request_hold(self._cameras.hold_reason(now))
         if self._published is None or _differs(seen, self._published) or now - self._published_at > REPEAT_PERIOD:
             self._published, self._published_at = seen, now
             self._states.publish(robot_state(seen, self._robot.joint_names, self.settings.base_frame))
@@ -109,7 +109,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
 
     def _on_episode_state(self, state: EpisodeState) -> None:
         if state.phase == EpisodeState.PHASE_ENDED and self._robot.connected:
-            self._robot.guard.end(state.episode)
+            self._robot.safety.end(state.episode)
 
     def _on_operator_event(self, message: OperatorEvent) -> None:
         if message.event == OperatorEvent.STOP:
@@ -121,7 +121,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         fault = "" if message.healthy else message.reason or "unhealthy; see its diagnostics"
         self._cameras.on_state(time.monotonic(), message.camera, fault)
         if self._robot.connected:
-            self._robot.guard.request_hold(self._cameras.hold_reason(time.monotonic()))
+            self._robot.safety.request_hold(self._cameras.hold_reason(time.monotonic()))
 
     # Services.
 
@@ -142,9 +142,9 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         return response
 
     async def _recover(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        was = self._robot.guard.stop_or_fault if self._robot.connected else ""
+        was = self._robot.safety.stop_or_fault if self._robot.connected else ""
         timeout = self.settings.recover_timeout
-        late = f"robot/recover: still at it after {timeout:g} s; see robot/state, or call again"
+        late = f"robot/recover: not done within {timeout:g} s; see robot/state, or call again"
         why = await self._answer(self._robot.recover, timeout, late, lambda: None)
         response.success = not why
         response.message = why or ("recovered" if was else "was not stopped")
@@ -174,18 +174,18 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         return found
 
     def report(self) -> NodeReport:
-        """Return what was executed, what was not and why, and what lasts: a stop, a fault, a reason to hold."""
+        """Return counts of executed and rejected actions, and the stop, the fault or the reason to hold, if any."""
         robot = self._robot
         if not robot.connected:
             return NodeReport({"arm": self.settings.title}, warning=robot.waits_for)
-        guard = robot.guard
+        safety = robot.safety
         hold_reason = self._cameras.hold_reason(time.monotonic())
-        values = {"mode": robot.guard.reading.mode.name.lower(), **robot.figures()}
-        warning = hold_reason or robot.waits_for or guard.refusal or self.health.sentence()
-        return NodeReport(values, warning=warning, error=guard.stop_or_fault)
+        values = {"mode": safety.reading.mode.name.lower(), **robot.figures()}
+        warning = hold_reason or robot.waits_for or safety.refusal or self.health.sentence()
+        return NodeReport(values, warning=warning, error=safety.stop_or_fault)
 
     def destroy_node(self) -> None:
-        """Stop the arm and let go of it, then free the node."""
+        """Stop the arm and disconnect, then destroy the node."""
         self._robot.close()
         super().destroy_node()
 

@@ -1,1 +1,1 @@
-"""Figures and one self-contained page of the results of a run. No ROS."""
+"""Reports of runs: figures, and one self-contained page. No ROS."""

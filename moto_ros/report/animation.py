@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from moto_ros.data.bag_info import guess_layout
+from moto_ros.data.bag_library import USABLE, recordings
 from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.episode import Episode
 from moto_ros.errors import MotoError, require_writable
@@ -25,10 +26,10 @@ from moto_ros.report.style import FAILURE, INK, MUTED, ONLINE, SUCCESS, UNCERTAI
 from moto_ros.training.metrics import Row
 
 FORMATS = {".webp": "WEBP", ".gif": "GIF"}
-"""Ending of the file -> name of the format."""
+"""Suffix of the file -> name of the format."""
 
-MOST_BYTES = 2_000_000
-"""Largest file: pages that show a README refuse or delay larger pictures."""
+MAX_BYTES = 2_000_000
+"""Largest file that is written: pages that show a README refuse larger pictures, or load them late."""
 
 CLIPS = 6
 """Online episodes that are played; the evaluations before and after are played, too."""
@@ -39,7 +40,7 @@ FRAME_MS, END_MS = 100, 2500
 
 INCHES, PIXELS_PER_INCH = (8.0, 3.4), 100
 VIEW, VIEW_LEFT, VIEW_TOP = 264, 16, 46
-"""Side and place of the camera view, pixels."""
+"""Side and position of the camera view, pixels."""
 
 OWN = b"animation of a run, moto_ros"
 """What each file of this module holds, so that no other file is overwritten."""
@@ -60,9 +61,9 @@ class Clip:
 
 
 def write_animation(run: Path, target: Path) -> Path:
-    """Write an animated WebP or GIF of at most `MOST_BYTES` from a run folder; return `target`.
+    """Write an animated WebP or GIF of at most `MAX_BYTES` from a run folder; return `target`.
 
-    Raises MotoError when the ending of `target` names another format, when it is a file that this function did not
+    Raises MotoError when the suffix of `target` is that of another format, when it is a file that this function did not
     write, or when the run has no online episode or no bag with camera images.
     """
     kind = FORMATS.get(target.suffix.lower())
@@ -70,7 +71,7 @@ def write_animation(run: Path, target: Path) -> Path:
         raise MotoError(f"{target}: ends in '{target.suffix}', expected .webp or .gif; rename the file to write")
     require_writable(target)
     if target.is_file() and OWN not in target.read_bytes():
-        raise MotoError(f"{target}: exists and is no animation of moto_ros, so it is kept; choose another file")
+        raise MotoError(f"{target}: exists and is not an animation of moto_ros, so it is kept; choose another file")
     history = History(run)
     pictures = list(drawn(history, clips(history)))
     write_durably(target, encoded(pictures, kind))
@@ -120,11 +121,14 @@ def episodes_to_play(history: History) -> Iterator[tuple[Row, str, int]]:
 
 
 def recorded(history: History, number: int) -> Episode | None:
-    """Return an episode from the run's bags, with images of `VIEW` pixels; None where there is none with images."""
-    for bag in sorted(history.run.bags.glob(f"*/episode_{number:06d}*"), reverse=True):
-        layout = guess_layout(bag)
-        reading = read_episodes(bag, replace(layout, image_size=VIEW))
-        found = [episode for episode in reading.episodes if episode.info["id"] == number and episode.images]
+    """Return an online or evaluation episode from the run's bags, with images of `VIEW` pixels; None without one.
+
+    An episode that was recorded several times is taken from the newest recording that was not aborted or discarded.
+    """
+    for bag in recordings(history.run.bags, number):
+        reading = read_episodes(bag, replace(guess_layout(bag), image_size=VIEW))
+        own = [episode for episode in reading.episodes if episode.info["id"] == number]
+        found = [episode for episode in own if episode.images and episode.info["outcome"] in USABLE]
         if found:
             return max(found, key=len)
     return None
@@ -193,7 +197,10 @@ def draw_uncertainty(axis: Axes, online: list[Row], planned: list[Row]) -> None:
 
 
 def encoded(pictures: list[Image.Image], kind: str) -> bytes:
-    """Return the animation as a file of at most `MOST_BYTES`: every second picture is dropped until it fits."""
+    """Return the animation as a file of at most `MAX_BYTES`: every second picture is dropped until it fits.
+
+    Raises MotoError where the first and the last picture alone are larger.
+    """
     stride = 1
     while True:
         kept = pictures[::stride] if stride == 1 else [*pictures[:-1:stride], pictures[-1]]
@@ -201,6 +208,11 @@ def encoded(pictures: list[Image.Image], kind: str) -> bytes:
         content = io.BytesIO()
         mark = {"xmp": OWN, "quality": 80, "method": 4} if kind == "WEBP" else {"comment": OWN}
         kept[0].save(content, kind, save_all=True, append_images=kept[1:], duration=durations, loop=0, **mark)
-        if content.tell() <= MOST_BYTES or len(kept) <= 2:
+        if content.tell() <= MAX_BYTES:
             return content.getvalue()
+        if len(kept) <= 2:
+            raise MotoError(
+                f"animation: its first and last picture have {content.tell():,} bytes, expected at most {MAX_BYTES:,}; "
+                "write a .webp file, which is smaller than a .gif"
+            )
         stride *= 2

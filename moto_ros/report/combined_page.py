@@ -1,4 +1,4 @@
-"""The report of several runs: seeds together, ablations beside each other."""
+"""The report of several runs: seeds are grouped, ablations compared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from moto_ros.report.page import Picture, Section, Table, Tile, duration, pictur
 
 
 def combined_page(histories: Sequence[History]) -> dict[str, Any]:
-    """Return what the template needs for several runs: seeds together, ablations beside each other."""
+    """Return the template's values for several runs: seeds are grouped, ablations compared."""
     groups = grouped(histories)
     folder = histories[0].run.path.resolve().parent / "plots"
     summary = Table(

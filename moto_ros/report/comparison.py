@@ -1,4 +1,4 @@
-"""Runs beside each other: seeds of one configuration together, other configurations as ablations."""
+"""Comparison of runs: seeds of one configuration form a group, other configurations are ablations."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def over_seeds(rows: Sequence[Row | None]) -> Interval | None:
 
 
 def grouped(histories: Sequence[History]) -> list[Group]:
-    """Return runs by configuration, the first run's first; labels say what differs from it."""
+    """Return runs by configuration, the first run's first; labels say how the others differ from it."""
     reference = _without_seed(histories[0])
     found: dict[str, list[History]] = {}
     for history in histories:
@@ -88,7 +88,7 @@ def group_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
             percent(group.before),
             percent(group.after),
             percent(group.gain, signed=True),
-            _span([len(run.online) for run in group.runs]),
+            _count_range([len(run.online) for run in group.runs]),
         )
         for group in groups
     ]
@@ -118,5 +118,5 @@ def percent(interval: Interval | None, *, signed: bool = False) -> str:
     return f"{mean} [{100 * interval.low:{sign}.0f}, {100 * interval.high:{sign}.0f}]" if interval.n > 1 else mean
 
 
-def _span(counts: Sequence[int]) -> str:
+def _count_range(counts: Sequence[int]) -> str:
     return str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"

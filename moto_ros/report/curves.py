@@ -1,4 +1,4 @@
-"""Figures of numbers over a run: success, returns, losses, uncertainty."""
+"""Curves over a run: success, returns, losses, uncertainty."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from moto_ros.training.metrics import Row
 from moto_ros.training.statistics import moving_average
 
 LONG_LABEL = 30
-"""Characters of a label above which two do not fit beside each other."""
+"""Characters of a label above which two do not fit side by side."""
 WINDOW = 10
 """Online episodes in a moving average."""
 
@@ -120,15 +120,15 @@ def _mark_episodes(axis: Axes, online: Sequence[Row]) -> None:
 
 @styled
 def paired_outcomes(history: History) -> Figure:
-    """Draw each evaluation as a row of squares, one a start state, shared by all rows."""
+    """Draw each evaluation as a row of squares; a column is one start state, the same in all rows."""
     rows = history.evaluations
-    most = max(len(row["outcomes"]) for row in rows)
-    side = (WIDTH - 1.7) / (most + 6)
+    longest = max(len(row["outcomes"]) for row in rows)
+    side = (WIDTH - 1.7) / (longest + 6)
     figure, (axis,) = page(0.15 + side * (len(rows) + 0.2))
     axis.set_aspect("equal")
     for line, row in enumerate(rows):
         _draw_outcomes(axis, row, line)
-    axis.set(xlim=(-0.6, most + 5.4), ylim=(len(rows) - 0.4, -0.6), xticks=[], xlabel="")
+    axis.set(xlim=(-0.6, longest + 5.4), ylim=(len(rows) - 0.4, -0.6), xticks=[], xlabel="")
     axis.set_yticks(range(len(rows)), [evaluation_label(row) for row in rows])
     axis.grid(False)
     axis.spines[:].set_visible(False)
@@ -175,14 +175,14 @@ def returns(history: History) -> Figure:
 
 @styled
 def losses(history: History) -> Figure:
-    """Draw every loss of every phase over gradient updates, a panel each."""
+    """Draw every loss of every phase over gradient updates, one panel each."""
     named = [(phase, name) for phase, name in history.scalars() if name.endswith("loss")][:MAX_PANELS]
     return _panels(history, [history.scalar(*one) for one in named], ONLINE)
 
 
 @styled
 def diagnostics(history: History) -> Figure:
-    """Draw every other scalar of the updates over gradient updates, a panel each."""
+    """Draw every other scalar over gradient updates, one panel each."""
     named = [(phase, name) for phase, name in history.scalars() if not name.endswith("loss")]
     shown = [one for one in named if "uncertainty" not in one[1]][:MAX_PANELS]
     return _panels(history, [history.scalar(*one) for one in shown], RUNS[5])

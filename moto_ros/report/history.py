@@ -1,4 +1,4 @@
-"""Reads a run folder for the report: metrics by kind, phase and episode."""
+"""History of a run for the report: its metrics by kind, phase and episode."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ScalarHistory:
 
 
 class History:
-    """The metrics of one run, read from its folder alone."""
+    """The metrics of one run, read from its folder."""
 
     def __init__(self, path: Path) -> None:
         self.run = RunFolder(path)
@@ -48,7 +48,7 @@ class History:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """Return the flat settings that make the run what it is."""
+        """Return the settings that shape the run's result, flat."""
         return stored_configuration(self.identity["configuration"])
 
     @property

@@ -1,4 +1,4 @@
-"""Figures of interventions: steps of people and of the guard by episode, and the uncertainty that the guard uses."""
+"""Curves of interventions: steps of people and of the guard by episode, and the uncertainty that the guard uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of a report about interventions of people and the uncertainty guard, and faults of robot and cameras."""
+"""Section of a report: interventions of people and of the uncertainty guard, and faults of robot and cameras."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of a report page."""
+"""Building blocks of a report page: pictures, tables, tiles and sections."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def interval_text(rate: Interval) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time span for people, e.g. "14 min 5 s"."""
+    """Return a duration for people, e.g. "14 min 5 s"."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -24,9 +24,9 @@ LABELS = 0.5
 Arrays = dict[str, np.ndarray]
 
 
-def spread(length: int, most: int) -> list[int]:
-    """Return at most `most` indices spread evenly over `length`, first and last included."""
-    return sorted(set(np.linspace(0, length - 1, min(most, length)).round().astype(int).tolist()))
+def spread(length: int, limit: int) -> list[int]:
+    """Return at most `limit` indices spread evenly over `length`, first and last included."""
+    return sorted(set(np.linspace(0, length - 1, min(limit, length)).round().astype(int).tolist()))
 
 
 def first_camera(frames: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""One self-contained HTML page from run folders: everything inlined, readable on a phone."""
+"""Writes the report of run folders: one self-contained HTML page, readable on a phone."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from moto_ros.training.statistics import paired_difference
 
 
 def single_page(history: History) -> dict[str, Any]:
-    """Return what the template needs for one run."""
+    """Return the template's values for one run."""
     makers: tuple[Callable[[History], Section], ...] = (
         success_section,
         diagnosis_section,

@@ -1,1 +1,1 @@
-"""What moves: the interface of an arm, its limits, and the guard between commands and the driver. No ROS."""
+"""Arms: their interface and drivers, limits, and the safety supervisor between commands and driver. No ROS."""

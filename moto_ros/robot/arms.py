@@ -1,4 +1,4 @@
-"""Arms by name."""
+"""Registry of arms: the driver class of each, by name."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ ARMS: Registry[ArmDriver] = Registry(
 def make_arm(name: str, settings: RobotSettings) -> Arm:
     """Return the arm called `name`, not connected yet.
 
-    Raises MotoError for an unknown name, where its package is not installed, and where the settings are those of an arm
-    with another number of joints.
+    Raises MotoError for an unknown name, where its package is not installed or cannot be imported, and where the
+    settings are those of an arm with another number of joints.
     """
-    driver = ARMS.load(name)
-    if driver.requires is not None and not driver.requires.is_installed():
-        raise MotoError(f"arm '{name}': {driver.requires.module} is not installed; {driver.requires.install}")
-    arm = driver.make(settings)
+    with ARMS.using(name) as driver:
+        if driver.requires is not None:
+            driver.requires.require(f"arm '{name}'")
+        arm = driver.make(settings)
     found = {"joint_names": len(arm.joint_names), "chain": len(arm.chain)}
     for attribute, joints in found.items():
         if joints != settings.joints:

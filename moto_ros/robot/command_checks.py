@@ -1,4 +1,4 @@
-"""Which commands may move a robot, simulated or not. No ROS."""
+"""Checks of commands before they move a robot, simulated or not: episode, step, size, range, and stop. No ROS."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 
-class Gate:
-    """Admits one action per step, if it is finite and of the right size; counts the others by reason.
+class CommandChecks:
+    """Admits one action per step of the running episode, if it is finite and of the right size; counts the others.
 
-    Out-of-range entries are clipped to [-1, 1]. A stop is latched: no action is admitted until `recover`.
+    Out-of-range entries are clipped to [-1, 1]. A stop is latched: no action is admitted until `recover`. `counts` are
+    by reason.
     """
 
     def __init__(self, action_size: int) -> None:

@@ -1,4 +1,4 @@
-"""What a line of the registry of arms names: a class derived from `ArmDriver`. No ROS."""
+"""Base class of arm drivers: the registry of arms names classes derived from `ArmDriver`. No ROS."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from moto_ros.robot.limits import RobotSettings
 
 
 class ArmDriver:
-    """Derive an arm's class from it, add the methods of `interface.Arm`, and take the settings in `__init__`.
+    """Base class of a driver: add the methods of `interface.Arm`, and an `__init__` that takes the settings.
 
-    Where the maker's package is an extra, a driver is a class of its own that imports the arm's in `make`: parameters
-    are then known, and checked, where the package is not installed.
+    Where the maker's package is optional, derive a separate driver class that imports the arm's class in `make`: then
+    the parameters are known and checked also where the package is not installed.
     """
 
     settings_class: ClassVar[type[RobotSettings]] = RobotSettings
@@ -29,4 +29,4 @@ class ArmDriver:
 
     @classmethod
     def check_connection(cls, settings: Any) -> None:
-        """Raise MotoError where the arm could not be connected to, before any node starts; may wait a few seconds."""
+        """Raise MotoError if the arm cannot be connected to. Called before any node starts; may take a few seconds."""

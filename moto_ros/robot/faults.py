@@ -1,4 +1,4 @@
-"""Fault recovery: a few attempts with back-off, a retreat after a contact, then a person is asked. No ROS."""
+"""Fault recovery: a few attempts with back-off, a retreat after a contact; if they fail, a person is asked. No ROS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONTACT = (FaultKind.REFLEX, FaultKind.OTHER)
 HOUR = 3600.0
 RETREAT_TIMEOUT = 15.0
 MIN_RETREAT = 0.01
-"""m; with less room above it, the arm does not retreat."""
+"""m; with less room above, the arm does not retreat."""
 
 
 class FaultRecovery:
@@ -58,8 +58,8 @@ class FaultRecovery:
             else:
                 self.recoveries += 1
                 self._times.append(self._wait.now())
-                times = f"{self.hourly()} times within the hour"
-                self._log(f"robot: recovered at attempt {attempt + 1}, {times}")
+                times = f"{self.hourly()} times within the last hour"
+                self._log(f"robot: recovered at attempt {attempt + 1}; {times}")
                 return ""
         return f"{fault}; {retries} attempts to recover failed: check that the arm can move, then call robot/recover"
 
@@ -71,11 +71,11 @@ class FaultRecovery:
     def _person_needed(self, fault: ArmFault) -> str:
         recovery = self._settings.recovery
         if fault.kind in FOR_A_PERSON:
-            return "the arm does not recover from this by itself: guide it by hand into a free posture"
+            return "the arm does not recover from this by itself: guide it by hand to a free posture"
         if recovery.retries == 0 or (fault.kind in CONTACT and recovery.retreat_height == 0.0):
             return "the robot's configuration leaves this recovery to a person: make room"
         if self.hourly() >= recovery.per_hour:
-            return f"the arm has recovered {self.hourly()} times within the hour: find out why"
+            return f"the arm has recovered {self.hourly()} times within the last hour: find out why"
         return ""
 
     def _retreat(self) -> None:

@@ -19,14 +19,14 @@ CLOSE_TIMEOUT = 3.0
 """Seconds that braking and closing a connection may take."""
 
 LOAD_INERTIA = 0.4 * 0.03**2
-"""m^2, inertia of a load for each kg, as that of a ball of 3 cm radius."""
+"""m^2, inertia of a load per kg: that of a ball of 3 cm radius."""
 
 FAULT_POLL_PERIOD = 0.05
 """Seconds between two checks for a fault during a planned motion."""
 
 
 class FrankaArm:
-    """One arm, and its hand if it has one. Any thread may call; only the connection's thread calls the driver."""
+    """An arm, with its hand if it has one. Any thread may call it; only the connection's thread calls the driver."""
 
     chain: tuple[tuple[float, float, float], ...] = FRANKA
 
@@ -44,7 +44,7 @@ class FrankaArm:
             self._open(self._settings.connect_timeout)
             self._open_gripper(self._settings.connect_timeout)
         except ArmFault:
-            self.close()  # the arm serves one connection
+            self.close()  # the arm accepts one connection
             raise
 
     @property
@@ -94,7 +94,7 @@ class FrankaArm:
             self._require_alive()
         self._require_alive()
         if move.stopped:
-            raise ArmFault(FaultKind.OTHER, f"arm {connection.host}: stopped on its way; start the motion again")
+            raise ArmFault(FaultKind.OTHER, f"arm {connection.host}: stopped before its goal; start the motion again")
 
     def recover(self) -> None:
         """Clear a fault that can be cleared, reconnect after a lost connection. Raises ArmFault if it cannot."""

@@ -1,4 +1,4 @@
-"""Clock synchronisation: stamps of the arm's clock in the system clock, without network jitter."""
+"""Clock mapping of a Franka arm: times of its clock as stamps of the system clock, without network jitter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ OFFSET_GAIN = 0.02
 """Gain of the offset for a later arrival; an earlier one, which was delayed less, replaces the offset."""
 
 CLOCK_JUMP = 50_000_000
-"""ns; a larger difference is a changed clock, not jitter."""
+"""ns; a larger difference means that a clock was set, not jitter."""
 
 
 class RobotClock:

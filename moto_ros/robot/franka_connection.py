@@ -1,4 +1,4 @@
-"""Connection to a Franka arm: one thread makes all calls of the driver, because many of them can block.
+"""Connection to a Franka arm: one thread makes all calls to the driver, because many of them can block.
 
 Other threads read the newest measurement and submit requests without waiting for this thread. A connection that lost
 its arm, or whose thread hangs in the driver, is abandoned and replaced.
@@ -20,7 +20,7 @@ from moto_ros.robot.franka_steering import Steering
 from moto_ros.robot.interface import ArmFault, ArmState, FaultKind
 
 POLL_PERIOD = 0.004
-"""Seconds between two measurements; a request is processed at once."""
+"""Seconds between two measurements; a request is processed without this delay."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ThreadCall:
         self.fault: ArmFault | None = None
 
     def run(self, host: str, robot: franky.Robot) -> None:
-        """Make the call and keep the fault it raised; a lost connection is raised here too."""
+        """Make the call and store the fault it raised; a lost connection is raised here too."""
         try:
             self.call(robot)
         except ArmFault as fault:
@@ -54,10 +54,10 @@ class ThreadCall:
 
 
 class FrankaConnection:
-    """A connection that is being opened, works, or has been lost."""
+    """One connection: it is being opened, open, or lost, and never opened again."""
 
     def __init__(self, host: str, connect: Callable[[], franky.Robot], first: int = 0) -> None:
-        """Begin to connect by calling `connect` in the connection's thread; sequences count up from `first`."""
+        """Begin to connect by calling `connect` in the connection's thread; sequence numbers begin at `first`."""
         self.host, self._connect, self._first = host, connect, first
         self._change = threading.Condition()
         self._clock = RobotClock()
@@ -78,7 +78,7 @@ class FrankaConnection:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing moves the arm and nothing is about to."""
+        """Whether nothing moves the arm or is about to."""
         return self._current is None and self._pending is None
 
     def runs(self, steering: Steering) -> bool:
@@ -107,7 +107,7 @@ class FrankaConnection:
             self._change.notify_all()
 
     def do(self, call: Callable[[franky.Robot], object], timeout: float) -> None:
-        """Have the thread make `call`. Raises ArmFault for what it raises, and after `timeout` seconds."""
+        """Have the thread make `call`. Raises its error as ArmFault, and ArmFault after `timeout` seconds."""
         job = ThreadCall(call)
         with self._change:
             self._jobs.append(job)
@@ -142,7 +142,7 @@ class FrankaConnection:
             robot = self._connect()
             while not self._closing:
                 self._cycle(robot)
-        except Exception as error:  # whatever the driver raises ends the connection, never the process
+        except Exception as error:  # any exception of the driver ends the connection, never the process
             with self._change:
                 self.fault = fault_of_exception(self.host, error)
                 self.lost, self._current, self._pending = True, None, None

@@ -30,13 +30,13 @@ FLAGS = {
     ),
     FaultKind.COMMUNICATION: ("communication_constraints_violation",),
 }
-"""Error flags by kind, the kind named first winning; those not named here are FaultKind.OTHER."""
+"""Error flags by kind; of several kinds the first one counts. Flags that are not named here are FaultKind.OTHER."""
 
 ADVICE = {
     FaultKind.REFLEX: "check what it touched and make room before it continues",
     FaultKind.SELF_COLLISION: "guide it by hand into a free posture, then recover",
     FaultKind.JOINT_LIMIT: "guide the joint back by hand, then recover; make the workspace box smaller",
-    FaultKind.COMMUNICATION: "recover; if it occurs again: real-time kernel, less load, a network card for it alone",
+    FaultKind.COMMUNICATION: "recover; if it occurs again, use a real-time kernel or a network card for the arm alone",
     FaultKind.CONNECTION: "check power, cable, address and that FCI is active in Desk, then recover",
     FaultKind.FROZEN: "check cable and load of this computer, then recover",
     FaultKind.OTHER: "look at the arm's status in Desk, then recover",
@@ -88,7 +88,7 @@ def fault_of_exception(host: str, error: Exception) -> ArmFault:
 
 
 def fault_of_mode(host: str, mode: franky.RobotMode, idle: bool) -> ArmFault | None:
-    """Return the fault for a mode in which a person has the arm, None for others; an `idle` arm may be guided."""
+    """Return the fault for a mode in which a person controls the arm, else None; an `idle` arm may be guided."""
     if mode not in MODES or (idle and mode == franky.RobotMode.Guiding):
         return None
     return ArmFault(FaultKind.OTHER, f"arm {host}: {MODES[mode]}")

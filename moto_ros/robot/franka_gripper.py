@@ -1,4 +1,4 @@
-"""Franka hand: it has its own connection and threads, because its calls block until the fingers have moved."""
+"""Driver of the Franka hand, with its own connection and threads: its calls block until the fingers have moved."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STATE_TIMEOUT = 1.0
 """Seconds without a state of the hand after which it counts as lost."""
 
 ANY_WIDTH = 0.1
-"""m, tolerance of a grasp: an object of any width counts as grasped."""
+"""m, tolerance of a grasp: large enough that an object of any width counts as grasped."""
 
 
 class FrankaGripper:
@@ -61,7 +61,7 @@ class FrankaGripper:
 
     @property
     def lost(self) -> bool:
-        """Return whether only a new connection helps."""
+        """Return whether a new connection is needed."""
         return self._fault is not None
 
     def move(self, width: float) -> None:
@@ -120,7 +120,7 @@ class FrankaGripper:
             return None if self._closed else call
 
     def _on_refused(self, error: Exception) -> None:
-        """Store why a motion failed, unless another one has replaced it; it may be requested again."""
+        """Store why a motion failed, unless another one has replaced it. The same motion may be requested again."""
         with self._change:
             if self._next is None and self._goal is not None:
                 self.motion_error = f"hand of arm {self._host}: {error}; free the fingers, or home the hand"

@@ -1,4 +1,4 @@
-"""Parameters that only Franka arms have, and the defaults of any arm's that fit theirs. No ROS, no driver."""
+"""Parameters of Franka arms: their own, and their defaults for those that every arm has. No ROS, no driver."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from moto_ros.robot.limits import RobotSettings, check_order, check_sizes
 
 @dataclass(frozen=True, kw_only=True)
 class FrankaSettings(RobotSettings):
-    """A Franka arm: its address, and the limits of the force that it may use."""
+    """A Franka arm: its address, and limits of the forces that it exerts."""
 
     host: str = parameter(REQUIRED, "address of the arm")
-    realtime: bool = parameter(True, "refuse a kernel without real-time scheduling")
-    joint_prefix: str = parameter("fr3_joint", "names of the joints, before their number")
+    realtime: bool = parameter(True, "refuse to start on a kernel without real-time scheduling")
+    joint_prefix: str = parameter("fr3_joint", "prefix of the joint names, before their number")
 
     joint_low: tuple[float, ...] = parameter(
         (-2.7, -1.7, -2.8, -3.0, -2.7, 0.6, -2.9), "lower limit of each joint", unit="rad"
@@ -26,20 +26,24 @@ class FrankaSettings(RobotSettings):
         (0.0, -0.785398, 0.0, -2.356194, 0.0, 1.570796, 0.785398), "joint positions at home", unit="rad"
     )
 
-    # How hard it may push.
-    translational_stiffness: float = parameter(1500.0, "of Cartesian tracking", unit="N/m", low=10.0, high=3000.0)
-    rotational_stiffness: float = parameter(60.0, "of Cartesian tracking", unit="N m/rad", low=1.0, high=300.0)
+    # Limits of force and torque.
+    translational_stiffness: float = parameter(
+        1500.0, "stiffness of Cartesian tracking", unit="N/m", low=10.0, high=3000.0
+    )
+    rotational_stiffness: float = parameter(
+        60.0, "stiffness of Cartesian tracking", unit="N m/rad", low=1.0, high=300.0
+    )
     translational_error_clip: float = parameter(
-        0.03, "error beyond which the pull grows no more", unit="m", low=0.001, high=0.2
+        0.03, "position error above which the force does not grow", unit="m", low=0.001, high=0.2
     )
     rotational_error_clip: float = parameter(
-        0.3, "error beyond which the pull grows no more", unit="rad", low=0.01, high=1.0
+        0.3, "orientation error above which the torque does not grow", unit="rad", low=0.01, high=1.0
     )
     joint_stiffness: tuple[float, ...] = parameter(
-        (150.0, 150.0, 150.0, 150.0, 60.0, 60.0, 30.0), "of joint tracking", unit="N m/rad"
+        (150.0, 150.0, 150.0, 150.0, 60.0, 60.0, 30.0), "stiffness of joint tracking", unit="N m/rad"
     )
     joint_error_clip: tuple[float, ...] = parameter(
-        (0.2,) * 7, "error beyond which the pull of a joint grows no more", unit="rad"
+        (0.2,) * 7, "position error of each joint above which its torque does not grow", unit="rad"
     )
     contact_torque: tuple[float, ...] = parameter(
         (15.0, 15.0, 15.0, 15.0, 10.0, 10.0, 10.0), "external torque of each joint that counts as contact", unit="N m"
@@ -53,8 +57,12 @@ class FrankaSettings(RobotSettings):
     collision_force: tuple[float, ...] = parameter(
         (30.0, 30.0, 30.0, 30.0, 30.0, 30.0), "external force (N) and torque (N m) that stop the arm"
     )
-    load_mass: float = parameter(0.0, "of what is mounted beyond the hand known to Desk", unit="kg", low=0.0, high=3.0)
-    load_center: tuple[float, ...] = parameter((0.0, 0.0, 0.0), "of that load, in the flange's frame", unit="m")
+    load_mass: float = parameter(
+        0.0, "mass of the load on the hand that Desk does not know of", unit="kg", low=0.0, high=3.0
+    )
+    load_center: tuple[float, ...] = parameter(
+        (0.0, 0.0, 0.0), "centre of mass of that load, in the flange's frame", unit="m"
+    )
 
     @property
     def title(self) -> str:

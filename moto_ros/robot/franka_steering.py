@@ -1,4 +1,4 @@
-"""Control of a Franka arm: for each control mode the driver's motion that follows the target, and its brake.
+"""Control modes of a Franka arm: the motion of the driver that follows the target in each, and its brake.
 
 The impedance motions run in the driver's 1 kHz thread and pull towards the newest target with a force that grows with
 the error up to a limit, so that a target that is far away cannot throw the arm. They keep the last target
@@ -21,7 +21,7 @@ TARGET_TIMEOUT = 0.1
 """Seconds without a new target after which its velocity counts as zero."""
 
 VELOCITY_DURATION = 300
-"""ms that the driver keeps a joint velocity without a new one, as when this process is stopped."""
+"""ms for which the driver keeps a joint velocity without a new one, e.g. when this process is stopped."""
 
 
 def torque_brake() -> Any:
@@ -30,7 +30,7 @@ def torque_brake() -> Any:
 
 
 class Steering:
-    """A motion of the driver, the target that it follows, and its brake."""
+    """A motion of the driver that follows a target, and its brake."""
 
     brake: Callable[[], Any] = staticmethod(torque_brake)
     """Creates the driver's motion that brakes and ends this one."""

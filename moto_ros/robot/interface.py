@@ -1,8 +1,8 @@
 """Interface of an arm driver: implement it to support another arm.
 
 Frames are REP-103/105: poses in the arm's base frame, quaternions x y z w, SI units. Stamps are nanoseconds of the
-system clock (`time.time_ns`), which is also the ROS clock of a node on hardware. Only `connect`, `move_joints`,
-`recover` and the gripper's motions may block; they return or raise within the time-out they are given.
+system clock (`time.time_ns`), which is also the ROS clock of a node on hardware. Only `connect`, `move_joints`
+and `recover` may block; they return or raise within their time-outs.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy as np
 class FaultKind(Enum):
     """Kinds of fault, by how to recover from them."""
 
-    REFLEX = "reflex"  # the arm touched something or a torque limit was passed
+    REFLEX = "reflex"  # the arm touched something, or a torque limit was exceeded
     SELF_COLLISION = "self collision"
     JOINT_LIMIT = "joint limit"
     COMMUNICATION = "communication violation"  # the 1 kHz exchange was too late
     CONNECTION = "lost connection"
-    FROZEN = "frozen state"  # states come, but none is new
+    FROZEN = "frozen state"  # states arrive, but they are old
     OTHER = "fault"
 
 
@@ -61,12 +61,12 @@ class ArmState:
 
 @dataclass(frozen=True)
 class Target:
-    """The next target; exactly the part that the control mode needs is set, with or without its velocities."""
+    """The next target: only the fields of the control mode are set, with or without the velocities."""
 
     position: np.ndarray | None = None  # (3,) m, with `quaternion`
     quaternion: np.ndarray | None = None  # (4,) x y z w
-    linear_velocity: np.ndarray | None = None  # (3,) m/s at which `position` moves now, for a driver that looks ahead
-    angular_velocity: np.ndarray | None = None  # (3,) rad/s, the same of `quaternion`
+    linear_velocity: np.ndarray | None = None  # (3,) m/s at which `position` moves, for a driver that extrapolates
+    angular_velocity: np.ndarray | None = None  # (3,) rad/s, the same for `quaternion`
     joint_position: np.ndarray | None = None  # (n,) rad
     joint_velocity: np.ndarray | None = None  # (n,) rad/s
 

@@ -1,4 +1,4 @@
-"""Waits of jobs that move the arm: each has a time-out and can be interrupted. No ROS."""
+"""Interruptible waits, with time-outs, for the jobs that move the arm. No ROS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class InterruptibleWait:
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        """Take the clock as an argument, so that tests need not wait."""
+        """`now` and `sleep` are arguments so that tests need not wait."""
         self._interrupted, self.now, self._sleep = interrupted, now, sleep
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""One daemon thread that runs the jobs that move the arm, in order. No ROS."""
+"""Job thread: one daemon thread that runs the jobs that move the arm, one after the other. No ROS."""
 
 from __future__ import annotations
 

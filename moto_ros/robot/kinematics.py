@@ -1,4 +1,4 @@
-"""Forward kinematics from an arm's Denavit-Hartenberg parameters, to check joint targets and home. No ROS."""
+"""Forward kinematics from Denavit-Hartenberg parameters, to check joint targets and home. No ROS."""
 
 from __future__ import annotations
 

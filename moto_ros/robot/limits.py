@@ -1,6 +1,6 @@
-"""Parameters of any arm: its scales, limits and timeouts, one YAML file a robot. No ROS.
+"""Parameters that every arm has: action scales, limits and time-outs, in one YAML file for each robot. No ROS.
 
-Limits have safe defaults, tighter than the arm's own; the workspace box and the joints have none and must be given.
+Limits have safe defaults, tighter than the arm's own; workspace box, joint limits and home have none and must be given.
 Poses are in the arm's base frame (REP-103/105), SI units.
 """
 
@@ -14,7 +14,7 @@ from moto_ros.config import REQUIRED, group, parameter
 from moto_ros.errors import MotoError
 
 AXES = ("x", "y", "z", "rx", "ry", "rz", "gripper")
-"""Axes of an action in Cartesian control: translation and rotation about the base frame's axes, and the hand."""
+"""Axes of an action in Cartesian control: translation along and rotation about the base frame's axes, and the hand."""
 
 GRIPPER = "gripper"
 
@@ -24,44 +24,56 @@ class GripperSettings:
     """The hand."""
 
     present: bool = parameter(True, "whether a hand is mounted")
-    max_width: float = parameter(0.08, "greatest distance between the fingers", unit="m", low=0.0, high=0.5)
-    open_width: float = parameter(0.08, "distance to open to", unit="m", low=0.0, high=0.5)
+    max_width: float = parameter(0.08, "maximum distance between the fingers", unit="m", low=0.0, high=0.5)
+    open_width: float = parameter(0.08, "distance between the fingers when open", unit="m", low=0.0, high=0.5)
     speed: float = parameter(0.1, "speed of the fingers", unit="m/s", low=0.001, high=0.5)
     force: float = parameter(20.0, "force of a grasp", unit="N", low=0.1, high=140.0)
-    hysteresis: float = parameter(0.1, "actions nearer to 0 leave the hand as it is", low=0.0, high=0.9)
-    homing: bool = parameter(False, "find the end stops at start; the fingers move")
+    hysteresis: float = parameter(
+        0.1, "gripper actions closer to 0 than this leave the hand as it is", low=0.0, high=0.9
+    )
+    homing: bool = parameter(False, "home the hand at the start: the fingers move to their end stops")
 
 
 @dataclass(frozen=True)
 class RecoverySettings:
     """Fault recovery before a person is asked."""
 
-    retries: int = parameter(3, "attempts at one fault; 0 asks a person at once", low=0, high=20)
-    back_off: float = parameter(0.5, "pause before the first attempt, doubled for each more", unit="s", low=0.0)
-    per_hour: int = parameter(20, "recoveries in an hour after which a person is asked", low=0)
+    retries: int = parameter(3, "attempts to recover from one fault; 0: a person is asked at once", low=0, high=20)
+    back_off: float = parameter(
+        0.5, "pause before the first attempt, doubled before each further one", unit="s", low=0.0
+    )
+    per_hour: int = parameter(20, "recoveries within an hour after which a person is asked", low=0)
     retreat_height: float = parameter(
-        0.05, "straight up after a contact; 0 asks a person instead", unit="m", low=0.0, high=0.5
+        0.05,
+        "distance to retreat straight up after a contact; 0: a person is asked instead",
+        unit="m",
+        low=0.0,
+        high=0.5,
     )
     retreat_speed: float = parameter(0.05, "speed of the retreat", unit="m/s", low=0.005, high=0.25)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RobotSettings:
-    """Any arm. Parameters of one maker's arms are in a class derived from this one, which its driver names."""
+    """Parameters of any arm; those of one maker's arms are in a derived class, which the driver names."""
 
-    base_frame: str = parameter("base", "name of the frame that poses are in")
+    base_frame: str = parameter("base", "frame_id of poses: the arm's base")
 
     # What an action means.
-    control: str = parameter("cartesian", "what an action moves", choices=("cartesian", "joint", "joint_velocity"))
-    control_rate: float = parameter(10.0, "actions a second", unit="Hz", low=1.0, high=30.0)
+    control: str = parameter(
+        "cartesian", "control mode: what an action moves", choices=("cartesian", "joint", "joint_velocity")
+    )
+    control_rate: float = parameter(10.0, "actions per second", unit="Hz", low=1.0, high=30.0)
     action_axes: tuple[str, ...] = parameter(
         ("x", "y", "z", "gripper"),
         "meaning of each entry of an action: x y z rx ry rz gripper; with joint control joint1.. and gripper",
     )
-    translation_step: float = parameter(0.02, "way in one control step at action 1", unit="m", low=0.0001, high=0.2)
-    rotation_step: float = parameter(0.1, "turn in one control step at action 1", unit="rad", low=0.001, high=1.0)
+    translation_step: float = parameter(
+        0.02, "distance moved in one control step at action 1", unit="m", low=0.0001, high=0.2
+    )
+    rotation_step: float = parameter(0.1, "rotation in one control step at action 1", unit="rad", low=0.001, high=1.0)
     joint_step: float = parameter(
-        0.05, "turn of a joint in one control step at action 1 (joint)", unit="rad", low=0.001, high=1.0
+        0.05, "rotation of a joint in one control step at action 1 (joint)", unit="rad", low=0.001, high=1.0
     )
     joint_velocity_scale: float = parameter(
         0.3, "speed of a joint at action 1 (joint_velocity)", unit="rad/s", low=0.001, high=3.0
@@ -71,28 +83,28 @@ class RobotSettings:
     box_low: tuple[float, ...] = parameter(REQUIRED, "lower corner of the workspace box: x, y, z", unit="m")
     box_high: tuple[float, ...] = parameter(REQUIRED, "upper corner of the workspace box: x, y, z", unit="m")
     max_tilt: float = parameter(
-        0.6, "greatest angle of the tool's axis to that at home", unit="rad", low=0.0, high=3.15
+        0.6, "maximum angle between the tool's axis and its direction at home", unit="rad", low=0.0, high=3.15
     )
-    translation_speed: float = parameter(0.4, "greatest speed of the target", unit="m/s", low=0.005, high=1.7)
-    rotation_speed: float = parameter(1.5, "greatest speed of the target", unit="rad/s", low=0.01, high=2.5)
+    translation_speed: float = parameter(0.4, "maximum linear speed of the target", unit="m/s", low=0.005, high=1.7)
+    rotation_speed: float = parameter(1.5, "maximum angular speed of the target", unit="rad/s", low=0.01, high=2.5)
     translation_acceleration: float = parameter(
-        3.0, "greatest acceleration of the target", unit="m/s^2", low=0.05, high=13.0
+        3.0, "maximum linear acceleration of the target", unit="m/s^2", low=0.05, high=13.0
     )
     rotation_acceleration: float = parameter(
-        10.0, "greatest acceleration of the target", unit="rad/s^2", low=0.1, high=25.0
+        10.0, "maximum angular acceleration of the target", unit="rad/s^2", low=0.1, high=25.0
     )
-    joint_speed: float = parameter(0.8, "greatest speed of a joint's target", unit="rad/s", low=0.01, high=2.6)
+    joint_speed: float = parameter(0.8, "maximum speed of a joint's target", unit="rad/s", low=0.01, high=2.6)
     joint_acceleration: float = parameter(
-        5.0, "greatest acceleration of a joint's target", unit="rad/s^2", low=0.05, high=10.0
+        5.0, "maximum acceleration of a joint's target", unit="rad/s^2", low=0.05, high=10.0
     )
     translation_lead: float = parameter(
-        0.08, "greatest distance of the target to the measured pose", unit="m", low=0.005, high=0.3
+        0.08, "maximum distance between the target and the measured pose", unit="m", low=0.005, high=0.3
     )
     rotation_lead: float = parameter(
-        0.4, "greatest angle of the target to the measured pose", unit="rad", low=0.02, high=1.5
+        0.4, "maximum angle between the target and the measured pose", unit="rad", low=0.02, high=1.5
     )
     joint_lead: float = parameter(
-        0.2, "greatest distance of a joint's target to the measured one", unit="rad", low=0.02, high=1.0
+        0.2, "maximum difference between a joint's target and its measured position", unit="rad", low=0.02, high=1.0
     )
 
     joint_low: tuple[float, ...] = parameter(REQUIRED, "lower limit of each joint", unit="rad")
@@ -106,24 +118,30 @@ class RobotSettings:
     home_spread_position: tuple[float, ...] = parameter(
         (), "random spread around home, plus or minus, along x, y, z; empty: none", unit="m"
     )
-    safe_height: float = parameter(0.35, "height that a reset rises to before it goes home", unit="m")
-    reset_speed: float = parameter(0.15, "share of the arm's limits in resets", low=0.01, high=1.0)
-    reset_translation_speed: float = parameter(0.15, "on straight ways of resets", unit="m/s", low=0.01, high=0.5)
+    safe_height: float = parameter(0.35, "height that a reset rises to before it moves home", unit="m")
+    reset_speed: float = parameter(
+        0.15, "speed of joint motions in resets, as a share of the arm's limits", low=0.01, high=1.0
+    )
+    reset_translation_speed: float = parameter(
+        0.15, "speed of straight motions in resets", unit="m/s", low=0.01, high=0.5
+    )
     reset_opens: bool = parameter(True, "open the hand before a reset")
 
     # How long anything may take.
-    connect_timeout: float = parameter(30.0, "give up connecting at start", unit="s", low=0.5)
+    connect_timeout: float = parameter(30.0, "give up connecting at the start after this long", unit="s", low=0.5)
     state_timeout: float = parameter(0.1, "no new measurement for this long is a fault", unit="s", low=0.02, high=2.0)
-    action_lifespan: float = parameter(0.5, "older actions are not executed", unit="s", low=0.01, high=5.0)
+    action_lifespan: float = parameter(0.5, "actions older than this are not executed", unit="s", low=0.01, high=5.0)
     hold_periods: float = parameter(
-        2.0, "control periods without a fresh action until it holds the measured pose", low=1.0, high=10.0
+        2.0, "control periods without a fresh action after which it holds the measured pose", low=1.0, high=10.0
     )
     stop_after: float = parameter(
-        0.5, "time without a fresh action until control of the arm ends", unit="s", low=0.05, high=5.0
+        0.5, "time without a fresh action after which control of the arm ends", unit="s", low=0.05, high=5.0
     )
-    recover_timeout: float = parameter(10.0, "give up one attempt to recover", unit="s", low=0.5, high=60.0)
+    recover_timeout: float = parameter(
+        10.0, "give up one attempt to recover after this long", unit="s", low=0.5, high=60.0
+    )
     reset_timeout: float = parameter(
-        30.0, "give up a reset, however much longer its caller would wait", unit="s", low=1.0
+        30.0, "give up a reset after this long, even if its caller waits longer", unit="s", low=1.0
     )
 
     gripper: GripperSettings = group(GripperSettings)
@@ -189,7 +207,7 @@ def check_order(settings: RobotSettings, source: str, low: str, high: str, entri
     """Raise MotoError where an entry of parameter `low` is not below that of `high`."""
     lows: Sequence[float] = getattr(settings, low)
     highs: Sequence[float] = getattr(settings, high)
-    if any(least >= most for least, most in zip(lows, highs, strict=True)):
+    if any(lower >= upper for lower, upper in zip(lows, highs, strict=True)):
         raise MotoError(
             f"{source}: parameter '{low}' is {list(lows)} and '{high}' is {list(highs)}, expected each entry "
             f"({entries}) of the first below that of the second; fix the robot's file"
@@ -229,7 +247,7 @@ def _check_speeds(settings: RobotSettings, source: str) -> None:
             )
     if settings.control == "joint_velocity" and settings.joint_velocity_scale > settings.joint_speed:
         raise MotoError(
-            f"{source}: parameter 'joint_velocity_scale' is {settings.joint_velocity_scale:g} rad/s, expected at most "
+            f"{source}: parameter 'joint_velocity_scale' is {settings.joint_velocity_scale:g} rad/s, expected at upper "
             f"'joint_speed' {settings.joint_speed:g} rad/s; make it smaller"
         )
 
@@ -238,11 +256,11 @@ def _check_times(settings: RobotSettings, source: str) -> None:
     hold = settings.hold_periods * settings.period
     if settings.stop_after < hold:
         raise MotoError(
-            f"{source}: parameter 'stop_after' is {settings.stop_after:g} s, expected at least the {hold:g} s after "
+            f"{source}: parameter 'stop_after' is {settings.stop_after:g} s, expected at lower the {hold:g} s after "
             "which it holds; make it longer or the control rate higher"
         )
     if settings.gripper.open_width > settings.gripper.max_width:
         raise MotoError(
-            f"{source}: parameter 'gripper.open_width' is {settings.gripper.open_width:g} m, expected at most "
+            f"{source}: parameter 'gripper.open_width' is {settings.gripper.open_width:g} m, expected at upper "
             f"'gripper.max_width' {settings.gripper.max_width:g} m; make it smaller"
         )

@@ -35,7 +35,7 @@ def next_velocity(velocity: np.ndarray, to_goal: np.ndarray, remaining: float, d
     return velocity + clip_norm(wanted - velocity, bounds.acceleration * dt, bounds)
 
 
-def clip_norm(vector: np.ndarray, most: float, bounds: Bounds) -> np.ndarray:
-    """Return the vector, scaled down to the norm `most` if it exceeds it."""
+def clip_norm(vector: np.ndarray, limit: float, bounds: Bounds) -> np.ndarray:
+    """Return the vector, scaled down to the norm `limit` if it exceeds it."""
     size = bounds.norm(vector)
-    return vector if size <= most else vector * (most / size)
+    return vector if size <= limit else vector * (limit / size)

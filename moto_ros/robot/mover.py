@@ -21,10 +21,10 @@ GOAL_TOLERANCE = 0.015
 """m; a straight motion ends this close to its goal: impedance control does not overcome all friction."""
 
 STANDSTILL_SPEED = 0.02
-"""m/s and rad/s below which the arm counts as standing."""
+"""m/s and rad/s below which the arm counts as standing still."""
 
 SETTLE_TIMEOUT = 2.0
-"""Seconds to wait for the arm to stand."""
+"""Seconds to wait for the arm to stand still."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class StraightMotion:
 
 
 class Mover:
-    """Moves an arm that it controls. Every motion raises ArmFault and Interrupted, and leaves the arm stopped."""
+    """Moves an arm. Every motion may raise ArmFault and Interrupted, and leaves the arm stopped."""
 
     def __init__(self, settings: RobotSettings, arm: Arm, wait: InterruptibleWait) -> None:
         """Take a connected arm."""
@@ -70,7 +70,7 @@ class Mover:
         return measured(self._arm.state())
 
     def settle(self) -> None:
-        """Wait until the arm stands."""
+        """Wait until the arm stands still."""
 
         def stands() -> bool:
             state = self._arm.state()

@@ -20,7 +20,7 @@ from moto_ros.robot.mover import Mover
 HAND_TIMEOUT = 15.0
 """Seconds that a motion of the fingers may take before the reset fails.
 
-Half of the default `reset_timeout`, which cancels this wait too: the error names the hand, and no episode stalls.
+Half of the default `reset_timeout`, which would end this wait too, but with an error that does not name the hand.
 """
 
 
@@ -37,7 +37,7 @@ class SceneSettings:
         (), "x, y, z (m) of each waypoint, and the hand there: -1 closes, 1 opens, 0 leaves it"
     )
     scene_timeout: float = parameter(
-        30.0, "wait for operator/ready; keep it below the episode node's reset_timeout", unit="s", low=0.1
+        30.0, "time to wait for operator/ready; less than the episode node's reset_timeout", unit="s", low=0.1
     )
     on_scene_timeout: str = parameter(
         "abort",
@@ -66,7 +66,7 @@ def check_scene(scene: SceneSettings, robot: RobotSettings, source: str) -> None
 
 
 def waypoints(scene: SceneSettings) -> Iterator[tuple[np.ndarray, float]]:
-    """Return position (3,) m and hand of each waypoint."""
+    """Yield position (3,) in m and hand (-1 closes, 1 opens, 0 leaves it) of each waypoint."""
     for row in np.reshape(scene.script_waypoints, (-1, 4)):
         yield row[:3], float(row[3])
 
@@ -77,7 +77,7 @@ class Resetter:
     def __init__(
         self, settings: RobotSettings, scene: SceneSettings, arm: Arm, mover: Mover, wait: InterruptibleWait
     ) -> None:
-        """Take a connected arm of which a reset has control."""
+        """Take a connected arm; during a reset nothing else controls it."""
         self._settings, self._scene, self._arm, self._mover, self._wait = settings, scene, arm, mover, wait
         self._prepared = threading.Event()
         self.waiting = False

@@ -1,4 +1,4 @@
-"""One robot: its safety thread, and a job thread for connecting, resets and fault recovery. No ROS."""
+"""A robot: an arm with its safety thread, and a job thread for connecting, resets and fault recovery. No ROS."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONNECT_RETRY_PERIOD = 0.5
 SHUTDOWN = "the robot node shuts down"
 
 CLOSE_TIMEOUT = 2.0
-"""Seconds that a running job has to end when the node shuts down."""
+"""Seconds that a running job is given to end when the node shuts down."""
 
 EXPECTED_ERRORS = (ArmFault, Interrupted)
 """Exceptions by which a job may end; their text is shown to the user."""
@@ -42,7 +42,7 @@ class ResetJob:
 
 
 class Robot:
-    """A connected arm with its threads. A job returns a sentence: empty when done, else what failed and what to do."""
+    """An arm with its threads. A job returns an empty text when done, else a sentence: what failed, and what to do."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Robot:
         retreat = InterruptibleWait(self._stopped)  # a fault does not interrupt a retreat
         self._recovery = FaultRecovery(settings, arm, Mover(settings, arm, retreat), retreat, log)
         self._jobs = JobThread("robot")
-        self._guard: SafetyThread | None = None
+        self._safety: SafetyThread | None = None
         self._job: ResetJob | None = None
         self._closing = False
 
@@ -75,7 +75,7 @@ class Robot:
         if state is None:
             raise MotoError(f"{self._settings.title}: no measurement arrived; check its cable and start again")
         self._check_home(state)
-        self._guard = SafetyThread(SafetySupervisor(self._settings, self._arm, state, self._on_fault), self._on_crash)
+        self._safety = SafetyThread(SafetySupervisor(self._settings, self._arm, state, self._on_fault), self._on_crash)
         gripper = self._arm.gripper
         if gripper is not None and self._settings.gripper.homing:
             gripper.home()
@@ -102,19 +102,19 @@ class Robot:
     @property
     def connected(self) -> bool:
         """Whether the arm is connected and supervised."""
-        return self._guard is not None
+        return self._safety is not None
 
     @property
-    def guard(self) -> SafetyThread:
+    def safety(self) -> SafetyThread:
         """Return the safety thread. Raises MotoError before the arm is connected."""
-        if self._guard is None:
+        if self._safety is None:
             raise MotoError(f"{self._settings.title}: not connected yet; ask again")
-        return self._guard
+        return self._safety
 
     @property
     def reading(self) -> ArmReading | None:
         """Return the newest measurement with mode and fault, None before the arm is connected."""
-        return self._guard.reading if self._guard is not None else None
+        return self._safety.reading if self._safety is not None else None
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -125,13 +125,13 @@ class Robot:
 
     def submit(self, command: Command) -> None:
         """Submit the newest action to the safety thread."""
-        if self._guard is not None:
-            self._guard.submit(command)
+        if self._safety is not None:
+            self._safety.submit(command)
 
     def stop(self, reason: str) -> None:
         """Stop now and interrupt any job; latched until `recover`."""
-        if self._guard is not None:
-            self._guard.stop(reason)
+        if self._safety is not None:
+            self._safety.stop(reason)
         else:
             self._arm.stop()
 
@@ -144,20 +144,20 @@ class Robot:
         return self._jobs.do(partial(self._reset, job))
 
     def cancel(self, job: ResetJob, why: str) -> None:
-        """Cancel a reset whose caller no longer waits."""
+        """Cancel a reset whose caller no longer waits for it."""
         job.cancelled = why
         if self._job is job:
             self._arm.stop()
 
     def recover(self) -> Future[str]:
-        """Begin to clear stop and fault at a person's request."""
+        """Begin to clear the stop and the fault, at a person's request."""
         return self._jobs.do(self._recover)
 
     def close(self) -> None:
         """Stop the arm, end all threads, close the connection."""
         self._closing = True
-        if self._guard is not None:
-            self._guard.close()
+        if self._safety is not None:
+            self._safety.close()
         self._arm.stop()
         self._jobs.close(CLOSE_TIMEOUT)
         self._arm.close()
@@ -165,26 +165,26 @@ class Robot:
     def figures(self) -> dict[str, object]:
         """Return diagnostics: counts of executed and rejected actions, by reason, and of recoveries."""
         own = {"recoveries": self._recovery.recoveries, "recoveries_per_hour": self._recovery.hourly()}
-        return own | (self._guard.figures() if self._guard is not None else {})
+        return own | (self._safety.figures() if self._safety is not None else {})
 
     @property
     def waits_for(self) -> str:
         """Return what the robot waits for, empty if nothing."""
-        if self._guard is None:
+        if self._safety is None:
             return f"connects to the {self._settings.title}"
         return "waits for operator/ready: prepare the scene, then call it" if self._resetter.waiting else ""
 
     # Jobs, on their own thread.
 
     def _stopped(self) -> str:
-        return SHUTDOWN if self._closing else self.guard.stopped
+        return SHUTDOWN if self._closing else self.safety.stopped
 
     def _interrupted(self) -> str:
         cancelled = self._job.cancelled if self._job is not None else ""
-        return cancelled or (SHUTDOWN if self._closing else self.guard.stop_or_fault)
+        return cancelled or (SHUTDOWN if self._closing else self.safety.stop_or_fault)
 
     def _reset(self, job: ResetJob) -> str:
-        why = job.cancelled or self.guard.release()
+        why = job.cancelled or self.safety.release()
         if why:
             return why
         self._job = job
@@ -195,8 +195,8 @@ class Robot:
             return self._interrupted() or str(ended)  # the driver knows that it was stopped, not why
         finally:
             self._job = None
-            self.guard.reclaim()
-        return self.guard.begin(job.episode)
+            self.safety.reclaim()
+        return self.safety.begin(job.episode)
 
     def _recover(self) -> str:
         try:
@@ -204,7 +204,7 @@ class Robot:
             self._arm.state()
         except ArmFault as fault:
             return str(fault)
-        self.guard.recovered()
+        self.safety.recovered()
         return ""
 
     def _on_fault(self, fault: ArmFault) -> None:
@@ -214,7 +214,7 @@ class Robot:
             self._jobs.do(partial(self._handle, fault)).add_done_callback(partial(_raise_on, self._on_crash))
 
     def _handle(self, fault: ArmFault) -> None:
-        if self.guard.fault is not fault or self.guard.stopped:
+        if self.safety.fault is not fault or self.safety.stopped:
             return  # a person has already stopped or recovered it
         try:
             unsolved = self._recovery.handle(fault)
@@ -222,9 +222,9 @@ class Robot:
             return
         if unsolved:
             self._log(unsolved)
-            self.guard.stop(unsolved)
+            self.safety.stop(unsolved)
         else:
-            self.guard.fault_cleared()
+            self.safety.fault_cleared()
 
 
 def _raise_on(on_crash: Callable[[Exception], None], done: Future[None]) -> None:

@@ -1,6 +1,6 @@
-"""The safety supervisor of the arm: without a fresh command it holds, then ends control; it stops on a fault. No ROS.
+"""Safety supervisor of the arm: without a fresh command it holds, then ends control; a fault stops the arm. No ROS.
 
-`SafetySupervisor` is the state machine, on times that it is given; `SafetyThread` runs it in its own thread of the
+`SafetySupervisor` is the state machine; times are arguments. `SafetyThread` runs it in a thread of its own in the
 driver's process, separate from the executor and from every callback.
 """
 
@@ -16,7 +16,7 @@ from enum import IntEnum
 import numpy as np
 
 from moto_ros.robot.actions import ActionScale, Fingers
-from moto_ros.robot.command_checks import Gate
+from moto_ros.robot.command_checks import CommandChecks
 from moto_ros.robot.interface import Arm, ArmFault, ArmState, Control, FaultKind
 from moto_ros.robot.kinematics import Kinematics
 from moto_ros.robot.limits import RobotSettings
@@ -27,7 +27,7 @@ TICK_PERIOD = 0.005
 """Seconds between two ticks of the supervisor."""
 
 MAX_TICK = 0.02
-"""Maximum time in seconds that one tick advances the target, however late the tick is."""
+"""Maximum time in seconds by which one tick advances the target, however late the tick is."""
 
 
 class Mode(IntEnum):
@@ -65,7 +65,7 @@ class ArmReading:
 
 
 class SafetySupervisor:
-    """Decides at each tick what the arm follows. Any fault of the arm ends control at once and calls `on_fault`."""
+    """Decides at each tick what the arm follows. A fault of the arm ends control at once and calls `on_fault`."""
 
     def __init__(
         self, settings: RobotSettings, arm: Arm, state: ArmState, on_fault: Callable[[ArmFault], None] = lambda _: None
@@ -75,8 +75,8 @@ class SafetySupervisor:
         self._scale = ActionScale(settings)
         self._control = Control(settings.control)
         self._setpoint = setpoint_for(self._control, settings, Kinematics(state, arm.chain))
-        self.gate = Gate(self._scale.size)
-        self.counts: Counter[str] = self.gate.counts
+        self.checks = CommandChecks(self._scale.size)
+        self.counts: Counter[str] = self.checks.counts
         self.mode, self.episode = Mode.IDLE, 0
         self.fault: ArmFault | None = None
         self.hold_reason = ""
@@ -93,18 +93,18 @@ class SafetySupervisor:
     def begin(self, episode: int) -> str:
         """Accept the actions of an episode from step 0 on; return the reason for a refusal, or nothing."""
         if not self.stop_or_fault:
-            self.gate.begin(episode)
+            self.checks.begin(episode)
             self.episode, self._fingers, self._source = episode, Fingers.LEFT_ALONE, -1
         return self.stop_or_fault
 
     def end(self) -> None:
         """End control: no action is accepted until the next episode."""
-        self.gate.end()
+        self.checks.end()
         self._end_control()
 
     def stop(self, reason: str) -> None:
         """Brake now, and reject every command until `recovered`."""
-        self.gate.stop(reason)
+        self.checks.stop(reason)
         self._end_control()
         self._arm.stop()
         self.mode = Mode.STOPPED
@@ -127,19 +127,19 @@ class SafetySupervisor:
         self.fault, self._measured_at = None, -np.inf
 
     def recovered(self) -> None:
-        """Clear fault and stop at a person's request."""
+        """Clear the fault and the stop, at a person's request."""
         self.fault_cleared()
-        self.gate.recover()
+        self.checks.recover()
 
     @property
     def stop_or_fault(self) -> str:
         """Return the sentence of the active stop or fault, empty without one."""
-        return self.gate.stopped or (str(self.fault) if self.fault is not None else "")
+        return self.checks.stopped or (str(self.fault) if self.fault is not None else "")
 
     @property
     def reading(self) -> ArmReading:
         """Return the newest measurement with mode and fault."""
-        return ArmReading(self._state, self._width, self.mode, self.episode, self.gate.step, self.stop_or_fault)
+        return ArmReading(self._state, self._width, self.mode, self.episode, self.checks.step, self.stop_or_fault)
 
     # Control ticks.
 
@@ -152,7 +152,7 @@ class SafetySupervisor:
             self._measure(now)
             if self.stop_or_fault:
                 self._end_control()
-                self.mode = Mode.STOPPED if self.gate.stopped else Mode.FAULT
+                self.mode = Mode.STOPPED if self.checks.stopped else Mode.FAULT
             elif self._released:
                 self.mode = Mode.RESET
             else:
@@ -180,7 +180,7 @@ class SafetySupervisor:
         """End control; report the first fault only, until it is cleared."""
         fault.__traceback__ = None  # the driver raises the same object repeatedly, and the traceback would grow
         self._end_control()
-        self.mode = Mode.STOPPED if self.gate.stopped else Mode.FAULT
+        self.mode = Mode.STOPPED if self.checks.stopped else Mode.FAULT
         if self.fault is None:
             self.fault = fault
             self.counts["faults"] += 1
@@ -199,9 +199,9 @@ class SafetySupervisor:
         values = None if command is None else self._admitted(now, command)
         restarted = command is not None and values is not None and self._execute(now, command, values)
         if not self._controlled:
-            # A braking arm is not idle: clients expect that an idle arm stays where it is.
+            # A braking arm is not idle: clients rely on an idle arm staying where it is.
             standing = self._standstill.update(self._state.position, self._state.stamp)
-            self.mode = Mode.HOLD if self.gate.open or not standing else Mode.IDLE
+            self.mode = Mode.HOLD if self.checks.open or not standing else Mode.IDLE
             return
         self._check_freshness(now)
         if self._controlled:
@@ -215,13 +215,13 @@ class SafetySupervisor:
         if abs(now - command.sent) > self._settings.action_lifespan:
             self.counts["stale_actions"] += 1
             return None
-        return self.gate.admit(command.episode, command.step, command.values)
+        return self.checks.admit(command.episode, command.step, command.values)
 
     def _execute(self, now: float, command: Command, values: np.ndarray) -> bool:
         """Move the goal by the action; return whether the target was restarted at the measured pose."""
         restarted = self.mode is not Mode.TRACK or command.source != self._source
         self.counts["executed"] += 1
-        self.counts["late"] += self.mode is Mode.HOLD and self.gate.step > 1
+        self.counts["late"] += self.mode is Mode.HOLD and self.checks.step > 1
         if not self._controlled:
             self._arm.start(self._control)
             self._controlled = True
@@ -252,7 +252,7 @@ class SafetySupervisor:
             self._setpoint.restart(self._state)
             self.mode = Mode.HOLD
             self.counts["holds"] += 1
-            self.last_hold = self.hold_reason or f"no action for {silent:.2f} s after step {self.gate.step}"
+            self.last_hold = self.hold_reason or f"no action for {silent:.2f} s after step {self.checks.step}"
         if silent > self._settings.stop_after:
             self.counts["ended_by_silence"] += 1
             self._end_control()
@@ -268,7 +268,7 @@ class SafetyThread:
         self._pending: Command | None = None
         self._closing = False
         self.reading = supervisor.reading
-        self._thread = threading.Thread(target=self._run, name="guard", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="safety", daemon=True)
         self._thread.start()
 
     def submit(self, command: Command) -> None:
@@ -284,7 +284,7 @@ class SafetyThread:
     def end(self, episode: int) -> None:
         """End control if this episode is running."""
         with self._lock:
-            if self._supervisor.gate.open and self._supervisor.gate.episode == episode:
+            if self._supervisor.checks.open and self._supervisor.checks.episode == episode:
                 self._supervisor.end()
 
     def stop(self, reason: str) -> None:
@@ -309,7 +309,7 @@ class SafetyThread:
             self._supervisor.fault_cleared()
 
     def recovered(self) -> None:
-        """Clear fault and stop at a person's request."""
+        """Clear the fault and the stop, at a person's request."""
         with self._lock:
             self._supervisor.recovered()
 
@@ -327,7 +327,7 @@ class SafetyThread:
     @property
     def stopped(self) -> str:
         """Return the sentence of the active stop, empty without one."""
-        return self._supervisor.gate.stopped
+        return self._supervisor.checks.stopped
 
     @property
     def fault(self) -> ArmFault | None:
@@ -342,7 +342,7 @@ class SafetyThread:
     @property
     def refusal(self) -> str:
         """Return the error of the last malformed action."""
-        return self._supervisor.gate.refusal
+        return self._supervisor.checks.refusal
 
     def close(self) -> None:
         """Stop the arm and end the thread."""
@@ -361,7 +361,7 @@ class SafetyThread:
                 with self._lock:
                     self._supervisor.tick(time.monotonic(), command)
                     self.reading = self._supervisor.reading
-        except Exception as error:  # whatever it is: the arm is no longer supervised
+        except Exception as error:  # of any kind: the arm is no longer supervised
             self._supervisor.stop(f"the safety thread ended with {type(error).__name__}: {error}; restart the node")
             self.reading = self._supervisor.reading
             self._on_crash(error)

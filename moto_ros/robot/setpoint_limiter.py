@@ -1,4 +1,4 @@
-"""Setpoint of the arm between two actions: a target that moves from the measured pose to a goal. No ROS.
+"""Setpoint limiter: moves the arm's target from the measured pose to the goal of an action, within limits. No ROS.
 
 Each action moves the goal, clipped to the envelope; the target follows by a motion profile. After `restart` both are
 the measured pose.
@@ -82,8 +82,8 @@ class CartesianSetpoint(Setpoint):
         # A target that began outside the box or the cone moves no farther out.
         low, high = np.minimum(self._box.low, self.position), np.maximum(self._box.high, self.position)
         position = np.clip(self.position + self._velocity * dt, low, high)
-        most = max(settings.max_tilt, tilt(self.rotation, self._home))
-        rotation = clip_tilt(Rotation.from_rotvec(self._spin * dt) * self.rotation, self._home, most)
+        max_tilt = max(settings.max_tilt, tilt(self.rotation, self._home))
+        rotation = clip_tilt(Rotation.from_rotvec(self._spin * dt) * self.rotation, self._home, max_tilt)
         self.position = clip_lead(position, state.position, settings.translation_lead)
         self.rotation = clip_turn(rotation, Rotation.from_quat(state.quaternion), settings.rotation_lead)
         return Target(

@@ -1,4 +1,4 @@
-"""Parameters of the robot node: everything about the arm, the scene, and what it publishes. No ROS, no driver."""
+"""Parameters of the robot node: those of the arm, of the scene, and of what it publishes. No ROS, no driver."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from moto_ros.robot.reset import SceneSettings, check_scene
 
 @dataclass(frozen=True, kw_only=True)
 class RobotNodeSettings(RobotSettings, SceneSettings, Peers):
-    """Parameters of the robot node, but those that only the arm's driver has."""
+    """Parameters of the robot node, without those that only the arm's driver has."""
 
-    arm: str = parameter(DEFAULT_ARM, "which arm; module:class for a driver of your own", choices=ARMS)
-    state_rate: float = parameter(100.0, "robot states a second", unit="Hz", low=50.0, high=200.0)
-    cameras: tuple[str, ...] = parameter((), "cameras without whose sight it does not move")
+    arm: str = parameter(DEFAULT_ARM, "arm to drive; module:class for a driver of your own", choices=ARMS)
+    state_rate: float = parameter(100.0, "robot states per second", unit="Hz", low=50.0, high=200.0)
+    cameras: tuple[str, ...] = parameter((), "cameras that must be healthy; otherwise the robot holds")
     health_timeout: float = parameter(
         3.0, "a camera without a health message for this long counts as lost", unit="s", low=1.5
     )

@@ -8,14 +8,14 @@ MOTION_TOLERANCE = 0.0002
 """m; a larger displacement counts as motion: above the noise of an arm's encoders."""
 
 STANDSTILL_TIME = 100_000_000
-"""ns without motion after which the arm counts as standing, by the stamps of the measurements."""
+"""ns without motion, by the stamps of the measurements, after which the arm counts as standing still."""
 
 
 class Standstill:
-    """Follows an arm from the end of control until it stands; later motion does not change the result."""
+    """Watches an arm from the end of control until it stands still; later motion does not change the result."""
 
     def __init__(self) -> None:
-        """Start with an arm that stands."""
+        """Start with an arm that stands still."""
         self.reached = True
         self._position: np.ndarray = np.full(3, np.inf)
         self._since = 0

@@ -1,4 +1,4 @@
-"""A measurement of an arm as the fields of moto_msgs/RobotState, for rclpy's messages and a bag writer's. No ROS."""
+"""Fills moto_msgs/RobotState from a measurement of an arm, as a message of rclpy or of a bag writer. No ROS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from moto_ros.robot.interface import ArmState
 
 
 def fill_state(message: Any, state: ArmState, array: Callable[[np.ndarray], Any] = np.ndarray.tolist) -> None:
-    """Write joints, pose, twist and wrench of `state` into `message`; `array` makes what the message keeps lists in."""
+    """Write joints, pose, twist and wrench of `state` into `message`; `array` makes the message's list type."""
     for name in ("joint_position", "joint_velocity", "joint_effort"):
         setattr(message, name, array(getattr(state, name)))
     for target, values in (

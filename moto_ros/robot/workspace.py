@@ -1,4 +1,4 @@
-"""The workspace box that a person shows by guiding the arm, and how it is written to a robot's parameter file."""
+"""The workspace box that a person defines by guiding the arm, and how it is written to a robot's parameter file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOW, HIGH = "box_low", "box_high"
 """Names of the box's corners in a robot's parameter file."""
 
 MIN_EDGE = 0.02
-"""Shortest edge of a box, m: a smaller one was not guided along that axis."""
+"""Shortest edge of a box, m: if it is shorter, the arm was not guided along that axis."""
 
 
 class GuidedBox:
@@ -53,7 +53,7 @@ class GuidedBox:
 def write_box(source: Path, target: Path, corners: tuple[np.ndarray, np.ndarray], force: bool = False) -> None:
     """Copy the robot's file `source` to `target` with the box's corners in it; all else, and each comment, stays.
 
-    MotoError when `target` exists, unless `force`, or when `source` is no robot's parameter file.
+    MotoError when `target` exists, unless `force`, or when `source` is not a robot's parameter file.
     """
     if target.exists() and not force:
         raise MotoError(f"{target} exists and is kept; give another --output, or --force to overwrite it")

@@ -71,7 +71,8 @@ def _check_scene(settings: Mapping[str, Any]) -> None:
 def check_arm(settings: Mapping[str, Any]) -> None:
     """Raise MotoError where the settings by node name an arm that cannot be connected to."""
     if "franka" in settings and "franka_server" not in settings:
-        ARMS.load(settings["franka"].arm).check_connection(settings["franka"])
+        with ARMS.using(settings["franka"].arm) as driver:
+            driver.check_connection(settings["franka"])
 
 
 UNUSED: dict[str, dict[str, str]] = {

@@ -1,1 +1,1 @@
-"""A person at the robot: input, buttons, take-over, and the guard that asks for a person. No ROS."""
+"""Human input: devices, buttons, taking over from the policy, and the uncertainty guard. No ROS."""

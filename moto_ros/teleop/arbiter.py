@@ -22,7 +22,11 @@ class BlendRules:
     """How actions blend from one source to the other."""
 
     blend_steps: int = parameter(
-        3, "steps over which one source's actions fade into the other's; 1: at once", unit="steps", low=1, high=1000
+        3,
+        "steps over which the actions of one source are blended into those of the other; 1: at once",
+        unit="steps",
+        low=1,
+        high=1000,
     )
 
 

@@ -9,26 +9,26 @@ from typing import Any
 from moto_ros.config import parameter
 
 EVENTS = ("start", "success", "failure", "discard", "ready", "take_over", "let_go", "stop")
-"""Operator events, by OperatorEvent's numbers: each has a button and a service."""
+"""Operator events, in the order of OperatorEvent's numbers: each has a button and a service."""
 
 
 def _button(default: int, doc: str) -> Any:
-    return parameter(default, f"button that {doc}, by its place in Joy.buttons; -1: none", low=-1, high=255)
+    return parameter(default, f"index in Joy.buttons of the button that {doc}; -1: none", low=-1, high=255)
 
 
 @dataclass(frozen=True)
 class ButtonNumbers:
     """Indices in sensor_msgs/Joy.buttons."""
 
-    dead_man: int = _button(5, "must be held for the axes to count (none: moving them is enough)")
-    gripper: int = _button(0, "opens and closes the gripper in turn")
+    dead_man: int = _button(5, "must be held for the axes to be used (without one, moving them is enough)")
+    gripper: int = _button(0, "toggles the gripper")
     start: int = _button(7, "begins the next episode")
     success: int = _button(3, "ends the episode as a success")
     failure: int = _button(1, "ends the episode as a failure")
-    discard: int = _button(2, "ends the episode, and keeps it from being learned from")
+    discard: int = _button(2, "ends the episode, which is then not learned from")
     ready: int = _button(6, "says that the scene is prepared")
-    take_over: int = _button(-1, "takes over until let go")
-    let_go: int = _button(-1, "hands back to the policy")
+    take_over: int = _button(-1, "takes over from the policy, until it is given control back")
+    let_go: int = _button(-1, "gives control back to the policy")
     stop: int = _button(8, "stops the robot until it is recovered")
 
 

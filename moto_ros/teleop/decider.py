@@ -23,7 +23,7 @@ class Decided:
 
 
 class Decider:
-    """The person if in control, else the policy under the uncertainty guard, with blending between them.
+    """The person decides if in control, else the policy under the uncertainty guard; their actions are blended.
 
     `counts` are the steps by source.
     """
@@ -49,7 +49,7 @@ class Decider:
     def answer(self, now: float, proposal: np.ndarray, rank: float) -> Decided:
         """Return the decision on a proposal, float32 (A,), whose uncertainty has `rank` on recorded data."""
         if self._human.control_source(now):
-            self.guard.begin()  # the person has helped an unsure policy
+            self.guard.begin()  # the person has helped an uncertain policy
             return self.demonstrate(now)
         if self._human.gripper_entry is not None:
             self._human.hold_gripper(float(self._arbiter.last[self._human.gripper_entry]))

@@ -21,25 +21,25 @@ GRIPPER = "gripper"
 
 
 def _axis(default: int, what: str) -> Any:
-    return parameter(default, f"axis that moves {what}, by its place in Joy.axes; -1: none", low=-1, high=255)
+    return parameter(default, f"index in Joy.axes of the axis for {what}; -1: none", low=-1, high=255)
 
 
 def _scale(what: str) -> Any:
     return parameter(
-        1.0, f"share of full speed at the end of the axis of {what}; below 0 turns it round", low=-1, high=1
+        1.0, f"share of full speed at full deflection of the axis for {what}; below 0: reversed", low=-1, high=1
     )
 
 
 @dataclass(frozen=True)
 class AxisNumbers:
-    """Indices in sensor_msgs/Joy.axes, in the order of DIRECTIONS, then the gripper."""
+    """Indices in sensor_msgs/Joy.axes, in the order of DIRECTIONS, and the gripper's."""
 
-    x: int = _axis(1, "x")
-    y: int = _axis(0, "y")
-    z: int = _axis(4, "z")
-    rx: int = _axis(-1, "about x")
-    ry: int = _axis(-1, "about y")
-    rz: int = _axis(3, "about z")
+    x: int = _axis(1, "motion along x")
+    y: int = _axis(0, "motion along y")
+    z: int = _axis(4, "motion along z")
+    rx: int = _axis(-1, "rotation about x")
+    ry: int = _axis(-1, "rotation about y")
+    rz: int = _axis(3, "rotation about z")
     gripper: int = _axis(-1, "the gripper, in place of its button")
 
 
@@ -47,12 +47,12 @@ class AxisNumbers:
 class AxisScales:
     """Scale of each axis, in the order of AxisNumbers."""
 
-    x: float = _scale("x")
-    y: float = _scale("y")
-    z: float = _scale("z")
-    rx: float = _scale("rx")
-    ry: float = _scale("ry")
-    rz: float = _scale("rz")
+    x: float = _scale("motion along x")
+    y: float = _scale("motion along y")
+    z: float = _scale("motion along z")
+    rx: float = _scale("rotation about x")
+    ry: float = _scale("rotation about y")
+    rz: float = _scale("rotation about z")
     gripper: float = _scale("the gripper")
 
 
@@ -64,23 +64,25 @@ class JoySettings:
     axis: AxisNumbers = group(AxisNumbers)
     scale: AxisScales = group(AxisScales)
     button: ButtonNumbers = group(ButtonNumbers)
-    dead_band: float = parameter(0.1, "share of an axis around its middle that counts as nothing", low=0.0, high=0.9)
-    expo: float = parameter(0.5, "finer near the middle: 0 linear, 1 cubic", low=0.0, high=1.0)
+    dead_band: float = parameter(0.1, "share of an axis around its middle that counts as zero", low=0.0, high=0.9)
+    expo: float = parameter(0.5, "finer control near the middle: 0 linear, 1 cubic", low=0.0, high=1.0)
 
 
 @dataclass(frozen=True)
 class TwistSettings:
-    """How geometry_msgs/TwistStamped is read: in the frame of the robot's base."""
+    """How geometry_msgs/TwistStamped is read; it is in the frame of the robot's base."""
 
     topic: str = parameter(topics.OPERATOR_TWIST, "topic of geometry_msgs/TwistStamped")
-    frame: str = parameter("", "frame_id that stands for the robot's base, besides that of robot/state and none")
+    frame: str = parameter(
+        "", "frame_id that is taken for the robot's base, besides that of robot/state and an empty one"
+    )
     full_speed: float = parameter(
-        0.0, "speed that is action 1; 0: translation_step x control_rate", unit="m/s", low=0.0, high=10.0
+        0.0, "speed of action 1; 0: translation_step x control_rate", unit="m/s", low=0.0, high=10.0
     )
     full_rotation: float = parameter(
-        0.0, "turning speed that is action 1; 0: rotation_step x control_rate", unit="rad/s", low=0.0, high=30.0
+        0.0, "angular speed of action 1; 0: rotation_step x control_rate", unit="rad/s", low=0.0, high=30.0
     )
-    dead_band: float = parameter(0.03, "share of full speed that counts as nothing", low=0.0, high=0.9)
+    dead_band: float = parameter(0.03, "share of full speed that counts as zero", low=0.0, high=0.9)
 
 
 @dataclass(frozen=True)
@@ -91,17 +93,21 @@ class HumanSettings:
     twist: TwistSettings = group(TwistSettings)
     action_axes: tuple[str, ...] = parameter(
         ("x", "y", "z", GRIPPER),
-        f"what each entry of an action moves; a person can move {', '.join(DIRECTIONS)}, {GRIPPER}",
+        f"what each entry of an action moves; a person can control {', '.join(DIRECTIONS)}, {GRIPPER}",
     )
-    translation_step: float = parameter(0.02, "way of action 1 in one control period", unit="m", low=0.0001, high=1.0)
-    rotation_step: float = parameter(0.1, "angle of action 1 in one control period", unit="rad", low=0.0001, high=3.0)
+    translation_step: float = parameter(
+        0.02, "distance moved in one control period at action 1", unit="m", low=0.0001, high=1.0
+    )
+    rotation_step: float = parameter(
+        0.1, "rotation in one control period at action 1", unit="rad", low=0.0001, high=3.0
+    )
     gripper_start: float = parameter(1.0, "gripper command that an episode begins with", low=-1.0, high=1.0)
     human_timeout: float = parameter(
-        0.25, "input older than this, by its arrival and by its stamp, counts no more", unit="s", low=0.01, high=10.0
+        0.25, "input that arrived, or is stamped, longer ago than this is ignored", unit="s", low=0.01, high=10.0
     )
     release_after: float = parameter(
         0.5,
-        "without a dead-man button: a person who moves nothing for this long has let go",
+        "without a dead-man button: a person who has moved nothing for this long has let go",
         unit="s",
         low=0.0,
         high=60.0,
@@ -251,6 +257,6 @@ class Human:
 
 
 def shaped(values: np.ndarray, dead_band: float, expo: float) -> np.ndarray:
-    """Return axes in [-1, 1] with a dead band, and finer near the middle: (1 - expo) v + expo v^3, still to 1 at 1."""
+    """Return axes in [-1, 1] with a dead band, and finer near the middle: (1 - expo) v + expo v^3, which is 1 at 1."""
     beyond = np.clip((np.abs(values) - dead_band) / (1.0 - dead_band), 0.0, 1.0)
     return np.sign(values) * ((1.0 - expo) * beyond + expo * beyond**3)

@@ -19,7 +19,7 @@ class OperatorSettings(Peers, PaceSettings, HumanSettings, BlendRules, Uncertain
 
     proposals: str = parameter(
         "policy",
-        "whose actions a person may replace: the policy's, or nobody's (recording)",
+        "whose actions a person may replace: those of the policy, or of nobody (recording)",
         choices=("policy", "none"),
     )
     wait_for_human: bool = parameter(
@@ -27,7 +27,7 @@ class OperatorSettings(Peers, PaceSettings, HumanSettings, BlendRules, Uncertain
     )
 
     def __post_init__(self) -> None:
-        """Refuse axes that do not fit the action, and to record from a person who can move nothing."""
+        """Refuse axes that do not fit the action, and a recording in which the person can move nothing."""
         super().__post_init__()
         axes, size = self.action_axes, self.action_size
         if len(axes) != size:

@@ -1,4 +1,4 @@
-"""Reads an arm's state out of MuJoCo, in SI units and in the arm's base frame."""
+"""State of an arm in MuJoCo, in SI units and in the arm's base frame."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ArmNames:
-    """What a model calls its arm: base and hand body, arm joints from the base outwards.
+    """Names of an arm in a model: base and hand body, and the arm's joints from the base outwards.
 
-    `tool` is a site on the hand that is the end effector; without it the hand's own frame is.
+    `tool` is the site on the hand that is the end effector; without it, the hand's frame is the end effector.
     """
 
     base: str
@@ -24,16 +24,16 @@ class ArmNames:
 
 
 def _subtree_geoms(model: mujoco.MjModel, body: int) -> np.ndarray:
-    """Return the geoms of `body` and of every body it carries."""
-    carried = {body}
+    """Return the geoms of `body` and of every body in its subtree."""
+    subtree = {body}
     for index in range(body + 1, model.nbody):
-        if int(model.body_parentid[index]) in carried:
-            carried.add(index)
-    return np.flatnonzero(np.isin(model.geom_bodyid, sorted(carried)))
+        if int(model.body_parentid[index]) in subtree:
+            subtree.add(index)
+    return np.flatnonzero(np.isin(model.geom_bodyid, sorted(subtree)))
 
 
 class SimArm:
-    """One arm of a model; `data` must have gone through forward kinematics when it is read."""
+    """One arm of a model; forward kinematics must have been computed in `data` before it is read."""
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, names: ArmNames) -> None:
         """Look the names up in the model."""
@@ -79,7 +79,7 @@ class SimArm:
         mujoco.mju_negQuat(inverse, self._data.xquat[self._base])
         mujoco.mju_mulQuat(result, inverse, self._data.xquat[self._hand])
         if self._tool is not None:
-            # From the body's quaternion and not the site's matrix: a matrix would let the sign jump.
+            # From the body's quaternion, not from the site's matrix, with which the sign would jump.
             mujoco.mju_mulQuat(result, result.copy(), self._model.site_quat[self._tool])
         return np.roll(result, -1)
 

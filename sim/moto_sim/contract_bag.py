@@ -1,9 +1,10 @@
-"""Writes an episode of a simulated world as a bag of the contract's messages, without ROS."""
+"""Writes an episode of a simulated world as a bag with the contract's messages, without ROS."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,7 @@ from moto_ros.data.bag_metadata import Qos
 from moto_ros.data.bag_writer import BagWriter
 from moto_ros.data.definitions import contract_types
 from moto_ros.robot.state_message import fill_state, fill_vector
-from moto_sim.snapshot import BASE_FRAME, Snapshot
-
-FIRST_STAMP = NSEC_PER_SEC
-"""Stamp of the first observation, ns; a stamp of zero means "unknown" in ROS."""
+from moto_sim.snapshot import BASE_FRAME, FIRST_STAMP, Snapshot
 
 RUNNING, ENDED, SUCCESS, TIME_LIMIT = 2, 3, 1, 2
 """Values of moto_msgs/EpisodeState.phase and .outcome."""
@@ -28,12 +26,12 @@ POLICY, SCRIPT = 0, 2
 """Values of moto_msgs/Action.source."""
 
 Message = tuple[str, str, Any, int]
-"""Topic, type, message, and when it was received (ns)."""
+"""Topic, type, message, and time of receipt (ns)."""
 
 
 @dataclass
 class Played:
-    """What was seen and done in one episode: T + 1 snapshots and frames by camera, T actions (A,)."""
+    """One played episode: T + 1 snapshots and frames (H, W, 3) of each camera, T actions (A,); the period in s."""
 
     joint_names: tuple[str, ...]
     period: float
@@ -62,7 +60,7 @@ def write_episode(folder: Path, played: Played, number: int, meta: Mapping[str, 
 
 
 def messages(played: Played, number: int) -> Iterator[Message]:
-    """Yield every message of an episode, in lockstep: equal stamps within an observation."""
+    """Yield every message of an episode in lockstep: all parts of an observation have the same stamp."""
     yield _phase(played, number, 0, RUNNING, 0)
     for step in range(len(played.snapshots)):
         yield from _observation(played, step)
@@ -99,7 +97,8 @@ def _reward(played: Played, number: int, step: int) -> Message:
 
 def _action(played: Played, number: int, step: int) -> Message:
     stamp, cameras = played.stamp(step), list(played.frames)
-    fields = {"episode": number, "step": step, "values": played.actions[step], "source": played.source}
+    values = np.asarray(played.actions[step], np.float32)
+    fields = {"episode": number, "step": step, "values": values, "source": played.source}
     message = make("moto_msgs/msg/Action", stamp, cameras=cameras, **fields)
     message.camera_stamps = [_set_time(blank("builtin_interfaces/msg/Time"), stamp) for _ in cameras]
     message.uncertainty = message.uncertainty_rank = float("nan")
@@ -116,7 +115,7 @@ def _image(pixels: np.ndarray, stamp: int) -> Any:
 def _robot_state(snapshot: Snapshot, joints: Sequence[str], stamp: int) -> Any:
     message = make("moto_msgs/msg/RobotState", stamp, joint_names=list(joints), gripper_width=snapshot.gripper_width)
     message.header.frame_id = BASE_FRAME
-    fill_state(message, snapshot.arm_state(), np.asarray)
+    fill_state(message, snapshot.arm_state(), partial(np.asarray, dtype=np.float64))
     message.objects, message.goals = ([_point(p) for p in found] for found in (snapshot.objects, snapshot.goals))
     return message
 

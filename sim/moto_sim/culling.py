@@ -1,4 +1,4 @@
-"""Leave out of a frame what cannot be in it: geoms whose bounding sphere lies outside the view's pyramid."""
+"""View-frustum culling: hides geoms whose bounding sphere lies outside the view's pyramid."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def pyramid(scene: mujoco.MjvScene, aspect: float) -> tuple[np.ndarray, np.ndarr
 class Culling:
     """Hides geoms outside the view while a scene is filled; the frame stays the same to the bit.
 
-    Exact only without shadows and reflections, which let unseen things show.
+    Exact only without shadows and reflections, in which things outside the view can be seen.
     """
 
     def __init__(self, model: mujoco.MjModel) -> None:
-        """Remember the geoms' own groups; planes have no bounding sphere and are never hidden."""
+        """Store the groups of the geoms; planes have no bounding sphere and are never hidden."""
         self._model = model
         self._groups = model.geom_group.copy()
         self._radius = np.where(model.geom_rbound > 0, model.geom_rbound, np.inf)
 
     def hide(self, data: mujoco.MjData, scene: mujoco.MjvScene, aspect: float) -> None:
-        """Move what lies outside the view of `scene`'s camera to a hidden group; `aspect` is width / height."""
+        """Move geoms outside the view of `scene`'s camera to a hidden group; `aspect` is width / height."""
         apex, normals = pyramid(scene, aspect)
         beyond = (data.geom_xpos - apex) @ normals.T
         outside = (beyond > self._radius[:, None]).any(axis=1)

@@ -1,4 +1,4 @@
-"""Meta-World's scripted policies as experts, with as much Gaussian noise as wanted."""
+"""Meta-World's scripted policies as experts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ warnings.filterwarnings("ignore", message="Constant", category=UserWarning, modu
 
 
 class MetaWorldExpert:
-    """The scripted policy of a Meta-World task; looks at the simulator's state, not at images."""
+    """The scripted policy of a Meta-World task; it uses the simulator's state, not images."""
 
     def __init__(self, world: MetaWorld) -> None:
         """Find the script of the world's task."""

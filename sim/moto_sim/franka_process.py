@@ -1,7 +1,7 @@
-"""A simulated Franka arm behind the real network protocol: `python -m moto_sim.franka_process`.
+"""Process of a simulated Franka arm behind the real network protocol: `python -m moto_sim.franka_process`.
 
-It serves ports 1337 (arm) and 1338 (hand) of one loopback address and ends when its standard input does, once its
-client has let go. Lines on the input raise faults: `fault <error> [stubborn]`, `clear`.
+It serves ports 1337 (arm) and 1338 (hand) of one loopback address until its standard input ends and its client has
+disconnected. Lines on the input raise and clear faults: `fault <error> [stubborn]`, `clear`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ DAMPING = (450.0, 450.0, 350.0, 350.0, 60.0, 60.0, 60.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until the input ends, SIGINT, SIGTERM or SIGHUP; return 1 where the address is taken."""
+    """Serve until the input ends or SIGINT, SIGTERM or SIGHUP arrives; return 1 if the address is in use."""
     handle_signals(leave_with_success)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--address", default="127.0.0.1", help="loopback address to serve on")
     parser.add_argument("--without-hand", action="store_true", help="an arm without a gripper")
     options = parser.parse_args(arguments)
-    logging.disable(logging.CRITICAL)  # the simulator's own loggers tell of every command
+    logging.disable(logging.CRITICAL)  # the simulator's loggers report every command
     with MujocoSimulator(enable_visualization=False) as simulator:
         robot = simulator.add_robot(initial_q=HOME, kv=DAMPING)
         if options.without_hand:
@@ -45,7 +45,7 @@ def _serve(simulation: Simulation, address: str) -> int:
     try:
         simulation.init()
     except OSError as error:
-        print(f"error: {address}: {error}; another server runs there, stop it or choose another address")
+        print(f"error: {address}: {error}; stop the server that runs there, or choose another address")
         return 1
     handle_signals(lambda number, frame: simulation.leave())
     threading.Thread(target=_obey, args=(simulation,), daemon=True).start()

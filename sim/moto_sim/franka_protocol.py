@@ -1,4 +1,4 @@
-"""franky-sim's server with what it leaves out of a real arm's behaviour: errors, reflexes, aborted hand motions."""
+"""Extends franky-sim's server by what a real arm does too: errors, reflexes, and aborted motions of the hand."""
 
 from __future__ import annotations
 
@@ -65,47 +65,47 @@ ERRORS = (
     "base_acceleration_initialization_timeout",
     "base_acceleration_invalid_reading",
 )
-"""A state's error flags in the order of the wire."""
+"""Error flags of a state, in the order of the protocol."""
 
 MAX_SILENT_CYCLES = 150
-"""ms without a command in a motion that the arm bears. A real one bears 20, with a computer that does nothing else."""
+"""ms without a command after which a motion is aborted. A real arm allows 20, and needs a dedicated computer."""
 
 TICK = 0.001
-"""Seconds of the arm's time in one round."""
+"""Seconds of the arm's time in one tick."""
 
 GAP = 0.0002
-"""Seconds that a client gets at least to answer a state."""
+"""Minimum time in seconds that a client is given to answer a state."""
 
 BEHIND = 0.1
-"""Seconds that the arm's clock may be behind before it lets them go."""
+"""Seconds by which the arm's clock may be late; time beyond it is skipped."""
 
 LINGER = 4.0
-"""Seconds that a server that is told to end waits for its client, which has an arm to stop, to let go."""
+"""Seconds that an ending server waits for its client, which must stop the arm first, to disconnect."""
 
 
 class ArmServer(FrankaRobotServer):
-    """The arm's side of the protocol; `fault` does what a reflex does on a real one."""
+    """The arm's side of the protocol; `fault` has the effects of a reflex of a real arm."""
 
     def __init__(self, robot: BaseRobot, hostname_candidates: Iterable[str]) -> None:
         """Start without an error."""
         super().__init__(robot, hostname_candidates)
         self._error, self._stubborn, self._silent = "", False, 0
-        # franky-sim has no hook for this: its own class answers every request for recovery with success.
+        # franky-sim has no hook for this: its own class reports success for every request for recovery.
         commands: dict[Any, Any] = vars(self)["_FrankaServer__command_class_map"]
         commands[RobotCommand.kAutomaticErrorRecovery] = Recovery
 
     def fault(self, error: str, stubborn: bool = False) -> None:
-        """Raise one of ERRORS: abort the motion, hold, refuse motions until recovered; `stubborn`: no request helps."""
+        """Raise one of ERRORS: abort the motion, refuse others until recovered; a `stubborn` one refuses recovery."""
         self._error, self._stubborn = error, stubborn
         motion = self.current_motion_id
         self.stop_motion(send_preemption_signal=False)
         self.reset_current_motion_id()
-        self.send_state()  # as the arm does: the reason comes before the answer
+        self.send_state()  # as a real arm does: the state with the reason comes before the answer
         if motion and self._tcp_socket is not None:
             BaseCommand.send_response(self._tcp_socket, RobotCommand.kMove, motion, MoveStatus.kReflexAborted)
 
     def recover(self) -> bool:
-        """Clear the error and return True, False where only a person can."""
+        """Clear the error and return True; False for an error that only a person can clear."""
         if not self._stubborn:
             self._error = ""
         return not self._stubborn
@@ -183,7 +183,7 @@ class HandServer(FrankaGripperServer):
 
 
 class Simulation(SimulationServer):
-    """The loop of franky-sim around an ArmServer; other threads have it do things by `post`."""
+    """The loop of franky-sim around an ArmServer; other threads have it make calls by `post`."""
 
     def __init__(self, sim: BaseSimulator, address: str) -> None:
         """Serve on one loopback address."""
@@ -202,12 +202,12 @@ class Simulation(SimulationServer):
         self._calls.put(call)
 
     def leave(self) -> None:
-        """Have the loop end as soon as no client is connected: a control box outlives the driver's process."""
+        """End the loop as soon as no client is connected: a control box outlives the driver's process."""
         if self._end is None:
             self._end = time.monotonic() + LINGER
 
     def run_once(self, realtime: bool | float = True) -> None:
-        """Make the calls that wait, one tick, and wait for the next; a tick that was late is made up for."""
+        """Make the queued calls and one tick, then wait for the next; a late tick is made up for."""
         if self._end is not None and (not self.arm.tcp_connected or time.monotonic() > self._end):
             self.running = False
             return
@@ -219,7 +219,7 @@ class Simulation(SimulationServer):
         time.sleep(max(self._due - now, GAP))
 
     def init(self) -> None:
-        """Bind the ports of the arm and its hand. Raises OSError where the address is taken."""
+        """Bind the ports of the arm and its hand. Raises OSError if the address is in use."""
         for robot in self.sim.robots:
             server = ArmServer(robot, self._remaining_hostname_candidates)
             server.init()

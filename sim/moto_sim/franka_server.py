@@ -1,4 +1,4 @@
-"""Stands in for the arm's control box: a node, so that systems can start it, around the simulated arm's process."""
+"""Node that runs the process of the simulated Franka arm, in place of the arm's control box."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from moto_ros.ros.process import Finished
 from moto_sim.settings import FrankaServerSettings
 
 END = 8.0
-"""Seconds that the arm's process gets to end by itself: it waits for the driver, see LINGER in `franka_protocol`."""
+"""Seconds that the arm's process is given to end: it waits for the driver, see LINGER in `franka_protocol`."""
 
 
 class FrankaServerNode(MotoNode[FrankaServerSettings]):
-    """Keeps one simulated arm on the loopback; ends when its process does."""
+    """Runs one simulated arm on the loopback interface; ends when its process does."""
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         """Start the arm's process."""
@@ -32,19 +32,19 @@ class FrankaServerNode(MotoNode[FrankaServerSettings]):
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", errors="replace"
         )
         self._ready: Readiness | None = None
-        threading.Thread(target=self._listen, args=(self._arm.stdout,), daemon=True).start()
+        threading.Thread(target=self._read_output, args=(self._arm.stdout,), daemon=True).start()
 
-    def _listen(self, output: IO[str]) -> None:
+    def _read_output(self, output: IO[str]) -> None:
         for line in output:
-            self.mailbox.post(partial(self._said, line.strip()))
-        self.mailbox.post(self._ended)
+            self.mailbox.post(partial(self._on_line, line.strip()))
+        self.mailbox.post(self._on_end)
 
-    def _said(self, line: str) -> None:
+    def _on_line(self, line: str) -> None:
         self.get_logger().info(line)
         if self._ready is None:
             self._ready = Readiness(self, self.settings.wait_for)
 
-    def _ended(self) -> None:
+    def _on_end(self) -> None:
         status = self._arm.wait()
         self.get_logger().error(f"the simulated arm's process ended with status {status}; start it again")
         raise Finished(status or 1)

@@ -1,4 +1,4 @@
-"""Off-screen OpenGL for MuJoCo: EGL where it finds a device, OSMesa else, one clear sentence where neither works."""
+"""Off-screen OpenGL for MuJoCo: EGL where there is a device, else OSMesa; an error in one sentence without both."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _egl_devices() -> int:
 
 
 def select_backend() -> str:
-    """Return the GL backend to render with: MUJOCO_GL where it names one, else the first that this machine has."""
+    """Return the GL backend to render with: that of MUJOCO_GL if it names one, else the first that is available."""
     asked = os.environ.get("MUJOCO_GL", "").strip().lower()
     if asked in BACKENDS:
         return asked

@@ -1,4 +1,4 @@
-"""Franka Kitchen with the two element sets of MOTO's experiments and their persistent 0 to 4 reward."""
+"""Franka Kitchen with the two element sets of MOTO's experiments; the reward, 0 to 4, counts completed elements."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ELEMENTS = {
     "mixed": ("microwave", "kettle", "light switch", "slide cabinet"),
     "partial": ("microwave", "kettle", "bottom burner", "light switch"),
 }
-"""Element sets under the names of MOTO's authors. D4RL calls them the other way round: its kitchen-partial has the
+"""Element sets under the names of MOTO's authors. D4RL swaps the names: its kitchen-partial has the
 slide cabinet and its kitchen-mixed the bottom burner. So reports name the elements, not only the set."""
 
 THRESHOLD = 0.3
@@ -35,10 +35,10 @@ FINGER_JOINTS = ("robot:panda0_finger_joint1", "robot:panda0_finger_joint2")
 
 
 class Kitchen(MujocoWorld):
-    """Nine joint velocities (seven arm, two finger joints); reward is the number of elements complete at the moment.
+    """Nine joint velocities (seven arm, two finger joints); the reward is the number of elements that are complete now.
 
-    An element that is moved back stops paying. What was ever completed is told apart, in `facts["completed"]`, in order
-    of completion: that is what evaluation counts.
+    An element that is moved back is no longer rewarded. `facts["completed"]` keeps every element that was ever
+    completed, in the order of completion: that is what evaluation counts.
     """
 
     action_size = 9
@@ -63,12 +63,12 @@ class Kitchen(MujocoWorld):
 
     @property
     def model(self) -> mujoco.MjModel:
-        """Return the simulator's model, for scripts that look behind the cameras."""
+        """Return the simulator's model, for scripted experts."""
         return self._model
 
     @property
     def data(self) -> mujoco.MjData:
-        """Return the simulator's state, for scripts that look behind the cameras."""
+        """Return the simulator's state, for scripted experts."""
         return self._data
 
     def distance(self, element: str) -> float:
@@ -93,7 +93,7 @@ class Kitchen(MujocoWorld):
         return self._snapshot(observation)
 
     def _snapshot(self, observation: dict[str, dict[str, np.ndarray]]) -> Snapshot:
-        """Read the robot and grade the moment."""
+        """Return the state of the robot and of the task."""
         complete = complete_elements(observation["achieved_goal"], observation["desired_goal"], self.elements)
         self._completed += tuple(name for name in complete if name not in self._completed)
         self._refresh()
@@ -108,7 +108,7 @@ class Kitchen(MujocoWorld):
         )
 
     def _refresh(self) -> None:
-        """Bring poses and velocities, which the integrator leaves one sub-step behind, up to the present."""
+        """Update poses and velocities, which the integrator leaves one sub-step behind."""
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_comPos(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)

@@ -1,7 +1,7 @@
-"""A scripted expert for Franka Kitchen: what each element needs of the hand, done by inverse kinematics.
+"""Scripted expert for Franka Kitchen: the moves of the hand for each element, done by inverse kinematics.
 
-Every element is a short list of moves: go before it, reach it, grasp or push, and retreat. Nothing is learned or
-planned; the script looks at the simulator's state.
+Every element has a short list of moves: approach it, reach it, grasp or push it, and retreat. Nothing is learned or
+planned; the script uses the simulator's state.
 """
 
 from __future__ import annotations
@@ -30,56 +30,56 @@ ORDERS = (
     "kbhs kbls klhs ktbs ktls mbhs mbls mkbh mkbs mkhs mkls mkth mktl mtbh mtbs tbls "
     "kblh ktbh ktbl mbls mklh mlhs mtbl mtlh"
 )
-"""The 24 groups of human demonstrations (relay policy learning), each four elements in order; one order is there twice.
+"""The 24 groups of human demonstrations (relay policy learning), each four elements in order; one order occurs twice.
 
-`mkls` is the whole set `mixed`; none is the whole set `partial`, mkbl, which must be composed from parts.
+`mkls` is the set `mixed`. No group is the set `partial`, mkbl, which must be composed from parts of others.
 """
 
 SPEED_LIMIT = 2.0
 """Joint velocity of action 1, rad/s."""
 
 FORWARD = Rotation.from_matrix([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
-"""Orientation of the tool that reaches forward (world y) with its fingers side by side."""
+"""Orientation of a tool that points forward (world y), with its fingers side by side."""
 
 OPEN, CLOSED = 1.0, -1.0
 MICROWAVE_HINGE, CABINET_HINGE = np.array([-1.128, 0.455, 1.792]), np.array([-0.224, 0.71, 2.6])
 """A point on the hinge of a door, m."""
 
 KETTLE_OFFSET, KETTLE_STEER = 0.06, 0.3
-"""Where the kettle is pushed, since its spout makes it turn: left of its middle, m; and more by its yaw, m/rad."""
+"""Where the kettle is pushed: left of its middle, m, since its spout makes it turn; and further by its yaw, m/rad."""
 
 KETTLE_REACH, KETTLE_LEAD = 0.17, 0.1
-"""Distance of the tool that touches the kettle from its middle, and how far the goal lies ahead of the tool, m."""
+"""Distance between the kettle's middle and a tool that touches it, and how far the goal is ahead of the tool, m."""
 
 Target = Callable[[mujoco.MjData], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Move:
-    """Bring the tool to `target`, at most for `steps`, turned by angles in rad.
+    """Bring the tool to `target` in at most `steps` steps, turned by angles in rad.
 
-    `tilt` points the tool down, `pan` to the left, `roll` turns it about itself.
+    `tilt` points the tool down, `pan` to the left, `roll` turns it about its own axis.
     """
 
     target: Target
     fingers: float
     steps: int
     near: float = 0.0
-    """Distance at which the next move begins, m; 0 waits for the steps, or for the element."""
+    """Distance at which the next move begins, m; 0: only after all steps, or when the element is complete."""
     tilt: float = 0.0
     roll: float = 0.0
     pan: float = 0.0
     works: bool = False
-    """Whether this is the move that completes the element: it ends as soon as that is done."""
+    """Whether this move completes the element: it ends as soon as the element is complete."""
 
     def pose(self, data: mujoco.MjData) -> ServoGoal:
-        """Return where the tool shall be now."""
+        """Return the goal of the tool now."""
         turned = Rotation.from_euler("yxz", [self.roll, -self.tilt, self.pan]) * FORWARD
         return ServoGoal(self.target(data), turned)
 
 
 def at(site: str, offset: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Target:
-    """Return a target at a site of the model, wherever it moves."""
+    """Return a target that follows a site of the model."""
     return lambda data: data.site(site).xpos + np.asarray(offset)
 
 
@@ -95,7 +95,7 @@ def around(hinge: np.ndarray, site: str, angle: float) -> Target:
 
 
 def behind_kettle(data: mujoco.MjData) -> np.ndarray:
-    """Return the target that pushes the kettle forward (y), aside of its middle by as much as it has turned (yaw)."""
+    """Return the target that pushes the kettle forward (y), beside its middle by an amount that depends on its yaw."""
     x, y, _, w, _, _, z = data.joint("kettle").qpos
     return np.array([x - KETTLE_OFFSET - KETTLE_STEER * 2 * np.arctan2(z, w), y - KETTLE_REACH + KETTLE_LEAD, 1.72])
 
@@ -136,7 +136,7 @@ MOVES: dict[str, list[Move]] = {
     ],
     "hinge cabinet": grasped("hinge_site2", around(CABINET_HINGE, "hinge_site2", 0.3), steps=60),
     "slide cabinet": [
-        # Around an open hinge cabinet, whose door stands before the handle.
+        # Around the door of an open hinge cabinet, which is in front of the handle.
         Move(at("slide_site", (0.1, -0.25, 0.0)), OPEN, 25, 0.1, pan=0.3),
         *grasped("slide_site", at("slide_site", (0.15, 0.0, 0.0)), pan=0.3, steps=40, side=0.04),
     ],
@@ -154,14 +154,14 @@ MARGINS = {
     "hinge cabinet": 0.2,
     "slide cabinet": 0.1,
 }
-"""Distance from its goal at which the script leaves an element, well within the rule of the task."""
+"""Distance from its goal at which the script leaves an element, well within the task's threshold."""
 
 
 class KitchenExpert:
-    """Completes elements one after the other; what fails is tried once more, then left behind."""
+    """Completes elements one after the other; one that fails is tried once more, then skipped."""
 
     def __init__(self, world: Kitchen, elements: Sequence[str]) -> None:
-        """Begin with the world just reset."""
+        """The world must just have been reset."""
         self._world, self._data = world, world.data
         self._servo = Servo(world.model, world.data, "end_effector", world.control_period)
         self._queue: list[tuple[str, Move | None]] = [
@@ -183,7 +183,7 @@ class KitchenExpert:
         return np.concatenate([joints, [move.fingers, move.fingers]]).astype(np.float32)
 
     def _next(self) -> None:
-        """Go on to the next move; an element that its moves did not complete gets them once more."""
+        """Go on to the next move; an element that was not completed is tried once more."""
         element, move = self._queue.pop(0)
         self._spent, self._from = 0, self._servo.position
         if move is None and element not in self._tried and self._world.distance(element) > THRESHOLD:

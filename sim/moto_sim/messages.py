@@ -1,4 +1,4 @@
-"""A world's snapshot as the message that a robot node publishes."""
+"""Converts a world's snapshot to the robot state message."""
 
 from __future__ import annotations
 

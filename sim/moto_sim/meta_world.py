@@ -1,4 +1,4 @@
-"""The 50 Meta-World tasks under MOTO's protocol: sparse reward, action repeat, a start that a seed decides."""
+"""The 50 Meta-World tasks under MOTO's protocol: sparse reward, action repeat, a start state drawn from a seed."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ AGENT_VIEW = FreeView(azimuth=15.0, elevation=-22.5, distance=0.75, lookat=(-0.1
 """The camera of MOTO's Meta-World experiments."""
 
 TABLE_VIEW = FreeView(azimuth=-135.0, elevation=-35.0, distance=0.8, lookat=(0.0, 0.75, 0.15))
-"""From above a corner of the table, near: all three axes of a goal can be told from one image."""
+"""Close, from above a corner of the table: all three coordinates of a goal can be seen in one image."""
 
 CAMERA_NAMES = {"gripperPOV": "wrist"}
-"""Meta-World's camera -> a second name for it. Its corner cameras hang upside down; they are shown as they are."""
+"""Meta-World's camera -> a second name for it. Its corner cameras are upside down; their images are not rotated."""
 
 SAWYER = ArmNames(base="base", hand="hand", joints=joint_names("right_j", range(7)))
 FINGERS = ("rightEndEffector", "leftEndEffector")
@@ -33,16 +33,16 @@ HAND_INIT = (0.1, 0.5, 0.3)
 SETTLING_STEPS = 10
 
 GOAL = slice(-3, None)
-"""Where Meta-World's observation tells the goal's position."""
+"""Entries of Meta-World's observation that hold the goal's position."""
 
 MAX_REWARD = 10.0
-"""Largest shaped reward of Meta-World."""
+"""Maximum of Meta-World's shaped reward."""
 
 
 class MetaWorld(MujocoWorld):
     """One Meta-World task; actions are (dx, dy, dz, gripper).
 
-    The reward is 1 while success holds and 0 else ("sparse"), or Meta-World's own, brought to 0..1 ("dense").
+    The reward is 1 while success holds and 0 otherwise ("sparse"), or Meta-World's own, scaled to 0..1 ("dense").
     """
 
     action_size = 4
@@ -61,8 +61,8 @@ class MetaWorld(MujocoWorld):
     ) -> None:
         """Make `task`.
 
-        `hand_noise` is the standard deviation of the hand's start around `hand_init`, m; `expert_aim` that of the goal
-        which the scripted expert sees around the true one, m; `goal_radius` is that of the ball which shows the goal, m
+        `hand_noise` is the standard deviation of the hand's start around `hand_init`, m; `expert_aim` that of the error
+        of the goal that the scripted expert sees, m; `goal_radius` is the radius of the ball that shows the goal, m
         (0: 2 cm).
         """
         self.task = task
@@ -87,7 +87,7 @@ class MetaWorld(MujocoWorld):
         return tuple(ALL_V3_ENVIRONMENTS)
 
     def expert(self, seed: int) -> Script:
-        """Return Meta-World's scripted policy of the task; it leaves nothing open that `seed` would draw."""
+        """Return Meta-World's scripted policy of the task; it draws nothing from `seed`."""
         from moto_sim.experts import MetaWorldExpert  # loads every policy of Meta-World
 
         return MetaWorldExpert(self)
@@ -105,7 +105,7 @@ class MetaWorld(MujocoWorld):
         return self._snapshot(*outcome)
 
     def step(self, action: np.ndarray) -> Snapshot:
-        """Repeat `action` for one control period; success counts where it holds at the end of it."""
+        """Repeat `action` for one control period; success is that at the end of it."""
         values = check_action(action, self.action_size)
         for _ in range(self._repeat):
             outcome = self._substep(values)
@@ -125,17 +125,17 @@ class MetaWorld(MujocoWorld):
             self._env.model.site("goal").size[:] = radius
         except KeyError:
             raise MotoError(
-                f"goal_radius is {radius}, but {self.task} shows no goal, expected 0; leave it out"
+                f"goal_radius is {radius}, but {self.task} shows no goal, expected 0; do not set it"
             ) from None
 
     def _substep(self, action: np.ndarray) -> tuple[bool, float]:
-        """Do one environment step; keep what the scripted expert looks at. Return success and shaped reward (0..1)."""
+        """Do one environment step; store the expert's observation. Return success and shaped reward (0..1)."""
         self.expert_observation, reward, _, _, info = self._env.step(action)
         self.expert_observation[GOAL] += self._goal_error
         return bool(info["success"]), float(reward) / MAX_REWARD
 
     def _snapshot(self, success: bool, shaped: float) -> Snapshot:
-        """Read the robot and its surroundings, and grade the moment."""
+        """Return the state of the robot, of its surroundings and of the task."""
         right, left = (self._env.data.site(name).xpos for name in FINGERS)
         return Snapshot(
             **self._arm.state(),

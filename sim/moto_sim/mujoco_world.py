@@ -1,4 +1,4 @@
-"""What every MuJoCo world shares: cameras, rendering and the arm's state."""
+"""Base class of MuJoCo worlds: cameras and rendering."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_action(action: np.ndarray, size: int) -> np.ndarray:
 
 
 class MujocoWorld(World):
-    """Rendering over one model and its data; opens GL at the first frame, in the thread that asks for it."""
+    """Renders one model and its data; GL is opened at the first frame, in the thread that asks for it."""
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, size: tuple[int, int]) -> None:
         """Take the model's own cameras; subclasses add theirs."""

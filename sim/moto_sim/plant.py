@@ -1,4 +1,4 @@
-"""The simulated robot and cameras on a thread of their own: what a driver process does, without ROS."""
+"""The simulated robot and its cameras, as the simulator node runs them on a thread of their own. No ROS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from moto_ros.camera.interface import Intrinsics
 from moto_sim.settings import SimSettings
-from moto_sim.snapshot import Snapshot
+from moto_sim.snapshot import FIRST_STAMP, Snapshot
 from moto_sim.world import Script, World, make_world
 
 
@@ -25,7 +25,7 @@ class SimObservation:
 
 @dataclass(frozen=True)
 class Body:
-    """What is fixed about a robot side: sizes, names, calibration, and simulated seconds a step."""
+    """Constants of a simulated robot: sizes, names, calibration, and simulated seconds per step."""
 
     action_size: int
     joint_names: tuple[str, ...]
@@ -34,42 +34,43 @@ class Body:
 
 
 class Plant:
-    """A world with its cameras. Make and use it on one thread: the rendering context belongs to that thread."""
+    """A world with its cameras. Create and use it on one thread: the rendering context belongs to that thread."""
 
     def __init__(self, settings: SimSettings, clock: Callable[[], int] | None) -> None:
-        """Build the world; `clock` stamps observations, without one simulation time does. Raises MotoError."""
+        """Build the world; `clock` stamps observations, None: simulation time does. Raises MotoError."""
         self._settings = settings
         self._world: World = make_world(settings.world, settings.camera_size, **settings.options)
         self._clock = clock
         self._time = SimulationTime(self._world.control_period)
         self._hold = np.zeros(self._world.action_size, np.float32)
-        if clock is not None:
-            self._world.reset(0)  # in real time the robot stands somewhere, and is seen, before the first reset
+        if clock is not None or settings.expert:
+            # In real time the robot is seen before the first reset; an expert is of an episode that has begun.
+            self._world.reset(0)
         self._expert = self._make_expert(0)
 
     def body(self) -> Body:
-        """Return what is fixed; raise MotoError for an unknown camera."""
+        """Return the constants of the robot; raise MotoError for an unknown camera."""
         world = self._world
         intrinsics = {camera: world.camera_intrinsics(camera) for camera in self._settings.cameras}
         return Body(world.action_size, tuple(world.joint_names), intrinsics, world.control_period)
 
     def reset(self, seed: int, steps: int) -> SimObservation:
-        """Start an episode drawn from `seed` and look; the one before had `steps` steps."""
+        """Start an episode drawn from `seed` and observe it; the one before had `steps` steps."""
         snapshot = self._world.reset(seed)
         self._time.reset(steps)
         self._expert = self._make_expert(seed)
-        return self._look(snapshot)
+        return self._observe(snapshot)
 
     def _make_expert(self, seed: int) -> Script | None:
         return self._world.expert(seed) if self._settings.expert else None
 
     def step(self, action: np.ndarray | None) -> SimObservation:
-        """Move for one control period, or stay without an action, and look."""
+        """Move for one control period, without an action with a zero action, and observe."""
         snapshot = self._world.step(self._hold if action is None else action)
         self._time.step()
-        return self._look(snapshot)
+        return self._observe(snapshot)
 
-    def _look(self, snapshot: Snapshot) -> SimObservation:
+    def _observe(self, snapshot: Snapshot) -> SimObservation:
         stamp = self._time.now if self._clock is None else self._clock()
         frames = {camera: self._world.render(camera) for camera in self._settings.cameras}
         return SimObservation(stamp, snapshot, frames, None if self._expert is None else self._expert.action())
@@ -80,13 +81,10 @@ class Plant:
 
 
 class SimulationTime:
-    """Stamps that depend on resets and on the steps of episodes alone: an episode begins `GAP` after the one before.
+    """Stamps that depend only on resets and on the steps of episodes: an episode begins `GAP` after the one before.
 
-    A step too many after an episode's end (an action that was already under way) so changes no later stamp.
+    So a step after the end of an episode, by an action that was already on its way, changes no later stamp.
     """
-
-    BEGINNING = 1_000_000_000
-    """Nanoseconds before the first reset: 0 is no time in ROS."""
 
     GAP = 10_000_000_000
     """Nanoseconds from the end of an episode to the beginning of the next."""
@@ -94,7 +92,7 @@ class SimulationTime:
     def __init__(self, period: float) -> None:
         """Start before the first reset; `period` in simulated seconds."""
         self._period = round(period * 1e9)
-        self._begun = self.now = self.BEGINNING
+        self._begun = self.now = FIRST_STAMP
 
     def reset(self, steps: int) -> None:
         """Begin the next episode; the one before had `steps` steps."""

@@ -1,4 +1,4 @@
-"""Undo what an episode left behind in a Meta-World environment, so that a seed alone decides the next one."""
+"""Restores a Meta-World environment to its initial state, so that the seed alone determines the next episode."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BULKY = ("mesh_", "tex_", "hfield_", "skin_", "bvh_", "oct_", "text_", "names")
 """Model arrays that hold shapes and textures: large, and moved by no task."""
 
 KEPT = ("model", "data", "mujoco_renderer", "_np_random", "_np_random_seed")
-"""Attributes that are restored otherwise, or are handles."""
+"""Attributes that are restored in another way, or are handles."""
 
 
 def _model_arrays(model: mujoco.MjModel) -> dict[str, np.ndarray]:
@@ -23,20 +23,20 @@ def _model_arrays(model: mujoco.MjModel) -> dict[str, np.ndarray]:
 
 
 class Pristine:
-    """A copy of an environment just made: its model's arrays and its own attributes.
+    """A copy of a new environment: of its model's arrays and its own attributes.
 
     Tasks move bodies and sites of the *model* at reset, and keep attributes from one episode to the next.
     """
 
     def __init__(self, env: Any) -> None:
-        """Copy what later episodes may change."""
+        """Copy everything that episodes may change."""
         self._env, self._views = env, _model_arrays(env.unwrapped.model)
         self._arrays = {name: array.copy() for name, array in self._views.items()}
         own = {name: value for name, value in vars(env).items() if name not in KEPT}
         self._attributes = copy.deepcopy(own)
 
     def restore(self) -> None:
-        """Put everything back, and the physics state to the model's start."""
+        """Restore everything, and reset the physics state to the model's initial state."""
         for name, array in self._arrays.items():
             np.copyto(self._views[name], array)
         kept = {name: value for name, value in vars(self._env).items() if name in KEPT}

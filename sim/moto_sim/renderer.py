@@ -1,4 +1,4 @@
-"""Fast off-screen frames of a MuJoCo model: no shadows, no reflections, no skybox, no multisampling."""
+"""Fast off-screen renderer of a MuJoCo model: no shadows, no reflections, no skybox, no multisampling."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from moto_sim.culling import Culling
 from moto_sim.gl import create_context
 
 COSTLY_EFFECTS = (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX)
-"""What costs three quarters of a software-rendered frame and tells a policy nothing."""
+"""Effects that take three quarters of the time of a software-rendered frame, and do not help a policy."""
 
 MAX_GEOMS = 2000
 
@@ -53,7 +53,7 @@ def model_cameras(model: mujoco.MjModel) -> dict[str, mujoco.MjvCamera]:
 
 
 def intrinsics(model: mujoco.MjModel, camera: mujoco.MjvCamera, size: tuple[int, int]) -> Intrinsics:
-    """Return the pinhole camera for (height, width) pixels, from its vertical field of view; no lens distorts."""
+    """Return the pinhole camera for (height, width) pixels, from its vertical field of view; without distortion."""
     height, width = size
     free = camera.type == mujoco.mjtCamera.mjCAMERA_FREE
     fovy = model.vis.global_.fovy if free else model.cam_fovy[camera.fixedcamid]
@@ -62,7 +62,7 @@ def intrinsics(model: mujoco.MjModel, camera: mujoco.MjvCamera, size: tuple[int,
 
 
 class Renderer:
-    """Draws frames of one model; belongs to the thread that made it, as its GL context does."""
+    """Renders frames of one model; like its GL context, it belongs to the thread that created it."""
 
     def __init__(self, model: mujoco.MjModel, cameras: Mapping[str, mujoco.MjvCamera], size: tuple[int, int]) -> None:
         """Open a GL context for (height, width) frames; raise MotoError where no GL works."""
@@ -93,7 +93,7 @@ class Renderer:
         return np.ascontiguousarray(frame[::-1])
 
     def _fill_scene(self, data: mujoco.MjData, camera: mujoco.MjvCamera) -> None:
-        """Put into the scene what this camera can see."""
+        """Fill the scene with the geoms that this camera can see."""
         mujoco.mjv_updateCamera(self._model, data, camera, self._scene)
         self._culling.hide(data, self._scene, aspect=self._size[1] / self._size[0])
         everything = mujoco.mjtCatBit.mjCAT_ALL

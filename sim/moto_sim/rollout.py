@@ -1,17 +1,15 @@
-"""Episodes straight from a world, without ROS: for benchmarks, tests and tuning."""
+"""Runs episodes of a world directly, without ROS: for benchmarks, tests and tuning."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from moto_ros.data.episode import Episode
-from moto_sim.snapshot import Snapshot, proprio
+from moto_sim.snapshot import FIRST_STAMP, Snapshot, proprio
 from moto_sim.world import World
-
-FIRST_STAMP = 1_000_000_000
-"""Stamp of the first observation, ns; a stamp of zero means "unknown" in ROS."""
 
 Act = Callable[[dict[str, np.ndarray], np.ndarray], np.ndarray]
 """A policy: images by camera and proprioception (P,) -> action (A,)."""
@@ -23,15 +21,22 @@ def add_noise(action: np.ndarray, std: float, generator: np.random.Generator) ->
     return np.clip(action + noise, -1.0, 1.0).astype(np.float32)
 
 
-def expert_act(world: World, noise: float, generator: np.random.Generator) -> Act:
-    """Return the world's scripted expert as a policy, with N(0, noise) added to every action."""
-    expert = world.expert(0)
-    return lambda images, state: add_noise(expert.action(), noise, generator)
+@dataclass(frozen=True)
+class NoisyExpert:
+    """The scripted expert of a world, with noise N(0, `std`) from `generator` added to each entry of its actions."""
+
+    std: float
+    generator: np.random.Generator
+
+    def begin(self, world: World, seed: int) -> Act:
+        """Return the policy for the one episode that begins with the world just reset to `seed`."""
+        expert = world.expert(seed)
+        return lambda images, state: add_noise(expert.action(), self.std, self.generator)
 
 
 def collect(
     world: World,
-    act: Act,
+    policy: Act | NoisyExpert,
     steps: int,
     seed: int,
     cameras: Sequence[str] = ("agent",),
@@ -41,6 +46,7 @@ def collect(
     """Run one episode of at most `steps` actions from `seed`; proprioception is the named `fields`."""
     rows = _Rows(world, cameras, fields)
     rows.add(world.reset(seed), np.zeros(world.action_size, np.float32))
+    act = policy.begin(world, seed) if isinstance(policy, NoisyExpert) else policy
     for _ in range(steps):
         action = np.clip(np.asarray(act(*rows.last()), np.float32), -1.0, 1.0)
         snapshot = world.step(action)
@@ -51,7 +57,7 @@ def collect(
 
 
 class _Rows:
-    """Grows the rows of an episode."""
+    """Collects the rows of an episode."""
 
     def __init__(self, world: World, cameras: Sequence[str], fields: Sequence[str]) -> None:
         """Start empty."""

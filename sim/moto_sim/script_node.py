@@ -1,4 +1,4 @@
-"""Acts as the task's scripted expert, with noise: the source of actions while demonstrations are recorded."""
+"""The script node: acts as the task's scripted expert, with noise, while demonstrations are recorded."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class ScriptNode(MotoNode[ScriptSettings]):
         self._noise = np.random.default_rng(0)
         self._sent, self._answered, self._last = 0, -1, Action()
         self._actions = self.advertise(Action, topics.ACTION, qos.event())
-        self.subscribe(EpisodeState, topics.EPISODE_STATE, self._state_changed, qos.latched(10))
-        self.subscribe(Action, EXPERT_ACTION, self._suggested, qos.event())
+        self.subscribe(EpisodeState, topics.EPISODE_STATE, self._on_episode_state, qos.latched(10))
+        self.subscribe(Action, EXPERT_ACTION, self._on_expert_action, qos.event())
         self._ready = Readiness(self, self.settings.wait_for)
 
-    def _state_changed(self, state: EpisodeState) -> None:
+    def _on_episode_state(self, state: EpisodeState) -> None:
         if state.phase == EpisodeState.PHASE_RESETTING:
             self._noise = np.random.default_rng([self.settings.seed, state.episode])
             self._sent = 0
         self._episode = state
         self._act()
 
-    def _suggested(self, suggestion: Action) -> None:
+    def _on_expert_action(self, suggestion: Action) -> None:
         self._suggestion = suggestion
         self._act()
 

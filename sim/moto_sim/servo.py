@@ -1,4 +1,4 @@
-"""Joint velocities that bring an arm's end effector to a pose: damped differential inverse kinematics."""
+"""Damped differential inverse kinematics: joint velocities that bring an arm's end effector to a pose."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ TURN_SPEED = 1.5
 """Largest angular speed, rad/s."""
 
 TURN_WEIGHT = 0.3
-"""Weight of a radian against a metre (m/rad)."""
+"""Weight of one radian relative to one metre (m/rad)."""
 
 DAMPING = 1e-3
 REST_GAIN = 0.5
-"""How fast the arm goes back to its rest posture where the task leaves it free, 1/s."""
+"""Speed per error with which the arm returns to its rest posture in the null space of the task, 1/s."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,16 @@ class ServoGoal:
 
 
 class Servo:
-    """The first seven joints of a model, controlled by the velocity of position targets, as Franka Kitchen does."""
+    """The first seven joints of a model, whose position targets move by joint velocities, as in Franka Kitchen."""
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, site: str, period: float) -> None:
-        """Take the present posture as the one to rest in; `period` is the time of a control step, s."""
+        """Take the present posture as the rest posture; `period` is the duration of a control step, s."""
         self._model, self._data, self._site = model, data, model.site(site).id
         self._period, self._rest = period, data.qpos[:ARM].copy()
 
     @property
     def position(self) -> np.ndarray:
-        """Return where the end effector is (3,), m."""
+        """Return the position of the end effector (3,), m."""
         return self._data.site_xpos[self._site].copy()
 
     def velocity(self, goal: ServoGoal) -> np.ndarray:
@@ -68,5 +68,5 @@ class Servo:
         return self._data.qfrc_bias[:ARM] / self._model.actuator_gainprm[:ARM, 0] / self._period
 
 
-def _limited(vector: np.ndarray, most: float) -> np.ndarray:
-    return vector * min(1.0, most / max(float(np.linalg.norm(vector)), 1e-9))
+def _limited(vector: np.ndarray, limit: float) -> np.ndarray:
+    return vector * min(1.0, limit / max(float(np.linalg.norm(vector)), 1e-9))

@@ -25,7 +25,7 @@ class SimSettings(Peers, WorldOptions):
     )
     control_rate: float = parameter(10.0, "rate of control steps in realtime", unit="Hz", low=0.1, high=1000.0)
     action_timeout: float = parameter(
-        2.0, "lockstep: show the last observation again after this wait", unit="s", low=0.05
+        2.0, "lockstep: publish the last observation again when no action has arrived for this long", unit="s", low=0.05
     )
     action_lifespan: float = parameter(
         0.5, "realtime: an action older than this is not executed", unit="s", low=0.001, high=60.0
@@ -37,7 +37,7 @@ class SimSettings(Peers, WorldOptions):
 class ScriptSettings(Peers):
     """Parameters of the scripted expert's node."""
 
-    seed: int = parameter(0, "draws the noise, together with the number of the episode", low=0, high=2**62)
+    seed: int = parameter(0, "seed of the noise, together with the number of the episode", low=0, high=2**62)
     expert_noise: float = parameter(0.1, "standard deviation of the noise on each action entry", low=0.0, high=10.0)
 
 

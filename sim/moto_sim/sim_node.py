@@ -1,4 +1,4 @@
-"""Replaces robot and cameras: the same topics and services, a MuJoCo world behind them."""
+"""The simulator node: replaces robot and cameras by a simulated world, with the same topics and services."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from std_srvs.srv import Trigger
 from moto_msgs.msg import Action, EpisodeState, OperatorEvent, Reward, RobotState
 from moto_msgs.srv import ResetRobot
 from moto_ros.contract import topics
-from moto_ros.robot.command_checks import Gate
+from moto_ros.robot.command_checks import CommandChecks
 from moto_ros.robot.standstill import Standstill
 from moto_ros.ros import process, qos
 from moto_ros.ros.convert import camera_info, image_message, jpeg_message, optical_frame, to_nanoseconds, to_time
@@ -26,18 +26,19 @@ from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.worker import Worker
 from moto_sim.messages import robot_state
-from moto_sim.plant import Body, Plant, SimObservation, SimulationTime
+from moto_sim.plant import Body, Plant, SimObservation
 from moto_sim.settings import SimSettings
+from moto_sim.snapshot import FIRST_STAMP
 from moto_sim.topics import EXPERT_ACTION
 
 STOPPED = "the robot is stopped; call robot/recover"
 
 CLOCK_PERIOD = 0.1
-"""Seconds after which the time is said again although the world waits: for whoever came later or missed it."""
+"""Seconds after which the time is published again while the world waits: for nodes that started later or missed it."""
 
 
 class SimNode(MotoNode[SimSettings]):
-    """Lockstep: each action of the running episode moves the world by one control period, and nothing else does.
+    """Lockstep: only an action of the running episode moves the world, by one control period.
 
     The world's time is then the system's, `/clock`. Realtime: the world moves at the control rate, with the newest
     fresh action or, without one, holding still; all time is the computer's, and there is no `/clock`. Physics and
@@ -48,13 +49,13 @@ class SimNode(MotoNode[SimSettings]):
         """Create topics and services and begin to build the world."""
         super().__init__("sim", SimSettings, given)
         self._lockstep = self.settings.clock == "lockstep"
-        self._gate = Gate(0)
+        self._checks = CommandChecks(0)
         self._body: Body | None = None
         self._mode, self._busy, self._episode = RobotState.MODE_IDLE, False, 0
         self._seen: SimObservation | None = None
         self._pending: Action | None = None
         self._moved = time.monotonic()
-        self._time, self._steps = SimulationTime.BEGINNING, 0
+        self._time, self._steps = FIRST_STAMP, 0
         self._standstill = Standstill()
         self._make_topics()
         self._worker = Worker(self.mailbox, "world")
@@ -90,7 +91,7 @@ class SimNode(MotoNode[SimSettings]):
         return self._plant.body()
 
     def _on_plant(self, body: Body) -> None:
-        self._body, self._gate = body, Gate(body.action_size)
+        self._body, self._checks = body, CommandChecks(body.action_size)
         self._infos = {c: camera_info(found, optical_frame(c)) for c, found in body.intrinsics.items()}
         if self._lockstep:
             self.create_timer(self.settings.action_timeout / 2, self._repeat)
@@ -125,15 +126,15 @@ class SimNode(MotoNode[SimSettings]):
         elif not self._busy:
             self._execute(action)
         else:
-            self._gate.counts["ignored_busy"] += 1
+            self._checks.counts["ignored_busy"] += 1
 
     def _execute(self, action: Action) -> bool:
-        """Move with `action` if the gate admits it; return whether it does."""
-        values = self._gate.admit(action.episode, action.step, action.values)
+        """Move with `action` if the checks admit it; return whether it does."""
+        values = self._checks.admit(action.episode, action.step, action.values)
         if values is None:
             return False
         self._mode = RobotState.MODE_TRACK
-        self._move(partial(self._plant.step, values), partial(self._on_step, action.episode, self._gate.step))
+        self._move(partial(self._plant.step, values), partial(self._on_step, action.episode, self._checks.step))
         return True
 
     def _on_step(self, episode: int, step: int, seen: SimObservation) -> None:
@@ -142,16 +143,16 @@ class SimNode(MotoNode[SimSettings]):
         message = Reward(episode=episode, step=step, value=float(snapshot.reward), success=bool(snapshot.success))
         message.header.stamp, message.source = to_time(seen.stamp), "task"
         self._rewards.publish(message)
-        self._suggest(seen)
+        self._publish_expert(seen)
 
     def _tick(self) -> None:
         if self._busy:
-            self._gate.counts["overruns"] += 1
+            self._checks.counts["overruns"] += 1
             return
         action, self._pending = self._pending, None
         if action is None or not self._is_fresh(action) or not self._execute(action):
-            self._gate.counts["ticks_held"] += self._gate.open
-            idle = not self._gate.open and self._is_at_rest()
+            self._checks.counts["ticks_held"] += self._checks.open
+            idle = not self._checks.open and self._is_at_rest()
             self._mode = RobotState.MODE_IDLE if idle else RobotState.MODE_HOLD
             self._move(partial(self._plant.step, None), self._publish_held)
 
@@ -161,19 +162,19 @@ class SimNode(MotoNode[SimSettings]):
 
     def _is_fresh(self, action: Action) -> bool:
         age = (self.now() - to_nanoseconds(action.header.stamp)) * 1e-9
-        self._gate.counts["stale_actions"] += age > self.settings.action_lifespan
+        self._checks.counts["stale_actions"] += age > self.settings.action_lifespan
         return age <= self.settings.action_lifespan
 
     def _publish_held(self, seen: SimObservation) -> None:
         self._publish(seen)
-        self._suggest(seen)
+        self._publish_expert(seen)
 
     def _repeat(self) -> None:
-        """Lockstep: show the last observation again, as it was, to whoever has missed it."""
+        """Lockstep: publish the last observation again, unchanged, for a node that has missed it."""
         waited = time.monotonic() - self._moved
-        if self._seen is not None and self._gate.open and not self._busy and waited > self.settings.action_timeout:
+        if self._seen is not None and self._checks.open and not self._busy and waited > self.settings.action_timeout:
             self._moved = time.monotonic()
-            self._gate.counts["repeated"] += 1
+            self._checks.counts["repeated"] += 1
             self._publish_held(self._seen)
 
     # Observations.
@@ -192,18 +193,18 @@ class SimNode(MotoNode[SimSettings]):
         return image_message(pixels, stamp, optical_frame(camera))
 
     def _publish_state(self, seen: SimObservation) -> None:
-        stopped = self._gate.stopped
+        stopped = self._checks.stopped
         mode = RobotState.MODE_STOPPED if stopped else self._mode
         joints = self._body.joint_names if self._body else ()
         message = robot_state(seen.snapshot, joints, to_time(seen.stamp), mode, stopped)
-        message.episode, message.step = self._episode, self._gate.step
+        message.episode, message.step = self._episode, self._checks.step
         self._states.publish(message)
 
-    def _suggest(self, seen: SimObservation) -> None:
+    def _publish_expert(self, seen: SimObservation) -> None:
         """Publish what the expert would do now, stamped with what it saw."""
-        if self._experts is None or seen.expert is None or not self._gate.open:
+        if self._experts is None or seen.expert is None or not self._checks.open:
             return
-        message = Action(episode=self._gate.episode, step=self._gate.step, cameras=list(seen.frames))
+        message = Action(episode=self._checks.episode, step=self._checks.step, cameras=list(seen.frames))
         message.header.stamp = message.state_stamp = to_time(seen.stamp)
         message.camera_stamps = [message.state_stamp] * len(seen.frames)
         message.values, message.source = seen.expert, Action.SOURCE_SCRIPT
@@ -216,15 +217,15 @@ class SimNode(MotoNode[SimSettings]):
         if state.phase != EpisodeState.PHASE_ENDED or state.episode != self._episode:
             return
         self._steps = state.step
-        if self._gate.open:
-            self._gate.end()
+        if self._checks.open:
+            self._checks.end()
             self._standstill.begin()
 
     async def _reset(self, request: ResetRobot.Request, response: ResetRobot.Response) -> ResetRobot.Response:
-        if self._body is None or self._gate.stopped:
-            response.message = STOPPED if self._gate.stopped else "the world is still being built; ask again"
+        if self._body is None or self._checks.stopped:
+            response.message = STOPPED if self._checks.stopped else "the world is still being built; ask again"
             return response
-        self._gate.end()
+        self._checks.end()
         self._mode, self._pending = RobotState.MODE_RESET, None
         done: Future = Future()
         self._move(partial(self._plant.reset, request.seed, self._steps), done.set_result)
@@ -235,10 +236,10 @@ class SimNode(MotoNode[SimSettings]):
     def _on_reset(
         self, request: ResetRobot.Request, response: ResetRobot.Response, seen: SimObservation
     ) -> ResetRobot.Response:
-        if self._gate.stopped:
+        if self._checks.stopped:
             response.message = STOPPED
             return response
-        self._gate.begin(request.episode)
+        self._checks.begin(request.episode)
         self._episode = request.episode
         self._mode = RobotState.MODE_IDLE
         response.success, response.stamp = True, to_time(seen.stamp)
@@ -255,27 +256,27 @@ class SimNode(MotoNode[SimSettings]):
         return response
 
     def _stop_now(self) -> None:
-        self._gate.stop(STOPPED)
+        self._checks.stop(STOPPED)
         self._standstill.begin()
         self._pending = None
         if self._seen is not None:
             self._publish_state(self._seen)
 
     def _recover(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.success, response.message = True, "recovered" if self._gate.stopped else "was not stopped"
-        self._gate.recover()
+        response.success, response.message = True, "recovered" if self._checks.stopped else "was not stopped"
+        self._checks.recover()
         if self._seen is not None:
             self._publish_state(self._seen)
         return response
 
     def report(self) -> NodeReport:
-        """Return the step, what was not executed and why, and whether the world waits."""
+        """Return the step, counts of rejected actions by reason, and whether the world waits."""
         waited = time.monotonic() - self._moved
-        waits = self._lockstep and self._gate.open and not self._busy and waited > self.settings.action_timeout
-        wait = f"waits for action {self._gate.step} of episode {self._gate.episode}" if waits else ""
-        values = {"episode": self._gate.episode, "step": self._gate.step, **self._gate.counts}
-        warning = self._gate.refusal or wait or self.health.sentence()
-        return NodeReport(values, warning=warning, error=self._gate.stopped)
+        waits = self._lockstep and self._checks.open and not self._busy and waited > self.settings.action_timeout
+        wait = f"waits for action {self._checks.step} of episode {self._checks.episode}" if waits else ""
+        values = {"episode": self._checks.episode, "step": self._checks.step, **self._checks.counts}
+        warning = self._checks.refusal or wait or self.health.sentence()
+        return NodeReport(values, warning=warning, error=self._checks.stopped)
 
     def destroy_node(self) -> None:
         """Free the world on its thread, then the node."""

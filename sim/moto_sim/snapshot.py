@@ -1,4 +1,4 @@
-"""What a world tells after each control period."""
+"""Snapshot of a simulated world after each control period: robot state, reward and success."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.proprio_fields import PROPRIO_FIELDS
 from moto_ros.errors import MotoError
 from moto_ros.robot.interface import ArmState
 
 BASE_FRAME = "base"
 
+FIRST_STAMP = NSEC_PER_SEC
+"""Stamp of the first observation of a simulation, ns; a stamp of zero means "unknown" in ROS."""
+
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Robot state in SI units, poses in the robot's base frame, and what the task says of this moment.
+    """Robot state in SI units, poses in the robot's base frame, and reward and success of the task.
 
     Arrays are float64. Arm joints only: joint_position (n,) in rad, joint_velocity (n,) in rad/s, joint_effort (n,) in
     N m, the external torque. ee_position (3,) in m; ee_quaternion (4,) xyzw; ee_linear_velocity (3,) in m/s and
     ee_angular_velocity (3,) in rad/s, along the base axes; wrench (6,) is the contact force and torque on the hand in
-    N and N m, about ee_position; gripper_width in m. objects and goals (n, 3) are positions in m of what the task is
-    about. `shaped` is the task's dense reward, 0 to 1, whatever `reward` is.
+    N and N m, about ee_position; gripper_width in m. objects and goals (n, 3) are positions in m of the
+    task's objects and goals. `shaped` is the task's dense reward, 0 to 1, whatever `reward` is.
     """
 
     joint_position: np.ndarray
@@ -40,10 +44,10 @@ class Snapshot:
     objects: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
     goals: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
     facts: Mapping[str, float | bool | str | tuple[str, ...]] = field(default_factory=dict)
-    """What only this task knows, such as the kitchen elements completed so far."""
+    """Facts of this task alone, such as the kitchen elements completed so far."""
 
     def arm_state(self) -> ArmState:
-        """Return the arm's part, as a driver measures it, without a stamp."""
+        """Return the state of the arm as its driver would measure it, without a stamp."""
         joints = (self.joint_position, self.joint_velocity, self.joint_effort)
         pose = (self.ee_position, self.ee_quaternion, self.ee_linear_velocity, self.ee_angular_velocity)
         return ArmState(0, 0, *joints, *pose, self.wrench[:3], self.wrench[3:])
@@ -61,7 +65,7 @@ class Snapshot:
 
 def _first(positions: np.ndarray, name: str) -> np.ndarray:
     if not len(positions):
-        raise MotoError(f"proprio field '{name}': this world tracks nothing of the kind; leave it out of 'proprio'")
+        raise MotoError(f"proprio field '{name}': this world has none; leave it out of 'proprio'")
     return positions[0]
 
 

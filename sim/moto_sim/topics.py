@@ -1,4 +1,4 @@
-"""Topics that only the simulator and its scripted expert speak."""
+"""Topics between the simulator and the script node alone."""
 
 EXPERT_ACTION = "sim/expert_action"
-"""moto_msgs/Action: what the scripted expert would do in the observation whose stamps it carries."""
+"""moto_msgs/Action: the scripted expert's action for the observation whose stamps it has."""

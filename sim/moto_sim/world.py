@@ -1,10 +1,11 @@
-"""A simulated robot with a task: the interface, and worlds by name."""
+"""Interface of a simulated world (a robot with a task), and the registry of worlds."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,12 +20,15 @@ class Script(Protocol):
     """A scripted expert of a world's task."""
 
     def action(self) -> np.ndarray:
-        """Return what the script does now, float32 (A,) in [-1, 1], without noise."""
+        """Return the expert's action now, float32 (A,) in [-1, 1], without noise; call it once per step."""
         ...
 
 
 class World(ABC):
-    """A robot, its task and its cameras; one seed gives one trajectory, to the bit, whatever came before."""
+    """A robot, its task and its cameras.
+
+    The same seed and actions give the same trajectory, to the bit, whatever came before.
+    """
 
     action_size: int
     """Size of the action vector."""
@@ -35,7 +39,7 @@ class World(ABC):
 
     @abstractmethod
     def reset(self, seed: int) -> Snapshot:
-        """Start an episode that is drawn from `seed` alone."""
+        """Start an episode that depends on `seed` alone."""
 
     @abstractmethod
     def step(self, action: np.ndarray) -> Snapshot:
@@ -60,9 +64,9 @@ class World(ABC):
         """Return the names of the tasks that the class has."""
 
     def expert(self, seed: int) -> Script:
-        """Return the task's scripted expert after `reset(seed)`, which draws what the script leaves open.
+        """Return the task's scripted expert for the episode that `reset(seed)` has just started.
 
-        Raises MotoError where the task has none.
+        `seed` draws what the script leaves open. Raises MotoError where the task has no expert.
         """
         raise MotoError(
             f"world {type(self).__name__} has no scripted expert, expected one for scripted demonstrations; record "
@@ -71,7 +75,7 @@ class World(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Free what the world holds; call from the thread that rendered."""
+        """Free the world's resources; call it from the thread that rendered."""
 
 
 def closest(word: str, words: list[str]) -> str:
@@ -110,7 +114,12 @@ def make_world(name: str, image_size: int | tuple[int, int] = 64, **options: Any
             f"world '{name}' is unknown, expected '<family>/<task>' with a family of {', '.join(WORLDS)} or "
             "module:class, such as metaworld/window-open-v3 or kitchen/mixed"
         )
-    cls: Any = WORLDS.load(family)
+    with WORLDS.using(family) as found:
+        return _made(found, name, task, image_shape(image_size), options)
+
+
+def _made(cls: Any, name: str, task: str, shape: tuple[int, int], options: Mapping[str, Any]) -> World:
+    """Make a world of the class `cls`; raise MotoError for an option or a task that it does not have."""
     known = [key for key in inspect.signature(cls).parameters if key not in ("task", "image_size")]
     for key in options:
         if key not in known:
@@ -118,5 +127,5 @@ def make_world(name: str, image_size: int | tuple[int, int] = 64, **options: Any
             raise MotoError(f"option '{key}' of world '{name}' is unknown, expected one of: {near}")
     if task not in cls.tasks():
         raise MotoError(f"world '{name}' has no such task, expected one of {closest(task, list(cls.tasks()))}")
-    made: World = cls(task, image_shape(image_size), **options)
+    made: World = cls(task, shape, **options)
     return made

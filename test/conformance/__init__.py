@@ -1,1 +1,1 @@
-"""One suite for every robot side: simulator, arm, and whatever somebody adds. docs/new_robot.md says how."""
+"""Conformance suite for every robot side: the simulator, an arm, and yours; docs/new_robot.md says how to add it."""

@@ -35,7 +35,7 @@ START_TIME = 90.0
 
 
 class Robot:
-    """Hears everything that a robot side says; sends it resets and actions."""
+    """Receives all messages of a robot side; sends it resets and actions."""
 
     def __init__(self, world: World, graph: Graph) -> None:
         """Subscribe to every topic of the contract."""
@@ -51,7 +51,7 @@ class Robot:
         self._episodes = self.peer.node.create_publisher(EpisodeState, topics.EPISODE_STATE, qos.latched())
         self.number, self.step = 0, 0
 
-    # What it hears.
+    # Received.
 
     @property
     def state(self) -> RobotState:
@@ -72,7 +72,7 @@ class Robot:
         """Spin until `condition` holds."""
         self.graph.until(condition, f"{what} ({self.world.name})", timeout)
 
-    # What it says.
+    # Sent.
 
     def call(self, service: str) -> Trigger.Response:
         """Call stop or recover."""
@@ -84,10 +84,10 @@ class Robot:
         return self.peer.call(ResetRobot, topics.ROBOT_RESET, **fields)
 
     def begin(self) -> None:
-        """Reset, ending a stop that a failed test has left, and say that the next episode runs.
+        """Reset, after clearing a stop that a failed test has left, and publish that the next episode is running.
 
-        A busy machine halts a simulated arm for so long that its driver rightly calls it lost: a second reset then is
-        asked for, after a recovery, as an operator would.
+        On a busy machine a simulated arm may halt for so long that its driver rightly reports it as lost: then it is
+        recovered and reset again, as an operator would do.
         """
         self.number, self.step = self.number + 1, 0
         if self.states and self.state.mode == RobotState.MODE_STOPPED:
@@ -97,14 +97,14 @@ class Robot:
             self.until(lambda: self.call(topics.ROBOT_RECOVER).success, "the recovery")
             answer = self.reset()
         assert answer.success, answer.message
-        self._say_episode(EpisodeState.PHASE_RUNNING, start=answer.stamp)
+        self._publish_episode(EpisodeState.PHASE_RUNNING, start=answer.stamp)
         self.until(lambda: stamp(self.fresh()) > to_nanoseconds(answer.stamp), "a state after the reset")
 
     def end(self) -> None:
-        """Say that the episode has ended."""
-        self._say_episode(EpisodeState.PHASE_ENDED, outcome=EpisodeState.OUTCOME_ABORTED)
+        """Publish that the episode has ended."""
+        self._publish_episode(EpisodeState.PHASE_ENDED, outcome=EpisodeState.OUTCOME_ABORTED)
 
-    def _say_episode(self, phase: int, **fields: Any) -> None:
+    def _publish_episode(self, phase: int, **fields: Any) -> None:
         purpose = EpisodeState.PURPOSE_TRAINING
         self._episodes.publish(EpisodeState(episode=self.number, phase=phase, purpose=purpose, **fields))
 
@@ -116,7 +116,7 @@ class Robot:
         age: float = 0,
         session: int = 0,
     ) -> None:
-        """Send one action `age` seconds old, on the newest observation, without waiting for anything."""
+        """Send one action, `age` seconds old and for the newest observation, without waiting."""
         action = Action(session=session, episode=self.number if number is None else number)
         action.values = [float(v) for v in values]
         action.step = self.step if step is None else step
@@ -126,25 +126,25 @@ class Robot:
         self._actions.publish(action)
 
     def act(self, values: Sequence[float]) -> None:
-        """Send the action that is due and wait until the robot has taken it up."""
+        """Send the next action and wait until the robot has taken it."""
         due = self.step + 1
         self.send(values)
-        self.until(lambda: self.taken() >= due, f"action {self.step} to be taken up", timeout=10.0)
+        self.until(lambda: self.taken() >= due, f"action {self.step} to be taken", timeout=10.0)
         self.step = due
 
     def taken(self) -> int:
-        """Return how many actions of this episode the robot side says it has taken up."""
+        """Return how many actions of this episode the robot side reports as taken."""
         return int(self.state.step) if self.state.episode == self.number else 0
 
     def drive(self, values: Sequence[float], steps: int) -> None:
-        """Send `steps` times the same action, one a control period."""
+        """Send the same action `steps` times, once per control period."""
         begun = time.monotonic()
         for k in range(steps):
             self.act(values)
             self.graph.spin(max(0.0, begun + (k + 1) * self.world.period - time.monotonic()))
 
     def settle(self) -> None:
-        """Send still actions until the hand stands still; a simulation that cannot keep up takes its time."""
+        """Send still actions until the hand stands still, which takes longer in a simulation that cannot keep up."""
         for _ in range(SETTLING):
             first = len(self.states)
             self.drive(self.still(), 5)
@@ -153,10 +153,10 @@ class Robot:
         raise AssertionError(f"{self.world.name}: the hand still moves after {5 * SETTLING} still actions")
 
     def moved(self, action: Sequence[float], steps: int) -> np.ndarray:
-        """Return how far the hand moves (3,) m by so many actions, until it has settled.
+        """Return how far the hand moves, (3,) in m, by `steps` actions, once it has settled.
 
-        On a busy machine actions may come too late, and the robot then rightly holds and forgets the rest of the way:
-        such an attempt says nothing and is made again, in a new episode.
+        On a busy machine actions may arrive too late; the robot then rightly holds and drops the rest of the motion.
+        Such an attempt is repeated in a new episode.
         """
         for _ in range(ATTEMPTS):
             self.settle()
@@ -167,7 +167,7 @@ class Robot:
             if not (held and self.world.forgets):
                 return self.position() - before
             self.begin()
-        raise AssertionError(f"{self.world.name}: never followed {steps} actions in a row without holding in between")
+        raise AssertionError(f"{self.world.name}: never followed {steps} actions in a row without a hold")
 
     def still(self) -> list[float]:
         """Return the action that moves nothing."""

@@ -1,4 +1,4 @@
-"""What every robot side must do, whoever stands behind it; the same tests for the simulator and for an arm."""
+"""Conformance tests of robot sides: the same for the simulator and for an arm."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def ros_domain(robot: Robot) -> None:
     """Keep the suite's domain, in place of one for each test."""
 
 
-# What is said.
+# What is published.
 
 
 def test_every_topic_and_service_of_the_contract_is_there_with_its_type(robot: Robot) -> None:
@@ -101,7 +101,7 @@ def test_frames_are_named_as_rep_105_says(robot: Robot) -> None:
 
 
 def test_images_fit_their_calibration(robot: Robot) -> None:
-    """Breaks whoever projects points: a calibration of another size, or none."""
+    """Breaks every projection of points: a calibration of another size, or none."""
     height, width = robot.world.image
     for camera, infos in robot.infos.items():
         info, frame = infos[-1], robot.images[camera][-1]
@@ -121,13 +121,13 @@ def test_each_image_has_the_stamp_of_its_calibration(robot: Robot) -> None:
         assert {stamp(frame) for frame in robot.images[camera][-4:-1]} <= known
 
 
-# When it is said.
+# When it is published.
 
 
 def test_rates_are_those_of_the_configuration_within_a_tenth(robot: Robot) -> None:
-    """Judged by the stamps, in the best of some windows: a busy machine can only make rates lower.
+    """Measured by the stamps, in the best of several windows: a busy machine can only lower a rate.
 
-    Where an arm is simulated much slower than the clock, it measures less often than a robot does: nothing to judge.
+    Skipped where the arm is simulated much slower than the clock, since it then measures less often than a robot.
     """
     world = robot.world
     wanted = {"state": world.state_rate} | dict.fromkeys(world.cameras, world.camera_rate)
@@ -168,7 +168,7 @@ def test_stamps_rise_strictly_and_are_of_now(robot: Robot) -> None:
 # Resets.
 
 
-def test_a_reset_answers_with_a_stamp_after_which_all_observations_belong_to_the_episode(robot: Robot) -> None:
+def test_observations_after_the_stamp_in_the_answer_of_a_reset_belong_to_the_episode(robot: Robot) -> None:
     before = time.time_ns()
     robot.begin()
     assert stamp(robot.state) > before
@@ -213,7 +213,7 @@ def test_an_action_moves_along_its_axis_by_the_configured_distance(robot: Robot,
 
 
 class _Motion:
-    """A motion downwards: how far joints and hand have moved, and how far their velocities say."""
+    """A motion downwards: how far joints and hand have moved, as measured and by their velocities."""
 
     def __init__(self, robot: Robot) -> None:
         robot.begin()
@@ -227,12 +227,12 @@ class _Motion:
 
     @property
     def slower(self) -> float:
-        """How many times slower than the clock the robot's time is, by the joints."""
+        """Return how many times slower than the clock the robot's time runs, by its joints."""
         return float(self.joints @ self.joints_moved / (self.joints_moved @ self.joints_moved))
 
 
 def test_velocities_are_derivatives_with_their_sign(robot: Robot) -> None:
-    """Breaks whoever learns from velocities: another frame, another sign, another unit.
+    """Breaks learning from velocities: another frame, another sign, another unit.
 
     A simulation that cannot keep up with the clock shows the same factor in all its velocities; it is taken out.
     """
@@ -254,11 +254,11 @@ def _joint_position(state: RobotState) -> np.ndarray:
 
 
 def _integrated(states: Sequence[RobotState], velocity: Reading, position: Reading) -> tuple[np.ndarray, np.ndarray]:
-    """Return how far velocities say that something has moved, and how far it has moved."""
+    """Return how far something has moved, by its velocities and by its positions."""
     times = np.array([stamp(state) for state in states]) / SECOND
     found = np.array([velocity(state) for state in states])
-    way = ((found[1:] + found[:-1]) / 2 * np.diff(times)[:, None]).sum(axis=0)
-    return way, position(states[-1]) - position(states[0])
+    integrated = ((found[1:] + found[:-1]) / 2 * np.diff(times)[:, None]).sum(axis=0)
+    return integrated, position(states[-1]) - position(states[0])
 
 
 def test_an_action_beyond_one_moves_as_one_does(robot: Robot) -> None:
@@ -269,7 +269,7 @@ def test_an_action_beyond_one_moves_as_one_does(robot: Robot) -> None:
 
 
 @pytest.mark.parametrize("values", [[math.nan], [1.0, math.inf], []], ids=["NaN", "infinite and short", "empty"])
-def test_an_action_that_is_no_action_is_not_executed(robot: Robot, values: list[float]) -> None:
+def test_an_invalid_action_is_not_executed(robot: Robot, values: list[float]) -> None:
     robot.begin()
     robot.drive(robot.still(), 2)
     before, taken = robot.position(), robot.taken()
@@ -304,7 +304,7 @@ def test_an_action_of_another_episode_is_not_executed(robot: Robot) -> None:
 
 
 def test_an_action_of_another_session_is_not_executed(robot: Robot) -> None:
-    """Breaks arms: somebody else's system in the same namespace would move this one's."""
+    """Breaks arms: another system in the same namespace would move this one's arm."""
     robot.begin()
     robot.drive(robot.still(), 2)
     before = robot.position()
@@ -339,7 +339,7 @@ def test_every_executed_step_is_paid_once_and_in_order(robot: Robot) -> None:
 
 
 def test_without_fresh_actions_it_holds_and_then_stands_still(robot: Robot) -> None:
-    """A policy that dies in the middle of a motion must leave a robot that stands."""
+    """Breaks robots: a policy that dies in the middle of a motion must leave the robot standing still."""
     robot.begin()
     robot.drive(robot.along(2, -1.0), 4)
     last, before = time.time_ns(), robot.position()
@@ -354,7 +354,7 @@ def test_without_fresh_actions_it_holds_and_then_stands_still(robot: Robot) -> N
 
 
 def test_it_goes_on_from_the_measured_pose_after_it_has_held(robot: Robot) -> None:
-    """Breaks robots: the commands of before the pause would be caught up with in one jump."""
+    """Breaks robots: the motion that was missing before the pause would be made up for in one jump."""
     robot.begin()
     robot.drive(robot.along(2, -1.0), 3)
     robot.graph.spin(robot.world.stop_after + 0.7)
@@ -364,7 +364,7 @@ def test_it_goes_on_from_the_measured_pose_after_it_has_held(robot: Robot) -> No
 
 
 def test_a_stop_stops_and_stays_until_recover(robot: Robot) -> None:
-    """Breaks people: a stop that the next action or the next reset ends."""
+    """Endangers people: a stop that the next action or the next reset ends."""
     robot.begin()
     robot.drive(robot.along(2, -1.0), 4)
     before = robot.position()

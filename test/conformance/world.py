@@ -1,4 +1,4 @@
-"""What the suite has to know of a robot side: how it starts, and what its configuration means in SI units."""
+"""Descriptions of robot sides for the suite: how each is started, and what its configuration means in SI units."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from support.franky_server import free_address
 
 @dataclass(frozen=True)
 class World:
-    """A robot side. Every figure is what its configuration promises; the suite measures whether it is kept."""
+    """A robot side. Its figures follow from its configuration; the suite measures whether they hold."""
 
     name: str
     arguments: dict[str, str]  # of the system `evaluate` in moto_ros/systems/bringup.py
-    nodes: tuple[str, ...]  # those of its nodes that stand for robot, cameras and reward
+    nodes: tuple[str, ...]  # those of its nodes that are the robot, cameras and reward
     needs: tuple[str, ...]  # Python packages without which it cannot run here
     cameras: tuple[str, ...]
     image: tuple[int, int]  # height and width, px
@@ -23,15 +23,15 @@ class World:
     action_size: int
     axes: tuple[tuple[float, float, float], ...]  # m in the base frame that an action of +1 moves in one step, by entry
     joints: int
-    gripper: tuple[float, float]  # least and greatest distance of the fingers, m
-    lifespan: float  # s that an action may be old
+    gripper: tuple[float, float]  # minimum and maximum distance between the fingers, m
+    lifespan: float  # s, maximum age of an action
     hold_after: float  # s without a fresh action until the robot holds
     stop_after: float  # s without a fresh action until it stands still
     stop_distance: float  # m that the hand may move after a stop or after the actions end
     still: float = 0.002  # m that counts as not moved
-    forgets: bool = True  # whether, after it has held, it goes on from where it is, not from where it was told to be
+    forgets: bool = True  # whether it continues after a hold from where it is, not from its last target
     compressed: bool = False
-    health: bool = True  # whether its cameras say how they do
+    health: bool = True  # whether its cameras publish their health
     parameters: dict[str, str] = field(default_factory=dict)  # more parameters, as in `-p name:=value`
 
     @property

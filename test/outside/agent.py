@@ -1,4 +1,4 @@
-"""A learning algorithm of somebody else: linear imitation, small enough to read at once."""
+"""A learning algorithm from outside the package: linear imitation, in a few lines."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class TheirAgent(Agent):
         return {}
 
     def act(self, observation: Batch, state: State, request: ActRequest) -> Decision:
-        """Answer with the linear function, and a little noise to explore."""
+        """Return the action of the linear function, with a little noise to explore."""
         action = observation["proprio"] @ self.matrix.T
         if request.sample:
             action = action + 0.05 * torch.randn(action.shape, generator=self.generator)
         return Decision(action.clamp(-1, 1), state, torch.zeros(len(action)))
 
     def update(self, phase: str, data: Data) -> Metrics:
-        """Do one step towards the actions that were taken."""
+        """Do one gradient step towards the recorded actions."""
         batch = data.windows("all", self.settings.batch, 2)
         seen, wanted = batch["proprio"][:, 0], batch["action"][:, 1]
         error = seen @ self.matrix.T - wanted
@@ -60,7 +60,7 @@ class TheirAgent(Agent):
         return {"matrix": self.matrix.clone()}
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Take a matrix."""
+        """Set the matrix."""
         self.matrix = weights["matrix"].clone()
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -68,6 +68,6 @@ class TheirAgent(Agent):
         return self.weights() | {"noise": self.generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         self.load_weights(state)
         self.generator.set_state(state["noise"])

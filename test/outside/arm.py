@@ -1,4 +1,4 @@
-"""An arm of somebody else: six joints, no gripper, joint control; here it follows in memory."""
+"""An arm driver from outside the package: six joints, no gripper, joint control; simulated in memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHAIN = (
 
 @dataclass(frozen=True, kw_only=True)
 class SixJointSettings(RobotSettings):
-    """What only this arm has, and what any arm has with values that fit this one."""
+    """The parameters of this arm alone, and defaults for those of every arm."""
 
     port: str = parameter(REQUIRED, "serial port of the controller")
     control: str = parameter("joint", "what an action moves", choices=("joint",))
@@ -43,7 +43,7 @@ class SixJointSettings(RobotSettings):
 
 
 class SixJointArm(ArmDriver):
-    """Is at once where it shall be, and measures anew whenever it is asked."""
+    """Reaches every target at once, and measures whenever its state is read."""
 
     settings_class: ClassVar[type[RobotSettings]] = SixJointSettings
     chain = CHAIN
@@ -51,12 +51,12 @@ class SixJointArm(ArmDriver):
     gripper = None
 
     def __init__(self, settings: SixJointSettings) -> None:
-        """Begin away from home, so that a reset has something to do."""
+        """Start away from home, so that a reset moves it."""
         self._joints = np.array(settings.home) + 0.1
         self._sequence, self._connected = 0, False
 
     def connect(self) -> None:
-        """Nothing is in the way."""
+        """Connect; this never fails."""
         self._connected = True
 
     def state(self) -> ArmState:
@@ -71,23 +71,23 @@ class SixJointArm(ArmDriver):
         return self.state() if self._connected else None
 
     def start(self, control: Control) -> None:
-        """Be controlled from where it is."""
+        """Begin control at the measured pose."""
 
     def follow(self, target: Target) -> None:
-        """Be at the target."""
+        """Move to the target at once."""
         if target.joint_position is not None:
             self._joints = np.array(target.joint_position)
 
     def stop(self) -> None:
-        """Stand still, as it does without a target."""
+        """Stop; without a target it does not move anyway."""
 
     def move_joints(self, positions: np.ndarray, speed: float, timeout: float) -> None:
-        """Be at the goal."""
+        """Move to the goal at once."""
         self._joints = np.array(positions)
 
     def recover(self) -> None:
-        """There are no faults."""
+        """Do nothing: there are no faults."""
 
     def close(self) -> None:
-        """Let go."""
+        """Disconnect."""
         self._connected = False

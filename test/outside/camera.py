@@ -1,4 +1,4 @@
-"""A camera of somebody else: a bright line that moves down a dark image."""
+"""A camera driver from outside the package: a bright line that moves down a dark image."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from moto_ros.camera.interface import CameraDriver, CameraSetup, Frame, Intrinsi
 
 
 class LineCamera(CameraDriver):
-    """Gives frames at the rate that is asked for."""
+    """Returns frames at the requested rate."""
 
     def __init__(self, setup: CameraSetup) -> None:
-        """Remember what is asked for."""
+        """Keep the setup."""
         self._setup, self._number, self._due = setup, 0, 0.0
 
     def open(self) -> None:
-        """Begin now."""
+        """Start now."""
         self._due = time.monotonic()
 
     def intrinsics(self) -> Intrinsics:
@@ -26,7 +26,7 @@ class LineCamera(CameraDriver):
         return Intrinsics(width, height, width, width, (width - 1) / 2, (height - 1) / 2)
 
     def read(self, timeout: float) -> Frame | None:
-        """Return the frame of the next period, None where it is farther away than `timeout` seconds."""
+        """Return the frame of the next period, None if that is more than `timeout` seconds away."""
         wait = self._due - time.monotonic()
         if wait > timeout:
             time.sleep(timeout)
@@ -40,4 +40,4 @@ class LineCamera(CameraDriver):
         return Frame(colour, None, self._number, now, now, synchronised=True)
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: nothing is open."""

@@ -1,4 +1,4 @@
-"""A simulated task of somebody else: two sliders bring a point to the origin. No MuJoCo model, no Meta-World."""
+"""A simulated task from outside the package: two sliders bring a point to the origin. No MuJoCo, no Meta-World."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class Sliders(World):
         return ("origin",)
 
     def reset(self, seed: int) -> Snapshot:
-        """Begin somewhere."""
+        """Start at a random point."""
         self.place = np.random.default_rng(seed).uniform(-1.0, 1.0, 2)
         return self._snapshot(np.zeros(2))
 
     def step(self, action: np.ndarray) -> Snapshot:
-        """Move."""
+        """Move the point."""
         before = self.place
         self.place = np.clip(before + STEP * np.clip(action, -1.0, 1.0), -1.0, 1.0)
         return self._snapshot((self.place - before) / self.control_period)
 
     def expert(self, seed: int) -> Script:
-        """Return the way straight to the origin."""
+        """Return an expert that goes straight to the origin."""
         return Straight(self)
 
     def render(self, camera: str) -> np.ndarray:
@@ -56,7 +56,7 @@ class Sliders(World):
         return Intrinsics(self._size[1], self._size[0], 0.0, 0.0, 0.0, 0.0)
 
     def close(self) -> None:
-        """There is nothing to free."""
+        """Do nothing: there is nothing to free."""
 
     def _snapshot(self, velocity: np.ndarray) -> Snapshot:
         success = bool(np.linalg.norm(self.place) < NEAR)
@@ -79,9 +79,9 @@ class Straight:
     """Goes straight to the origin."""
 
     def __init__(self, world: Sliders) -> None:
-        """Look at a world."""
+        """Act in `world`."""
         self._world = world
 
     def action(self) -> np.ndarray:
-        """Return the step that is left, at most 1."""
+        """Return the action towards the origin, each entry at most 1."""
         return np.clip(-self._world.place / STEP, -1.0, 1.0).astype(np.float32)

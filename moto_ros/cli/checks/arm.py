@@ -16,14 +16,8 @@ from pathlib import Path
 from packaging.version import Version
 
 from moto_ros.cli.checks.finding import Finding, good, missing, note
+from moto_ros.robot import franka_checks
 
-PORT = 1337
-"""TCP port of the arm's real-time interface."""
-
-ANSWER = 5.0
-"""Seconds that the arm gets to answer."""
-
-REALTIME = Path("/sys/kernel/realtime")
 ROUTES = Path("/proc/net/route")
 CARDS = Path("/sys/class/net")
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
@@ -88,9 +82,8 @@ def arms_of(libfranka: str) -> str:
 
 
 def _kernel() -> Finding:
-    realtime = REALTIME.is_file() and REALTIME.read_text(encoding="utf-8").strip() == "1"
     release = os.uname().release
-    if realtime or "PREEMPT_RT" in os.uname().version:
+    if franka_checks.has_realtime_kernel():
         return good("Kernel", f"{release}, real-time")
     advice = "a real arm stops with communication violations: install a PREEMPT_RT kernel (docs/hardware.md)"
     return note("Kernel", f"{release}, not real-time", advice)
@@ -146,17 +139,26 @@ def _speed(card: str) -> int:
 def _arm(host: str) -> Finding:
     """Connect with the driver in a process of its own, which can be ended when it waits."""
     try:
-        socket.create_connection((host, PORT), timeout=ANSWER).close()
+        franka_checks.require_answer(host)
     except OSError as error:
         advice = "check power, cable and address, unlock the joints and activate FCI in Desk"
-        return missing("Arm", f"{host}:{PORT}: {error}", advice)
+        return missing("Arm", f"{host}:{franka_checks.ARM_PORT}: {error}", advice)
     command = [sys.executable, "-c", CONNECT, host]
     try:
         done = subprocess.run(
-            command, capture_output=True, timeout=ANSWER, check=False, encoding="utf-8", errors="replace"
+            command,
+            capture_output=True,
+            timeout=franka_checks.ARM_TIMEOUT,
+            check=False,
+            encoding="utf-8",
+            errors="replace",
         )
     except subprocess.TimeoutExpired:
-        return missing("Arm", f"{host} does not answer within {ANSWER:g} s", "end other programs that drive the arm")
+        return missing(
+            "Arm",
+            f"{host} does not answer within {franka_checks.ARM_TIMEOUT:g} s",
+            "end other programs that drive the arm",
+        )
     if done.returncode == 0:
         return good("Arm", f"{host} answers and fits the driver")
     return _refusal(host, (done.stderr.strip().splitlines() or ["no reason given"])[-1])

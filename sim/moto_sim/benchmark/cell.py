@@ -34,22 +34,22 @@ from moto_sim.rollout import collect
 from moto_sim.world import World, make_world
 
 STOPPED = 75
-"""Exit status of a run that was asked to stop and can go on (EX_TEMPFAIL)."""
+"""Exit status of a run that was asked to stop and can be resumed (EX_TEMPFAIL)."""
 
 
-class Runner:
-    """Carries a cell out; opened again, it goes on from the newest checkpoint."""
+class BenchmarkRun:
+    """One run of a suite. Started again, it resumes from its newest checkpoint."""
 
-    def __init__(self, cell: SuiteRun, place: SuiteFolder) -> None:
-        """Read the cell's settings; MotoError for what does not fit."""
-        self.cell, self.place = cell, place
-        self.task = build(TaskSettings, cell.task_values, cell.id)
-        self.agent_settings = build(agent_settings(cell.agent), cell.agent_values, cell.id)
-        self.settings = build(TrainerSettings, cell.trainer_values, cell.id)
+    def __init__(self, suite_run: SuiteRun, suite_folder: SuiteFolder) -> None:
+        """Read the settings of the run; MotoError where they do not fit."""
+        self.suite_run, self.suite_folder = suite_run, suite_folder
+        self.task = build(TaskSettings, suite_run.task_values, suite_run.id)
+        self.agent_settings = build(agent_settings(suite_run.agent), suite_run.agent_values, suite_run.id)
+        self.settings = build(TrainerSettings, suite_run.trainer_values, suite_run.id)
         self.spaces = Spaces(self.task.image_shape, self.task.proprio_size, self.task.action_size)
         self._world: World | None = None
         self._stop = False
-        self._progress = ProgressReporter(place.progress(cell))
+        self._progress = ProgressReporter(suite_folder.progress(suite_run))
 
     @property
     def world(self) -> World:
@@ -58,54 +58,60 @@ class Runner:
             self._world = make_world(self.task.world, self.task.image_size, **self.task.options)
             if self._world.action_size != self.task.action_size:
                 raise MotoError(
-                    f"{self.cell.id}: action_size is {self.task.action_size}, expected {self._world.action_size} as "
-                    f"world {self.task.world} has; set task.action_size"
+                    f"{self.suite_run.id}: action_size is {self.task.action_size}, expected {self._world.action_size}, "
+                    f"that of world {self.task.world}; set task.action_size"
                 )
         return self._world
 
     def stop(self, *_: object) -> None:
-        """Ask for the end at the next update or episode; also a signal handler."""
+        """Ask the run to stop after the current update or episode; also a signal handler."""
         self._stop = True
 
     def stopping(self) -> bool:
-        """Return whether the end was asked for."""
+        """Return whether the run was asked to stop."""
         return self._stop
 
     def run(self) -> bool:
         """Run to the end (True) or until `stop` (False), with a checkpoint; then write the rows of the results."""
-        run = RunFolder(self.place.run_folder(self.cell))
+        run = RunFolder(self.suite_folder.run_folder(self.suite_run))
         with run.locked():
             self._write_parameters(run)
             session = self._open(run, self.prepare())
             done = self._run_session(session)
             session.close()
-            write_rows(self.place.results(self.cell), results_of(self.cell, run.path))
+            write_rows(self.suite_folder.results(self.suite_run), results_of(self.suite_run, run.path))
         if done:
-            self.place.finish(self.cell)
+            self.suite_folder.finish(self.suite_run)
         return done
 
     def prepare(self) -> list[Path]:
-        """Return the bags of demonstrations, made where they are missing."""
-        return demonstrations(self.place.data(self.cell), self._recipe(), self._own_world)
+        """Return the bags of demonstrations; those that are missing are made."""
+        return demonstrations(self.suite_folder.data(self.suite_run), self._recipe(), self._own_world)
 
     def _recipe(self) -> Recipe:
-        cell = self.cell
-        return Recipe(self.task, cell.demonstrations, cell.data, cell.data_seed, cell.only_successful)
+        run = self.suite_run
+        return Recipe(self.task, run.demonstrations, run.data, run.data_seed, run.only_successful)
 
     def _own_world(self) -> World:
-        """Return a world that whoever asks for it closes."""
+        """Return a new world, which the caller closes."""
         self._progress.report("demonstrations", 0)
         return make_world(self.task.world, self.task.image_size, **self.task.options)
 
     def _write_parameters(self, run: RunFolder) -> None:
         run.create()
-        values = self.cell.task_values | {f"agent.{name}": value for name, value in self.cell.agent_values.items()}
+        of_agent = {f"agent.{name}": value for name, value in self.suite_run.agent_values.items()}
+        values = self.suite_run.task_values | of_agent
         write_parameters(run.config / "cell.yaml", "/**", values)
 
     def _open(self, run: RunFolder, bags: Sequence[Path]) -> TrainingRun:
         """Open the run; a new one takes in the demonstrations."""
         session = TrainingRun.open(
-            run, self.cell.agent, self.agent_settings, self.settings, self.spaces, lambda index: self._store(run, index)
+            run,
+            self.suite_run.agent,
+            self.agent_settings,
+            self.settings,
+            self.spaces,
+            lambda index: self._store(run, index),
         )
         if session.resumed_from is None:
             for bag in bags:
@@ -119,7 +125,7 @@ class Runner:
     def _store(self, run: RunFolder, index: Mapping[str, Any] | None) -> ReplayStore:
         store = ReplayStore(
             run.cache,
-            prior_rule=self.cell.prior_rule,
+            prior_rule=self.suite_run.prior_rule,
             steps_after_success=steps_after_success(self.agent_settings),
         )
         if index is not None:
@@ -138,13 +144,13 @@ class Runner:
         return done
 
     def _play(self, session: TrainingRun, asked: RunEpisode) -> tuple[Episode, Sequence[float]]:
-        """Run an episode that the schedule asks for; one of evaluation has a twin that samples its actions."""
+        """Run an episode of the schedule; one of evaluation is repeated with sampled actions."""
         self._progress.report(f"{asked.purpose} episode", session.metrics.clock.updates)
         player = self._player(session, asked.seed, sample=asked.sample)
         episode = self._collect(player, asked)
         if asked.purpose == "evaluation":
-            twin = self._collect(self._player(session, asked.seed, sample=True), asked)
-            session.metrics.row(PROBE, id=asked.id, **self._probe(episode, twin, player.predicted_return))
+            sampled = self._collect(self._player(session, asked.seed, sample=True), asked)
+            session.metrics.row(PROBE, id=asked.id, **self._probe(episode, sampled, player.predicted_return))
         return episode, player.uncertainty
 
     def _player(self, session: TrainingRun, seed: int, *, sample: bool) -> PredictingPlayer:
@@ -156,11 +162,11 @@ class Runner:
         episode.info["id"] = asked.id
         return episode
 
-    def _probe(self, episode: Episode, twin: Episode, predicted: float | None) -> dict[str, float | int | None]:
-        """Return what is worth knowing of an evaluation episode besides its outcome."""
+    def _probe(self, episode: Episode, sampled: Episode, predicted: float | None) -> dict[str, float | int | None]:
+        """Return what is recorded of an evaluation episode besides its outcome; `sampled` is its repetition."""
         return {
-            "success": int(twin.succeeded),
-            "return": float(twin.reward.sum()),
+            "success": int(sampled.succeeded),
+            "return": float(sampled.reward.sum()),
             "best": float(episode.reward.max()),
             "predicted": predicted,
             "achieved": discounted(episode.reward, self.agent_settings),
@@ -182,22 +188,22 @@ def _episodes(session: TrainingRun, bag: Path, layout: TaskSettings) -> list[Epi
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the cell that `cell.json` describes, in the suite's folder; exit status 75 when it was stopped.
+    """Run what `cell.json` describes, in the folder of its suite; return exit status 75 when it was stopped.
 
-    A third argument, "data", makes its demonstrations and no more.
+    With a third argument, "data", only its demonstrations are made.
     """
     replace_unknown_letters()
     description, folder, *only = sys.argv[1:] if arguments is None else arguments
     watch_parent(GRACE)
     try:
-        runner = Runner(read_run(Path(description)), SuiteFolder(folder))
+        benchmark_run = BenchmarkRun(read_run(Path(description)), SuiteFolder(folder))
         if only == ["data"]:
-            print(f"{len(runner.prepare())} bags in {runner.place.data(runner.cell)}")
+            print(f"{len(benchmark_run.prepare())} bags in {benchmark_run.suite_folder.data(benchmark_run.suite_run)}")
             return 0
-        signal.signal(signal.SIGTERM, runner.stop)
+        signal.signal(signal.SIGTERM, benchmark_run.stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        done = runner.run()
-        runner.close()
+        done = benchmark_run.run()
+        benchmark_run.close()
     except (MotoError, OSError) as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
         return 1

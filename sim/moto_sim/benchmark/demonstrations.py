@@ -1,4 +1,4 @@
-"""Makes a suite's demonstrations once, as bags, for every run that learns from them."""
+"""Makes the demonstrations of a suite, once for all runs that learn from them, as bags."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from moto_sim.snapshot import Snapshot
 from moto_sim.world import World
 
 MAX_FAILURES = 30
-"""Failed attempts in a row after which the expert counts as unable."""
+"""Failed attempts in a row after which making demonstrations is given up."""
 
 MEDIUM_NOISE = 2.0
-"""Largest noise of a `medium` set in units of the task's; each of its episodes draws its own, from none upwards."""
+"""Maximum noise of a `medium` set, as a multiple of the task's; each episode draws its own between 0 and this."""
 
 WARM_UP_EPISODES, FIRST_WARM_UP = 40, 1_000_000
 """Warm-up episodes of the learner of a `medium_replay` set, and the number of the first one's attempt."""
@@ -36,7 +36,7 @@ NUMBER = re.compile(r"episode_(\d+)")
 
 @dataclass(frozen=True)
 class Recipe:
-    """What demonstrations are made: how many, of what kind, from which seed."""
+    """Which demonstrations are made: how many, of which kind, from which seed."""
 
     task: TaskSettings
     count: int
@@ -51,7 +51,7 @@ class Recipe:
 
 
 def demonstrations(folder: Path, recipe: Recipe, make_world: Callable[[], World]) -> list[Path]:
-    """Return the first `count` bags of `folder`, made where they are missing; one process at a time makes them."""
+    """Return the first `count` bags of `folder`; missing ones are made, by one process at a time."""
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         found = _closed(folder)
@@ -72,7 +72,7 @@ def _closed(folder: Path) -> list[Path]:
 
 
 def _make(folder: Path, recipe: Recipe, make_world: Callable[[], World], found: list[Path]) -> None:
-    """Make what is missing; the attempts resume where an interrupted process stopped, a learner's begin again."""
+    """Make the missing bags, from where an interrupted process stopped; those of a learner are all made again."""
     learns = recipe.kind == "medium_replay"
     found = [] if learns else found
     for torn in folder.glob("episode_*"):
@@ -93,14 +93,14 @@ def _make(folder: Path, recipe: Recipe, make_world: Callable[[], World], found: 
         if failures > MAX_FAILURES:
             raise MotoError(
                 f"{recipe.task.world}: the scripted expert failed {failures} times in a row within "
-                f"{recipe.task.max_steps} steps; lower task.expert_noise, or allow more task.max_steps"
+                f"{recipe.task.max_steps} steps; lower task.expert_noise, or raise task.max_steps"
             )
         attempt += 1
     world.close()
 
 
 def _warm_up_episodes(world: World, recipe: Recipe) -> Iterator[Played]:
-    """Yield the warm-up episodes of a learner: those of experts from able to poor."""
+    """Yield the warm-up episodes of a learner: those of an expert with little to much noise."""
     poor, unseen = replace(recipe, kind="medium"), replace(recipe.task, cameras=())
     for number in range(WARM_UP_EPISODES):
         yield attempt_of(world, replace(poor, task=unseen), FIRST_WARM_UP + number)
@@ -112,7 +112,7 @@ def _number(path: Path) -> int:
 
 
 def attempt_of(world: World, recipe: Recipe, attempt: int, learner: ReplayCollector | None = None) -> Played:
-    """Run one episode: of the scripted expert with noise, or of an agent, which then learns from it."""
+    """Run one episode of the scripted expert with noise, or of an agent, which then learns from it."""
     seed = episode_seed(recipe.seed, "demonstration", attempt)
     snapshot = world.reset(seed)
     act = _noisy_expert(world, recipe, seed) if learner is None else learner.begin(seed)

@@ -39,20 +39,20 @@ SETTINGS = FowmSettings(
     value_target="policy",
     policy_objective="max_q",
 )
-"""TD-MPC, a planner without caution over values of its own policy, sized for a CPU."""
+"""TD-MPC: a planner without an uncertainty penalty, with values of its own policy, sized for a CPU."""
 
 FIRST_UPDATES = 300
 """Updates on the warm-up episodes, before the first episode."""
 
 UPDATE_SHARE = 0.5
-"""Updates a step afterwards."""
+"""Updates per step after that."""
 
 
 class ReplayCollector:
-    """Sees the simulator's state, object and goal included; is paid the shaped reward, whatever its set will say."""
+    """Learns from the simulator's state with object and goal, and from the shaped reward, whatever the task's is."""
 
     def __init__(self, task: TaskSettings, seed: int, warm_up: Iterable[Played]) -> None:
-        """Start from random weights drawn from `seed`, and learn from `warm_up`, which are not in the set."""
+        """Start from random weights drawn from `seed`, and learn from `warm_up`, which are not part of the set."""
         own = [field for field in task.proprio if field not in TRACKED]
         self._layout = replace(task, cameras=(), proprio=(*own, *TRACKED))
         spaces = Spaces(None, self._layout.proprio_size, task.action_size)
@@ -66,12 +66,12 @@ class ReplayCollector:
         self._update(FIRST_UPDATES)
 
     def begin(self, seed: int) -> Callable[[Snapshot], np.ndarray]:
-        """Return what acts in the next episode, exploring."""
+        """Return the policy for the next episode; it explores."""
         player = Player(self._agent, self._layout.action_size, seed, sample=True)
         return lambda snapshot: player({}, proprio(snapshot, self._layout.proprio)).astype(np.float32)
 
     def learn(self, played: Played) -> None:
-        """Take in an episode and do the updates that are due."""
+        """Add an episode and do the updates that are due."""
         self._store.add(self._episode(played), None, "online")
         self._update(round(UPDATE_SHARE * len(played.actions)))
 
