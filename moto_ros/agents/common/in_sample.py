@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 MAX_ADVANTAGE_WEIGHT = 100.0
-"""Advantage weights are clamped to it."""
+"""Advantage weights are clamped to it, as published."""
 
 
 def expectile(error: Tensor, tau: float) -> Tensor:
@@ -21,9 +21,9 @@ def td_target(reward: Tensor, terminal: Tensor, value: Tensor, discount: float) 
     return reward + discount * (~terminal).to(reward.dtype) * value
 
 
-def advantage_weight(advantage: Tensor, scale: float) -> Tensor:
-    """Return min(exp(scale * advantage), 100)."""
-    return (scale * advantage).exp().clamp(max=MAX_ADVANTAGE_WEIGHT)
+def advantage_weight(advantage: Tensor, scale: float, limit: float = MAX_ADVANTAGE_WEIGHT) -> Tensor:
+    """Return min(exp(scale * advantage), limit)."""
+    return (scale * advantage).exp().clamp(max=limit)
 
 
 def cloning(mean: Tensor, action: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """FOWM: Finetuning Offline World Models in the Real World (Feng et al., CoRL 2023, arXiv 2310.16029).
 
 One phase, `joint`: each update is a model update, then a policy update; offline and online (`agent.FowmAgent.improve`).
+A phase `base` before it, where there is a base policy.
 
 Networks on latents z = E(o) (`model.FowmModel`):
   encoder E, dynamics z' = d(z, a), reward R(z, a), policy pi(z)    `encoder`, `advance`, `reward`, `policy`
@@ -17,6 +18,13 @@ Acting with test-time regularisation (`agent.FowmAgent.act`):
   one MPPI iteration, and the loop within a deadline                `planner.Planner.iterate`, `planner.Planner.plan`
   which stages fit the deadline                                     `planning_time.PlanningTime`
 Balanced sampling: half offline, half online, by priority           `agent.FowmAgent._draw`
+
+Not published, off in preset `paper`, on in `quick` (`config`):
+  base policy: cloned first; encoder begins from it; cloning stays   `agent.FowmAgent._update_base`, `losses.model_loss`
+  advantage weights of solved episodes only, at most 10              `losses.policy_weight`
+  penalty in units of u on data and of the range of Q                `score.Scorer.penalty`
+  candidates around the base policy, which acts unless beaten        `planner.Planner.improve_base`
+  success ends an episode, values are chances in [0, 1]              `losses.critic_loss`, `score.Scorer`
 
 Differences from the authors' code (github fyhMer/fowm): steps after an episode's end do not count in the policy loss,
 and priorities are in a sum tree. `two_hot`, `heads_style`, `latent` and `scale_free` are options from TD-MPC2.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from moto_ros.agents.common.averaging import AveragingSettings
+from moto_ros.agents.common.base_policy import BasePolicySettings
 from moto_ros.agents.common.encoder import EncoderSettings
 from moto_ros.agents.common.replay_settings import ReplaySettings
 from moto_ros.config import parameter
@@ -41,6 +42,32 @@ class PlannerSettings:
         "divide scores by the running range of Q, so that one plan_temperature serves rewards of every scale; return "
         "and penalty are divided alike, so how much the penalty weighs does not change",
     )
+    penalty_relative: bool = parameter(
+        False,
+        "measure the uncertainty in units of its running mean on data, and the penalty in units of the range of Q: "
+        "lambda then keeps its meaning while uncertainty grows or shrinks during fine-tuning",
+        before=False,
+    )
+    plan_proposals: str = parameter(
+        "published",
+        "candidates: random ones and the policy's, refined as published, or plan_policy_samples noisy copies of what "
+        "the base policy would do, of which the best acts only where it beats the base policy (needs base_policy)",
+        choices=("published", "base"),
+        before="published",
+    )
+    plan_margin: float = parameter(
+        0.02,
+        "score above that of the base policy's own sequence from which a plan acts, with plan_proposals: base",
+        low=0.0,
+        before=0.02,
+    )
+    plan_noise: float = parameter(
+        0.2,
+        "standard deviation of the correlated noise of the candidates of plan_proposals: base",
+        low=0.0,
+        high=2.0,
+        before=0.2,
+    )
     plan_exact: bool = parameter(
         True, "compute the uncertainty of every candidate that may be among the elites; off: of those that likely are"
     )
@@ -55,8 +82,43 @@ class PlannerSettings:
 
 
 @dataclass(frozen=True)
-class FowmSettings(ModelSettings, PlannerSettings, AveragingSettings, ReplaySettings):
+class FowmSettings(ModelSettings, PlannerSettings, AveragingSettings, BasePolicySettings, ReplaySettings):
     """All settings of the agent: networks, planner, losses, replay, phases."""
+
+    base_policy: str = parameter(
+        "none",
+        "clone a policy from what may be imitated before anything else is learned: the encoder begins from its encoder "
+        "where their sizes are equal, it is an arm that acts, and cloning stays a part of the losses",
+        choices=("none", "cloned"),
+        before="none",
+    )
+    bc_scale: float = parameter(
+        1.0,
+        "weight of cloning what may be imitated in the losses of model and policy, with base_policy: cloned",
+        low=0.0,
+        before=1.0,
+    )
+    explore_std: float = parameter(
+        0.1,
+        "standard deviation of the exploring noise around the chosen action, with base_policy: cloned",
+        low=0.0,
+        high=2.0,
+        before=0.1,
+    )
+    explore_correlation: float = parameter(
+        0.9,
+        "correlation of that noise, and of the candidates', from one step to the next",
+        low=0.0,
+        high=0.999,
+        before=0.9,
+    )
+    quiet_episodes: float = parameter(
+        0.33,
+        "share of training episodes without exploring noise, with base_policy: cloned",
+        low=0.0,
+        high=1.0,
+        before=0.33,
+    )
 
     policy_noise: float = parameter(0.05, "standard deviation of the policy's noise, cut at 0.3", low=0.0, high=1.0)
 
@@ -77,6 +139,13 @@ class FowmSettings(ModelSettings, PlannerSettings, AveragingSettings, ReplaySett
     policy_objective: str = parameter(
         "advantage", "policy: advantage-weighted cloning, or the largest Q", choices=("advantage", "max_q")
     )
+    advantage_mask: str = parameter(
+        "published",
+        "actions that the policy clones by advantage: all, weighted at most 100, or those before the success of "
+        "solved episodes, by their advantage in units of the range of Q and weighted at most 10",
+        choices=("published", "solved"),
+        before="published",
+    )
     target_rate: float = parameter(0.01, "how far a target network follows at once", low=0.0, high=1.0)
     target_every: int = parameter(2, "updates between steps of the target networks", low=1)
 
@@ -88,17 +157,51 @@ class FowmSettings(ModelSettings, PlannerSettings, AveragingSettings, ReplaySett
     priority_alpha: float = parameter(0.6, "exponent of the priorities", low=0.0, high=1.0)
     priority_beta: float = parameter(0.4, "exponent of the importance weights", low=0.0, high=1.0)
 
+    offline_base_updates: int = parameter(
+        0, "updates of the base policy, before all others, with base_policy: cloned", low=0, before=0
+    )
+    online_base_updates: int = parameter(
+        0,
+        "updates of the base policy after each online episode; above 0 it is no floor any more",
+        low=0,
+        high=0,
+        before=0,
+    )
     offline_joint_updates: int = parameter(25_000, "updates before the first online episode", low=0)
     online_joint_updates: int = parameter(25, "updates after each online episode", low=0)
     online_episodes: int = parameter(1000, "online episodes of a run", low=0, extent=True)
 
     def __post_init__(self) -> None:
-        """Raise MotoError when there are fewer candidates than elites."""
-        if self.plan_elites > self.candidates:
+        """Raise MotoError for more elites than candidates, and for a plan around a base policy that there is not."""
+        if self.plan_proposals == "base":
+            if self.base_policy == "none":
+                raise MotoError(
+                    "parameter 'plan_proposals' is base, but 'base_policy' is none, expected cloned; set base_policy"
+                )
+            if not self.plan_policy_samples:
+                raise MotoError(
+                    "parameter 'plan_policy_samples' is 0, expected 1 or more with plan_proposals: base; raise it"
+                )
+        elif self.plan_elites > self.candidates:
             raise MotoError(
                 f"parameter 'plan_elites' is {self.plan_elites}, expected at most the {self.candidates} candidates "
                 "(plan_samples + plan_policy_samples); lower it"
             )
+
+    @property
+    def cloning_scale(self) -> float:
+        """Return the weight of cloning in the losses: 0 without a base policy."""
+        return self.bc_scale if self.base_policy == "cloned" else 0.0
+
+    @property
+    def values_are_chances(self) -> bool:
+        """Return whether success ends an episode, so that rewards and values lie in [0, 1]."""
+        return self.steps_after_success >= 0
+
+    @property
+    def iterations(self) -> int:
+        """Return the iterations of a whole plan."""
+        return 1 if self.plan_proposals == "base" else self.plan_iterations
 
     @property
     def length(self) -> int:

@@ -16,12 +16,16 @@ from moto_ros.agents.interface import Batch
 MAX_PRIORITY = 1e4
 MIN_PRIORITY = 1e-6
 
+MAX_SOLVED_WEIGHT = 10.0
+"""Advantage weights of solved episodes are clamped to it: all of them are worth repeating."""
+
 
 @dataclass(frozen=True)
 class Windows:
     """Windows, time first: observations (H+1, B, ...), actions and their results (H, B, ...), importance weight (B,).
 
-    `mask` (H, B) is rho^j where step j is inside the episode, else 0.
+    `mask` (H, B) is rho^j where step j is inside the episode, else 0. `imitable` bool (H, B): actions that cloning may
+    repeat; `solving` bool (H, B): those of them that came before the success of a solved episode.
     """
 
     observation: Batch
@@ -30,12 +34,20 @@ class Windows:
     terminal: Tensor
     mask: Tensor
     weight: Tensor
+    imitable: Tensor
+    solving: Tensor
 
     @classmethod
     def of(cls, batch: Batch, rho: float) -> Windows:
         """Cut a batch (B, H+1, ...) of `Data.windows`."""
         seen: Batch = {name: batch[name].transpose(0, 1).contiguous() for name in ("image", "proprio") if name in batch}
         steps = {name: batch[name][:, 1:].transpose(0, 1) for name in ("action", "reward", "is_terminal", "valid")}
+        # Rows of which nobody says that they may be imitated are not.
+        if "imitable" in batch:
+            imitable = batch["imitable"][:, 1:].transpose(0, 1)
+            solving = imitable & (batch["steps_to_success"][:, :-1].transpose(0, 1) > 0)
+        else:
+            imitable = solving = torch.zeros_like(steps["valid"])
         powers = rho ** torch.arange(len(steps["valid"]), device=batch["reward"].device)
         return cls(
             observation=seen,
@@ -44,6 +56,8 @@ class Windows:
             terminal=steps["is_terminal"],
             mask=steps["valid"] * powers[:, None],
             weight=batch["weight"],
+            imitable=imitable,
+            solving=solving,
         )
 
 
@@ -91,6 +105,10 @@ def model_loss(
         "q": settings.q_scale * critic.q,
         "value": settings.value_scale * critic.value,
     }
+    # Cloning shapes the latents; the policy head itself learns in its own loss.
+    if settings.cloning_scale:
+        squared = (model.policy(before) - windows.action).square().sum(-1)
+        parts["cloning"] = settings.cloning_scale * windows.imitable * squared / 2
     # J = sum_j rho^j m_j (parts), weighted by importance; divided by H, as the published gradient is.
     each = torch.stack(list(parts.values())).sum(0)
     loss = ((each * windows.mask).sum(0) * windows.weight).mean() / len(windows.action)
@@ -121,12 +139,19 @@ def critic_loss(
             noise = torch.randn(windows.action.shape, generator=generator, device=next_latents.device)
             action = noisy(model.policy(next_latents), settings.policy_noise, noise)
             next_value = min_target_q(model, next_latents, action, generator)
-        target = td_target(windows.reward, windows.terminal, next_value, settings.discount)
+        reward = windows.reward
+        if settings.values_are_chances:
+            reward, next_value = reward.clamp(0, 1), next_value.clamp(0, 1)
+        target = td_target(reward, windows.terminal, next_value, settings.discount)
+        if settings.values_are_chances:
+            target = target.clamp(0, 1)
     # Q: sum_i (Q_i(z_j, a_j) - y_j)^2, or cross entropies of two-hot heads.
     q = model.prediction_loss(logits, target).sum(0)
     # V: expectile loss L_tau(min of two target Q(z_j, a_j) - V(z_j)).
     with torch.no_grad():
         target_q = min_target_q(model, latents, windows.action, generator)
+        if settings.values_are_chances:
+            target_q = target_q.clamp(0, 1)
     value = expectile(target_q - model.value(latents), settings.expectile)
     return CriticLoss(q, value, model.scalar(logits.detach()), target)
 
@@ -148,11 +173,24 @@ def policy_loss(
         members = pair(settings.heads, generator, latents.device)
         each, terms = -model.q_values(latents, mean, members=members).amin(0), {}
     else:
-        # AWR: w = min(exp(beta (min Q - V)), 100); w times -log N(a; pi(z), 1).
+        # AWR: w times -log N(a; pi(z), 1).
         with torch.no_grad():
             advantage = min_target_q(model, latents, windows.action, generator) - model.value(latents)
-            weight = advantage_weight(advantage, settings.advantage_scale)
+            weight = policy_weight(advantage, model.q_range, windows.solving, settings)
         each = weight * cloning(mean, windows.action)
         terms = {"advantage": advantage.mean(), "advantage_weight": weight.mean()}
+    if settings.cloning_scale:
+        each = each + settings.cloning_scale * windows.imitable * cloning(mean, windows.action)
     loss = (each * windows.mask).mean(1).sum() / len(latents)
     return loss, {"policy_loss": loss.detach()} | terms
+
+
+def policy_weight(advantage: Tensor, q_range: Tensor, solving: Tensor, settings: FowmSettings) -> Tensor:
+    """Return the weights (H, B) by which the policy clones actions of advantage A = min Q - V.
+
+    Published: min(exp(beta A), 100). "solved": min(exp(beta A / Q range), 10) where `solving`, else 0: a failure has
+    A = 0 on average, and exp(0) = 1 would clone it.
+    """
+    if settings.advantage_mask == "published":
+        return advantage_weight(advantage, settings.advantage_scale)
+    return solving * advantage_weight(advantage / q_range, settings.advantage_scale, MAX_SOLVED_WEIGHT)

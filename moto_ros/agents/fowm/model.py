@@ -13,7 +13,7 @@ from moto_ros.agents.common.encoder import Encoder
 from moto_ros.agents.common.in_sample import polyak_update
 from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, LatentBound, NormedMLP, orthogonal
 from moto_ros.agents.common.two_hot import BINS, cross_entropy, decode
-from moto_ros.agents.fowm.config import ModelSettings
+from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.interface import Spaces
 
 NOISE_LIMIT = 0.3
@@ -23,14 +23,19 @@ Q_RANGE_RATE = 0.01
 Q_RANGE_QUANTILES = (0.05, 0.95)
 MIN_Q_RANGE = 1e-3
 
+DATA_UNCERTAINTY_RATE = 0.01
+MIN_DATA_UNCERTAINTY = 1e-4
+"""Fresh Q heads agree about everything; nothing may be divided by that."""
+
 
 class FowmModel(nn.Module):
     """All networks; latents are (..., D), actions (..., A). Only encoder and Q heads have targets."""
 
     q_range: Tensor
     updates: Tensor
+    data_uncertainty: Tensor | None
 
-    def __init__(self, settings: ModelSettings, spaces: Spaces) -> None:
+    def __init__(self, settings: FowmSettings, spaces: Spaces) -> None:
         """Build with orthogonal weights; the last layers of reward and Q are zero."""
         super().__init__()
         size, hidden, outputs = settings.latent_size, settings.hidden, BINS if settings.two_hot else 1
@@ -43,6 +48,8 @@ class FowmModel(nn.Module):
         self.v = HeadEnsemble(1, size, hidden, 1, settings.heads_style)
         self.register_buffer("q_range", torch.ones(()))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        # Runs that were begun without it do not have it in their checkpoints.
+        self.register_buffer("data_uncertainty", torch.zeros(()) if settings.penalty_relative else None)
         orthogonal(self)
         nn.init.zeros_(self.reward_head.output.weight)
         nn.init.zeros_(self.q.last.weight)
@@ -116,6 +123,32 @@ class FowmModel(nn.Module):
         """Update the running range of Q, from its 5 % to its 95 % quantile, by the values of a batch."""
         low, high = torch.quantile(values.flatten(), torch.tensor(Q_RANGE_QUANTILES, device=values.device))
         self.q_range.lerp_((high - low).clamp(min=MIN_Q_RANGE), Q_RANGE_RATE)
+
+    @torch.no_grad()
+    def update_data_uncertainty(self, values: Tensor, inside: Tensor) -> None:
+        """Update the running mean of u on data, if it is kept, by Q (heads, ...) of rows `inside` bool (...).
+
+        The first updates count evenly, so that the value before them does not.
+        """
+        if self.data_uncertainty is not None:
+            mean = (uncertainty(values) * inside).sum() / inside.sum().clamp(min=1)
+            rate = (1 / (self.updates + 1)).clamp(min=DATA_UNCERTAINTY_RATE)
+            self.data_uncertainty.lerp_(mean, rate)
+
+    @property
+    def penalty_scale(self) -> Tensor:
+        """Return the range of Q over u on data: what lambda u is multiplied by where the penalty is relative."""
+        assert self.data_uncertainty is not None, "kept with penalty_relative"
+        return self.q_range / self.data_uncertainty.clamp(min=MIN_DATA_UNCERTAINTY)
+
+    def begin_from(self, encoder: Encoder) -> bool:
+        """Begin encoder and target from the weights of another encoder; return False where sizes differ."""
+        given, own = encoder.state_dict(), self.encoder.state_dict()
+        if {name: value.shape for name, value in given.items()} != {name: value.shape for name, value in own.items()}:
+            return False
+        self.encoder.load_state_dict(given)
+        self.target_encoder.load_state_dict(given)
+        return True
 
 
 def noisy(mean: Tensor, std: float, noise: Tensor) -> Tensor:

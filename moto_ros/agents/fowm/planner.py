@@ -1,6 +1,7 @@
 """Planning by model predictive path integral control (MPPI), with proposals of the policy, within a deadline.
 
 `Planner.iterate` is one iteration; `score.py` holds the score G of a candidate. H steps, B robots, K elites, A actions.
+`Planner.improve_base` is the search around a base policy, which acts unless a plan is better by a margin.
 """
 
 from __future__ import annotations
@@ -34,11 +35,15 @@ class Search:
 
 @dataclass(frozen=True)
 class Plan:
-    """The action (B, A), the mean to start the next plan from (H, B, A), and how many iterations there was time for."""
+    """The action (B, A), the mean to start the next plan from (H, B, A), and how many iterations there was time for.
+
+    `better` bool (B,): where the plan acts and not the base policy; None where none was asked.
+    """
 
     action: Tensor
     mean: Tensor
     iterations: int
+    better: Tensor | None = None
 
 
 class Planner:
@@ -46,16 +51,15 @@ class Planner:
 
     def __init__(self, model: FowmModel, settings: FowmSettings) -> None:
         self._model, self._settings = model, settings
-        weights = settings.discount, settings.penalty, settings.policy_noise
-        self.scorer = Scorer(model, *weights, settings.scale_free)
+        self.scorer = Scorer(model, settings)
         scorer, self._cold = self.scorer, settings.compile
         graphs = model.q_range.device.type == "cuda"
         parts: list[Callable[..., Any]] = [
-            *(scorer.propose, scorer.imagine, scorer.terminal),
+            *(scorer.propose, scorer.imagine, scorer.around_base, scorer.terminal),
             *(scorer.upper_bound, scorer.penalty),
         ]
         prepared = [Compiled(part, graphs) if settings.compile else part for part in parts]
-        self._propose, self._imagine, self._terminal, self._upper_bound, self._penalty = prepared
+        self._propose, self._imagine, self._around_base, self._terminal, self._upper_bound, self._penalty = prepared
 
     def plan(self, latent: Tensor, mean: Tensor, *, sample: bool, generator: Noise, watch: Stopwatch) -> Plan | None:
         """Plan from latents (B, D), starting at mean (H, B, A); None where not even one iteration fits the deadline.
@@ -76,6 +80,40 @@ class Planner:
             done += 1
             watch.lap("iteration")
         return Plan(self._choose(search, sample, generator), search.mean, done)
+
+    def improve_base(self, latent: Tensor, first: Tensor, *, generator: Noise, watch: Stopwatch) -> Plan | None:
+        """Return the best of noisy copies of the base policy's sequence, or the base policy's action `first` (B, A).
+
+        A copy acts where its score beats that of the base policy's sequence without noise by `plan_margin`. None where
+        there is no time for it.
+        """
+        if self._cold:
+            self._cold = False
+            self._search_around(latent, first, torch.Generator(latent.device))
+            watch.lap("compiling")
+        if not watch.fits("iteration", "answer"):
+            return None
+        candidates, scores = self._search_around(latent, first, generator)
+        gain, best = (scores - scores[:, :1]).max(-1)
+        better = (gain >= self._settings.plan_margin) & (best > 0)
+        rows = torch.arange(len(latent), device=latent.device)
+        chosen = candidates.actions[:, rows, torch.where(better, best, 0)]
+        watch.lap("iteration")
+        return Plan(torch.where(better[:, None], chosen[0], first), chosen, 1, better)
+
+    def _search_around(self, latent: Tensor, first: Tensor, generator: Noise) -> tuple[Imagined, Tensor]:
+        """Return the base policy's sequence, first, and noisy copies of it; and their scores (B, 1 + N)."""
+        settings = self._settings
+        shape = settings.plan_horizon, len(latent), settings.plan_policy_samples, self._model.actions
+        noise = settings.plan_noise * correlated(_normal(shape, latent, generator), settings.explore_correlation)
+        candidates = self._around_base(latent, first, torch.cat((torch.zeros_like(noise[:, :, :1]), noise), 2))
+        # The same two heads, and no noise at the end, for all: scores are compared in pairs.
+        still = torch.zeros_like(candidates.actions[0])
+        terminal = self._terminal(candidates, still, pair(settings.heads, generator, latent.device))
+        scores = self._upper_bound(candidates, terminal)
+        if self.scorer.penalised:
+            scores = full_scores(scores, candidates, terminal, self._penalty)
+        return candidates, scores
 
     def _warm_up(self, latent: Tensor, mean: Tensor) -> None:
         """Plan once and discard the result, so that the time of compilation is not taken for an iteration's."""
@@ -139,6 +177,14 @@ def shifted(mean: Tensor, steps: int) -> Tensor:
     """Return the mean (H, B, A) of a plan made `steps` control steps ago: past steps are dropped, zeros appended."""
     left = mean[min(steps, len(mean)) :]
     return torch.cat((left, mean.new_zeros(len(mean) - len(left), *mean.shape[1:])))
+
+
+def correlated(white: Tensor, rho: float) -> Tensor:
+    """Return AR(1) noise along the first dimension, of the variance of the white noise (H, ...) that it is made of."""
+    steps = [white[0]]
+    for fresh in white[1:]:
+        steps.append(rho * steps[-1] + (1 - rho**2) ** 0.5 * fresh)
+    return torch.stack(steps)
 
 
 def _normal(shape: tuple[int, ...], like: Tensor, generator: Noise) -> Tensor:

@@ -3,6 +3,10 @@
 G = sum_t gamma^t [R(z_t, a_t) - lambda u(z_t, a_t)] + gamma^H [min of two Q(z_H, a) - lambda u(z_H, a)], t = 0..H-1,
 with a = pi(z_H) + noise and u the standard deviation of the Q heads. Time is the first dimension; B robots, N
 candidates.
+
+Where success ends an episode, R is the chance of success at a step, and what comes after it does not count: step t and
+the terminal value are weighted by going_t = (1 - R_0) .. (1 - R_(t-1)), R and Q cut to [0, 1]. The return then lies in
+[0, 1]. With a relative penalty lambda u is lambda x range of Q x u / u on data.
 """
 
 from __future__ import annotations
@@ -13,23 +17,33 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.fowm.model import FowmModel, noisy, uncertainty
 
 BLOCKS = 8
 """The uncertainty of candidates is evaluated in up to this many blocks."""
 
 
+ALWAYS = torch.empty(0)
+"""`Imagined.going` where no episode ends."""
+
+
 class Imagined(NamedTuple):
-    """Action sequences (H, B, N, A), the latents they pass (H+1, B, N, D), and their discounted reward (B, N)."""
+    """Action sequences (H, B, N, A), the latents they pass (H+1, B, N, D), and their discounted reward (B, N).
+
+    `going` (H+1, B, N) is the chance that the episode has not ended in success before each step; empty where success
+    does not end it.
+    """
 
     actions: Tensor
     latents: Tensor
     reward: Tensor
+    going: Tensor = ALWAYS
 
     def joined(self, other: Imagined) -> Imagined:
         """Return both sets of candidates as one."""
         return Imagined(
-            *(torch.cat(parts, dim) for parts, dim in zip(zip(self, other, strict=True), (2, 2, 1), strict=True))
+            *(torch.cat(parts, dim) for parts, dim in zip(zip(self, other, strict=True), (2, 2, 1, -1), strict=True))
         )
 
 
@@ -43,17 +57,17 @@ class Terminal(NamedTuple):
 class Scorer:
     """Scores candidates by a model; with `scale_free` in units of the running range of Q."""
 
-    def __init__(self, model: FowmModel, discount: float, penalty: float, noise: float, scale_free: bool) -> None:
-        self._model, self._discount, self._penalty = model, discount, penalty
-        self._noise, self._scale_free = noise, scale_free
+    def __init__(self, model: FowmModel, settings: FowmSettings) -> None:
+        self._model, self._discount, self._penalty = model, settings.discount, settings.penalty
+        self._noise, self._scale_free = settings.policy_noise, settings.scale_free
+        self._relative, self._success_ends = settings.penalty_relative, settings.values_are_chances
 
     def imagine(self, latent: Tensor, actions: Tensor) -> Imagined:
         """Roll out sequences (H, B, N, A) from latents (B, D)."""
         latents = [latent[:, None].expand(-1, actions.shape[2], -1)]
         for action in actions:
             latents.append(self._model.advance(latents[-1], action))
-        passed = torch.stack(latents)
-        return Imagined(actions, passed, self._discounted(self._rewards(passed[:-1], actions)))
+        return self._imagined(actions, torch.stack(latents))
 
     def propose(self, latent: Tensor, noise: Tensor) -> Imagined:
         """Roll out the policy with noise (H, B, N, A) from latents (B, D)."""
@@ -61,8 +75,25 @@ class Scorer:
         for draw in noise:
             actions.append(noisy(self._model.policy(latents[-1]), self._noise, draw))
             latents.append(self._model.advance(latents[-1], actions[-1]))
-        passed, taken = torch.stack(latents), torch.stack(actions)
-        return Imagined(taken, passed, self._discounted(self._rewards(passed[:-1], taken)))
+        return self._imagined(torch.stack(actions), torch.stack(latents))
+
+    def around_base(self, latent: Tensor, first: Tensor, noise: Tensor) -> Imagined:
+        """Roll out the base policy plus noise (H, B, N, A): its action `first` (B, A) now, then the policy's."""
+        latents, actions = [latent[:, None].expand(-1, noise.shape[2], -1)], []
+        for step, draw in enumerate(noise):
+            base = self._model.policy(latents[-1]) if step else first[:, None]
+            actions.append((base + draw).clamp(-1, 1))
+            latents.append(self._model.advance(latents[-1], actions[-1]))
+        return self._imagined(torch.stack(actions), torch.stack(latents))
+
+    def _imagined(self, actions: Tensor, latents: Tensor) -> Imagined:
+        rewards = self._rewards(latents[:-1], actions)
+        if not self._success_ends:
+            return Imagined(actions, latents, self._discounted(rewards), latents.new_empty(0))
+        rewards = rewards.clamp(0, 1)
+        left = torch.cumprod(1 - rewards, 0)
+        going = torch.cat((torch.ones_like(left[:1]), left))
+        return Imagined(actions, latents, self._discounted(going[:-1] * rewards), going)
 
     def terminal(self, imagined: Imagined, noise: Tensor, members: Tensor) -> Terminal:
         """Return the actions at the last latents, by the policy with noise (B, N, A)."""
@@ -71,6 +102,8 @@ class Scorer:
     def upper_bound(self, imagined: Imagined, terminal: Terminal) -> Tensor:
         """Return the score (B, N) without the uncertainty penalty, which no score can exceed."""
         final = self._model.q_values(imagined.latents[-1], terminal.actions, members=terminal.members).amin(0)
+        if self._success_ends:
+            final = imagined.going[-1] * final.clamp(0, 1)
         last = self._discount ** len(imagined.actions)
         return torch.nan_to_num((imagined.reward + last * final) / self.unit)
 
@@ -78,7 +111,10 @@ class Scorer:
         """Return the uncertainty penalty (B, N): lambda times the discounted std of Q over heads, terminal included."""
         actions = torch.cat((imagined.actions, terminal.actions[None]))
         u = uncertainty(self._model.q_values(imagined.latents, actions))
-        return torch.nan_to_num(self._penalty * self._discounted(u) / self.unit)
+        if self._success_ends:
+            u = imagined.going * u
+        weight = self._penalty * self._model.penalty_scale if self._relative else self._penalty
+        return torch.nan_to_num(weight * self._discounted(u) / self.unit)
 
     @property
     def unit(self) -> Tensor | float:
@@ -144,5 +180,6 @@ def select(imagined: Imagined, terminal: Terminal, chosen: Tensor) -> tuple[Imag
     """Return the candidates `chosen` (B, n) only."""
     rows = torch.arange(len(chosen), device=chosen.device)[:, None]
     actions, latents = imagined.actions[:, rows, chosen], imagined.latents[:, rows, chosen]
-    selected = Imagined(actions, latents, imagined.reward[rows, chosen])
+    going = imagined.going[:, rows, chosen] if imagined.going.numel() else imagined.going
+    selected = Imagined(actions, latents, imagined.reward[rows, chosen], going)
     return selected, Terminal(terminal.actions[rows, chosen], terminal.members)
