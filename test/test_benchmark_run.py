@@ -8,19 +8,31 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+pytest.importorskip("metaworld", reason="Meta-World is not installed")
+
+from moto_sim.benchmark import cell
+from moto_sim.benchmark.cell import Runner
+from moto_sim.rollout import expert_act
+
 from moto_ros.cli.main import main
+from moto_ros.data.bag_reader import read_episodes
+from moto_ros.data.success_end import first_success
 from moto_ros.errors import MotoError
 from moto_ros.experiments.engine import LocalEngine, make_engine, slots, start
 from moto_ros.experiments.progress import read_progress
 from moto_ros.experiments.suite import read_suite, runs_of
-from moto_ros.experiments.suite_folder import SuiteFolder
+from moto_ros.experiments.suite_folder import SuiteFolder, read_run
 from moto_ros.experiments.suite_runner import SuiteRunner
 from moto_ros.training.metrics import read_metrics
+from moto_ros.training.run_schedule import RunEpisode
 
 pytestmark = [pytest.mark.sim, pytest.mark.slow]
 
@@ -43,11 +55,12 @@ def results(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_one_command_gives_rows_page_and_bags_of_demonstrations(whole: Path) -> None:
-    """Breaks the evidence: an evaluation without mode or sample, or data that nobody can look at."""
+    """Breaks the evidence: an evaluation that is not there, or data that nobody can look at."""
     rows = results(whole)
     assert [row["after"] for row in rows] == [0, 1, 2]
     assert all(row["score"] == row["success_rate"] for row in rows)
-    assert all(row["n"] == row["sampled"]["n"] == len(row["predicted"]) == 2 for row in rows)
+    assert all(row["n"] == len(row["predicted"]) == 2 for row in rows)
+    assert all(row["sampled"] is None for row in rows), "each evaluation episode is played once"
     assert [len(row["online"]["success"]) for row in rows] == [0, 1, 1]
     assert rows[-1]["env_steps"] == 30
     assert rows[-1]["updates"] == 10 + 2 * 4
@@ -58,7 +71,57 @@ def test_one_command_gives_rows_page_and_bags_of_demonstrations(whole: Path) -> 
 def test_demonstrations_that_leave_nothing_to_imitate_are_said_in_the_runs_log(whole: Path) -> None:
     """Breaks what is concluded: a row named MOTO that learned without its prior would look like a fair one."""
     log = (whole / "cells" / "drawer_open--moto--d2--s0" / "cell.log").read_text()
-    assert "warning: prior_rule 'success_at_end': leaves none of 2 episodes to imitate (0 of them reach success)" in log
+    assert "warning: prior_rule 'success_prefix': leaves none of 2 episodes to imitate (0 of them reach success)" in log
+
+
+def test_evaluations_are_played_again_by_sampled_actions_where_asked_which_changes_no_other_number(
+    whole: Path, tmp_path: Path
+) -> None:
+    """Breaks the evidence: what the mode achieves would depend on whether the sampled actions are looked at, too."""
+    assert main(["benchmark", "ci", "--output", str(tmp_path), *ONE_METHOD, "-p", "sampled_twin:=true"]) == 0
+    rows = results(tmp_path)
+    assert all(row["sampled"]["n"] == len(row["sampled"]["outcomes"]) == row["n"] == 2 for row in rows)
+    assert [row | {"sampled": None} for row in rows] == results(whole)
+    assert "drawn ones from the same start states" in (tmp_path / "report.html").read_text()
+    assert "drawn ones from the same start states" not in (whole / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "ends", "hold"),
+    [
+        ([], False, 1),
+        (["task.success_steps:=2"], True, 2),
+        (["agent.steps_after_success:=5"], True, 1),
+        (["agent.steps_after_success:=0", "task.success_steps:=3"], True, 3),
+    ],
+)
+def test_episodes_end_at_success_where_task_or_agent_say_so(
+    parameters: list[str], ends: bool, hold: int, tmp_path: Path
+) -> None:
+    """Breaks patience: what follows success is played and not learned from; or a task's hold is not kept."""
+    run = runs_of(read_suite("ci", [*parameters, "task.max_steps:=60", "task.expert_noise:=0.0"]))[0]
+    runner = Runner(run, SuiteFolder(tmp_path))
+    expert: Any = expert_act(runner.world, 0.0, np.random.default_rng(0))
+    episode = runner._collect(expert, RunEpisode(7, "evaluation", 0, sample=False))
+    runner.close()
+    assert episode.succeeded
+    assert (len(episode) < 60, bool(episode.is_terminal[-1])) == (ends, ends)
+    assert not ends or first_success(episode.success, hold) == len(episode)
+
+
+def test_demonstrations_end_at_the_step_limit_whatever_an_earlier_versions_bag_says(whole: Path) -> None:
+    """Breaks learning: the last row of a demonstration that holds its success would be the end of the world."""
+    description = next(whole.glob("cells/*moto--*/cell.json"))
+    runner = Runner(read_run(description), SuiteFolder(whole))
+    layout = runner.task
+    bag = next(whole.glob("data/*/episode_*"))
+    (recorded,) = read_episodes(bag, layout).episodes
+    assert recorded.info["outcome"] == "time_limit"
+    said = replace(recorded, is_terminal=np.arange(len(recorded.reward)) == len(recorded))
+    cache = SimpleNamespace(read=lambda *_: ([said], []))
+    session: Any = SimpleNamespace(store=SimpleNamespace(cache=cache))
+    (taken,) = cell._episodes(session, bag, layout)
+    assert not taken.is_terminal.any()
 
 
 def test_a_finished_run_is_never_run_again(whole: Path) -> None:

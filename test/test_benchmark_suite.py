@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,63 @@ def test_a_folder_with_another_run_is_refused_and_one_that_asks_for_more_goes_on
     other = runs_of(read_suite(suite_file(tmp_path), ["task.max_steps:=34"]))[0]
     with pytest.raises(MotoError, match=r"task.max_steps is 34 here and 33 in the run"):
         folder.describe(other)
+
+
+def described_before(folder: SuiteFolder, name: str, **then: object) -> None:
+    """Leave a run's descriptions as a version wrote them that had fewer parameters, and other defaults."""
+    for file in folder.run_folder(next(run for run in runs_of(read_suite(name)))).glob("*.json"):
+        values = json.loads(file.read_text()) | then
+        del values["sampled_twin"], values["task_values"]["success_steps"]
+        del values["agent_values"]["steps_after_success"]
+        file.write_text(json.dumps(values))
+
+
+def test_a_run_described_before_a_parameter_existed_is_the_same_run(tmp_path: Path) -> None:
+    """Breaks old folders: what was computed would be refused, computed again, or learn from other demonstrations."""
+    name = suite_file(tmp_path)
+    folder, run = SuiteFolder(tmp_path / "out"), runs_of(read_suite(name))[0]
+    folder.describe(run)
+    folder.finish(run)
+    described_before(folder, name)
+    old = read_run(folder.description(run))
+    assert (old.sampled_twin, run.sampled_twin) == (True, False)
+    assert folder.data(old) == folder.data(run)
+    assert folder.is_finished(run)
+    folder.describe(run)
+    assert not read_run(folder.description(run)).sampled_twin, "further evaluations are as the suite now says"
+    held = runs_of(read_suite(name, ["task.success_steps:=3"]))[0]
+    with pytest.raises(MotoError, match=r"task.success_steps is 3 here and unset in the run"):
+        folder.describe(held)
+
+
+def test_a_folder_keeps_the_priors_rule_that_it_was_begun_with_unless_the_suite_names_one(tmp_path: Path) -> None:
+    """Breaks old folders: runs of a suite that names no rule would be refused, or half of them learn by another."""
+    name, folder = suite_file(tmp_path), SuiteFolder(tmp_path / "out")
+    suite = read_suite(name)
+    assert {run.prior_rule for run in runs_of(folder.as_begun(suite))} == {"success_prefix"}
+    folder.describe(runs_of(suite)[0])
+    described_before(folder, name, prior_rule="success_at_end")
+    begun = runs_of(folder.as_begun(suite))
+    assert {run.prior_rule for run in begun} == {"success_at_end"}
+    folder.describe(begun[0])
+    named = folder.as_begun(read_suite(name, ["prior_rule:=success_prefix"]))
+    with pytest.raises(MotoError, match="prior_rule is success_prefix here and success_at_end in the run"):
+        folder.describe(runs_of(named)[0])
+
+
+def test_a_task_says_to_a_suite_for_how_many_steps_success_must_hold(tmp_path: Path) -> None:
+    """Breaks the comparison with the robot: the benchmark's episodes would end where the episode node's do not."""
+    task = tmp_path / "hold.yaml"
+    task.write_text(
+        "/**:\n  ros__parameters: {world: metaworld/hammer-v3, action_size: 4}\n"
+        "episode:\n  ros__parameters: {success_steps: 4, max_steps: 70}\n"
+    )
+    text = MINIMAL.replace("drawer_open, metaworld/hammer-v3", str(task)).replace("    task: {max_steps: 33}\n", "")
+    (values,) = {
+        (run.task_values["success_steps"], run.task_values["max_steps"])
+        for run in runs_of(read_suite(suite_file(tmp_path, text)))
+    }
+    assert values == (4, 70)
 
 
 def test_a_row_may_see_the_task_differently(tmp_path: Path) -> None:

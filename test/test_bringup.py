@@ -119,6 +119,23 @@ def test_an_override_wins_over_the_task_and_may_be_meant_for_one_node() -> None:
     assert _parameters("finetune", "trainer", **given)["seed"] == 0
 
 
+def test_the_trainer_knows_for_how_many_steps_success_must_hold_as_the_episode_node_does(tmp_path: Path) -> None:
+    """Breaks learning: an episode would end, for learning, where the robot's does not."""
+    task = tmp_path / "mine.yaml"
+    for section in ("/**", "episode"):
+        task.write_text(f"{section}:\n  ros__parameters:\n    success_steps: 3\n")
+        for node in ("episode", "trainer"):
+            assert _parameters("finetune", node, task=str(task))["success_steps"] == 3, (section, node)
+        assert _parameters("pretrain", "trainer", task=str(task))["success_steps"] == 3
+    for text in ("success_steps:=5", "episode.success_steps:=5"):
+        found = {
+            node: _parameters("finetune", node, parameters=text)["success_steps"] for node in ("episode", "trainer")
+        }
+        assert found == {"episode": 5, "trainer": 5}, text
+    (said,) = resolve("finetune", {"run": "somewhere", "parameters": "trainer.success_steps:=5"}).contradictions
+    assert said.startswith("parameters: 'success_steps' of the trainer node is 5, but finetune sets it to 0")
+
+
 def test_what_was_resolved_is_written_so_that_each_node_can_read_it(tmp_path: Path) -> None:
     system = resolve("finetune", {"run": str(tmp_path), "namespace": "left_arm"})
     system.write_parameters()

@@ -170,10 +170,16 @@ def test_an_episode_that_never_ended_gives_what_it_has() -> None:
     assert any("its end is not recorded; 4 complete steps are used" in text for text in assembler.report.problems)
 
 
-def test_failure_is_terminal_and_a_time_limit_is_not() -> None:
-    """Values would be bootstrapped past a failure, or cut off at a time limit."""
-    assert assemble(lockstep_episode(Recipe(outcome="failure"))).is_terminal.tolist() == [False] * 6 + [True]
-    assert not assemble(lockstep_episode(Recipe(outcome="aborted"))).is_terminal.any()
+@pytest.mark.parametrize("outcome", ["failure", "success"])
+def test_what_ends_an_episode_is_terminal_and_a_time_limit_is_not(outcome: str) -> None:
+    """Values would be bootstrapped past success or failure, or cut off at a time limit."""
+    ended = lockstep_episode(Recipe(outcome=outcome))
+    assert assemble(ended).is_terminal.tolist() == [False] * 6 + [True]
+    for other in ("time_limit", "aborted"):
+        assert not assemble(lockstep_episode(Recipe(outcome=other))).is_terminal.any()
+    first = [sent for sent in ended if not (sent.role == "action" and sent.message.step == 4)]
+    parts = filled(first).parts()
+    assert [part.is_terminal.tolist() for part in parts] == [[False] * 5, [False, True]]
 
 
 def test_an_episode_without_steps_is_refused() -> None:

@@ -92,6 +92,7 @@ def test_images_joints_and_twist_become_steps(tmp_path: Path, jpeg: bool) -> Non
     assert np.allclose(episode.action[:4, 0], [0.0, 0.0, 0.04, 0.08])
     assert episode.reward.tolist() == [0.0] * 20 + [1.0]
     assert episode.succeeded
+    assert episode.is_terminal.tolist() == [False] * 20 + [True], "the success at its end has ended it"
 
 
 def test_command_stamped_like_the_observation_belongs_to_it(tmp_path: Path) -> None:

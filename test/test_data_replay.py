@@ -384,6 +384,23 @@ def test_an_episode_is_drawn_up_to_its_success_and_the_rule_judges_all_of_it(tmp
     assert drawn["imitable"][drawn["valid"]].all()
 
 
+def test_success_counts_once_it_has_held_for_the_tasks_steps(tmp_path: Path) -> None:
+    """Breaks learning: a task that must hold success would end, for learning, where it is first touched."""
+    holds, touches = episode(1, 20), episode(2, 20)
+    holds.success[8], holds.success[11:] = True, True
+    touches.success[8:10] = True
+    store = ReplayStore(tmp_path / "cache", steps_after_success=2, success_hold=3)
+    for one in (holds, touches):
+        store.add(one, None, "online")
+    drawn = store.windows("all", 300, 2, rng())
+    number, row = drawn["proprio"][..., 0].astype(int), drawn["proprio"][..., 1].astype(int)
+    assert row[number == 1].max() == 15
+    assert row[number == 2].max() == 20
+    assert np.array_equal(drawn["is_terminal"], (number == 1) & (row >= 13))
+    assert np.array_equal(drawn["steps_to_success"], np.where(number == 1, np.maximum(13 - row, 0), -1))
+    assert set(store.windows("failed", 50, 2, rng())["proprio"][..., 0].flat) == {2.0}
+
+
 def test_windows_number_their_rows_and_say_which_episodes_have_no_success(tmp_path: Path) -> None:
     """Breaks learning: values of failures are raised as successes, or a row's cached output is another's."""
     store = filled(tmp_path)

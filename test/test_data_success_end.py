@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moto_ros.data.success_end import NEVER, ended_at_success, first_success
+from moto_ros.data.success_end import NEVER, ended_at_success, first_success, success_row
 
 
 def rows(success: list[bool]) -> dict[str, np.ndarray]:
@@ -39,6 +39,17 @@ def test_without_the_setting_an_episode_is_learned_from_whole() -> None:
     found = ended_at_success(rows([False, True, False, False]), NEVER)
     assert len(found["reward"]) == 4
     assert not found["is_terminal"].any()
+
+
+def test_success_that_ended_the_episode_counts_however_short_it_was() -> None:
+    """An operator's success, or that of a bag whose last step is one, would be learned from as a failure."""
+    short = rows([False, False, True])
+    assert success_row(short, 3) is None
+    short["is_terminal"][2] = True
+    assert success_row(short, 3) == 2
+    failed = rows([False, True, False])
+    failed["is_terminal"][2] = True
+    assert success_row(failed, 2) is None
 
 
 @pytest.mark.parametrize(

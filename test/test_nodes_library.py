@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -87,6 +88,21 @@ def test_messages_before_the_first_episode_and_of_forgotten_ones_cost_nothing() 
     assert live.fetch(5) is None
 
 
+def test_what_the_policy_estimates_of_success_is_taken_from_its_actions_by_step() -> None:
+    """The report would not have it, or of other steps; messages of a bag of an earlier version have none."""
+    live = LiveEpisodes(LAYOUT)
+    live.begin(5)
+    for sent in reversed(lockstep_episode(Recipe(5, 6, ("agent",), (16, 16)))):
+        if sent.role == "action":
+            sent.message.success_probability = 0.125 * sent.message.step
+            if sent.message.step == 2:
+                del sent.message.success_probability
+        live.add(sent.role, sent.message)
+    found = live.fetch(5)
+    assert found is not None
+    assert np.array_equal(found.success_probabilities(5), [0.0, 0.125, np.nan, 0.375, 0.5], equal_nan=True)
+
+
 def test_a_camera_that_films_on_after_an_episode_does_not_fill_the_memory() -> None:
     """A person who takes minutes to prepare the scene would cost gigabytes."""
     live = LiveEpisodes(LAYOUT)
@@ -165,6 +181,21 @@ def test_bags_that_were_moved_or_give_no_episode_make_no_difference(tmp_path: Pa
     assert difference(known, tmp_path / "moved") == ""
     assert difference(known, bags) == "", "a folder that is not there asks for nothing"
     assert difference(known, tmp_path / "empty") == ""
+
+
+def test_a_run_that_learned_success_as_no_end_resumes_from_its_bags(tmp_path: Path) -> None:
+    """Every run of an earlier version whose cache is lost, or whose bags were copied, would be refused."""
+    bag = tmp_path / "bags" / "demo"
+    write_bag(bag, lockstep_episode(Recipe(1, 6, ("agent",), (16, 16), outcome="success")))
+    library, store = BagLibrary(tmp_path, LAYOUT), ReplayStore(tmp_path / "run" / "cache")
+    (episode,) = store.cache.read(bag, LAYOUT, TopicMap())[0]
+    assert episode.is_terminal[-1]
+    store.add(dataclasses.replace(episode, is_terminal=np.zeros(7, bool)), bag, "offline")
+    shutil.rmtree(tmp_path / "run" / "cache")
+    again = ReplayStore(tmp_path / "run" / "cache")
+    again.restore(store.state(), LAYOUT)
+    assert not again.episodes()[0].is_terminal.any(), "what was learned from stays what it was"
+    assert difference((library, again), tmp_path / "bags") == ""
 
 
 def test_bags_whose_episodes_were_dropped_for_want_of_room_are_not_new(tmp_path: Path) -> None:

@@ -107,12 +107,15 @@ def test_without_a_person_the_policys_action_is_executed_as_it_is_with_its_stamp
     desk.policy()
     desk.begin()
     for _ in range(2):
-        found = desk.propose(uncertainty_rank=0.25)
+        found = desk.propose(uncertainty_rank=0.25, success_probability=0.5)
         sent = desk.robot.act(desk.step - 1, PERIOD * desk.step, episode=1)
         assert (found.episode, found.step, found.source) == (1, desk.step - 1, POLICY)
         assert (found.state_stamp, found.camera_stamps) == (sent.state_stamp, sent.camera_stamps)
         assert (found.uncertainty, found.uncertainty_rank, found.policy_version) == (2.5, 0.25, 7)
+        assert found.success_probability == 0.5
         assert list(found.values) == PROPOSED
+    shown = desk.node.report().values
+    assert (shown["uncertainty"], shown["uncertainty_rank"], shown["success_probability"]) == (2.5, 0.25, 0.5)
 
 
 @pytest.mark.parametrize("device", ["joy", "twist"])

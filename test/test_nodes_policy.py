@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from safetensors.torch import load, save
 from support.robot_side import PERIOD, RobotSide
 
 from moto_msgs.msg import Action, EpisodeState, PolicyVersion, PolicyWeights
+from moto_ros.agents.interface import SUCCESS_PROBABILITY, Decision
 from moto_ros.agents.registry import make_agent
 from moto_ros.config import build, read_parameters, shipped
 from moto_ros.contract import topics
@@ -388,6 +390,28 @@ def test_uncertainty_is_ranked_among_its_values_on_recorded_data(graph: Graph) -
         bench.run(0, EpisodeState.PURPOSE_EVALUATION, start=20 * version * PERIOD)
         bench.steps(1, start=20 * version * PERIOD)
         assert bench.robot.actions[-1].uncertainty_rank == pytest.approx(expected, abs=0.01)
+
+
+def test_the_agents_estimate_of_success_is_published_with_the_action_and_shown(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person beside the robot would not see that the policy expects to fail; one that is not known is not 0."""
+    bench = Bench(graph)
+    bench.give(weights())
+    bench.run(0, EpisodeState.PURPOSE_EVALUATION)
+    bench.steps(1)
+    assert np.isnan(bench.robot.actions[-1].success_probability)
+    act = bench.node._agent.act
+
+    def knowing(*given: Any) -> Decision:
+        return replace(act(*given), figures={SUCCESS_PROBABILITY: 0.75})
+
+    monkeypatch.setattr(bench.node._agent, "act", knowing)
+    bench.run(1, EpisodeState.PURPOSE_EVALUATION, start=20 * PERIOD)
+    bench.steps(1, start=20 * PERIOD)
+    assert bench.robot.actions[-1].success_probability == 0.75
+    shown = bench.node.report().values
+    assert (shown["success_probability"], shown["uncertainty"]) == (0.75, bench.robot.actions[-1].uncertainty)
 
 
 def test_a_policy_leaves_the_episodes_that_bring_the_scene_back_to_the_policy_for_resets(

@@ -16,7 +16,7 @@ pytest.importorskip("moto_msgs", reason="moto_msgs is not built")
 from moto_ros.cli.main import main
 from moto_ros.config import part
 from moto_ros.errors import MotoError
-from moto_ros.nodes.learning_settings import data_part
+from moto_ros.nodes.learning_settings import as_begun, data_part
 from moto_ros.robot import franka_checks
 from moto_ros.stopping import SAVE_TIME, STOP_TIME
 from moto_ros.systems.bringup import System, resolve
@@ -168,6 +168,34 @@ def test_other_settings_than_those_of_the_run_are_said_before_anything_starts(tm
     assert next(finetune({"run": str(tmp_path), **SHORT})).system.name == "record"
     refusal = _refusal("finetune", run=str(tmp_path), preset="ci", parameters="evaluation_episodes:=2")
     assert "trainer.evaluation_episodes is 2 here and 1 in the run" in refusal
+
+
+def test_a_run_that_was_begun_under_another_default_rule_of_the_prior_resumes_with_it(tmp_path: Path) -> None:
+    """Breaks every run of an earlier version: it would be refused, or learn from other steps than it began with."""
+    given = {"run": str(tmp_path), **SHORT}
+    trainer = _trainer(resolve("finetune", given))
+    kept = configuration(part(trainer, TrainerSettings), trainer.agent_name, trainer.agent)
+    run = RunFolder(tmp_path)
+    assert as_begun(trainer, run) is trainer
+    run.open(kept, trainer.seed, data=data_part(trainer) | {"prior_rule": "success_at_end"})
+    assert next(finetune(given)).system.name == "record"
+    assert (trainer.prior_rule, as_begun(trainer, run).prior_rule) == ("success_prefix", "success_at_end")
+    whole = SHORT | {"parameters": f"{SHORT.get('parameters', '')} prior_rule:=whole".strip()}
+    refusal = _refusal("finetune", run=str(tmp_path), **whole)
+    assert "prior_rule is whole here and success_at_end in the run" in refusal
+
+
+def test_where_episodes_end_for_learning_stays_as_it_was(tmp_path: Path) -> None:
+    """Breaks a resumed run: half of what it has learned from would be cut at other rows."""
+    ends = {"preset": "ci", "parameters": "agent.steps_after_success:=5"}
+    trainer = _trainer(resolve("finetune", {"run": str(tmp_path), **ends}))
+    assert data_part(trainer)["success_hold"] == 1
+    kept = configuration(part(trainer, TrainerSettings), trainer.agent_name, trainer.agent)
+    RunFolder(tmp_path).open(kept, trainer.seed, data=data_part(trainer))
+    longer = ends | {"parameters": f"{ends['parameters']} success_steps:=4"}
+    assert "success_hold is 4 here and 1 in the run" in _refusal("finetune", run=str(tmp_path), **longer)
+    whole = _trainer(resolve("finetune", {"run": str(tmp_path), "preset": "ci", "parameters": "success_steps:=4"}))
+    assert "success_hold" not in data_part(whole)
 
 
 def test_a_run_of_another_task_is_refused(tmp_path: Path) -> None:

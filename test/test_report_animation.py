@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from support.bags import Recipe, Sent, action, image, lockstep_episode, phase, reward, robot_state, write_bag
 from training_support import PointWorld, play_with, store_maker
@@ -85,10 +86,10 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         session.add_demonstration(PointWorld(camera=True).play(PointWorld().expert, index, 2_000_000 + index), None)
     play = play_with(session, camera=True)
 
-    def play_and_record(asked: RunEpisode) -> tuple[Episode, list[float]]:
-        episode, uncertainty = play(asked)
+    def play_and_record(asked: RunEpisode) -> tuple[Episode, list[float], list[float]]:
+        episode, uncertainty, _ = play(asked)
         recording(path, asked, episode)
-        return episode, uncertainty
+        return episode, uncertainty, [0.25] * len(uncertainty)
 
     offline_runner.run(session, play_and_record)
     session.close()
@@ -144,6 +145,19 @@ def test_it_shows_what_the_bags_hold(recorded: Path) -> None:
         assert clip.title.endswith(": success" if row["success"] else ": no success")
         assert clip.frames.shape[1:] == (VIEW, VIEW, 3)
         assert clip.success.any() == bool(row["success"])
+
+
+def test_the_chance_of_success_that_the_policy_estimates_is_drawn_beside_the_uncertainty(recorded: Path) -> None:
+    """A viewer would see that the policy is unsure, and not whether it expects to succeed."""
+    history = animation.History(recorded)
+    axis = Figure().subplots()
+    animation.draw_uncertainty(axis, history.online[:3], history.online)
+    (_, chance) = axis.figure.axes
+    assert list(chance.lines[0].get_ydata()) == [25.0] * 3
+    unknown = [{name: value for name, value in row.items() if name != "success_probability"} for row in history.online]
+    axis = Figure().subplots()
+    animation.draw_uncertainty(axis, unknown, unknown)
+    assert axis.figure.axes == [axis]
 
 
 def test_an_animation_is_replaced_and_no_other_file_is(recorded: Path, made: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from moto_sim.rollout import NoisyExpert, collect
 from moto_sim.snapshot import FIRST_STAMP, proprio
 from moto_sim.world import World, image_shape, make_world
 
+from moto_ros.data.episode import Episode
 from moto_ros.data.proprio_fields import PROPRIO_FIELDS
 from moto_ros.errors import MotoError
 
@@ -105,6 +106,24 @@ def test_an_expert_episode_succeeds_and_can_end_at_its_first_success(world: Worl
     assert len(short) == int(np.flatnonzero(whole.success)[0])
     assert short.success.tolist() == [False] * len(short) + [True]
     assert np.array_equal(whole.proprio[: len(short) + 1], short.proprio)
+    assert short.is_terminal.tolist() == [False] * len(short) + [True]
+    assert not whole.is_terminal.any()
+
+
+def test_an_episode_that_must_hold_success_ends_once_it_has_held(world: World) -> None:
+    """A task that must hold success would be over where it is first touched; one cut by the limit is no end."""
+
+    def held(steps: int, hold: int) -> Episode:
+        expert = expert_act(world, 0.0, np.random.default_rng(0))
+        return collect(world, expert, steps, 0, (), stop_on_success=True, success_hold=hold)
+
+    first = len(held(120, 1))
+    three = held(120, 3)
+    assert three.success.tolist() == [False] * first + [True] * 3
+    assert three.is_terminal.tolist() == [False] * (first + 2) + [True]
+    cut = held(first + 1, 3)
+    assert cut.succeeded
+    assert not cut.is_terminal.any()
 
 
 def test_a_policy_gets_the_newest_observation_and_out_of_range_answers_are_stored_as_executed(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from training_support import PointWorld, play_with, store_maker
 
@@ -17,8 +19,11 @@ from moto_ros.agents.moto.config import MotoSettings
 from moto_ros.config import write_parameters
 from moto_ros.errors import MotoError
 from moto_ros.files import canonical, read_json
+from moto_ros.report import curves
+from moto_ros.report.history import History
 from moto_ros.report.report import write_report
 from moto_ros.training import offline_runner
+from moto_ros.training.artifacts import read_arrays
 from moto_ros.training.metrics import MetricsLog, read_metrics
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.session import TrainingRun
@@ -117,6 +122,29 @@ def test_the_page_says_what_was_measured(finished: Path, page: Path) -> None:
         assert expected in text
     assert "evaluations (sampled actions)" in text
     assert "One seed" in text
+
+
+def test_the_chance_of_success_is_shown_beside_the_uncertainty_where_it_is_known(
+    finished: Path, tmp_path: Path
+) -> None:
+    """A reader would see how unsure the policy is, and not whether it expects to succeed."""
+    told = "the chance of success that the policy estimates at"
+    assert told not in text_of(write_report([finished], tmp_path / "without.html"))
+    run = copy_of(finished, tmp_path / "with")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = [row | ({"success_probability": 0.5} if row.get("purpose") == "training" else {}) for row in lines]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arrays = read_arrays(run / "plots" / "rollout_000003.npz")
+    arrays["success_probability"] = np.linspace(0.2, 0.9, len(arrays["uncertainty"]))
+    np.savez_compressed(run / "plots" / "rollout_000003.npz", **arrays)
+    text = text_of(write_report([run]))
+    assert f"{told} the start of each online episode" in text
+    assert text.count(f"{told} each step") == 1
+    old, new = (cv2.imread(str(folder / "plots" / "rollout_000003.png")) for folder in (finished, run))
+    assert old.shape == new.shape
+    assert not np.array_equal(old, new)
+    known = [axis.lines[0].get_ydata() for axis in curves.uncertainty(History(run)).axes[1:]]
+    assert np.array_equal(known, [[50.0] * 3])
 
 
 def test_figures_are_files_too_and_show_something(finished: Path, page: Path) -> None:

@@ -56,7 +56,7 @@ def run_in(path: Path, killed_at: int = 10**9) -> TrainingRun:
         if next(left, None) is None:
             raise KilledError
 
-    def played(asked: RunEpisode) -> tuple[Episode, list[float]]:
+    def played(asked: RunEpisode) -> tuple[Episode, list[float], list[float]]:
         count()
         return play(asked)
 
@@ -112,6 +112,18 @@ def test_evaluations_are_written_with_their_interval(tmp_path: Path) -> None:
     rows = [row for row in trace(tmp_path) if row["kind"] == "evaluation"]
     assert [(row["after"], row["n"]) for row in rows] == [(0, 3), (2, 3)]
     assert all(row["low"] <= row["success_rate"] <= row["high"] for row in rows)
+
+
+def test_the_estimated_probability_of_success_is_kept_with_each_episode(tmp_path: Path) -> None:
+    """Nobody could compare what the policy expects of an episode with what came of it."""
+    session = open_session(tmp_path)
+    play = play_with(session)
+    offline_runner.run(session, lambda asked: (*play(asked)[:2], [0.25, 0.5, 1.0]))
+    session.close()
+    rows = [row for row in trace(tmp_path) if row["kind"] == "episode"]
+    assert [row.get("success_probability") for row in rows if row["purpose"] != "demonstration"] == [0.25] * 8
+    run_in(tmp_path / "without")
+    assert not any("success_probability" in row for row in trace(tmp_path / "without"))
 
 
 def test_pretraining_alone_stops_before_the_robot_is_needed(tmp_path: Path) -> None:

@@ -154,9 +154,9 @@ def test_the_page_says_how_much_people_helped_and_what_the_guard_did(tmp_path: P
     session = open_session(tmp_path)
     plain = play_with(session)
 
-    def play(asked: RunEpisode) -> tuple[Episode, list[float]]:
-        episode, doubt = plain(asked)
-        return help_in(episode), [*doubt[:-1], float("nan")]
+    def play(asked: RunEpisode) -> tuple[Episode, list[float], list[float]]:
+        episode, doubt, chances = plain(asked)
+        return help_in(episode), [*doubt[:-1], float("nan")], chances
 
     offline_runner.run(session, play)
     session.close()

@@ -162,8 +162,9 @@ def store_maker(run: Path, *, camera: bool = False) -> Callable[[Mapping[str, An
 def play_with(session: TrainingRun, *, camera: bool = False) -> Any:
     """Return a player of point-world episodes with the session's agent."""
 
-    def play(asked: RunEpisode) -> tuple[Episode, list[float]]:
+    def play(asked: RunEpisode) -> tuple[Episode, list[float], list[float]]:
         player = Player(session.agent, SPACES.action, asked.seed, sample=asked.sample)
-        return PointWorld(camera=camera).play(player, asked.seed, asked.id), player.uncertainty
+        episode = PointWorld(camera=camera).play(player, asked.seed, asked.id)
+        return episode, player.uncertainty, player.success_probability
 
     return play

@@ -6,6 +6,7 @@ P proprioception size, A action size.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
@@ -31,6 +32,9 @@ State = dict[str, Tensor]
 """An agent's filter state, each tensor with a leading batch dimension."""
 
 Metrics = dict[str, float]
+
+SUCCESS_PROBABILITY = "success_probability"
+"""Name of a decision's figure, see `Decision`."""
 
 BASE, POLICY = "base", "policy"
 """Names of arms: the policy cloned from demonstrations, which stays as it is, and the one that learns."""
@@ -71,14 +75,21 @@ class ActRequest:
 class Decision:
     """One answer of a policy: action (B, A) in [-1, 1], next filter state, uncertainty (B,).
 
-    `figures` are for diagnostics. A planner gives plan_s (seconds), plan_iterations, and
-    0 or 1 for plan_cut (fewer iterations than set), policy_answered (time for none of them) and deadline_missed (late).
+    `figures` are for diagnostics. An agent that knows it gives success_probability, its estimate in [0, 1] that the
+    episode reaches success from here; it is published with the action. A planner gives plan_s (seconds),
+    plan_iterations, and 0 or 1 for plan_cut (fewer iterations than set), policy_answered (time for none of them) and
+    deadline_missed (late).
     """
 
     action: Tensor
     state: State
     uncertainty: Tensor
     figures: Metrics = field(default_factory=dict)
+
+    @property
+    def success_probability(self) -> float:
+        """Return the agent's estimate in [0, 1] that the episode reaches success, NaN where it has none."""
+        return float(self.figures.get(SUCCESS_PROBABILITY, math.nan))
 
 
 @dataclass(frozen=True)

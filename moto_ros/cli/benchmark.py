@@ -59,6 +59,7 @@ def run(options: argparse.Namespace) -> int:
         read_suite(options.suite, options.parameter), tasks=options.tasks, methods=options.methods, seeds=options.seeds
     )
     folder = SuiteFolder(options.output or Path("benchmarks") / suite.name)
+    suite = folder.as_begun(suite)
     runner = SuiteRunner(runs_of(suite), folder)
     if options.list:
         return _list(runner)

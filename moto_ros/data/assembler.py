@@ -19,6 +19,9 @@ from moto_ros.errors import MotoError
 MAX_STEPS = 100_000
 """An episode with more steps is damaged."""
 
+TERMINAL = ("failure", "success")
+"""Outcomes of an episode that the task itself has ended; after any other it could have gone on."""
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -201,8 +204,9 @@ class EpisodeAssembler:
         return np.stack([self.pool.frames[camera][found.cameras[camera]] for found in seen])
 
     def _terminal(self, rewards: list[Reward | None], last: int) -> np.ndarray:
+        """Return where no future exists: by its reward, and where failure or success ended the episode."""
         terminal = np.array([False, *(reward is not None and reward.terminal for reward in rewards)])
-        if last == self._steps and self.phase is not None and self.phase.outcome == "failure":
+        if last == self._steps and self.phase is not None and self.phase.outcome in TERMINAL:
             terminal[-1] = True
         return terminal
 
@@ -253,5 +257,6 @@ def _relabelled(episode: Episode, reward_source: str, last: bool, phase: PhaseRe
     episode.reward[:], episode.success[:] = 0.0, False
     solved = phase is None or phase.outcome in ("none", "success")
     if reward_source == "success_at_end" and last and solved:
-        episode.reward[-1], episode.success[-1] = 1.0, True
+        episode.reward[-1] = 1.0
+        episode.success[-1] = episode.is_terminal[-1] = True
     return episode

@@ -11,7 +11,7 @@ from pathlib import Path
 from moto_ros.data.bag_files import METADATA, find_bags
 from moto_ros.data.bag_folder import PURPOSE_FOLDERS
 from moto_ros.data.bag_reader import read_episodes
-from moto_ros.data.cache import content_key, rows_of
+from moto_ros.data.cache import known_keys, rows_of
 from moto_ros.data.episode import Episode
 from moto_ros.data.joints import JointOrder
 from moto_ros.data.layout import StepLayout, TopicMap
@@ -96,8 +96,9 @@ class BagLibrary:
                 present |= own
                 continue
             episodes, self.problems = store.cache.read(bag, self._layout, topics, self.joints)
-            keys = {content_key(rows_of(episode)) for episode in episodes}
-            if own - keys or keys - learned:
+            read = [known_keys(rows_of(episode)) for episode in episodes]
+            keys = set[str]().union(*read)
+            if own - keys or not all(one & learned for one in read):
                 (found.changed if own else found.added).append(bag)
             present |= keys | own
         found.removed.extend(bag for bag, keys in known.items() if keys - present)

@@ -37,7 +37,7 @@ ROWS_VERSION = 1
 MIN_MAPPED_BYTES = 2**16
 """Smaller files of arrays are read, not mapped."""
 
-READER_VERSION = 2
+READER_VERSION = 3
 """Raised when the reader finds more or other episodes in the same bag, so that bags are read again; episodes that were
 learned from keep their keys."""
 
@@ -65,6 +65,18 @@ def content_key(rows: Mapping[str, np.ndarray]) -> str:
         digest.update(f"{name}{rows[name].dtype.str}{rows[name].shape}".encode())
         digest.update(np.ascontiguousarray(rows[name]).data)
     return digest.hexdigest()[:32]
+
+
+def former_rows(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return an episode's rows as earlier versions read them from the same bag: success did not end an episode."""
+    terminal = rows["is_terminal"].copy()
+    terminal[-1] = False
+    return {**rows, "is_terminal": terminal}
+
+
+def known_keys(rows: Mapping[str, np.ndarray]) -> set[str]:
+    """Return the keys under which a run may have learned from an episode that a bag holds, see `former_rows`."""
+    return {content_key(rows), content_key(former_rows(rows))} if rows["is_terminal"][-1] else {content_key(rows)}
 
 
 class DecodedCache:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,11 +18,12 @@ MAX_MESSAGES_AFTER_END = 200
 
 @dataclass
 class LiveEpisode:
-    """One episode as received: its messages, and by step the policy's uncertainty and the rank of that."""
+    """One episode as received: its messages, and by step the policy's uncertainty, its rank, and chance of success."""
 
     assembler: EpisodeAssembler
     uncertainty: dict[int, float] = field(default_factory=dict)
     rank: dict[int, float] = field(default_factory=dict)
+    success_probability: dict[int, float] = field(default_factory=dict)
     after: int = 0
 
     def uncertainties(self, steps: int) -> list[float]:
@@ -32,6 +34,10 @@ class LiveEpisode:
         """Return the rank of the uncertainty at each step that was received."""
         return [self.rank[step] for step in range(steps) if step in self.rank]
 
+    def success_probabilities(self, steps: int) -> list[float]:
+        """Return the estimated probability of success at each step that was received."""
+        return [self.success_probability[step] for step in range(steps) if step in self.success_probability]
+
     def add(self, role: str, message: Any) -> None:
         """Add a message in its role."""
         self.after += self.assembler.ended
@@ -41,6 +47,7 @@ class LiveEpisode:
         if role == "action" and message.episode == self.assembler.episode:
             self.uncertainty[int(message.step)] = float(message.uncertainty)
             self.rank[int(message.step)] = float(message.uncertainty_rank)
+            self.success_probability[int(message.step)] = float(getattr(message, "success_probability", math.nan))
 
 
 class LiveEpisodes:

@@ -75,6 +75,10 @@ def success_or_human(rows: Rows) -> int:
     return len(rows["success"]) if bool((rows["source"][1:] == HUMAN).all()) else success_at_end(rows)
 
 
+DEFAULT_RULE = "success_prefix"
+FORMER_DEFAULT_RULE = "success_at_end"
+"""The rule of runs that were begun without one, now and by earlier versions."""
+
 RULES: dict[str, Callable[[Rows], int]] = {
     "success_at_end": success_at_end,
     "any_success": any_success,

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from moto_ros.data.cache import DecodedCache, content_key, episode_of, facts_of, rows_of
+from moto_ros.data.cache import DecodedCache, content_key, episode_of, facts_of, former_rows, rows_of
 from moto_ros.data.episode import Episode
 from moto_ros.data.joints import STATE, JointOrder
 from moto_ros.data.layout import Problems, StepLayout, TopicMap
 from moto_ros.data.prior import RULES
 from moto_ros.data.prioritised_windows import EpisodeRows, WindowTable
 from moto_ros.data.proprio_fields import PROPRIO_FIELDS
-from moto_ros.data.success_end import NEVER, ended_at_success, first_success
+from moto_ros.data.success_end import NEVER, ended_at_success, success_row
 from moto_ros.errors import MotoError
 
 SAMPLED = ("image", "proprio", "action", "reward", "is_terminal")
@@ -44,7 +44,7 @@ class Entry:
     first: int = 0
     """Number of its first step, counted over all episodes ever added."""
     success: int = UNSOLVED
-    """Row of its first success that held, or UNSOLVED."""
+    """Row of its first success that held or ended it, or UNSOLVED."""
 
     @property
     def size(self) -> int:
@@ -86,7 +86,7 @@ class ReplayStore:
         """Use `cache_folder` for decoded episodes; `prior_rule` says what "successful" means (prior.RULES).
 
         With `steps_after_success` every episode is drawn from up to this many rows after its first success that has
-        held for `success_hold` rows, and is terminal from that row on; -1 draws from whole episodes.
+        held for `success_hold` rows or ended it, and is terminal from that row on; -1 draws from whole episodes.
 
         `joints` is the order of joints in what the episodes hold; it is saved and restored with the index.
         """
@@ -134,7 +134,7 @@ class ReplayStore:
             kept = {name: np.array(values) for name, values in learned.items()} if fits else self._mapped(key, rows)
             # The rule judges the whole episode: whether success holds at its end is not seen in the part that is drawn.
             imitable = min(self._rule(rows), len(kept["reward"]))
-            success = first_success(rows["success"], self.success_hold)
+            success = success_row(rows, self.success_hold)
             row = UNSOLVED if success is None else success
             self._entries.append(Entry(key, kept, facts, bag, origin, imitable, fits, self._taken, row))
             self._taken += len(kept["reward"])
@@ -370,9 +370,9 @@ class ReplayStore:
                 f"{bag or self.cache.folder / key}: an episode learned from is gone; put it back, or start a new run"
             )
         for episode in self.cache.read(bag, layout, topics, self.joints)[0]:
-            rows = rows_of(episode)
-            if content_key(rows) == key:
-                return rows, facts_of(episode)
+            for rows in (rows_of(episode), former_rows(rows_of(episode))):
+                if content_key(rows) == key:
+                    return rows, facts_of(episode)
         raise MotoError(
             f"{bag}: holds another episode than the one learned from; put the bag or settings back as they were"
         )

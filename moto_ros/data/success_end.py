@@ -25,6 +25,16 @@ def first_success(success: np.ndarray, hold: int = 1) -> int | None:
     return None
 
 
+def success_row(rows: Mapping[str, np.ndarray], hold: int = 1) -> int | None:
+    """Return the row at which an episode is solved, or None: success has held, or has ended the episode.
+
+    Success that ends an episode, as an operator's does, is terminal and counts however short it was.
+    """
+    held = first_success(rows["success"], hold)
+    ended = first_success(rows["success"] & rows["is_terminal"])
+    return min((row for row in (held, ended) if row is not None), default=None)
+
+
 def ended_at_success(rows: Mapping[str, np.ndarray], steps_after: int, hold: int = 1) -> dict[str, np.ndarray]:
     """Return the rows up to `steps_after` after the first success, terminal from there on; all rows without success.
 
@@ -34,7 +44,7 @@ def ended_at_success(rows: Mapping[str, np.ndarray], steps_after: int, hold: int
     rows: arrays (T+1, ...) by name, with success bool (T+1,) and is_terminal bool (T+1,). `steps_after` of -1 changes
     nothing. Arrays are views, but for is_terminal.
     """
-    found = None if steps_after == NEVER else first_success(rows["success"], hold)
+    found = None if steps_after == NEVER else success_row(rows, hold)
     if found is None:
         return dict(rows)
     kept = {name: values[: found + steps_after + 1] for name, values in rows.items()}

@@ -74,7 +74,8 @@ class TickAssembler:
 
     def _succeed(self, number: int, last: Episode, whole: bool) -> None:
         if whole:
-            last.reward[-1], last.success[-1] = 1.0, True
+            last.reward[-1] = 1.0
+            last.success[-1] = last.is_terminal[-1] = True
         else:
             text = f"episode {number}: no complete step follows the last jump of its stamps"
             self.problems.add("end", f"{text}, so that it ends without success")

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from moto_ros.config import parameter
 from moto_ros.contract.episodes import EpisodeStatus, Outcome, Phase, Purpose, Request
+from moto_ros.episode.success_rule import SuccessRule
 
 RESET_IDS = 4_000_000
 """The scene of episode n is reset by episode RESET_IDS + n, outside the range of all other numbers."""
@@ -16,13 +17,10 @@ ROBOT = "robot"
 
 
 @dataclass(frozen=True)
-class EpisodeRules:
+class EpisodeRules(SuccessRule):
     """When an episode ends, and the time-outs of its phases."""
 
     max_steps: int = parameter(100, "step limit of an episode", unit="steps", low=1)
-    success_steps: int = parameter(
-        0, "end as a success after this many successful steps in a row; 0: run to the step limit", unit="steps", low=0
-    )
     reset_timeout: float = parameter(60.0, "abort when the robot's reset takes longer than this", unit="s", low=0.1)
     step_timeout: float = parameter(30.0, "abort when no reward arrives for this long", unit="s", low=0.1)
     bag_timeout: float = parameter(

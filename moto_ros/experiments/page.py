@@ -56,13 +56,19 @@ def content(rows: Sequence[Row], results: Results, folder: Path) -> dict[str, An
 def reading(rows: Sequence[Row], results: Results) -> str:
     """Return how to read the numbers."""
     counts = sorted({row["n"] for row in rows})
+    twins = ", and as many with drawn ones from the same start states" if sampled(results) else ""
     several = f" Where a figure does not say otherwise, runs learned from {results.usual} demonstrations."
     return (
-        f"Every evaluation is {' or '.join(map(str, counts))} episodes without drawn actions, and as many with "
-        "drawn ones from the same start states. The newest evaluation counts, not the best. n is the number of "
-        "runs: tasks times seeds. Nothing is smoothed. In the kitchen, success is the share of the elements that are "
-        "complete at an episode's best moment; the tables of every task and run count whole successes."
+        f"Every evaluation is {' or '.join(map(str, counts))} episodes without drawn actions{twins}. "
+        "The newest evaluation counts, not the best. n is the number of runs: tasks times seeds. Nothing is smoothed. "
+        "In the kitchen, success is the share of the elements that are complete at an episode's best moment; the "
+        "tables of every task and run count whole successes."
     ) + (several if len(results.demonstrations) > 1 else "")
+
+
+def sampled(results: Results) -> bool:
+    """Return whether any evaluation was played again by sampled actions."""
+    return any(row["sampled"] is not None for run in results.runs for row in run.evaluations)
 
 
 def tiles(results: Results) -> list[Tile]:
@@ -131,8 +137,9 @@ def _runs(before: Interval | None, after: Interval | None) -> str:
 
 
 def every_run(results: Results) -> Table:
-    """Return every run's newest evaluation with its Wilson interval, by mode and by sample."""
-    header = ("run", "demos", "seed", "online", "mode, %", "sampled, %", "return", "updates", "wall time")
+    """Return every run's newest evaluation with its Wilson interval, by mode and, where it was played, by sample."""
+    twins = ("sampled, %",) if sampled(results) else ()
+    header = ("run", "demos", "seed", "online", "mode, %", *twins, "return", "updates", "wall time")
     rows = [
         (
             f"{run.task}, {run.method}",
@@ -140,7 +147,7 @@ def every_run(results: Results) -> Table:
             str(run.seed),
             str(run.last["after"]),
             _rate(run.last),
-            _rate(run.last["sampled"]),
+            *(_rate(run.last["sampled"]) for _ in twins),
             f"{run.last['return']:.1f}",
             f"{run.last['updates']:,}",
             duration(run.last["wall_s"]),

@@ -21,9 +21,12 @@ from moto_ros.training.run_schedule import EVALUATION_IDS, ROUND_IDS
 from moto_ros.training.statistics import wilson
 
 PROBE = "probe"
-"""Kind of the metrics rows beside an evaluation episode: what its sampled twin did, and the predicted return."""
+"""Kind of the metrics rows beside an evaluation episode: the predicted return, and what a sampled twin did, if any."""
 
 RUN_FIELDS = ("suite", "task", "agent", "preset", "seed", "demonstrations", "data", "data_seed")
+ESTIMATED = ("uncertainty", "success_probability")
+"""What the policy estimated: uncertainty, mean over an episode, and probability of success at its first step."""
+
 PLAIN = ("n", "successes", "success_rate", "low", "high", "return", "steps", "outcomes")
 
 
@@ -48,6 +51,7 @@ def _evaluation(history: History, index: int, row: Row, full: float) -> Row:
     """Return the figures of one evaluation, and of the online episodes since the one before."""
     since = history.evaluations[index - 1]["after"] if index else 0
     online = [one for one in history.online if since < one["episode"] <= row["after"]]
+    evaluated = _of_round(history.of("episode", purpose="evaluation"), index)
     counters = {name: row[name] for name in ("after", "updates", "env_steps")}
     return {
         **counters,
@@ -56,9 +60,9 @@ def _evaluation(history: History, index: int, row: Row, full: float) -> Row:
         **{name: row[name] for name in PLAIN},
         **(probed := _probed(_of_round(history.of(PROBE), index))),
         "score": float(np.mean(probed["best"])) / full if full > 0 else row["success_rate"],
-        "uncertainty": _mean(_of_round(history.of("episode", purpose="evaluation"), index), "uncertainty"),
+        **{name: _mean(evaluated, name) for name in ESTIMATED},
         "model_error": model_error(history, row["after"]),
-        "online": {name: [one.get(name) for one in online] for name in ("success", "return", "steps", "uncertainty")},
+        "online": {name: [one.get(name) for one in online] for name in ("success", "return", "steps", *ESTIMATED)},
     }
 
 
@@ -72,17 +76,18 @@ def _mean(rows: Sequence[Row], name: str) -> float | None:
 
 
 def _probed(rows: Sequence[Row]) -> Row:
-    """Return success by sampled actions from the same start states, and returns predicted and achieved."""
+    """Return success by sampled actions from the same start states, if played, and returns predicted and achieved."""
     found: Row = {"sampled": None, "best": [row["best"] for row in rows], "predicted": [], "achieved": []}
-    if rows:
-        rate = wilson(sum(row["success"] for row in rows), len(rows))
+    twins = [row for row in rows if row.get("success") is not None]
+    if twins:
+        rate = wilson(sum(row["success"] for row in twins), len(twins))
         found["sampled"] = {
             "n": rate.n,
             "success_rate": rate.mean,
             "low": rate.low,
             "high": rate.high,
-            "return": _mean(rows, "return"),
-            "outcomes": [row["success"] for row in rows],
+            "return": _mean(twins, "return"),
+            "outcomes": [row["success"] for row in twins],
         }
     predicted = [row for row in rows if row.get("predicted") is not None]
     return found | {name: [row[name] for row in predicted] for name in ("predicted", "achieved")}

@@ -25,7 +25,8 @@ from moto_ros.config import (
     specs,
 )
 from moto_ros.data.layout import StepLayout
-from moto_ros.data.prior import RULES
+from moto_ros.data.prior import DEFAULT_RULE, RULES
+from moto_ros.episode.success_rule import SuccessRule
 from moto_ros.errors import MotoError
 from moto_ros.experiments.world_options import WorldOptions
 
@@ -51,13 +52,22 @@ class SuiteSettings:
     data: tuple[str, ...] = parameter(("script",), "kinds of demonstrations, each a run of its own", choices=DATA)
     data_seed: int = parameter(-1, "draws the demonstrations; -1: the seed of the run", low=-1, high=2**31 - 1)
     only_successful: bool = parameter(True, "keep demonstrations that succeed, and make others in place of the rest")
-    prior_rule: str = parameter("success_at_end", "what a behaviour prior may imitate", choices=tuple(RULES))
+    prior_rule: str = parameter(
+        DEFAULT_RULE,
+        "what a behaviour prior may imitate; a folder whose runs were begun under another default keeps it",
+        choices=tuple(RULES),
+    )
     preset: str = parameter("quick", "sizes of the agents, where a method does not name its own")
     update_share: float = parameter(1.0, "share of the presets' updates that is done", low=0.0, high=100.0)
     offline_updates: int = parameter(-1, "updates of each phase before the first online episode; -1: presets", low=-1)
     online_updates: int = parameter(-1, "updates of each phase after each online episode; -1: presets", low=-1)
     online_episodes: int = parameter(-1, "online episodes; -1: the preset's", low=-1)
-    evaluation_episodes: int = parameter(20, "episodes of an evaluation, by mode and again by sample", low=1, high=500)
+    evaluation_episodes: int = parameter(20, "episodes of an evaluation", low=1, high=500)
+    sampled_twin: bool = parameter(
+        False,
+        "play each evaluation episode again by sampled actions, which doubles the time of evaluations",
+        before=True,
+    )
     evaluation_every: int = parameter(10, "online episodes between evaluations", low=1)
     checkpoint_every: float = parameter(60.0, "most that a kill may cost", unit="s", low=1.0)
     threads: int = parameter(1, "CPU threads of a run", low=1, high=1024)
@@ -66,7 +76,7 @@ class SuiteSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskSettings(StepLayout, WorldOptions):
+class TaskSettings(StepLayout, WorldOptions, SuccessRule):
     """A task: its world, what is seen of it, and its demonstrations. Frames are rendered at `image_size`."""
 
     world: str = parameter(REQUIRED, "simulated world")
@@ -107,17 +117,23 @@ class SuiteRun:
     task_values: dict[str, Any]
     agent_values: dict[str, Any]
     trainer_values: dict[str, Any]
+    sampled_twin: bool = True
+    """What runs did that earlier versions described."""
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite's settings, with what its file sets for all tasks and all agents."""
+    """A suite's settings, with what its file sets for all tasks and all agents.
+
+    `given` names the settings that its file or the user sets; the others are defaults.
+    """
 
     name: str
     settings: SuiteSettings
     methods: tuple[Method, ...]
     task_values: Mapping[str, Any]
     agent_values: Mapping[str, Any]
+    given: frozenset[str] = frozenset()
 
 
 def read_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
@@ -135,7 +151,7 @@ def read_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
     methods = tuple(read_method(text, str(path)) for text in settings.methods)
     if len({method.label for method in methods}) < len(methods):
         raise MotoError(f"{path}: methods {[method.label for method in methods]}, expected each label once; rename one")
-    suite = Suite(path.stem, settings, methods, _under(TASK, values), _under(AGENT, values))
+    suite = Suite(path.stem, settings, methods, _under(TASK, values), _under(AGENT, values), frozenset(own))
     _check_shared(suite)
     runs_of(suite)
     return suite
@@ -232,6 +248,7 @@ def _run(suite: Suite, task: str, method: Method, kind: str, demonstrations: int
         task_values=task_values(suite, task, method.task_overrides),
         agent_values=agent_values(suite, method),
         trainer_values=trainer_values(settings, seed),
+        sampled_twin=settings.sampled_twin,
     )
 
 
@@ -243,7 +260,8 @@ def slug(text: str) -> str:
 def task_values(suite: Suite, task: str, own: Iterable[tuple[str, str]] = ()) -> dict[str, Value]:
     """Return every parameter of a task: its file's, or a world's by name, then the suite's, then a method's over it."""
     is_world = "/" in task and not task.endswith((".yaml", ".yml"))
-    given = {"world": task} if is_world else read_parameters(shipped("tasks", task))
+    # When an episode ends is said in the episode node's section, too.
+    given = {"world": task} if is_world else read_parameters(shipped("tasks", task), "episode")
     known, source = specs(TaskSettings), f"suite '{suite.name}', task '{task}'"
     given = present_names(known.values(), given, source)
     of_file = {name: value for name, value in given.items() if name in known}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from moto_ros.agents.registry import AGENTS
 from moto_ros.config import Spec, present_names, specs
 from moto_ros.errors import MotoError
-from moto_ros.experiments.suite import SuiteRun, TaskSettings, settings_of
+from moto_ros.experiments.suite import Suite, SuiteRun, TaskSettings, settings_of
 from moto_ros.files import canonical, read_json, write_durably
 from moto_ros.training.run_folder import differences
 from moto_ros.training.settings import TrainerSettings
@@ -52,11 +53,21 @@ class SuiteFolder:
 
     def data(self, run: SuiteRun) -> Path:
         """Return the demonstrations of a run: the same folder for every run that learns from the same."""
-        what = [run.task_values, run.data, run.data_seed, run.only_successful]
+        what = [_since_added(run.task_values, specs(TaskSettings)), run.data, run.data_seed, run.only_successful]
         # A replay set is all that an agent has done while it learned: a longer one is another set.
         what += [run.demonstrations] if run.data == "medium_replay" else []
         key = hashlib.sha256(canonical({"data": what}).encode()).hexdigest()[:8]
         return self.path / "data" / f"{run.task}-s{run.data_seed}-{key}"
+
+    def as_begun(self, suite: Suite) -> Suite:
+        """Return the suite with the prior's rule that the folder's runs were begun with, where its file sets none."""
+        rules = set()
+        for path in () if "prior_rule" in suite.given else sorted(self.path.glob("cells/*/cell.json")):
+            with contextlib.suppress(MotoError):  # said of the run when it is asked for
+                rules.add(read_run(path).prior_rule)
+        if len(rules) != 1:
+            return suite
+        return replace(suite, settings=replace(suite.settings, prior_rule=rules.pop()))
 
     def describe(self, run: SuiteRun) -> Path:
         """Write what a run's process needs; MotoError when its folder holds a run of other data or settings."""
@@ -89,12 +100,21 @@ def _shape(run: SuiteRun) -> dict[str, Any]:
 
 
 def _described(run: SuiteRun, counts: Callable[[Spec], bool]) -> dict[str, Any]:
-    """Return a run's description by flat names: of its parameters those that count, and those that are unknown."""
-    values: dict[str, Any] = json.loads(canonical(asdict(run)))
+    """Return a run's description by flat names: of its parameters those that count, and those that are unknown.
+
+    Left out is what is measured beside the run, and a parameter with the value that says what runs did before it.
+    """
+    values: dict[str, Any] = json.loads(canonical(asdict(replace(run, sampled_twin=True))))
     for group, known in _groups(run).items():
-        items = values.pop(f"{group}_values").items()
+        items = _since_added(values.pop(f"{group}_values"), known).items()
         values |= {f"{group}.{name}": value for name, value in items if name not in known or counts(known[name])}
     return values
+
+
+def _since_added(values: Mapping[str, Any], known: Mapping[str, Spec]) -> dict[str, Any]:
+    """Return the parameters but for those whose value says what runs did before the parameter existed."""
+    before = {name: spec.before for name, spec in known.items() if spec.before is not None}
+    return {name: value for name, value in values.items() if name not in before or value != before[name]}
 
 
 def _groups(run: SuiteRun) -> dict[str, dict[str, Spec]]:

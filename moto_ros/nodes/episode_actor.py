@@ -24,6 +24,15 @@ MIN_TIMER_PERIOD = 0.005
 """Shortest period of the control timer, in seconds."""
 
 
+ESTIMATES = ("uncertainty", "uncertainty_rank", "success_probability")
+"""Fields of an action that say what the model estimates; the diagnostics of acting nodes show them."""
+
+
+def estimates_of(message: Action) -> dict[str, float]:
+    """Return what the model estimated at an action, by field; NaN where unknown."""
+    return {name: float(getattr(message, name)) for name in ESTIMATES}
+
+
 class DecisionMaker(Protocol):
     """Chooses the actions."""
 

@@ -9,14 +9,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from moto_ros.agents.common.replay_settings import WHOLE_EPISODES, steps_after_success
 from moto_ros.agents.interface import Spaces
 from moto_ros.agents.registry import agent_plans, agent_settings
 from moto_ros.config import REQUIRED, Value, flatten, group, parameter
 from moto_ros.contract.peers import Peers
 from moto_ros.data.layout import StepLayout, TopicMap
-from moto_ros.data.prior import RULES
+from moto_ros.data.prior import DEFAULT_RULE, FORMER_DEFAULT_RULE, RULES
 from moto_ros.episode.control_pace import PaceSettings
+from moto_ros.episode.success_rule import SuccessRule
 from moto_ros.errors import MotoError
+from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.settings import TrainerSettings
 
 T = TypeVar("T")
@@ -89,7 +92,7 @@ class PolicySettings(Learns, PaceSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainerNodeSettings(Learns, TrainerSettings, StepLayout):
+class TrainerNodeSettings(Learns, TrainerSettings, StepLayout, SuccessRule):
     """Parameters of the trainer node, but the agent's."""
 
     run: str = parameter(REQUIRED, "run folder")
@@ -97,7 +100,11 @@ class TrainerNodeSettings(Learns, TrainerSettings, StepLayout):
     bags: str = parameter("", "demonstrations: bag, or folder of bags and files; empty: bags/offline of the run folder")
     checkpoint: str = parameter("", "checkpoint to start a new run from, in place of its offline phase; empty: none")
     topics: TopicMap = group(TopicMap)
-    prior_rule: str = parameter("success_at_end", "what the behaviour prior may imitate", choices=tuple(RULES))
+    prior_rule: str = parameter(
+        DEFAULT_RULE,
+        "what the behaviour prior may imitate; a run that was begun under another default keeps it",
+        choices=tuple(RULES),
+    )
     changed_bags: str = parameter(
         "refuse",
         "when bags were added, removed or changed since the run learned from them: refuse to resume, or ignore that",
@@ -137,12 +144,25 @@ def agent_part(settings: Any) -> Any:
     return settings.agent
 
 
+def as_begun(settings: TrainerNodeSettings, run: RunFolder) -> TrainerNodeSettings:
+    """Return the settings with the prior's rule of the run in `run`, if there is one, where none is asked for.
+
+    Defaults may change between versions; what a run learns from stays what it was when it began.
+    """
+    if settings.prior_rule != DEFAULT_RULE or not run.identity_file.exists():
+        return settings
+    rule = run.identity().get("data", {}).get("prior_rule", FORMER_DEFAULT_RULE)
+    return settings if rule == settings.prior_rule else dataclasses.replace(settings, prior_rule=rule)
+
+
 def data_part(settings: TrainerNodeSettings) -> dict[str, Value]:
     """Return what says what a run learns from: fixed when the run starts, see `RunFolder.open`."""
     names = ("task", "cameras", "image_size", "proprio", "action_size", "prior_rule")
     start = str(Path(settings.checkpoint).expanduser().resolve()) if settings.checkpoint else ""
     topics = {} if settings.topics == TopicMap() else flatten(settings.topics)  # those of a robot say nothing of bags
     own = {name: getattr(settings, name) for name in names} | {"checkpoint": start}
+    if steps_after_success(agent_part(settings)) != WHOLE_EPISODES:
+        own["success_hold"] = settings.success_hold  # it decides where episodes end
     return own | {f"topics.{name}": value for name, value in topics.items()}
 
 

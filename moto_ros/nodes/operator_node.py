@@ -18,7 +18,7 @@ from moto_msgs.msg import Action, EpisodeState, OperatorEvent, RobotState
 from moto_ros.contract import topics
 from moto_ros.contract.episodes import Phase, Purpose
 from moto_ros.data.pairing import Pairing
-from moto_ros.nodes.episode_actor import EpisodeActor
+from moto_ros.nodes.episode_actor import EpisodeActor, estimates_of
 from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_nanoseconds
 from moto_ros.ros.diagnostics import NodeReport
@@ -61,6 +61,7 @@ class OperatorNode(MotoNode[OperatorSettings]):
         self._by = self._refusal = self._base = ""
         self._answered: Action | None = None
         self._verdict = Verdict.NONE
+        self._estimates: dict[str, float] = {}
         self._last_message = time.monotonic()
         self._events = self.advertise(OperatorEvent, topics.OPERATOR_EVENT, qos.event())
         self._make_topics()
@@ -181,6 +182,7 @@ class OperatorNode(MotoNode[OperatorSettings]):
 
     def _on_proposal(self, proposal: Action) -> None:
         self._last_message = time.monotonic()
+        self._estimates = estimates_of(proposal)
         if self._answered is not None and _same(proposal, self._answered):
             # Resent since it was not executed: the same answer, with a new stamp.
             self._answered.header.stamp = proposal.header.stamp
@@ -232,14 +234,15 @@ class OperatorNode(MotoNode[OperatorSettings]):
             return None
         stamps = [found[f"camera/{camera}"][0] for camera in self.settings.cameras]
         message = self._acting.stamped(stamps, found["state"][0])
-        message.uncertainty = message.uncertainty_rank = float("nan")
+        message.uncertainty = message.uncertainty_rank = message.success_probability = float("nan")
         return _filled(message, self._decider.demonstrate(time.monotonic()))
 
     # Diagnostics.
 
     def report(self) -> NodeReport:
-        """Return who is in control, what each has decided, and why nothing moves."""
-        values: dict[str, object] = {"in_control": self._by or "policy", **self._decider.counts, **self._counts}
+        """Return who is in control, what the policy estimates, what each has decided, and why nothing moves."""
+        values: dict[str, object] = {"in_control": self._by or "policy", **self._estimates}
+        values |= {**self._decider.counts, **self._counts}
         values |= {f"guard_{name}": count for name, count in self._decider.guard.counts.items()} | self._human.counts
         warning = self._refusal or self._missing_proposals() or self._decider.guard.sentence() or self._human.refusal
         if self.settings.proposals == "none":

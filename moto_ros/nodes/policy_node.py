@@ -23,7 +23,7 @@ from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.joints import STATE, JointOrder
 from moto_ros.data.observer import Observation, Observer
 from moto_ros.errors import MotoError
-from moto_ros.nodes.episode_actor import EpisodeActor
+from moto_ros.nodes.episode_actor import EpisodeActor, estimates_of
 from moto_ros.nodes.learning_settings import PolicySettings, agent_part, policy_settings, spaces_of
 from moto_ros.policy.checkpoint_policy import load_policy
 from moto_ros.policy.episode_policy import Choice, EpisodePolicy, Weights, WeightsMessage
@@ -59,6 +59,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         self._latency, self._thinking, self._tally = Latency(), Latency(), PlanTally()
         self._counts: Counter[str] = Counter()
         self._refusal = self._warning = ""
+        self._estimates: dict[str, float] = {}
         self._make_topics()
         self._ahead = self._make_ahead()
         if self.settings.checkpoint:
@@ -167,6 +168,8 @@ class PolicyNode(MotoNode[PolicySettings]):
         message.policy_version = choice.version
         message.policy_age = self._policy_age()
         message.uncertainty, message.uncertainty_rank = choice.uncertainty, choice.rank
+        message.success_probability = choice.success_probability
+        self._estimates = estimates_of(message)
         self._warning = ""
         self._measure(observation)
         return message
@@ -267,7 +270,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         age = self._policy_age() if self._actor.version else float("nan")
         acting = self._acting
         values: dict[str, object] = {"episode": acting.episode.episode, "step": acting.pace.sent}
-        values |= {"policy_version": self._actor.version, "policy_age_s": age}
+        values |= {"policy_version": self._actor.version, "policy_age_s": age} | self._estimates
         values |= self._latency.figures("latency") | self._thinking.figures("act")
         values |= {f"observations_{name}": count for name, count in self._observer.counts.items()}
         values |= {**self._tally.figures(), **self._counts, **acting.counts, **acting.pace.counts}

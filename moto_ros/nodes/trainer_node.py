@@ -41,6 +41,7 @@ from moto_ros.errors import MotoError
 from moto_ros.nodes.learning_settings import (
     TrainerNodeSettings,
     agent_part,
+    as_begun,
     data_part,
     spaces_of,
     trainer_settings,
@@ -221,7 +222,11 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             session.close()
 
     def _open(self) -> TrainingRun:
-        settings = self.settings
+        settings = as_begun(self.settings, self._run)
+        if settings.prior_rule != self.settings.prior_rule:
+            rules = f"'{settings.prior_rule}', with which it was begun; '{self.settings.prior_rule}' is for new runs"
+            self.get_logger().info(f"{self._run.path} keeps prior_rule {rules}")
+        self.settings = settings
         session = TrainingRun.open(
             self._run,
             settings.agent_name,
@@ -251,6 +256,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             capacity=settings.capacity,
             joints=self._joints,
             steps_after_success=steps_after_success(agent_part(settings)),
+            success_hold=settings.success_hold,
         )
         if state is not None:
             store.restore(state, self._layout, settings.topics)

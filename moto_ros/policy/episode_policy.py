@@ -25,8 +25,8 @@ WARM_UP_DECISIONS = 20
 class Choice:
     """One action: float32 (A,) in [-1, 1], the model's uncertainty, and the version of the weights that chose it.
 
-    `rank` is the share of the uncertainties on recorded data that lie below; NaN where unknown. `figures` are the
-    agent's, `Decision.figures`.
+    `rank` is the share of the uncertainties on recorded data that lie below, `success_probability` the agent's estimate
+    that the episode reaches success; NaN where unknown. `figures` are the agent's, `Decision.figures`.
     """
 
     values: np.ndarray
@@ -34,6 +34,7 @@ class Choice:
     version: int
     rank: float = math.nan
     figures: Mapping[str, float] = field(default_factory=dict)
+    success_probability: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ class EpisodePolicy:
     def _choice(self, decision: Decision) -> Choice:
         values = decision.action[0].cpu().numpy().astype(np.float32)
         uncertainty = float(decision.uncertainty[0])
-        return Choice(values, uncertainty, self.version, rank(uncertainty, self._quantiles), decision.figures)
+        place = rank(uncertainty, self._quantiles)
+        return Choice(values, uncertainty, self.version, place, decision.figures, decision.success_probability)
 
     def _time_of(self, observation: Observation, pending: np.ndarray | None) -> int:
         """Return the time (ns) of the action: that of the observation, or a control period later."""

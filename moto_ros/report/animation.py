@@ -19,10 +19,10 @@ from moto_ros.data.bag_reader import read_episodes
 from moto_ros.data.episode import Episode
 from moto_ros.errors import MotoError, require_writable
 from moto_ros.files import write_durably
-from moto_ros.report.curves import MIN_EPISODES, WINDOW, draw_evaluations, recent_mean
+from moto_ros.report.curves import MIN_EPISODES, WINDOW, draw_evaluations, has_probability, recent_mean
 from moto_ros.report.history import History, column
 from moto_ros.report.pictures import spread
-from moto_ros.report.style import FAILURE, INK, MUTED, ONLINE, SUCCESS, UNCERTAINTY, WARM, styled
+from moto_ros.report.style import FAILURE, INK, MUTED, ONLINE, SUCCESS, UNCERTAINTY, WARM, draw_probability, styled
 from moto_ros.training.metrics import Row
 
 FORMATS = {".webp": "WEBP", ".gif": "GIF"}
@@ -161,7 +161,8 @@ def background(history: History, title: str, count: int, *, final: bool) -> np.n
     width, height = (inches * PIXELS_PER_INCH for inches in INCHES)
     figure.text(VIEW_LEFT / width, 1 - (VIEW_TOP - 12) / height, title, fontsize=10, weight="bold", color=INK)
     evaluations = [row for row in history.evaluations if row["after"] == 0 or final]
-    upper, lower = (figure.add_axes((0.45, bottom, 0.52, 0.36)) for bottom in (0.55, 0.14))
+    right = 0.90 if has_probability(history.online) else 0.97
+    upper, lower = (figure.add_axes((0.45, bottom, right - 0.45, 0.36)) for bottom in (0.55, 0.14))
     draw_success(upper, history.online[:count], evaluations)
     draw_uncertainty(lower, history.online[:count], history.online)
     for axis in (upper, lower):
@@ -189,11 +190,17 @@ def draw_success(axis: Axes, online: list[Row], evaluations: list[Row]) -> None:
 
 
 def draw_uncertainty(axis: Axes, online: list[Row], planned: list[Row]) -> None:
-    """Draw the mean uncertainty of the actions of each online episode, on the scale of all `planned` ones."""
+    """Draw the mean uncertainty of the actions of each online episode, on the scale of all `planned` ones.
+
+    Beside it, where known, the chance of success that the policy estimated at the start of each.
+    """
     highest = np.nan_to_num(column(planned, "uncertainty")).max(initial=0.0)
     axis.set(ylim=(0, 1.15 * max(float(highest), 1e-3)), xlabel="online episode")
     axis.set_ylabel("uncertainty u", fontsize=9)
-    axis.plot(np.arange(1, len(online) + 1), column(online, "uncertainty"), "o-", color=UNCERTAINTY, markersize=3)
+    episodes = np.arange(1, len(online) + 1)
+    axis.plot(episodes, column(online, "uncertainty"), "o-", color=UNCERTAINTY, markersize=3)
+    if has_probability(planned):
+        draw_probability(axis, episodes, column(online, "success_probability"), "o-")
 
 
 def encoded(pictures: list[Image.Image], kind: str) -> bytes:

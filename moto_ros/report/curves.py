@@ -25,6 +25,7 @@ from moto_ros.report.style import (
     UNCERTAINTY,
     WARM,
     WIDTH,
+    draw_probability,
     page,
     styled,
 )
@@ -205,7 +206,10 @@ def _panels(history: History, series: Sequence[ScalarHistory], color: str) -> Fi
 
 @styled
 def uncertainty(history: History) -> Figure:
-    """Draw the model's disagreement: in imagination and on data over updates, and when acting."""
+    """Draw the model's disagreement: in imagination and on data over updates, and when acting.
+
+    Beside it, where known, the chance of success that the policy estimates at the start of each online episode.
+    """
     figure, (axis,) = page(2.9)
     draw_boundary(axis, history, labels=True)
     found = [history.scalar(*one) for one in history.scalars() if "uncertainty" in one[1]]
@@ -219,9 +223,16 @@ def uncertainty(history: History) -> Figure:
     axis.set(xlabel=UPDATES, ylabel="uncertainty u (latent units)")
     axis.set_ylim(bottom=0)
     axis.margins(y=0.15)
+    if has_probability(history.online):
+        draw_probability(axis, column(history.online, "updates"), column(history.online, "success_probability"), ".")
     if axis.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", ncols=2)
     return figure
+
+
+def has_probability(online: Sequence[Row]) -> bool:
+    """Return whether the policy estimated the probability of success in any of the episodes."""
+    return bool(np.isfinite(column(online, "success_probability")).any())
 
 
 @styled

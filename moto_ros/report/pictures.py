@@ -9,7 +9,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from moto_ros.report.style import INK, MUTED, OFFLINE, ONLINE, SUCCESS, UNCERTAINTY, WIDTH, bare, styled
+from moto_ros.report.style import (
+    INK,
+    MUTED,
+    OFFLINE,
+    ONLINE,
+    SUCCESS,
+    UNCERTAINTY,
+    WIDTH,
+    bare,
+    draw_probability,
+    styled,
+)
 
 STRIP_FRAMES = 8
 SHEET_COLUMNS = 6
@@ -104,7 +115,7 @@ def contact_sheet(arrays: Arrays) -> Figure:
     box = (
         0.75 / WIDTH,
         0.45 / (height + LINE_HEIGHT),
-        (WIDTH - 0.85) / WIDTH,
+        (WIDTH - (1.5 if has_probability(arrays) else 0.85)) / WIDTH,
         (LINE_HEIGHT - 0.6) / (height + LINE_HEIGHT),
     )
     _draw_time_line(figure.add_axes(box), arrays)
@@ -112,7 +123,7 @@ def contact_sheet(arrays: Arrays) -> Figure:
 
 
 def _draw_time_line(axis: Axes, arrays: Arrays) -> None:
-    """Draw the uncertainty of each action, success shaded."""
+    """Draw the uncertainty of each action, and the estimated chance of success where known, success shaded."""
     success, uncertainty = arrays["success"].astype(bool), arrays["uncertainty"]
     steps, band = np.arange(len(success)), axis.get_xaxis_transform()
     axis.fill_between(steps, 0, 1, where=success, transform=band, color=SUCCESS, alpha=0.13, step="mid")
@@ -122,3 +133,11 @@ def _draw_time_line(axis: Axes, arrays: Arrays) -> None:
     axis.set_xlabel("step", fontsize=9)
     axis.set_ylabel("uncertainty u\n(latent units)", fontsize=8)
     axis.tick_params(labelsize=8)
+    if has_probability(arrays):
+        chance = arrays["success_probability"]
+        draw_probability(axis, np.arange(len(chance)), chance)
+
+
+def has_probability(arrays: Arrays) -> bool:
+    """Return whether a rollout has estimated probabilities of success; those of earlier versions have none."""
+    return bool(np.isfinite(arrays.get("success_probability", np.empty(0))).any())

@@ -19,6 +19,8 @@ from moto_ros.report.page import Picture, Section, Table, Tile, duration, interv
 from moto_ros.training.artifacts import CONTEXT, read_arrays
 from moto_ros.training.statistics import paired_difference
 
+CHANCE = " Green, right scale: the chance of success that the policy estimates at the start of each online episode."
+
 
 def single_page(history: History) -> dict[str, Any]:
     """Return the template's values for one run."""
@@ -138,9 +140,11 @@ def learning_section(history: History) -> Section:
     rows = len(history.of("update"))
     averaged = f"Averages over the updates of a row ({rows} rows); the grey band is the offline phase."
     section.pictures.append(picture(curves.losses(history), plots / "losses.png", "Losses", averaged))
-    if any("uncertainty" in name for _, name in history.scalars()):
+    chances = curves.has_probability(history.online)
+    if chances or any("uncertainty" in name for _, name in history.scalars()):
         caption = "Disagreement of the ensemble, in imagination, on recorded actions, and at executed actions; "
         caption += "dotted, its quantiles on recorded data after the offline phase."
+        caption += CHANCE if chances else ""
         section.pictures.append(picture(curves.uncertainty(history), plots / "uncertainty.png", "Uncertainty", caption))
     if any(not name.endswith("loss") and "uncertainty" not in name for _, name in history.scalars()):
         figure = curves.diagnostics(history)
@@ -176,6 +180,8 @@ def rollout(history: History, after: int, path: Path) -> Picture:
     caption = (
         f"First evaluation episode (n = 1): {outcome}, return {arrays['reward'].sum():.0f}. Green frames hold success."
     )
+    if pictures.has_probability(arrays):
+        caption += " Green line: the chance of success that the policy estimates at each step."
     title = f"Rollout, {moment(after)}"
     return picture(pictures.contact_sheet(arrays), history.run.plots / f"{path.stem}.png", title, caption)
 

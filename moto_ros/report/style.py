@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -49,6 +50,16 @@ RC: Any = {
 
 styled = mpl.rc_context(RC)
 """Decorator: draw in the common style."""
+
+
+def draw_probability(axis: Axes, x: Any, values: Any, mark: str = "-") -> None:
+    """Draw estimated probabilities of success, 0 to 1, on a scale of their own at the right of `axis`."""
+    right = axis.twinx()
+    right.grid(visible=False)
+    right.plot(x, 100 * np.asarray(values, np.float64), mark, color=SUCCESS, linewidth=1.4, markersize=3)
+    right.set(ylim=(0, 105), yticks=(0, 50, 100))
+    right.set_ylabel("estimated chance\nof success (%)", fontsize=8, color=SUCCESS)
+    right.tick_params(labelsize=8, colors=SUCCESS)
 
 
 def page(height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:

@@ -33,6 +33,7 @@ from moto_ros.config import (
     write_parameters,
 )
 from moto_ros.cpu_threads import openmp_environment
+from moto_ros.episode.success_rule import SuccessRule
 from moto_ros.errors import MotoError, unwritable
 from moto_ros.registry import Requirement
 from moto_ros.ros.startup import check_start, missing_middleware, refuse, usable_folders
@@ -367,6 +368,8 @@ def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str,
     if "franka" in nodes:
         arm = layers.of("franka", "franka", common)
         common |= {name: arm[name] for name in MEANING if name in arm}
+    ends = layers.of("episode", "episode", common)
+    common |= {name: ends[name] for name in specs(SuccessRule) if name in ends}
     fixed = {node: common | implied(name, node, arguments, run) | dict((more or {}).get(node, {})) for node in nodes}
     processes = tuple(
         Process(

@@ -8,7 +8,7 @@ from typing import Any
 
 from moto_ros.config import part
 from moto_ros.errors import MotoError
-from moto_ros.nodes.learning_settings import data_part
+from moto_ros.nodes.learning_settings import as_begun, data_part
 from moto_ros.policy.checkpoint_policy import find_checkpoint
 from moto_ros.robot.arms import ARMS
 from moto_ros.systems.bringup import System
@@ -39,7 +39,7 @@ def _check_run(trainer: Any, *, records: bool, fresh: bool) -> None:
     run = RunFolder(Path(trainer.run).expanduser())
     if not fresh:
         shaping = configuration(part(trainer, TrainerSettings), trainer.agent_name, trainer.agent)
-        run.check_configuration(shaping, data_part(trainer))
+        run.check_configuration(shaping, data_part(as_begun(trainer, run)))
         if has_checkpoint(run):
             return
     if trainer.checkpoint:

@@ -38,8 +38,10 @@ def save_prediction(folder: Path, tag: str, agent: Agent, episode: Episode, devi
     return _save(folder / f"prediction_{tag}.npz", arrays)
 
 
-def save_rollout(folder: Path, tag: str, episode: Episode, uncertainty: Sequence[float]) -> Path | None:
-    """Save `rollout_<tag>.npz`: frames of the first camera, rewards, success, actions, uncertainty by step."""
+def save_rollout(
+    folder: Path, tag: str, episode: Episode, uncertainty: Sequence[float], success_probability: Sequence[float] = ()
+) -> Path | None:
+    """Save `rollout_<tag>.npz`: frames of the first camera, rewards, success, actions, and the policy's estimates."""
     if not episode.images:
         return None
     arrays = {
@@ -48,6 +50,7 @@ def save_rollout(folder: Path, tag: str, episode: Episode, uncertainty: Sequence
         "success": episode.success,
         "action": episode.action,
         "uncertainty": np.asarray(uncertainty, np.float32),
+        "success_probability": np.asarray(success_probability, np.float32),
         "id": np.int64(episode.info.get("id", 0)),
     }
     return _save(folder / f"rollout_{tag}.npz", arrays)

@@ -27,12 +27,14 @@ class Player:
         self._state = agent.start(1)
         self._action = torch.zeros(1, action_size, device=self._device)
         self.uncertainty: list[float] = []
+        self.success_probability: list[float] = []
 
     def __call__(self, images: Mapping[str, np.ndarray], proprio: np.ndarray) -> np.ndarray:
         """Return the action (A,) for camera frames (H, W, 3), in camera order, and proprioception (P,)."""
         decision = self._agent.act(self._observation(images, proprio), self._state, self._request)
         self._state, self._action = decision.state, decision.action
         self.uncertainty.append(float(decision.uncertainty))
+        self.success_probability.append(decision.success_probability)
         return decision.action[0].cpu().numpy()
 
     def _observation(self, images: Mapping[str, np.ndarray], proprio: np.ndarray) -> Batch:

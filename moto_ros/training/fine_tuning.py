@@ -38,6 +38,7 @@ class RecordedEpisode:
     uncertainty: list[float] = field(default_factory=list)
     ranks: list[float] = field(default_factory=list)
     note: str = ""
+    success_probability: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,13 @@ class FineTuning:
             self._tell(f"episode {recorded.id}: {recorded.note}")
         version = float(recorded.episode.info["policy_version"])
         result = self._session.take(
-            running, recorded.episode, recorded.bag, recorded.uncertainty, recorded.ranks, policy_version=version
+            running,
+            recorded.episode,
+            recorded.bag,
+            recorded.uncertainty,
+            recorded.ranks,
+            recorded.success_probability,
+            policy_version=version,
         )
         self._report_episode(running.purpose, result.success)
 

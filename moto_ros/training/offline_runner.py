@@ -10,8 +10,8 @@ from moto_ros.training.learner import Progress, never
 from moto_ros.training.run_schedule import Done, Offline, Publish, RunEpisode, Update
 from moto_ros.training.session import TrainingRun
 
-Play = Callable[[RunEpisode], tuple[Episode, Sequence[float]]]
-"""Runs an episode with the session's agent; returns it and the uncertainty at each step."""
+Play = Callable[[RunEpisode], tuple[Episode, Sequence[float], Sequence[float]]]
+"""Runs an episode with the session's agent; returns it, and uncertainty and probability of success at each step."""
 
 
 def run(
@@ -31,8 +31,8 @@ def run(
             session.schedule.published(action.version)
         elif isinstance(action, RunEpisode):
             session.schedule.episode_started(action)
-            episode, uncertainty = play(action)
-            session.take(action, episode, None, uncertainty)
+            episode, uncertainty, success_probability = play(action)
+            session.take(action, episode, None, uncertainty, success_probability=success_probability)
         else:
             _lose_interrupted(session, action.episode)
     session.save()

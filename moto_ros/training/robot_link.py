@@ -199,7 +199,9 @@ class RobotLink:
             return RecordedEpisode(
                 facts.episode, facts.outcome, None, path, note=facts.reason or facts.outcome.name.lower()
             )
-        uncertainty, ranks = (live.uncertainties(facts.step), live.ranks(facts.step)) if live is not None else ([], [])
+        steps = facts.step
+        uncertainty, ranks = (live.uncertainties(steps), live.ranks(steps)) if live is not None else ([], [])
+        chances = live.success_probabilities(steps) if live is not None else []
         episode, note = self._episode(facts, path, live)
         if bag is None:
             note = f"{note}; the recorder has not closed its bag".strip("; ")
@@ -207,7 +209,7 @@ class RobotLink:
             note = f"{note}; its bag is not complete: {bag.message}".strip("; ")
         elif path is None:
             note = f"{note}; {bag.uri[:200]!r} is no folder in {self._library.bags}, so it is not used".strip("; ")
-        return RecordedEpisode(facts.episode, facts.outcome, episode, path, uncertainty, ranks, note)
+        return RecordedEpisode(facts.episode, facts.outcome, episode, path, uncertainty, ranks, note, chances)
 
     def _episode(self, facts: EpisodeStatus, bag: Path | None, live: LiveEpisode | None) -> tuple[Episode | None, str]:
         """Return the steps received live, or those of the bag where some were missed."""

@@ -179,12 +179,14 @@ class TrainingRun:
         bag: Path | None,
         uncertainty: Sequence[float] = (),
         ranks: Sequence[float] = (),
+        success_probability: Sequence[float] = (),
         **facts: float,
     ) -> EpisodeResult:
         """Take in an episode that the schedule asked for: learn from it later, or count it in its evaluation.
 
-        `uncertainty` is the policy's at each step, `ranks` its place among the values on recorded data, 0 to 1;
-        `facts` are more figures for its row of metrics (policy_version...).
+        `uncertainty` is the policy's at each step, `ranks` its place among the values on recorded data, 0 to 1,
+        `success_probability` its estimate that the episode reaches success, of which the row has the first. `facts`
+        are more figures for its row of metrics (policy_version...).
         """
         result = result_of(episode, started.id)
         if started.purpose == "training":
@@ -193,20 +195,21 @@ class TrainingRun:
             self.metrics.clock.env_steps += result.steps
         self.schedule.episode_ended(result)
         measured = {"uncertainty": finite_mean(uncertainty), "uncertainty_rank": finite_mean(ranks)}
-        known = {name: mean for name, mean in measured.items() if mean is not None}
+        measured["success_probability"] = finite_mean(success_probability[:1])
+        known = {name: value for name, value in measured.items() if value is not None}
         self._episode_row(started.purpose, result, known | facts | conduct_of(episode))
         if started.purpose == "evaluation":
-            self._evaluated(episode, uncertainty)
+            self._evaluated(episode, uncertainty, success_probability)
         return result
 
     def _episode_row(self, purpose: str, result: EpisodeResult, facts: Mapping[str, float]) -> None:
         fields = {"id": result.id, "success": int(result.success), "return": result.reward, "steps": result.steps}
         self.metrics.row("episode", purpose=purpose, **fields, **facts)
 
-    def _evaluated(self, episode: Episode, uncertainty: Sequence[float]) -> None:
+    def _evaluated(self, episode: Episode, uncertainty: Sequence[float], success_probability: Sequence[float]) -> None:
         current = self.schedule.position.evaluations[-1]
         if len(current.results) == 1:
-            self._picture(f"{current.after:06d}", episode, uncertainty)
+            self._picture(f"{current.after:06d}", episode, uncertainty, success_probability)
         ended = self.schedule.evaluation_just_ended()
         if ended is not None:
             self._evaluation_row(ended)
@@ -215,9 +218,11 @@ class TrainingRun:
     def _evaluation_row(self, ended: Evaluation) -> None:
         self.metrics.row("evaluation", after=ended.after, **summary(ended.results))
 
-    def _picture(self, tag: str, episode: Episode, uncertainty: Sequence[float]) -> None:
+    def _picture(
+        self, tag: str, episode: Episode, uncertainty: Sequence[float], success_probability: Sequence[float]
+    ) -> None:
         """Save what the report shows of an evaluation: its first episode, and the model's prediction of it."""
-        save_rollout(self.run.plots, tag, episode, uncertainty)
+        save_rollout(self.run.plots, tag, episode, uncertainty, success_probability)
         save_prediction(self.run.plots, tag, self.agent, episode, self.device)
 
     def weights(self) -> tuple[bytes, str]:

@@ -19,7 +19,7 @@ from moto_ros.data.definitions import contract_types
 from moto_ros.robot.state_message import fill_state, fill_vector
 from moto_sim.snapshot import BASE_FRAME, FIRST_STAMP, Snapshot
 
-RUNNING, ENDED, SUCCESS, TIME_LIMIT = 2, 3, 1, 2
+RUNNING, ENDED, TIME_LIMIT = 2, 3, 2
 """Values of moto_msgs/EpisodeState.phase and .outcome."""
 
 POLICY, SCRIPT = 0, 2
@@ -51,7 +51,7 @@ class Played:
 
 
 def write_episode(folder: Path, played: Played, number: int, meta: Mapping[str, str] | None = None) -> None:
-    """Write an episode as the bag `folder`, durably; `number` is unique in a run."""
+    """Write an episode that ran to its step limit as the bag `folder`, durably; `number` is unique in a run."""
     writer = BagWriter(folder, {"episode": str(number)} | dict(meta or {}), flush_period=60.0)
     for topic, kind, message, received in messages(played, number):
         writer.add_topic(topic, kind, qos=Qos(latched=topic.endswith(topics.EPISODE_STATE)))
@@ -68,8 +68,7 @@ def messages(played: Played, number: int) -> Iterator[Message]:
             yield _reward(played, number, step)
         if step < len(played.actions):
             yield _action(played, number, step)
-    outcome = SUCCESS if played.snapshots[-1].success else TIME_LIMIT
-    yield _phase(played, number, len(played.actions), ENDED, outcome)
+    yield _phase(played, number, len(played.actions), ENDED, TIME_LIMIT)
 
 
 def _observation(played: Played, step: int) -> Iterator[Message]:
@@ -101,7 +100,7 @@ def _action(played: Played, number: int, step: int) -> Message:
     fields = {"episode": number, "step": step, "values": values, "source": played.source}
     message = make("moto_msgs/msg/Action", stamp, cameras=cameras, **fields)
     message.camera_stamps = [_set_time(blank("builtin_interfaces/msg/Time"), stamp) for _ in cameras]
-    message.uncertainty = message.uncertainty_rank = float("nan")
+    message.uncertainty = message.uncertainty_rank = message.success_probability = float("nan")
     _set_time(message.state_stamp, stamp)
     return f"/{topics.ACTION}", "moto_msgs/msg/Action", message, stamp
 

@@ -42,18 +42,25 @@ def collect(
     cameras: Sequence[str] = ("agent",),
     fields: Sequence[str] = (),
     stop_on_success: bool = False,
+    success_hold: int = 1,
 ) -> Episode:
-    """Run one episode of at most `steps` actions from `seed`; proprioception is the named `fields`."""
+    """Run one episode of at most `steps` actions from `seed`; proprioception is the named `fields`.
+
+    With `stop_on_success` it ends, terminal, once success has held for `success_hold` steps in a row.
+    """
     rows = _Rows(world, cameras, fields)
     rows.add(world.reset(seed), np.zeros(world.action_size, np.float32))
     act = policy.begin(world, seed) if isinstance(policy, NoisyExpert) else policy
+    held = 0
     for _ in range(steps):
         action = np.clip(np.asarray(act(*rows.last()), np.float32), -1.0, 1.0)
         snapshot = world.step(action)
         rows.add(snapshot, action)
-        if stop_on_success and snapshot.success:
+        held = held + 1 if snapshot.success else 0
+        if stop_on_success and held >= success_hold:
             break
-    return rows.episode({"seed": seed, "source": "rollout"})
+    solved = stop_on_success and held >= success_hold
+    return rows.episode({"seed": seed, "source": "rollout"}, ended_by_success=solved)
 
 
 class _Rows:
@@ -80,8 +87,10 @@ class _Rows:
         """Return the newest images and proprioception."""
         return {camera: frames[-1] for camera, frames in self._images.items()}, self._proprio[-1]
 
-    def episode(self, info: dict[str, str | int | float | bool]) -> Episode:
-        """Stack everything into an Episode."""
+    def episode(self, info: dict[str, str | int | float | bool], *, ended_by_success: bool) -> Episode:
+        """Stack everything into an Episode, whose last row is terminal where success ended it."""
+        terminal = np.zeros(len(self._action), bool)
+        terminal[-1] = ended_by_success
         reward, success = zip(*self._outcome, strict=True)
         stamps = FIRST_STAMP + np.arange(len(reward)) * round(1e9 * self._world.control_period)
         return Episode(
@@ -90,7 +99,7 @@ class _Rows:
             action=np.stack(self._action),
             reward=np.asarray(reward, np.float32),
             success=np.asarray(success, bool),
-            is_terminal=np.zeros(len(reward), bool),
+            is_terminal=terminal,
             stamps=stamps.astype(np.int64),
             info=info,
         )

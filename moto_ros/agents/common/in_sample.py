@@ -7,8 +7,13 @@ import math
 import torch
 from torch import Tensor
 
+from moto_ros.agents.interface import Batch
+
 MAX_ADVANTAGE_WEIGHT = 100.0
 """Advantage weights are clamped to it, as published."""
+
+MAX_RELATIVE_WEIGHT = 10.0
+"""Those of advantages in units of the range of Q are clamped to it."""
 
 
 def expectile(error: Tensor, tau: float) -> Tensor:
@@ -21,9 +26,17 @@ def td_target(reward: Tensor, terminal: Tensor, value: Tensor, discount: float) 
     return reward + discount * (~terminal).to(reward.dtype) * value
 
 
-def advantage_weight(advantage: Tensor, scale: float, limit: float = MAX_ADVANTAGE_WEIGHT) -> Tensor:
-    """Return min(exp(scale * advantage), limit)."""
-    return (scale * advantage).exp().clamp(max=limit)
+def advantage_weight(advantage: Tensor, scale: float, most: float = MAX_ADVANTAGE_WEIGHT) -> Tensor:
+    """Return min(exp(scale * advantage), most)."""
+    return (scale * advantage).exp().clamp(max=most)
+
+
+def worth_cloning(batch: Batch) -> Tensor:
+    """Return which actions of windows show the skill, bool (B, L - 1): those of imitable rows, taken before success.
+
+    Entry t is of `batch["action"][:, t + 1]`, taken in observation t. Rules of the prior leave no row of a failure.
+    """
+    return batch["imitable"][:, 1:] & (batch["steps_to_success"][:, :-1] != 0)
 
 
 def cloning(mean: Tensor, action: Tensor) -> Tensor:

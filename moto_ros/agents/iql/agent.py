@@ -13,9 +13,18 @@ from moto_ros.agents.common.augment import random_shift
 from moto_ros.agents.common.averaging import AveragingSettings
 from moto_ros.agents.common.base import NetworkAgent, Terms, observation, to_numbers
 from moto_ros.agents.common.encoder import Encoder, EncoderSettings
-from moto_ros.agents.common.in_sample import advantage_weight, cloning, expectile, polyak_update, td_target
+from moto_ros.agents.common.in_sample import (
+    MAX_RELATIVE_WEIGHT,
+    advantage_weight,
+    cloning,
+    expectile,
+    polyak_update,
+    td_target,
+    worth_cloning,
+)
 from moto_ros.agents.common.optimizer import Optimizer
-from moto_ros.agents.common.replay_settings import ReplaySettings
+from moto_ros.agents.common.replay_settings import WHOLE_EPISODES, ReplaySettings
+from moto_ros.agents.common.running_range import RunningRange
 from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, NormedMLP, orthogonal
 from moto_ros.agents.interface import ActRequest, Batch, Data, Decision, Metrics, Spaces, State
 from moto_ros.config import parameter
@@ -29,7 +38,9 @@ class IqlSettings(EncoderSettings, AveragingSettings, ReplaySettings):
     heads: int = parameter(2, "Q heads; their minimum counts, their spread is the uncertainty", low=2, high=32)
     discount: float = parameter(0.9, "gamma", low=0.0, high=1.0)
     expectile: float = parameter(0.9, "tau of the value function", low=0.0, high=1.0)
-    advantage_scale: float = parameter(3.0, "beta of the advantage-weighted policy", low=0.0)
+    advantage_scale: float = parameter(
+        3.0, "beta of the advantage-weighted policy; in units of the range of Q where episodes end at success", low=0.0
+    )
     noise: float = parameter(0.05, "standard deviation of the exploring noise", low=0.0, high=1.0)
     target_rate: float = parameter(0.005, "how far the target heads follow at each update", low=0.0, high=1.0)
     rate: float = parameter(3e-4, "learning rate", low=0.0, high=1.0)
@@ -50,6 +61,7 @@ class IqlNetwork(nn.Module):
         self.q = HeadEnsemble(settings.heads, size + spaces.action, hidden, 1)
         self.v = HeadEnsemble(1, size, hidden, 1)
         self.policy_head = NormedMLP(size, hidden, spaces.action)
+        self.q_range = None if settings.steps_after_success == WHOLE_EPISODES else RunningRange()
         orthogonal(self)
         # Checkpoints have its tensors under this name.
         self.add_module("slow_q", deepcopy(self.q).requires_grad_(False))
@@ -76,7 +88,10 @@ LEARNED_JOINTLY = ("encoder", "q", "v")
 
 
 class IqlAgent(NetworkAgent):
-    """Values of actions in the data, and a policy that clones them by their advantage; no filter state."""
+    """Values of actions in the data, and a policy that clones them by their advantage; no filter state.
+
+    Where episodes end at success (`steps_after_success`), the policy clones only what led to success.
+    """
 
     name: ClassVar[str] = "iql"
     settings_class: ClassVar[type] = IqlSettings
@@ -133,7 +148,7 @@ class IqlAgent(NetworkAgent):
         # Q, V and encoder; then the policy, on latents without gradient
         value_loss, terms = self._value_loss(latent, reached, action, batch)
         values_norm = self.optimizers["values"].step(value_loss)
-        policy_loss, weight = self._policy_loss(latent.detach(), action)
+        policy_loss, weight = self._policy_loss(latent.detach(), action, batch)
         policy_norm = self.optimizers["policy"].step(policy_loss)
         # Target Q heads
         polyak_update(list(network.target_q.parameters()), list(network.q.parameters()), settings.target_rate)
@@ -161,10 +176,20 @@ class IqlAgent(NetworkAgent):
         }
         return q_loss + value_loss, terms
 
-    def _policy_loss(self, latent: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Return L_pi, cloning weighted by exp(beta (Q - V)) (equation 7), and the weights (B,)."""
-        network = self.network
+    def _policy_loss(self, latent: Tensor, action: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return L_pi, cloning weighted by exp(beta (Q - V)) (equation 7), and the weights (B,).
+
+        Where episodes end at success, the advantage is in units of the running range of Q, so that one beta serves
+        every reward, and actions of failures and after success have weight 0: exp(0) = 1 would clone them.
+        """
+        network, beta = self.network, self.settings.advantage_scale
         with torch.no_grad():
-            advantage = network.q_values(latent, action, target=True).amin(0) - network.value(latent)
-            weight = advantage_weight(advantage, self.settings.advantage_scale)
+            q_min = network.q_values(latent, action, target=True).amin(0)
+            advantage = q_min - network.value(latent)
+            if network.q_range is None:
+                weight = advantage_weight(advantage, beta)
+            else:
+                network.q_range.update(q_min)
+                weight = advantage_weight(advantage / network.q_range.range, beta, MAX_RELATIVE_WEIGHT)
+                weight = weight * worth_cloning(batch)[:, 0]
         return (weight * cloning(network.policy(latent), action)).mean(), weight

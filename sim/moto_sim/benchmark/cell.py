@@ -5,10 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from moto_ros.agents.common.replay_settings import steps_after_success
+import numpy as np
+
+from moto_ros.agents.common.replay_settings import WHOLE_EPISODES, steps_after_success
 from moto_ros.agents.interface import Spaces
 from moto_ros.agents.registry import agent_settings
 from moto_ros.config import build, write_parameters
@@ -62,6 +65,11 @@ class BenchmarkRun:
                     f"that of world {self.task.world}; set task.action_size"
                 )
         return self._world
+
+    @property
+    def ends_at_success(self) -> bool:
+        """Return whether an episode ends at success: the task says so, or the agent learns nothing of what follows."""
+        return self.task.success_steps > 0 or steps_after_success(self.agent_settings) != WHOLE_EPISODES
 
     def stop(self, *_: object) -> None:
         """Ask the run to stop after the current update or episode; also a signal handler."""
@@ -127,6 +135,7 @@ class BenchmarkRun:
             run.cache,
             prior_rule=self.suite_run.prior_rule,
             steps_after_success=steps_after_success(self.agent_settings),
+            success_hold=self.task.success_hold,
         )
         if index is not None:
             store.restore(index, self.task)
@@ -143,30 +152,41 @@ class BenchmarkRun:
             session.save()
         return done
 
-    def _play(self, session: TrainingRun, asked: RunEpisode) -> tuple[Episode, Sequence[float]]:
-        """Run an episode of the schedule; one of evaluation is repeated with sampled actions."""
+    def _play(self, session: TrainingRun, asked: RunEpisode) -> tuple[Episode, Sequence[float], Sequence[float]]:
+        """Run an episode that the schedule asks for; one of evaluation may have a twin that samples its actions."""
         self._progress.report(f"{asked.purpose} episode", session.metrics.clock.updates)
         player = self._player(session, asked.seed, sample=asked.sample)
         episode = self._collect(player, asked)
         if asked.purpose == "evaluation":
-            sampled = self._collect(self._player(session, asked.seed, sample=True), asked)
-            session.metrics.row(PROBE, id=asked.id, **self._probe(episode, sampled, player.predicted_return))
-        return episode, player.uncertainty
+            probe = self._probe(episode, player.predicted_return)
+            if self.suite_run.sampled_twin:
+                twin = self._collect(self._player(session, asked.seed, sample=True), asked)
+                probe |= {"success": int(twin.succeeded), "return": float(twin.reward.sum())}
+            session.metrics.row(PROBE, id=asked.id, **probe)
+        return episode, player.uncertainty, player.success_probability
 
     def _player(self, session: TrainingRun, seed: int, *, sample: bool) -> PredictingPlayer:
         device = str(session.device)
         return PredictingPlayer(session.agent, self.task.action_size, seed, sample=sample, device=device)
 
     def _collect(self, player: PredictingPlayer, asked: RunEpisode) -> Episode:
-        episode = collect(self.world, player, self.task.max_steps, asked.seed, self.task.cameras, self.task.proprio)
+        task = self.task
+        episode = collect(
+            self.world,
+            player,
+            task.max_steps,
+            asked.seed,
+            task.cameras,
+            task.proprio,
+            stop_on_success=self.ends_at_success,
+            success_hold=task.success_hold,
+        )
         episode.info["id"] = asked.id
         return episode
 
-    def _probe(self, episode: Episode, sampled: Episode, predicted: float | None) -> dict[str, float | int | None]:
-        """Return what is recorded of an evaluation episode besides its outcome; `sampled` is its repetition."""
+    def _probe(self, episode: Episode, predicted: float | None) -> dict[str, float | int | None]:
+        """Return what is worth knowing of an evaluation episode besides its outcome."""
         return {
-            "success": int(sampled.succeeded),
-            "return": float(sampled.reward.sum()),
             "best": float(episode.reward.max()),
             "predicted": predicted,
             "achieved": discounted(episode.reward, self.agent_settings),
@@ -184,7 +204,8 @@ def _episodes(session: TrainingRun, bag: Path, layout: TaskSettings) -> list[Epi
     episodes, problems = store.cache.read(bag, layout, TopicMap())
     if not episodes:
         raise MotoError(f"{bag}: holds no usable episode ({'; '.join(problems)}); remove it, and it is made again")
-    return list(episodes)
+    # They ran to the step limit; bags of earlier versions say that success ended those in which it held at the end.
+    return [replace(episode, is_terminal=np.zeros_like(episode.is_terminal)) for episode in episodes]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
