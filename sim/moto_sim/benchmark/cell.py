@@ -130,7 +130,7 @@ class BenchmarkRun:
     def _run_session(self, session: TrainingRun) -> bool:
         done = offline_runner.run(
             session,
-            lambda asked: self._play(session, asked),
+            lambda planned: self._play(session, planned),
             on_update=lambda progress: self._progress.report(progress.round, session.metrics.clock.updates),
             stop=self.stopping,
         )
@@ -138,23 +138,23 @@ class BenchmarkRun:
             session.save()
         return done
 
-    def _play(self, session: TrainingRun, asked: RunEpisode) -> tuple[Episode, Sequence[float]]:
+    def _play(self, session: TrainingRun, planned: RunEpisode) -> tuple[Episode, Sequence[float]]:
         """Run an episode of the schedule; one of evaluation is repeated with sampled actions."""
-        self._progress.report(f"{asked.purpose} episode", session.metrics.clock.updates)
-        player = self._player(session, asked.seed, sample=asked.sample)
-        episode = self._collect(player, asked)
-        if asked.purpose == "evaluation":
-            sampled = self._collect(self._player(session, asked.seed, sample=True), asked)
-            session.metrics.row(PROBE, id=asked.id, **self._probe(episode, sampled, player.predicted_return))
+        self._progress.report(f"{planned.purpose} episode", session.metrics.clock.updates)
+        player = self._player(session, planned.seed, sample=planned.sample)
+        episode = self._collect(player, planned)
+        if planned.purpose == "evaluation":
+            sampled = self._collect(self._player(session, planned.seed, sample=True), planned)
+            session.metrics.row(PROBE, id=planned.id, **self._probe(episode, sampled, player.predicted_return))
         return episode, player.uncertainty
 
     def _player(self, session: TrainingRun, seed: int, *, sample: bool) -> PredictingPlayer:
         device = str(session.device)
         return PredictingPlayer(session.agent, self.task.action_size, seed, sample=sample, device=device)
 
-    def _collect(self, player: PredictingPlayer, asked: RunEpisode) -> Episode:
-        episode = collect(self.world, player, self.task.max_steps, asked.seed, self.task.cameras, self.task.proprio)
-        episode.info["id"] = asked.id
+    def _collect(self, player: PredictingPlayer, planned: RunEpisode) -> Episode:
+        episode = collect(self.world, player, self.task.max_steps, planned.seed, self.task.cameras, self.task.proprio)
+        episode.info["id"] = planned.id
         return episode
 
     def _probe(self, episode: Episode, sampled: Episode, predicted: float | None) -> dict[str, float | int | None]:
