@@ -114,7 +114,7 @@ def test_an_episode_that_must_hold_success_ends_once_it_has_held(world: World) -
     """A task that must hold success would be over where it is first touched; one cut by the limit is no end."""
 
     def held(steps: int, hold: int) -> Episode:
-        expert = expert_act(world, 0.0, np.random.default_rng(0))
+        expert = NoisyExpert(0.0, np.random.default_rng(0))
         return collect(world, expert, steps, 0, (), stop_on_success=True, success_hold=hold)
 
     first = len(held(120, 1))

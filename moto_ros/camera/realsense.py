@@ -26,7 +26,7 @@ DEPTH_UNIT = 0.001
 """Metres per step of published depth."""
 
 Profile = tuple[Any, Any]
-"""A sensor, and the stream profile that it is asked for."""
+"""A sensor, and the stream profile that is requested from it."""
 
 
 @lru_cache(maxsize=1)
@@ -122,9 +122,7 @@ class RealSenseCamera:
         limits = sensor.get_option_range(option)
         if not limits.min <= value <= limits.max:
             raise CameraLost(
-                self._message(
-                    f"is asked for {option.name} {value:g}, expected {limits.min:g} to {limits.max:g}; change it"
-                )
+                self._message(f"is given {option.name} {value:g}, expected {limits.min:g} to {limits.max:g}; change it")
             )
         sensor.set_option(option, value)
 

@@ -31,6 +31,6 @@ class RealSenseDriver(CameraDriver):
         """Raise MotoError for a setup without a size: one of the modes of a RealSense must be chosen."""
         if not (setup.width and setup.height):
             raise MotoError(
-                f"camera '{setup.name}' is {setup.width}x{setup.height} px, expected the size of one of its modes; "
+                f"camera '{setup.name}' is {setup.width}x{setup.height} px, expected a size of one of its modes; "
                 "set width and height"
             )

@@ -164,7 +164,7 @@ class Stream:
         self._set_status(self._sentence("gave no new frame when one was due; check cable and USB port if this stays"))
 
     def _set_status(self, reason: str) -> None:
-        """Set the status; the sink is told of a change at once."""
+        """Set the status; the sink is notified of a change at once."""
         before = self._status
         passed = self._judge.passed
         warning = self._sentence(self._judge.problem) if passed and self._judge.problem else ""

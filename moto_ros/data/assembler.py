@@ -152,7 +152,7 @@ class EpisodeAssembler:
         """
         rewarded = bool(self._rewards)
         steps = [k for k in sorted(self._actions) if self._is_complete(k, rewarded)]
-        runs = [[k for _, k in run] for _, run in groupby(enumerate(steps), key=lambda place: place[1] - place[0])]
+        runs = [[k for _, k in run] for _, run in groupby(enumerate(steps), key=lambda pair: pair[1] - pair[0])]
         lost = self._note_gaps(steps, len(runs))
         if not rewarded and reward_source == "topic":
             self.problems.add("reward", f"episode {self.episode}: has no rewards; zeros are used, or set reward_source")

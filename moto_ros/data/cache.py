@@ -87,8 +87,8 @@ class DecodedCache:
 
     def save(self, key: str, rows: Mapping[str, np.ndarray], facts: Mapping[str, Any], *, durable: bool) -> None:
         """Write an episode unless it exists; `durable` also syncs it to disk, for data that are in no bag."""
-        place = self.folder / key
-        if place.is_dir():
+        folder = self.folder / key
+        if folder.is_dir():
             return
         temporary = self.folder / f".{key}.{os.getpid()}"
         temporary.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ class DecodedCache:
         if durable:
             _sync(temporary)
         try:
-            temporary.replace(place)
+            temporary.replace(folder)
         except OSError:  # another process has written the same content
             shutil.rmtree(temporary, ignore_errors=True)
         if durable:
@@ -108,10 +108,10 @@ class DecodedCache:
         """Return an episode's rows as read-only memory maps and its facts; None where it is absent or damaged."""
         if not KEY.fullmatch(str(key)):  # read from a file: it must not name a path outside this folder
             return None
-        place = self.folder / key
+        folder = self.folder / key
         try:
-            facts = json.loads((place / "facts.json").read_text(encoding="utf-8"))
-            files = sorted(place.glob("*.npy"))
+            facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+            files = sorted(folder.glob("*.npy"))
             rows = {path.stem: _mapped(path) for path in files}
         except (OSError, ValueError, EOFError):
             return None
@@ -141,8 +141,8 @@ class DecodedCache:
             loaded = [self.load(key) for key in known["episodes"]]
             found = [episode_of(*entry) for entry in loaded if entry is not None]
             if len(found) == len(loaded):
-                for place, names in known["joints"].items():
-                    joints.settle(place, tuple(names))
+                for role, names in known["joints"].items():
+                    joints.settle(role, tuple(names))
                 return found, [str(text) for text in known["problems"]]
         return self._read_bag(bag, layout, topics, joints, listing, progress)
 

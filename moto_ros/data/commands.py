@@ -45,10 +45,10 @@ def command(message: Any, topics: TopicMap, layout: StepLayout, joints: JointOrd
     joints, seen = JointOrder() if joints is None else joints, dict[str, Names]()
 
     def arrange(owner: str, names: Names) -> list[int]:
-        place = f"{ACTION}/{owner}" if owner else ACTION
-        expected = joints.expected(place, topics.action_names) or names
-        seen[place] = expected
-        return positions(names, expected, place)
+        role = f"{ACTION}/{owner}" if owner else ACTION
+        expected = joints.expected(role, topics.action_names) or names
+        seen[role] = expected
+        return positions(names, expected, role)
 
     try:
         numbers = (
@@ -68,8 +68,8 @@ def command(message: Any, topics: TopicMap, layout: StepLayout, joints: JointOrd
         )
     if not np.isfinite(numbers).all():
         raise MotoError("action: holds NaN or infinity, expected finite numbers; it is left out")
-    for place, names in seen.items():
-        joints.settle(place, names)
+    for role, names in seen.items():
+        joints.settle(role, names)
     low, high = _limits(topics.action_low, -1.0, layout), _limits(topics.action_high, 1.0, layout)
     return (2.0 * (numbers - low) / (high - low) - 1.0).astype(np.float32)
 
@@ -93,7 +93,7 @@ def point_ahead(trajectory: Any) -> int:
     """Return the index of a trajectory's first point after its start, where the arm already is."""
     points = getattr(trajectory, "points", None) or ()
     times = [getattr(point, "time_from_start", None) for point in points]
-    return next((place for place, time in enumerate(times) if time is not None and to_nanoseconds(time) > 0), 0)
+    return next((index for index, time in enumerate(times) if time is not None and to_nanoseconds(time) > 0), 0)
 
 
 def _limits(values: tuple[float, ...], default: float, layout: StepLayout) -> np.ndarray:

@@ -225,7 +225,7 @@ def encoded(data: np.ndarray, form: str) -> Encoded:
 
 def _other_file(head: bytes, what: str) -> str:
     """Return the error for a file that is neither JPEG nor PNG: another format, or damaged."""
-    kind = next((kind for mark, place, kind in OTHER_FILES if head[place : place + len(mark)] == mark), "")
+    kind = next((kind for mark, offset, kind in OTHER_FILES if head[offset : offset + len(mark)] == mark), "")
     if kind:
         return f"{what} is {kind}, which is not supported, expected JPEG or PNG; have its publisher send these"
     return f"{what} is neither JPEG nor PNG; the frame is damaged"
@@ -233,13 +233,13 @@ def _other_file(head: bytes, what: str) -> str:
 
 def _jpeg_size(raw: bytes | memoryview) -> Encoded | None:
     """Walk the markers of a JPEG file up to its frame header."""
-    place = 2
-    while place + 9 <= len(raw) and raw[place] == 0xFF:
-        marker = raw[place + 1]
+    offset = 2
+    while offset + 9 <= len(raw) and raw[offset] == 0xFF:
+        marker = raw[offset + 1]
         if marker in FRAME_HEADERS:
-            bits, height, width = struct.unpack(">BHH", raw[place + 4 : place + 9])
+            bits, height, width = struct.unpack(">BHH", raw[offset + 4 : offset + 9])
             return Encoded(height, width, bits, jpeg=True)
-        place += _marker_length(marker, raw[place + 2 : place + 4])
+        offset += _marker_length(marker, raw[offset + 2 : offset + 4])
     return None
 
 

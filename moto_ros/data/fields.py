@@ -29,7 +29,7 @@ UNNAMED = "points"
 """Lists whose entries are points in time, not joints, although the message names joints."""
 
 Arrange = Callable[[str, Names], list[int]]
-"""Maps the place where a message names joints, and the names, to the indices of the expected joints, in order."""
+"""Maps the field in which a message names joints, and the names, to the indices of the expected joints, in order."""
 
 
 def message_stamp(message: Any, received_ns: int | None) -> int | None:
@@ -46,10 +46,10 @@ def select(message: Any, path: str, arrange: Arrange | None = None) -> np.ndarra
     """
     value, named, owner, names = message, "", "", Names()
     parts = path.split(".")
-    for place, part in enumerate(parts):
+    for index, part in enumerate(parts):
         here = names_in(value)
         if here:
-            owner, names = ".".join(parts[:place]), here
+            owner, names = ".".join(parts[:index]), here
         if _is_index(part) and arrange is not None and names and named != UNNAMED and _size(value) == len(names):
             value, names = _entry(value, arrange(owner, names), int(part)), Names()
         else:

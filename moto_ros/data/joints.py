@@ -23,7 +23,7 @@ Names = tuple[str, ...]
 
 
 class JointOrder:
-    """The order of the joints that holds for a run, by place: `state`, `action`, `action/<field>`.
+    """The order of joints in a run, by role: `state`, `action`, `action/<field>`.
 
     The configured order holds; else that of the first usable message. It is saved with the run, so that later bags,
     live topics, a resumed run and the acting policy have the same one.
@@ -31,28 +31,28 @@ class JointOrder:
 
     def __init__(self, known: Mapping[str, Sequence[str]] | None = None) -> None:
         """Start with the known order of the run."""
-        self.known: dict[str, Names] = {place: tuple(names) for place, names in (known or {}).items()}
+        self.known: dict[str, Names] = {role: tuple(names) for role, names in (known or {}).items()}
 
-    def expected(self, place: str, configured: Names) -> Names:
+    def expected(self, role: str, configured: Names) -> Names:
         """Return the joints in the order of the run, empty where the next message sets it.
 
         Raises MotoError where the `configured` joints differ from those that the run has learned with.
         """
-        known = self.known.get(place, ())
+        known = self.known.get(role, ())
         if configured and known and not _same(configured, known):
             text = (
-                f"parameter '{_parameter(place)}' is {_list(configured)}, but this run has learned with {_list(known)}"
+                f"parameter '{_parameter(role)}' is {_list(configured)}, but this run has learned with {_list(known)}"
             )
             raise MotoError(f"{text}; set it as it was, or start another run")
         return configured or known
 
-    def settle(self, place: str, names: Names) -> None:
-        """Set the order of a place, unless it is set."""
-        self.known.setdefault(place, names)
+    def settle(self, role: str, names: Names) -> None:
+        """Set the order of a role, unless it is already set."""
+        self.known.setdefault(role, names)
 
     def state(self) -> dict[str, list[str]]:
         """Return the order as plain JSON values."""
-        return {place: list(names) for place, names in sorted(self.known.items())}
+        return {role: list(names) for role, names in sorted(self.known.items())}
 
 
 def names_in(message: Any) -> Names:
@@ -72,7 +72,7 @@ def _name_fields(message: Any) -> Iterator[Names]:
             yield tuple(map(str, found))
 
 
-def positions(names: Names, expected: Names, place: str) -> list[int]:
+def positions(names: Names, expected: Names, role: str) -> list[int]:
     """Return where in `names` each of the expected joints is; others are ignored.
 
     Raises MotoError where one is missing or named twice.
@@ -84,13 +84,13 @@ def positions(names: Names, expected: Names, place: str) -> list[int]:
         which = [index for index, name in enumerate(names) if name in joint.split(OR)]
         if len(which) != 1:
             wrong = f"has joint '{joint}' {len(which)} times" if which else f"has no joint '{joint}'"
-            raise MotoError(f"{wrong}: it names {_list(names)}, expected {_list(expected)}; set {_parameter(place)}")
+            raise MotoError(f"{wrong}: it names {_list(names)}, expected {_list(expected)}; set {_parameter(role)}")
         found.append(which[0])
     return found
 
 
-def _parameter(place: str) -> str:
-    return "joint_names" if place == STATE else "action_names"
+def _parameter(role: str) -> str:
+    return "joint_names" if role == STATE else "action_names"
 
 
 def _same(names: Names, others: Names) -> bool:

@@ -18,25 +18,25 @@ MAX_IMAGE_SIZE = 1024
 class StepLayout:
     """Sizes and timing of an observation and an action; the same object for live topics, bags and the policy."""
 
-    cameras: tuple[str, ...] = parameter(("agent",), "Cameras, in the order of the image channels")
-    image_size: int = parameter(64, "Side of the square image to learn from", unit="px", low=8, high=MAX_IMAGE_SIZE)
+    cameras: tuple[str, ...] = parameter(("agent",), "cameras, in the order of the image channels")
+    image_size: int = parameter(64, "side of the square image to learn from", unit="px", low=8, high=MAX_IMAGE_SIZE)
     image_policy: str = parameter(
         "resize",
-        "What to do with frames of another size: crop to the central square and resize, or leave them out",
+        "what to do with frames of another size: crop to the central square and resize, or leave them out",
         choices=("resize", "reject"),
     )
-    proprio: tuple[str, ...] = parameter((), "Fields of the robot state that are observed, in order")
-    joint_count: int = parameter(7, "Joints in the robot state", low=0, high=64)
+    proprio: tuple[str, ...] = parameter((), "fields of the robot state that are observed, in order")
+    joint_count: int = parameter(7, "number of joints in the robot state", low=0, high=64)
     joint_names: tuple[str, ...] = parameter(
-        (), "Joints to take from a state that names them, in order; a|b: either name; empty: as the first state does"
+        (), "joints to take from a state that names them, in order; a|b: either name; empty: those of the first state"
     )
-    action_size: int = parameter(4, "Length of the action vector", low=1, high=64)
-    control_rate: float = parameter(10.0, "Rate of control steps", unit="Hz", low=0.1, high=1000.0)
+    action_size: int = parameter(4, "length of the action vector", low=1, high=64)
+    control_rate: float = parameter(10.0, "rate of control steps", unit="Hz", low=0.1, high=1000.0)
     pairing_tolerance: float = parameter(
-        0.0, "Largest spread of stamps in an observation; 0: equal (lockstep)", unit="s", low=0.0, high=10.0
+        0.0, "maximum difference of stamps in an observation; 0: equal stamps (lockstep)", unit="s", low=0.0, high=10.0
     )
     max_age: float = parameter(
-        0.0, "Oldest observation a policy may act on; 0: no limit (lockstep)", unit="s", low=0.0, high=10.0
+        0.0, "maximum age of an observation that a policy acts on; 0: no limit (lockstep)", unit="s", low=0.0, high=10.0
     )
 
     def __post_init__(self) -> None:
@@ -80,33 +80,39 @@ def layout_values(layout: StepLayout) -> dict[str, Any]:
 class TopicMap:
     """The role of each topic. The defaults are the contract's topics; other values map bags of other programs."""
 
-    namespace: str = parameter("", "Namespace that relative topic names are looked up in, e.g. left_arm")
-    compressed: bool = parameter(False, "Whether cameras publish JPEG or PNG (sensor_msgs/CompressedImage)")
-    camera_topics: tuple[str, ...] = parameter((), "Image topics in the order of `cameras`; empty takes the contract's")
-    state_topics: tuple[str, ...] = parameter((topics.ROBOT_STATE,), "Topics that bring the fields of `proprio`")
-    action_topic: str = parameter(topics.ACTION, "Topic of commanded actions")
-    reward_topic: str = parameter(topics.REWARD, "Topic of rewards")
-    episode_topic: str = parameter(topics.EPISODE_STATE, "Topic that tells episodes apart")
+    namespace: str = parameter("", "namespace of relative topic names, e.g. left_arm")
+    compressed: bool = parameter(False, "whether cameras publish JPEG or PNG (sensor_msgs/CompressedImage)")
+    camera_topics: tuple[str, ...] = parameter(
+        (), "image topics in the order of `cameras`; empty: those of the contract"
+    )
+    state_topics: tuple[str, ...] = parameter((topics.ROBOT_STATE,), "topics that contain the fields of `proprio`")
+    action_topic: str = parameter(topics.ACTION, "topic of commanded actions")
+    reward_topic: str = parameter(topics.REWARD, "topic of rewards")
+    episode_topic: str = parameter(topics.EPISODE_STATE, "topic that marks the episodes")
     action_fields: tuple[str, ...] = parameter(
-        (), "Fields of a foreign action message, e.g. twist.linear or points.0.positions; empty guesses by type"
+        (), "fields of a foreign action message, e.g. twist.linear or points.0.positions; empty: guessed by its type"
     )
     action_names: tuple[str, ...] = parameter(
-        (), "Joints of a foreign action that names them, in order; a|b: either name; empty: as the first action does"
+        (), "joints of a foreign action that names them, in order; a|b: either name; empty: those of the first action"
     )
     stamp_source: str = parameter(
         "header",
-        "Time of foreign messages: their header's stamp (log time for those without one), or the bag's log time",
+        "time of foreign messages: their header's stamp (log time for those without one), or the bag's log time",
         choices=("header", "log"),
     )
-    action_low: tuple[float, ...] = parameter((), "Command that is action -1: one number, or one for each entry")
-    action_high: tuple[float, ...] = parameter((), "Command that is action +1: one number, or one for each entry")
+    action_low: tuple[float, ...] = parameter(
+        (), "command that corresponds to action -1: one number, or one for each entry"
+    )
+    action_high: tuple[float, ...] = parameter(
+        (), "command that corresponds to action +1: one number, or one for each entry"
+    )
     reward_source: str = parameter(
         "topic",
-        "Where rewards come from: the reward topic, 1 at the last step of each episode, or none",
+        "source of rewards: the reward topic, 1 at the last step of each episode, or none",
         choices=("topic", "success_at_end", "zero"),
     )
     episode_source: str = parameter(
-        "topic", "What an episode is: told by the episode topic, or the whole bag", choices=("topic", "whole_bag")
+        "topic", "what an episode is: as the episode topic says, or the whole bag", choices=("topic", "whole_bag")
     )
 
     def absolute(self, topic: str) -> str:
@@ -134,7 +140,7 @@ class TopicMap:
         if self.camera_topics and len(self.camera_topics) != len(layout.cameras):
             raise MotoError(
                 f"parameter 'camera_topics' has {len(self.camera_topics)} entries, expected {len(layout.cameras)}, "
-                f"one for each of cameras {list(layout.cameras)}; set both lists alike"
+                f"one for each of cameras {list(layout.cameras)}; give both lists the same length"
             )
         contract = [topics.camera_image(camera, self.compressed) for camera in layout.cameras]
         names_given = self.camera_topics or contract

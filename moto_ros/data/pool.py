@@ -178,11 +178,11 @@ class MessagePool:
         known = self.phases.get(phase.episode)
         self.phases[phase.episode] = phase if known is None else min(known, phase, key=lambda record: record.order)
 
-    def _keep(self, table: dict[int, R], place: int, record: R) -> None:
-        if place in table:
+    def _keep(self, table: dict[int, R], number: int, record: R) -> None:
+        if number in table:
             self.counts["duplicate"] += 1
-            record = min(table[place], record, key=lambda kept: kept.order)
-        table[place] = record
+            record = min(table[number], record, key=lambda kept: kept.order)
+        table[number] = record
 
     def _bad(self, kind: str, sentence: str) -> None:
         self.counts["bad"] += 1

@@ -120,7 +120,7 @@ class TickAssembler:
     def _parts_of(self, segment: Segment, interval: EpisodeInterval) -> list[Episode]:
         ticks = self._ticks(segment, interval)
         steps = [k for k in range(len(ticks) - 1) if self._is_complete(segment, ticks, k)]
-        runs = [[k for _, k in run] for _, run in groupby(enumerate(steps), key=lambda place: place[1] - place[0])]
+        runs = [[k for _, k in run] for _, run in groupby(enumerate(steps), key=lambda pair: pair[1] - pair[0])]
         self._note_gaps(segment, interval, ticks, steps)
         return [self._build(segment, interval, ticks[run[0] : run[-1] + 2]) for run in runs]
 

@@ -61,8 +61,8 @@ class Track:
 
     def newest(self, until: int, tolerance: int) -> int | None:
         """Return the newest stamp not after `until` and at most `tolerance` ns before it; None if there is none."""
-        place = bisect_right(self.stamps, until)
-        return self.stamps[place - 1] if place and until - self.stamps[place - 1] <= tolerance else None
+        index = bisect_right(self.stamps, until)
+        return self.stamps[index - 1] if index and until - self.stamps[index - 1] <= tolerance else None
 
     def after(self, stamp: int) -> bool:
         """Whether there is a sample at or after `stamp`, so that no newer one can follow for that time."""

@@ -127,8 +127,8 @@ class EpisodeMachine:
             self._deadline = self._deadline if waits == self.waits_for else now + seconds
         elif self._rules.scene_reset == "policy" and not self._prepared and self._next.purpose is not Purpose.RESET:
             self._prepared = True
-            asked = Request(RESET_IDS + self._next.episode, Purpose.RESET, self._next.seed, self._rules.reset_steps)
-            self._begin(now, asked)
+            reset = Request(RESET_IDS + self._next.episode, Purpose.RESET, self._next.seed, self._rules.reset_steps)
+            self._begin(now, reset)
         else:
             request, self._next = self._next, None
             self._begin(now, request)

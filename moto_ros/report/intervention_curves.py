@@ -19,8 +19,8 @@ def draw_quantiles(axis: Axes, history: History) -> None:
     for percent in MARKED_PERCENTILES if history.quantiles else ():
         value = history.quantiles[percent]
         axis.axhline(value, color=OFFLINE, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
-        place = axis.get_yaxis_transform()
-        axis.text(0.995, value, f"{percent} % of recorded", transform=place, ha="right", va="bottom", fontsize=7)
+        transform = axis.get_yaxis_transform()
+        axis.text(0.995, value, f"{percent} % of recorded", transform=transform, ha="right", va="bottom", fontsize=7)
 
 
 @styled

@@ -46,7 +46,7 @@ def first_camera(frames: np.ndarray) -> np.ndarray:
 
 
 def draw_frame(axis: Axes, frame: np.ndarray, column: int, row: float, color: str | None = None) -> None:
-    """Draw a picture at a place of a grid whose cells have side 1; framed where a colour is given."""
+    """Draw a picture in a cell of a grid whose cells have side 1; with a frame if a colour is given."""
     left, top, side = column + GAP / 2, row + GAP / 2, 1 - GAP
     axis.imshow(frame, extent=(left, left + side, top + side, top), aspect="auto", interpolation="antialiased")
     if color is not None:
@@ -85,9 +85,9 @@ def prediction_strip(arrays: Arrays) -> Figure:
 def draw_numbers(axis: Axes, steps: Sequence[int], columns: int, pitch: float, first: float) -> None:
     """Write step numbers above frames laid out in reading order, lines `pitch` apart."""
     for index, step in enumerate(steps):
-        place = (index % columns + 0.5, first + pitch * (index // columns))
+        position = (index % columns + 0.5, first + pitch * (index // columns))
         axis.text(
-            *place, f"step {step}" if index == 0 else f"{step}", ha="center", va="bottom", fontsize=7.5, color=MUTED
+            *position, f"step {step}" if index == 0 else f"{step}", ha="center", va="bottom", fontsize=7.5, color=MUTED
         )
 
 

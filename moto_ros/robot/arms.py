@@ -29,7 +29,7 @@ def make_arm(name: str, settings: RobotSettings) -> Arm:
     for attribute, joints in found.items():
         if joints != settings.joints:
             raise MotoError(
-                f"arm '{name}': parameter 'home' has {settings.joints} entries, but the arm's {attribute} {joints}, "
-                "expected as many; fix the robot's file"
+                f"arm '{name}': parameter 'home' has {settings.joints} entries, but the arm's {attribute} has "
+                f"{joints}, expected the same number; fix the robot's file"
             )
     return arm

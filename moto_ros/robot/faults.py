@@ -84,6 +84,6 @@ class FaultRecovery:
         top = max(self._settings.box_high[2], self._settings.safe_height)
         height = min(recovery.retreat_height, top - here.position[2])
         if height < MIN_RETREAT:
-            raise ArmFault(FaultKind.OTHER, "robot: no room to retreat upwards; guide it by hand to a free place")
+            raise ArmFault(FaultKind.OTHER, "robot: no room to retreat upwards; guide it by hand to a free position")
         goal = Pose(here.position + np.array([0.0, 0.0, height]), here.rotation)
         self._mover.straight(goal, recovery.retreat_speed, RETREAT_TIMEOUT)

@@ -60,8 +60,8 @@ def check_scene(scene: SceneSettings, robot: RobotSettings, source: str) -> None
     for number, (position, _) in enumerate(waypoints(scene), 1):
         if box.outside(position):
             raise MotoError(
-                f"{source}: parameter 'script_waypoints', waypoint {number} is {position.tolist()}, expected a place "
-                f"inside the box {list(robot.box_low)}..{list(robot.box_high)}; fix the task's file"
+                f"{source}: parameter 'script_waypoints', waypoint {number} is {position.tolist()}, expected a "
+                f"position inside the box {list(robot.box_low)}..{list(robot.box_high)}; fix the task's file"
             )
 
 

@@ -96,7 +96,7 @@ class Robot:
         if Box.of(settings.box_low, settings.box_high).outside(home) > 0.0:
             raise MotoError(
                 f"{settings.title}: parameter 'home' brings the end effector to {home.round(3).tolist()} m, "
-                f"expected a place inside the box {list(settings.box_low)}..{list(settings.box_high)}; fix one of them"
+                f"expected one inside the box {list(settings.box_low)}..{list(settings.box_high)}; fix one of them"
             )
 
     @property

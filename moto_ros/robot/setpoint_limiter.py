@@ -63,14 +63,14 @@ class CartesianSetpoint(Setpoint):
 
     def aim(self, move: Move, state: ArmState, period: float) -> bool:
         """Move the goal by a translation and a rotation in the base frame."""
-        asked = self.goal + move.translation
+        wanted = self.goal + move.translation
         turned = Rotation.from_rotvec(move.rotation) * self.goal_rotation
         settings, measured = self._settings, Rotation.from_quat(state.quaternion)
-        self.goal = self._box.clip(clip_lead(asked, state.position, settings.translation_lead))
+        self.goal = self._box.clip(clip_lead(wanted, state.position, settings.translation_lead))
         upright = clip_tilt(turned, self._home, settings.max_tilt)
         self.goal_rotation = clip_turn(upright, measured, settings.rotation_lead)
         self.remaining = period
-        moved = float(np.abs(self.goal - asked).max())
+        moved = float(np.abs(self.goal - wanted).max())
         return moved > SLACK or (self.goal_rotation * turned.inv()).magnitude() > 1e-6
 
     def advance(self, state: ArmState, dt: float) -> Target:
@@ -110,13 +110,13 @@ class JointSetpoint(Setpoint):
 
     def aim(self, move: Move, state: ArmState, period: float) -> bool:
         """Move the goal, unless that moves the hand out of the box or farther out."""
-        asked = self.goal + move.joints
-        near = state.joint_position + clip_norm(asked - state.joint_position, self._settings.joint_lead, self._bounds)
+        wanted = self.goal + move.joints
+        near = state.joint_position + clip_norm(wanted - state.joint_position, self._settings.joint_lead, self._bounds)
         goal = np.clip(near, self._settings.joint_low, self._settings.joint_high)
         leaves = leaves_box(self._box, self._kinematics, self.goal, goal)
         self.goal = self.goal if leaves else goal
         self.remaining = period
-        return leaves or float(np.abs(goal - asked).max()) > SLACK
+        return leaves or float(np.abs(goal - wanted).max()) > SLACK
 
     def advance(self, state: ArmState, dt: float) -> Target:
         """Advance towards the goal; never farther from the measured positions than the lead."""

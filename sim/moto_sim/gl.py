@@ -30,9 +30,9 @@ def _egl_devices() -> int:
 
 def select_backend() -> str:
     """Return the GL backend to render with: that of MUJOCO_GL if it names one, else the first that is available."""
-    asked = os.environ.get("MUJOCO_GL", "").strip().lower()
-    if asked in BACKENDS:
-        return asked
+    named = os.environ.get("MUJOCO_GL", "").strip().lower()
+    if named in BACKENDS:
+        return named
     if _egl_devices():
         return "egl"
     if ctypes.util.find_library("OSMesa"):

@@ -144,7 +144,7 @@ class BenchmarkRun:
     def _run_session(self, session: TrainingRun) -> bool:
         done = offline_runner.run(
             session,
-            lambda asked: self._play(session, asked),
+            lambda planned: self._play(session, planned),
             on_update=lambda progress: self._progress.report(progress.round, session.metrics.clock.updates),
             stop=self.stopping,
         )
@@ -152,36 +152,36 @@ class BenchmarkRun:
             session.save()
         return done
 
-    def _play(self, session: TrainingRun, asked: RunEpisode) -> tuple[Episode, Sequence[float], Sequence[float]]:
+    def _play(self, session: TrainingRun, planned: RunEpisode) -> tuple[Episode, Sequence[float], Sequence[float]]:
         """Run an episode that the schedule asks for; one of evaluation may have a twin that samples its actions."""
-        self._progress.report(f"{asked.purpose} episode", session.metrics.clock.updates)
-        player = self._player(session, asked.seed, sample=asked.sample)
-        episode = self._collect(player, asked)
-        if asked.purpose == "evaluation":
+        self._progress.report(f"{planned.purpose} episode", session.metrics.clock.updates)
+        player = self._player(session, planned.seed, sample=planned.sample)
+        episode = self._collect(player, planned)
+        if planned.purpose == "evaluation":
             probe = self._probe(episode, player.predicted_return)
             if self.suite_run.sampled_twin:
-                twin = self._collect(self._player(session, asked.seed, sample=True), asked)
+                twin = self._collect(self._player(session, planned.seed, sample=True), planned)
                 probe |= {"success": int(twin.succeeded), "return": float(twin.reward.sum())}
-            session.metrics.row(PROBE, id=asked.id, **probe)
+            session.metrics.row(PROBE, id=planned.id, **probe)
         return episode, player.uncertainty, player.success_probability
 
     def _player(self, session: TrainingRun, seed: int, *, sample: bool) -> PredictingPlayer:
         device = str(session.device)
         return PredictingPlayer(session.agent, self.task.action_size, seed, sample=sample, device=device)
 
-    def _collect(self, player: PredictingPlayer, asked: RunEpisode) -> Episode:
+    def _collect(self, player: PredictingPlayer, planned: RunEpisode) -> Episode:
         task = self.task
         episode = collect(
             self.world,
             player,
             task.max_steps,
-            asked.seed,
+            planned.seed,
             task.cameras,
             task.proprio,
             stop_on_success=self.ends_at_success,
             success_hold=task.success_hold,
         )
-        episode.info["id"] = asked.id
+        episode.info["id"] = planned.id
         return episode
 
     def _probe(self, episode: Episode, predicted: float | None) -> dict[str, float | int | None]:
