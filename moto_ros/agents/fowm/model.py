@@ -49,7 +49,7 @@ class FowmModel(nn.Module):
         self.register_buffer("q_range", torch.ones(()))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         # Runs that were begun without it do not have it in their checkpoints.
-        self.register_buffer("data_uncertainty", torch.zeros(()) if settings.penalty_relative else None)
+        self.register_buffer("data_uncertainty", torch.ones(()) if settings.penalty_relative else None)
         orthogonal(self)
         nn.init.zeros_(self.reward_head.output.weight)
         nn.init.zeros_(self.q.last.weight)
