@@ -11,7 +11,7 @@ from moto_ros.training.run_schedule import Done, Offline, Publish, RunEpisode, U
 from moto_ros.training.session import TrainingRun
 
 Play = Callable[[RunEpisode], tuple[Episode, Sequence[float]]]
-"""Runs an episode with the session's agent; returns it and the uncertainty at each step."""
+"""Runs an episode with the session's agent, by the arm asked for; returns it and the uncertainty at each step."""
 
 
 def run(

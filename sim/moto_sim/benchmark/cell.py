@@ -140,16 +140,16 @@ class Runner:
     def _play(self, session: TrainingRun, asked: RunEpisode) -> tuple[Episode, Sequence[float]]:
         """Run an episode that the schedule asks for; one of evaluation has a twin that samples its actions."""
         self._progress.report(f"{asked.purpose} episode", session.metrics.clock.updates)
-        player = self._player(session, asked.seed, sample=asked.sample)
+        player = self._player(session, asked, sample=asked.sample)
         episode = self._collect(player, asked)
         if asked.purpose == "evaluation":
-            twin = self._collect(self._player(session, asked.seed, sample=True), asked)
+            twin = self._collect(self._player(session, asked, sample=True), asked)
             session.metrics.row(PROBE, id=asked.id, **self._probe(episode, twin, player.predicted_return))
         return episode, player.uncertainty
 
-    def _player(self, session: TrainingRun, seed: int, *, sample: bool) -> PredictingPlayer:
-        device = str(session.device)
-        return PredictingPlayer(session.agent, self.task.action_size, seed, sample=sample, device=device)
+    def _player(self, session: TrainingRun, asked: RunEpisode, *, sample: bool) -> PredictingPlayer:
+        size, device = self.task.action_size, str(session.device)
+        return PredictingPlayer(session.agent, size, asked.seed, sample=sample, device=device, arm=asked.arm)
 
     def _collect(self, player: PredictingPlayer, asked: RunEpisode) -> Episode:
         episode = collect(self.world, player, self.task.max_steps, asked.seed, self.task.cameras, self.task.proprio)
