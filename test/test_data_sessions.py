@@ -1,4 +1,4 @@
-"""Bags from before messages had a session are read as they always were; new ones may hold any session."""
+"""Bags from before messages had all of today's fields are read as they always were; new ones may hold any session."""
 
 from __future__ import annotations
 
@@ -26,16 +26,20 @@ LAYOUT = StepLayout(cameras=("agent", "wrist"), image_size=16, proprio=("ee_posi
 MESSAGES = lockstep_episode(Recipe(steps=12, outcome="success"))
 
 
-def old_definition(type_name: str) -> str:
-    """Return a definition as it was before there were sessions."""
-    return re.sub(r"^uint64 session\b.*\n", "", definition(type_name), flags=re.MULTILINE)
+LACKING = ("uint64 session|string arm|string arm_reason", "string arm|string arm_reason")
+"""Fields that the messages of earlier versions did not have."""
 
 
-def old_types() -> Typestore:
+def old_definition(type_name: str, lacking: str) -> str:
+    """Return a definition as it was before there were some fields."""
+    return re.sub(rf"^({lacking})\b.*\n", "", definition(type_name), flags=re.MULTILINE)
+
+
+def old_types(lacking: str) -> Typestore:
     """Return the types of the messages as they were."""
     store = get_typestore(Stores.ROS2_JAZZY)
     for type_name in {sent.type_name for sent in MESSAGES if sent.type_name.startswith("moto_msgs/")}:
-        store.register(get_types_from_msg(old_definition(type_name), type_name))
+        store.register(get_types_from_msg(old_definition(type_name, lacking), type_name))
     return store
 
 
@@ -46,23 +50,25 @@ def old_bytes(store: Typestore, sent: Sent) -> bytes:
     return bytes(store.serialize_cdr(kind(**values), sent.type_name))
 
 
-def write_old_mcap(folder: Path) -> None:
+def write_old_mcap(folder: Path, lacking: str) -> None:
     """Write a bag as the recorder did: with the definitions of its day."""
-    store, channels = old_types(), {}
+    store, channels = old_types(lacking), {}
     with folder.open("wb") as file:
         writer = McapWriter(file)
         writer.start("ros2")
         for sent in MESSAGES:
             if sent.topic not in channels:
-                schema = writer.register_schema(sent.type_name, "ros2msg", old_definition(sent.type_name).encode())
+                schema = writer.register_schema(
+                    sent.type_name, "ros2msg", old_definition(sent.type_name, lacking).encode()
+                )
                 channels[sent.topic] = writer.register_channel(sent.topic, "cdr", schema)
             writer.add_message(channels[sent.topic], sent.log_time, old_bytes(store, sent), sent.log_time)
         writer.finish()
 
 
-def write_old_sqlite(folder: Path) -> None:
+def write_old_sqlite(folder: Path, lacking: str) -> None:
     """Write a bag as `ros2 bag record` of Humble did: without any definition."""
-    store, connections = old_types(), {}
+    store, connections = old_types(lacking), {}
     with Writer(folder, version=8, storage_plugin=StoragePlugin.SQLITE3) as writer:
         for sent in MESSAGES:
             if sent.topic not in connections:
@@ -87,11 +93,14 @@ def equal(one: Episode, other: Episode) -> bool:
     return one.info == other.info and all(np.array_equal(rows[name], others[name]) for name in rows)
 
 
+@pytest.mark.parametrize("lacking", LACKING)
 @pytest.mark.parametrize(("write", "name"), [(write_old_mcap, "old.mcap"), (write_old_sqlite, "old")])
-def test_a_bag_from_before_there_were_sessions_gives_the_same_steps(tmp_path: Path, write: Any, name: str) -> None:
+def test_a_bag_from_before_there_were_all_fields_gives_the_same_steps(
+    tmp_path: Path, write: Any, name: str, lacking: str
+) -> None:
     """Breaks everybody's demonstrations: an update of the messages would make them unreadable."""
     write_bag(tmp_path / "new", MESSAGES)
-    write(tmp_path / name)
+    write(tmp_path / name, lacking)
     assert equal(episode(tmp_path / name), episode(tmp_path / "new"))
 
 

@@ -31,7 +31,9 @@ CONTRACT = (
 SINCE_SESSIONS = ("PolicyVersion", "SystemNode")
 """Those that have had the field `session` from the beginning."""
 
-SESSION_FIELD = re.compile(r"^uint64 session\b.*\n", re.MULTILINE)
+ADDED_FIELDS = ("uint64 session", r"\S+ (arm|arm_reason|better_arm|arms|arm_episodes|arm_successes)")
+"""Fields that the messages of earlier versions lack, in the order in which versions added them."""
+
 ALIGNMENT = 4
 """A serialized message may be padded to a multiple of this many bytes."""
 
@@ -201,9 +203,10 @@ def decoded(type_name: str, text: str, data: bytes | memoryview) -> Any:
     Raises MotoError as `embedded_type` does, and what rosbags raises for bytes that are no such message.
     """
     store = embedded_type(type_name, text)
-    if not text and type_name in _before_sessions().fielddefs and not _is_whole(store, type_name, data):
-        older = _before_sessions()
-        store = older if _is_whole(older, type_name, data) else store
+    if not text and type_name.startswith("moto_msgs/") and not _is_whole(store, type_name, data):
+        older = (_before(field) for field in reversed(ADDED_FIELDS))
+        known = (one for one in older if type_name in one.fielddefs)
+        store = next((one for one in known if _is_whole(one, type_name, data)), store)
     return store.deserialize_cdr(data, type_name)
 
 
@@ -217,13 +220,15 @@ def _is_whole(store: Typestore, type_name: str, data: bytes | memoryview) -> boo
 
 
 @lru_cache
-def _before_sessions() -> Typestore:
-    """Return moto_msgs as it was before its messages had a session."""
+def _before(field: str) -> Typestore:
+    """Return the messages of moto_msgs as they were before one of `ADDED_FIELDS`, and those after it, were added."""
+    lacking = "|".join(ADDED_FIELDS[ADDED_FIELDS.index(field) :])
     store = get_typestore(Stores.EMPTY)
     for name in CONTRACT:
-        if name not in SINCE_SESSIONS:
-            text = definition(f"moto_msgs/msg/{name}")
-            _register(store, f"moto_msgs/msg/{name}", SESSION_FIELD.sub("", text))
+        text = definition(f"moto_msgs/msg/{name}")
+        former = re.sub(rf"^({lacking})\b.*\n", "", text, flags=re.MULTILINE)
+        if former != text and name not in SINCE_SESSIONS:
+            _register(store, f"moto_msgs/msg/{name}", former)
     return store
 
 
