@@ -53,6 +53,7 @@ class Spec:
     choices: Collection[str] = ()
     operational: bool = False
     extent: bool = False
+    live: bool = False
     formerly: tuple[str, ...] = ()
     """Dotted names that earlier versions gave it, oldest first."""
     before: Any = None
@@ -81,6 +82,7 @@ def parameter(
     choices: Collection[str] = (),
     operational: bool = False,
     extent: bool = False,
+    live: bool = False,
     formerly: str | tuple[str, ...] = (),
     before: Any = None,
 ) -> Any:
@@ -89,6 +91,8 @@ def parameter(
     A resumed run may change what is `operational` (it only says how a run is computed: threads, device, how often it
     saves) and what is its `extent` (how long it runs, and what is measured beside it); a finished run that is then
     given more to do is no longer finished. Every other parameter shapes the run.
+
+    `live`: the node takes another value while it runs, by `ros2 param set`.
 
     `formerly` holds the names that the parameter had, oldest first: a user may give them, with a warning, for one minor
     version; after that they stay only where files that earlier versions wrote hold them.
@@ -99,7 +103,7 @@ def parameter(
     `choices` may be a Registry, which also takes "module:class".
     """
     metadata = {"doc": doc, "unit": unit, "low": low, "high": high, "choices": choices}
-    metadata |= {"operational": operational, "extent": extent, "before": before}
+    metadata |= {"operational": operational, "extent": extent, "live": live, "before": before}
     metadata["formerly"] = (formerly,) if isinstance(formerly, str) else formerly
     return dataclasses.field(default=default, metadata=metadata)
 

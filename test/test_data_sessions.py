@@ -26,7 +26,10 @@ LAYOUT = StepLayout(cameras=("agent", "wrist"), image_size=16, proprio=("ee_posi
 MESSAGES = lockstep_episode(Recipe(steps=12, outcome="success"))
 
 
-LACKING = ("uint64 session|float32 success_probability", "float32 success_probability")
+LACKING = (
+    "uint64 session|float32 success_probability|string arm|string arm_reason",
+    "float32 success_probability|string arm|string arm_reason",
+)
 """Fields that the messages of earlier versions did not have."""
 
 

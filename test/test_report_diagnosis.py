@@ -65,7 +65,7 @@ def test_auc_is_the_share_of_pairs_in_order(solved: list[float], failed: list[fl
 def test_figures_come_from_the_training_episodes_of_a_run(tmp_path: Path) -> None:
     rows = [
         {"kind": "episode", "purpose": "training", "success": solved, "arm": arm, "edited": edited}
-        | {"success_probability": chance, "predicted_success": chance, "uncertainty_rank": 0.5}
+        | {"success_probability": chance, "success_probability_mean": chance, "uncertainty_rank": 0.5}
         for solved, arm, edited, chance in [(1, "base", 0.0, 0.9), (0, "policy", 0.4, 0.3), (1, "policy", 0.2, 0.7)]
     ]
     rows.append({"kind": "episode", "purpose": "evaluation", "success": 0, "arm": "policy", "edited": 0.9})

@@ -163,7 +163,7 @@ def play_with(session: TrainingRun, *, camera: bool = False) -> Any:
     """Return a player of point-world episodes with the session's agent."""
 
     def play(asked: RunEpisode) -> tuple[Episode, list[float], list[float]]:
-        player = Player(session.agent, SPACES.action, asked.seed, sample=asked.sample)
+        player = Player(session.agent, SPACES.action, asked.seed, sample=asked.sample, arm=asked.arm)
         episode = PointWorld(camera=camera).play(player, asked.seed, asked.id)
         return episode, player.uncertainty, player.success_probability
 

@@ -37,12 +37,17 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True)
 class Request:
-    """One episode asked for; `max_steps` 0 takes the configured limit."""
+    """One episode asked for; `max_steps` 0 takes the configured limit.
+
+    `arm` is which of the policy's arms acts, empty for its better one; `arm_reason` why, in a few words.
+    """
 
     episode: int
     purpose: Purpose
     seed: int
     max_steps: int = 0
+    arm: str = ""
+    arm_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,3 +61,5 @@ class EpisodeStatus:
     start: int = 0
     outcome: Outcome = Outcome.NONE
     reason: str = ""
+    arm: str = ""
+    arm_reason: str = ""

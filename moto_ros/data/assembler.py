@@ -221,6 +221,7 @@ class EpisodeAssembler:
             "reason": phase.reason if phase and phase.ended else "",
             "source": "+".join(sorted({action.source for action in actions})),
             "policy_version": max(action.policy_version for action in actions),
+            "arm": next((action.arm for action in actions if action.arm), ""),
             "faults": self.pool.incidents.count(robot=True),
             "camera_gaps": self.pool.incidents.count(robot=False),
         }

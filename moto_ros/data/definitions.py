@@ -34,6 +34,12 @@ ALWAYS_WITH_SESSION = ("PolicyVersion", "SystemNode")
 ADDED_FIELDS = ("uint64 session", "float32 success_probability")
 """Fields that the messages of earlier versions lack, in the order in which versions added them."""
 
+ADDED_FIELDS = (
+    "uint64 session",
+    r"float32 success_probability|\S+ (arm|arm_reason|better_arm|arms|arm_episodes|arm_successes)",
+)
+"""Fields that the messages of earlier versions lack, in the order in which versions added them."""
+
 ALIGNMENT = 4
 """A serialized message may be padded to a multiple of this many bytes."""
 

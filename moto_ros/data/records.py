@@ -48,6 +48,7 @@ class Action:
     source: str
     policy_version: int
     guard: int = 0
+    arm: str = ""
 
     @property
     def source_number(self) -> int:
@@ -109,6 +110,7 @@ def read_action(message: Any) -> Action:
         source=name_of(SOURCES, int(message.source)),
         policy_version=int(message.policy_version),
         guard=int(getattr(message, "guard", 0)),  # bags of version 0.1 have none
+        arm=str(getattr(message, "arm", "")),
     )
 
 

@@ -146,14 +146,14 @@ class EpisodeMachine:
         self._request = request
         self._streak, self.last_action = 0, -1
         self._deadline = now + self._rules.reset_limit
-        self._change(EpisodeStatus(request.episode, request.purpose, Phase.RESETTING))
+        self._change(_status_of(request, Phase.RESETTING))
         self._callbacks.reset(request)
 
     def _abandon(self, now: float, outcome: Outcome, reason: str) -> None:
         """End an episode that has not begun: nothing is recorded."""
         request, self._next = self._next, None
         if request is not None:
-            self.status = EpisodeStatus(request.episode, request.purpose)
+            self.status = _status_of(request, Phase.IDLE)
         self._finish(now, outcome, reason, saving=False)
 
     def reset_done(self, now: float, episode: int, stamp: int) -> None:
@@ -291,3 +291,8 @@ class EpisodeMachine:
 
     def _is(self, phase: Phase, episode: int) -> bool:
         return self.status.phase is phase and self.status.episode == episode
+
+
+def _status_of(request: Request, phase: Phase) -> EpisodeStatus:
+    """Return the state of an episode that has no steps yet."""
+    return EpisodeStatus(request.episode, request.purpose, phase, arm=request.arm, arm_reason=request.arm_reason)

@@ -57,6 +57,7 @@ def _evaluation(history: History, index: int, row: Row, full: float) -> Row:
         **counters,
         "offline_updates": history.boundary,
         "wall_s": seconds_until(history, row),
+        "arm": row.get("arm", ""),
         **{name: row[name] for name in PLAIN},
         **(probed := _probed(_of_round(history.of(PROBE), index))),
         "score": float(np.mean(probed["best"])) / full if full > 0 else row["success_rate"],

@@ -17,8 +17,10 @@ class PredictingPlayer(Player):
     `predicted_return` is None before that action, and always of an agent without values.
     """
 
-    def __init__(self, agent: Agent, action_size: int, seed: int, *, sample: bool, device: str = "cpu") -> None:
-        super().__init__(agent, action_size, seed, sample=sample, device=device)
+    def __init__(
+        self, agent: Agent, action_size: int, seed: int, *, sample: bool, device: str = "cpu", arm: str = ""
+    ) -> None:
+        super().__init__(agent, action_size, seed, sample=sample, device=device, arm=arm)
         self.predicted_return: float | None = None
 
     def __call__(self, images: Mapping[str, np.ndarray], proprio: np.ndarray) -> np.ndarray:

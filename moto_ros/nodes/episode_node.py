@@ -102,7 +102,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
             purpose = Purpose(request.purpose)
         except ValueError:
             return f"purpose {request.purpose} is unknown, expected one of EpisodeState.PURPOSE_*"
-        wanted = Request(request.episode, purpose, request.seed, request.max_steps)
+        wanted = Request(request.episode, purpose, request.seed, request.max_steps, request.arm, request.arm_reason)
         return self._machine.request(time.monotonic(), wanted)
 
     def _end(self, request: EndEpisode.Request, response: EndEpisode.Response) -> EndEpisode.Response:
@@ -120,6 +120,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         """Publish the state of the episode."""
         message = EpisodeState(episode=status.episode, purpose=int(status.purpose), phase=int(status.phase))
         message.step, message.outcome, message.reason = status.step, int(status.outcome), status.reason
+        message.arm, message.arm_reason = status.arm, status.arm_reason
         message.header.stamp = to_time(self.now(status.start, self._reward_stamp))
         message.start = to_time(status.start)
         self._state.publish(message)
@@ -153,7 +154,8 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
     def _line(self, status: EpisodeStatus, problem: str, success: bool) -> str:
         word = "success" if success else "no success"
         took = time.monotonic() - self._began
-        line = f"{status.purpose.name.lower()} episode {status.episode}: {word}, {status.step} steps, "
+        by = f" by {status.arm}" if status.arm else ""
+        line = f"{status.purpose.name.lower()} episode {status.episode}{by}: {word}, {status.step} steps, "
         line += f"return {self._return:g}, {took:.1f} s ({status.outcome.name.lower()})"
         return "; ".join(part for part in (line, status.reason, problem) if part)
 

@@ -45,6 +45,9 @@ class PolicySettings(Learns, PaceSettings):
         choices=("training", "always", "never"),
     )
     checkpoint: str = parameter("", "checkpoint to act with; empty waits for the trainer's weights")
+    acting_arm: str = parameter(
+        "", "arm that acts in episodes that name none: base (cloned) or policy (fine-tuned); empty: the better one"
+    )
     device: str = parameter("cpu", "where the agent acts", choices=("auto", "cpu", "cuda"))
     threads: int = parameter(1, "CPU threads for acting; 0 takes every core", low=0, high=1024)
     operator_in_loop: bool = parameter(

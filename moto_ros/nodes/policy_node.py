@@ -76,7 +76,9 @@ class PolicyNode(MotoNode[PolicySettings]):
     def _make_actor(self) -> EpisodePolicy:
         settings, image = self.settings, spaces_of(self.settings).image
         period = 0.0 if settings.lockstep else 1.0 / settings.control_rate
-        actor = EpisodePolicy(self._agent, settings.action_size, settings.seed, self._device, period)
+        actor = EpisodePolicy(
+            self._agent, settings.action_size, settings.seed, self._device, period, settings.acting_arm
+        )
         if self._agent.plans and not settings.lockstep:
             pixels = None if image is None else np.zeros(image, np.uint8)
             blank = Observation(pixels, np.zeros(settings.proprio_size, np.float32), (), 0)
@@ -116,7 +118,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         """Forget the last episode."""
         explore = self.settings.explore
         sample = explore == "always" or (explore == "training" and state.purpose == Purpose.TRAINING)
-        begin = partial(self._actor.begin, state.episode, Purpose(state.purpose), sample=sample)
+        begin = partial(self._actor.begin, state.episode, Purpose(state.purpose), sample=sample, arm=state.arm)
         self._between_decisions(begin, lambda _: None)
         if self._ahead is not None:
             self._ahead.begin()
@@ -134,6 +136,13 @@ class PolicyNode(MotoNode[PolicySettings]):
         """Act on a new observation, once it is known what became of the last action."""
         if self._actor.version == 0:
             self._warning = "has no weights yet: waits for trainer/policy; or name a checkpoint"
+            return None
+        if (arm := self._acting.episode.arm) and arm not in self._agent.arms:
+            known = ", ".join(self._agent.arms)
+            self._warning = (
+                f"episode {self._acting.episode.episode}: asks for arm '{arm}', expected one of {known}; give trainer "
+                "and policy the same agent and preset, or ask for no arm"
+            )
             return None
         if self.settings.operator_in_loop and self._answered < self._acting.pace.sent:
             return None
@@ -165,7 +174,7 @@ class PolicyNode(MotoNode[PolicySettings]):
     def _action(self, observation: Observation, choice: Choice) -> Action:
         message = self._acting.stamped(observation.camera_stamps, observation.state_stamp)
         message.values, message.source = choice.values, Action.SOURCE_POLICY
-        message.policy_version = choice.version
+        message.policy_version, message.arm = choice.version, choice.arm
         message.policy_age = self._policy_age()
         message.uncertainty, message.uncertainty_rank = choice.uncertainty, choice.rank
         message.success_probability = choice.success_probability
@@ -206,7 +215,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         quantiles = tuple(message.uncertainty_quantiles)
         joints = tuple(message.joint_names)
         header = (message.version, published, message.agent, message.digest, message.sha256)
-        weights = WeightsMessage(*header, data, quantiles, joints)
+        weights = WeightsMessage(*header, data, quantiles, joints, message.arm)
         self._worker.do(partial(self._verify, weights), self._on_verified)
 
     def _steady(self, stamp: int) -> int:

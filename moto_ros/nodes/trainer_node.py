@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.duration import Duration
+from rclpy.parameter import Parameter
 from rclpy.task import Future
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
@@ -61,6 +63,8 @@ from moto_ros.training.session import TrainingRun
 from moto_ros.training.settings import TrainerSettings
 
 MEBIBYTE = 2**20
+PINNED_ARM = "pinned_arm"
+"""The trainer's live parameter."""
 PHASES = {
     "waiting": TrainingStatus.PHASE_WAITING,
     "offline": TrainingStatus.PHASE_OFFLINE,
@@ -100,6 +104,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         self._weights = self.advertise(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched())
         self._statuses = self.advertise(TrainingStatus, topics.TRAINING_STATUS, qos.latched())
         self.create_service(Trigger, topics.TRAINER_SAVE, self._save)
+        self.add_on_set_parameters_callback(self._on_parameters)
         if not self.settings.wait_for:
             return  # alone, to pre-train from bags: no other node publishes
         self._starter = self.client(StartEpisode, topics.EPISODE_START)
@@ -126,7 +131,8 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
     def _on_state(self, message: EpisodeState) -> None:
         start, phase = to_nanoseconds(message.start), Phase(message.phase)
         outcome, purpose = Outcome(message.outcome), Purpose(message.purpose)
-        facts = EpisodeStatus(message.episode, purpose, phase, message.step, start, outcome, message.reason)
+        arm = message.arm, message.arm_reason
+        facts = EpisodeStatus(message.episode, purpose, phase, message.step, start, outcome, message.reason, *arm)
         self._link.on_state(facts)
         if purpose is not Purpose.RESET:
             self._live.add("episode", message)
@@ -141,6 +147,24 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             self._work.request_save()
         return response
 
+    def _on_parameters(self, changed: Sequence[Parameter]) -> SetParametersResult:
+        """Take the one parameter that may change while the node runs: which arm a person pins."""
+        for parameter in changed:
+            if parameter.name == PINNED_ARM:
+                return self._pin(str(parameter.value))
+        return SetParametersResult(successful=True)
+
+    def _pin(self, arm: str) -> SetParametersResult:
+        if self._session is None:
+            return SetParametersResult(successful=False, reason="no run is open yet; set it again later")
+        try:
+            self._session.schedule.pin(arm)
+        except MotoError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        who = f"{arm} acts every episode" if arm else "the arm of each episode is chosen by results"
+        self.log(f"{PINNED_ARM}: from the next episode on, {who}")
+        return SetParametersResult(successful=True)
+
     # NodeInterface of the link: called by the learning thread.
 
     def send_weights(self, version: int, data: bytes, sha256: str) -> None:
@@ -148,6 +172,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         message = PolicyWeights(version=version, agent=self.settings.agent_name, sha256=sha256, data=to_bytes(data))
         if self._session is not None:
             message.digest, message.uncertainty_quantiles = self._session.digest, self._session.quantiles
+            message.arm = self._session.schedule.better_arm()
         message.joint_names = list(self._joints.known.get(STATE, ()))
         message.header.stamp = self.get_clock().now().to_msg()
         self.mailbox.post(partial(self._weights.publish, message))
@@ -165,6 +190,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             self._link.answered(False, f"service {self._starter.srv_name} is not there; start the episode node")
             return
         call = StartEpisode.Request(episode=request.episode, purpose=int(request.purpose), seed=request.seed)
+        call.arm, call.arm_reason = request.arm, request.arm_reason
         self._starter.call_async(call).add_done_callback(self._on_answer)
 
     def _on_answer(self, done: Future) -> None:
@@ -182,6 +208,10 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         message.update_rate, message.success_rate = float(status.rate), float(status.success_rate)
         losses = status.losses or {}
         message.loss_names, message.losses = list(losses), [float(value) for value in losses.values()]
+        message.arm, message.arm_reason, message.better_arm = status.arm, status.arm_reason, status.better_arm
+        message.arms = [arm.name for arm in status.arms]
+        message.arm_episodes = [arm.episodes for arm in status.arms]
+        message.arm_successes = [arm.successes for arm in status.arms]
         if self._session is not None:
             message.updates = sum(self._session.learner.updates.values())
             position = self._session.schedule.position
@@ -243,7 +273,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             if weights.joint_names:
                 self._joints.settle(STATE, weights.joint_names)
                 self._joints.expected(STATE, self._layout.joint_names)
-            session.schedule.offline_ended()
+            session.schedule.starts_from(weights.arm)
             self.get_logger().info(f"starts from {settings.checkpoint}; the offline phase is left out")
         return session
 

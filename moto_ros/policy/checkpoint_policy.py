@@ -18,6 +18,9 @@ from moto_ros.training.checkpoint import AGENT, MANIFEST, STATE, CheckpointFolde
 QUANTILES = "uncertainty_quantiles"
 """Entry of a checkpoint's state: quantiles of the uncertainty on recorded data; older checkpoints have none."""
 
+ARM = "arm"
+"""Entry of a checkpoint's state: the better one of the agent's arms then; older checkpoints have none."""
+
 
 def load_policy(path: Path, agent: Agent, identity: Identity) -> Weights:
     """Load a checkpoint into `agent` and return its acting weights.
@@ -32,7 +35,8 @@ def load_policy(path: Path, agent: Agent, identity: Identity) -> Weights:
     quantiles = tuple(state.get(QUANTILES, ()))
     joint_names = tuple(state.get("replay", {}).get(JOINTS, {}).get(STATE_JOINTS, ()))
     version = max(1, int(state["conductor"]["published"]))
-    return Weights(version, time.monotonic_ns() - age, agent.weights(), quantiles, joint_names)
+    arm = str(state.get(ARM, ""))
+    return Weights(version, time.monotonic_ns() - age, agent.weights(), quantiles, joint_names, arm)
 
 
 def find_checkpoint(path: Path, identity: Identity) -> Path:

@@ -15,6 +15,7 @@ from moto_ros.contract.episodes import Purpose
 from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.observer import Observation
 from moto_ros.errors import MotoError
+from moto_ros.training.arm_bandit import check_arm
 from moto_ros.training.weights import unpack
 
 WARM_UP_DECISIONS = 20
@@ -26,7 +27,8 @@ class Choice:
     """One action: float32 (A,) in [-1, 1], the model's uncertainty, and the version of the weights that chose it.
 
     `rank` is the share of the uncertainties on recorded data that lie below, `success_probability` the agent's estimate
-    that the episode reaches success; NaN where unknown. `figures` are the agent's, `Decision.figures`.
+    that the episode reaches success; NaN where unknown. `figures` are the agent's, `Decision.figures`. `arm` is which
+    of the agent's policies chose.
     """
 
     values: np.ndarray
@@ -35,6 +37,7 @@ class Choice:
     rank: float = math.nan
     figures: Mapping[str, float] = field(default_factory=dict)
     success_probability: float = math.nan
+    arm: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Weights:
     """Verified weights by tensor name; `published` is when, in nanoseconds of the steady clock.
 
     `quantiles` are evenly spaced quantiles, 0 to 100 %, of the uncertainty on recorded data, `joint_names` the joints
-    in the order that was learned with; empty where unknown.
+    in the order that was learned with; empty where unknown. The tensors are those of all of the agent's arms; `arm` is
+    the better one, empty where unknown.
     """
 
     version: int
@@ -50,6 +54,7 @@ class Weights:
     tensors: Mapping[str, Tensor]
     quantiles: tuple[float, ...] = ()
     joint_names: tuple[str, ...] = ()
+    arm: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class WeightsMessage:
     data: bytes
     quantiles: tuple[float, ...] = ()
     joint_names: tuple[str, ...] = ()
+    arm: str = ""
 
     def verified(self, agent: str, digest: str) -> Weights:
         """Return the weights; MotoError if they are damaged or of another agent or preset. May run in any thread."""
@@ -74,7 +80,7 @@ class WeightsMessage:
                     "give trainer and policy the same agent and preset"
                 )
         tensors = unpack(self.data, self.sha256, f"weights {self.version}")
-        return Weights(self.version, self.published, tensors, self.quantiles, self.joint_names)
+        return Weights(self.version, self.published, tensors, self.quantiles, self.joint_names, self.arm)
 
 
 class EpisodePolicy:
@@ -84,11 +90,16 @@ class EpisodePolicy:
     a deadline also of time.
     """
 
-    def __init__(self, agent: Agent, action_size: int, seed: int, device: torch.device, period: float = 0.0) -> None:
+    def __init__(
+        self, agent: Agent, action_size: int, seed: int, device: torch.device, period: float = 0.0, arm: str = ""
+    ) -> None:
         """Take `agent`; its weights are version 0: none yet.
 
-        `period` (s) counts the control steps between two observations by their stamps; 0: each is one step.
+        `period` (s) counts the control steps between two observations by their stamps; 0: each is one step. `arm` acts
+        in episodes that name none; empty: the better one of the weights. MotoError for one that the agent lacks.
         """
+        check_arm(arm, agent.arms, "parameter 'acting_arm' of the policy")
+        self._own_arm = self._better_arm = arm
         self._agent, self._size, self._seed, self._device = agent, action_size, seed, device
         self._period = round(period * NSEC_PER_SEC)
         self._quantiles: tuple[float, ...] = ()
@@ -97,12 +108,15 @@ class EpisodePolicy:
         self.published = 0
         self.begin(0, Purpose.TRAINING, sample=False)
 
-    def begin(self, episode: int, purpose: Purpose, *, sample: bool) -> None:
-        """Forget the last episode; `sample` draws from the policy instead of taking its mode."""
+    def begin(self, episode: int, purpose: Purpose, *, sample: bool, arm: str = "") -> None:
+        """Forget the last episode; `sample` draws from the policy instead of taking its mode.
+
+        `arm` acts, empty for the one that was chosen or is better; it stays for the whole episode.
+        """
         entropy = np.random.SeedSequence([self._seed, int(purpose), episode])
         seed = int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1))
         self._generator = torch.Generator(self._device).manual_seed(seed)
-        self._sample = sample
+        self._sample, self._arm = sample, arm
         self._state: State = self._agent.start(1)
         self._last = torch.zeros(1, self._size, device=self._device)
         self._decided_for: int | None = None
@@ -120,6 +134,7 @@ class EpisodePolicy:
         except MotoError as error:
             raise MotoError(f"weights {weights.version} refused: {error}") from error
         self.version, self.published, self._quantiles = weights.version, weights.published, weights.quantiles
+        self._better_arm = self._own_arm or weights.arm
 
     def act(self, observation: Observation, deadline: float | None = None, pending: np.ndarray | None = None) -> Choice:
         """Filter one observation and choose, within `deadline` seconds, the action that follows it.
@@ -139,8 +154,10 @@ class EpisodePolicy:
         elapsed = 1
         if self._period and self._decided_for is not None:
             elapsed = max(1, round((self._time_of(observation, pending) - self._decided_for) / self._period))
+        self._arm = self._arm or self._better_arm or self._agent.arms[-1]
         request = ActRequest(
             sample=self._sample,
+            arm=self._arm,
             generator=self._generator,
             deadline=deadline,
             elapsed=elapsed,
@@ -153,7 +170,9 @@ class EpisodePolicy:
         values = decision.action[0].cpu().numpy().astype(np.float32)
         uncertainty = float(decision.uncertainty[0])
         place = rank(uncertainty, self._quantiles)
-        return Choice(values, uncertainty, self.version, place, decision.figures, decision.success_probability)
+        return Choice(
+            values, uncertainty, self.version, place, decision.figures, decision.success_probability, self._arm
+        )
 
     def _time_of(self, observation: Observation, pending: np.ndarray | None) -> int:
         """Return the time (ns) of the action: that of the observation, or a control period later."""

@@ -130,7 +130,9 @@ def paired_outcomes(history: History) -> Figure:
     for line, row in enumerate(rows):
         _draw_outcomes(axis, row, line)
     axis.set(xlim=(-0.6, longest + 5.4), ylim=(len(rows) - 0.4, -0.6), xticks=[], xlabel="")
-    axis.set_yticks(range(len(rows)), [evaluation_label(row) for row in rows])
+    axis.set_yticks(
+        range(len(rows)), [evaluation_label(row, row.get("arm", "") if history.arms else "") for row in rows]
+    )
     axis.grid(False)
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
@@ -150,9 +152,10 @@ def seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
-def evaluation_label(row: Row) -> str:
-    """Return when an evaluation was done."""
-    return "after offline phase" if row["after"] == 0 else f"after {row['after']} online episodes"
+def evaluation_label(row: Row, arm: str = "") -> str:
+    """Return when an evaluation was done, and by which `arm` if one is given."""
+    when = "after offline phase" if row["after"] == 0 else f"after {row['after']} online episodes"
+    return f"{when}, {arm}" if arm else when
 
 
 @styled

@@ -75,10 +75,10 @@ def figures_of(history: History) -> Figures:
     return Figures(
         episodes=len(online),
         by_arm={arm: _rate([row for row in online if _arm(row) == arm]) for arm in dict.fromkeys(map(_arm, online))},
-        auc=auc(*(_values(online, "success_probability", success=solved) for solved in (1, 0))),
+        auc=auc(*(_values(online, "success_probability_mean", success=solved) for solved in (1, 0))),
         edited=_mean([row for row in online if _arm(row) == POLICY][-MANY_EPISODES:], "edited"),
         rank=_mean(online, "uncertainty_rank"),
-        predicted=_mean(online[-2 * FEW :], "predicted_success"),
+        predicted=_mean(online[-2 * FEW :], "success_probability"),
     )
 
 

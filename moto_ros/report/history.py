@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from moto_ros.training.metrics import Row, read_metrics
+from moto_ros.agents.interface import BASE
+from moto_ros.training.metrics import ARM_ROW, Row, read_metrics
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.settings import stored_configuration
 from moto_ros.training.statistics import Interval
@@ -74,6 +75,21 @@ class History:
     def evaluations(self) -> list[Row]:
         """Return one row for each finished evaluation, in order."""
         return self.of("evaluation")
+
+    @cached_property
+    def arms(self) -> tuple[str, ...]:
+        """Return the arms that acted, the base first, of an agent that has several; empty for others."""
+        found = dict.fromkeys(str(row["arm"]) for row in self.of(ARM_ROW))
+        return tuple(sorted({BASE: None} | found, key=lambda arm: arm != BASE)) if found else ()
+
+    @property
+    def outcomes(self) -> list[tuple[str, bool]]:
+        """Return of each online episode which arm acted, and whether it solved the task without a person."""
+        return [(str(row.get("arm", "")), bool(row["success"] and not row.get("human_share"))) for row in self.online]
+
+    def arm_outcomes(self, arm: str) -> list[bool]:
+        """Return whether the online episodes that an arm acted were solved without a person."""
+        return [solved for acted, solved in self.outcomes if acted == arm]
 
     @property
     def before(self) -> Row | None:

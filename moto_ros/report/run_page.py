@@ -11,6 +11,7 @@ import numpy as np
 from moto_ros.config import read_parameters
 from moto_ros.errors import MotoError
 from moto_ros.report import curves, pictures
+from moto_ros.report.arm_page import arm_section
 from moto_ros.report.diagnosis import diagnose, figures_of
 from moto_ros.report.history import History, column, rate_of
 from moto_ros.report.intervention_page import interventions_section
@@ -27,6 +28,7 @@ def single_page(history: History) -> dict[str, Any]:
     makers: tuple[Callable[[History], Section], ...] = (
         success_section,
         diagnosis_section,
+        arm_section,
         learning_section,
         interventions_section,
         picture_section,
@@ -60,15 +62,12 @@ def tiles(history: History) -> list[Tile]:
     """Return the tiles at the top: success before and after, gain, episodes, time."""
     found = []
     if history.before is not None:
-        rate = rate_of(history.before)
-        found.append(
-            Tile("success after the offline phase", f"{100 * rate.mean:.0f} %", interval_text(rate), "offline")
-        )
+        rate, label = rate_of(history.before), f"success after the offline phase{by_arm(history, history.before)}"
+        found.append(Tile(label, f"{100 * rate.mean:.0f} %", interval_text(rate), "offline"))
     if history.after is not None:
         rate, after = rate_of(history.after), history.after["after"]
-        found.append(
-            Tile(f"success after {after} online episodes", f"{100 * rate.mean:.0f} %", interval_text(rate), "online")
-        )
+        label = f"success after {after} online episodes{by_arm(history, history.after)}"
+        found.append(Tile(label, f"{100 * rate.mean:.0f} %", interval_text(rate), "online"))
     found += gain_tile(history)
     steps = int(sum(column(history.online, "steps"))) if history.online else 0
     found.append(
@@ -76,6 +75,11 @@ def tiles(history: History) -> list[Tile]:
     )
     found.append(Tile("wall time", duration(sum(history.wall_time().values())), "waiting between sessions left out"))
     return found
+
+
+def by_arm(history: History, row: dict[str, Any]) -> str:
+    """Return which arm acted an evaluation, as the end of a label; empty for an agent with only one."""
+    return f", by {row['arm']}" if history.arms and row.get("arm") else ""
 
 
 def gain_tile(history: History) -> list[Tile]:

@@ -16,7 +16,9 @@ BUILT_IN = ("use_sim_time", "start_type_description_service")
 
 
 def settings_of(node: Node, settings: type[T] | Callable[[Mapping[str, Any]], type[T]]) -> T:
-    """Return the node's settings from its parameters, each then declared read-only with its description and range.
+    """Return the node's settings from its parameters, each then declared with its description and range.
+
+    All are read-only but those that are `live`, which the node itself checks when they are set.
 
     `settings` is their class, or a function that chooses the class by the given parameters. The node must have been
     made with `automatically_declare_parameters_from_overrides=True`. Raises MotoError for an unknown name, a wrong type
@@ -43,8 +45,8 @@ def _is_built_in(name: str) -> bool:
 
 
 def descriptor(spec: Spec) -> ParameterDescriptor:
-    """Return the ROS descriptor of a parameter: description with unit, range, read-only."""
-    found = ParameterDescriptor(description=spec.describe(), read_only=True)
+    """Return the ROS descriptor of a parameter: description with unit, range, read-only unless it is live."""
+    found = ParameterDescriptor(description=spec.describe(), read_only=not spec.live)
     if spec.is_list or (spec.low is None and spec.high is None):
         return found
     most = LIMIT if spec.kind is int else 1e300

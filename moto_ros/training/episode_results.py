@@ -14,20 +14,32 @@ from moto_ros.agents.interface import ActRequest, Agent, Batch
 from moto_ros.data.episode import Episode
 from moto_ros.data.records import GUARDS
 from moto_ros.training.run_schedule import EpisodeResult
-from moto_ros.training.statistics import Interval, wilson
+from moto_ros.training.statistics import wilson
+
+EDITED = "edited"
+"""Figure of an action that is not the base policy's, and its share of an episode's steps, in `Episode.info`."""
 
 
 class Player:
     """Plays one episode with an agent: give observations, take actions; one seed gives one sequence of actions."""
 
-    def __init__(self, agent: Agent, action_size: int, seed: int, *, sample: bool, device: str = "cpu") -> None:
+    def __init__(
+        self, agent: Agent, action_size: int, seed: int, *, sample: bool, device: str = "cpu", arm: str = ""
+    ) -> None:
         self._agent = agent
         self._device = torch.device(device)
-        self._request = ActRequest(sample=sample, generator=torch.Generator(self._device).manual_seed(seed))
+        generator = torch.Generator(self._device).manual_seed(seed)
+        self._request = ActRequest(sample=sample, arm=arm, generator=generator)
         self._state = agent.start(1)
         self._action = torch.zeros(1, action_size, device=self._device)
         self.uncertainty: list[float] = []
         self.success_probability: list[float] = []
+        self._edited: list[float] = []
+
+    @property
+    def edited(self) -> float | None:
+        """Return the share of the steps that were edited; None of an agent that edits nothing."""
+        return sum(self._edited) / len(self._edited) if self._edited else None
 
     def __call__(self, images: Mapping[str, np.ndarray], proprio: np.ndarray) -> np.ndarray:
         """Return the action (A,) for camera frames (H, W, 3), in camera order, and proprioception (P,)."""
@@ -35,6 +47,8 @@ class Player:
         self._state, self._action = decision.state, decision.action
         self.uncertainty.append(float(decision.uncertainty))
         self.success_probability.append(decision.success_probability)
+        if EDITED in decision.figures:
+            self._edited.append(decision.figures[EDITED])
         return decision.action[0].cpu().numpy()
 
     def _observation(self, images: Mapping[str, np.ndarray], proprio: np.ndarray) -> Batch:
@@ -46,14 +60,16 @@ class Player:
 
 def result_of(episode: Episode, id: int) -> EpisodeResult:
     """Return how an episode went; success is reaching it at any step, as Meta-World counts it."""
-    return EpisodeResult(id, episode.succeeded, float(episode.reward.sum()), len(episode))
+    arm, helped = str(episode.info.get("arm", "")), episode.human_share > 0
+    return EpisodeResult(id, episode.succeeded, float(episode.reward.sum()), len(episode), arm, helped)
 
 
 def conduct_of(episode: Episode) -> dict[str, float]:
     """Return who decided an episode's steps and what came in between: figures for its row of metrics."""
     counts = {f"guard_{name}": int((episode.guard == number).sum()) for number, name in enumerate(GUARDS) if number}
     incidents = {name: float(episode.info.get(name, 0)) for name in ("faults", "camera_gaps")}
-    return {"human_share": episode.human_share} | counts | incidents
+    edited = {EDITED: float(episode.info[EDITED])} if EDITED in episode.info else {}
+    return {"human_share": episode.human_share} | counts | incidents | edited
 
 
 def finite_mean(values: Sequence[float]) -> float | None:
@@ -72,20 +88,15 @@ def chunk_of(episode: Episode, length: int) -> dict[str, np.ndarray]:
     return image | chunk | {"is_first": first}
 
 
-def success_of(results: Sequence[EpisodeResult]) -> Interval:
-    """Return the success rate with its Wilson interval."""
-    return wilson(sum(result.success for result in results), len(results))
+def rate_fields(successes: int, trials: int) -> dict[str, Any]:
+    """Return n, successes, success rate and its Wilson interval, as rows of metrics hold them."""
+    rate = wilson(successes, trials)
+    return {"n": trials, "successes": successes, "success_rate": rate.mean, "low": rate.low, "high": rate.high}
 
 
 def summary(results: Sequence[EpisodeResult]) -> dict[str, Any]:
     """Return the figures of an evaluation: n, successes, success rate and its interval, mean return and steps."""
-    rate = success_of(results)
-    return {
-        "n": rate.n,
-        "successes": sum(result.success for result in results),
-        "success_rate": rate.mean,
-        "low": rate.low,
-        "high": rate.high,
+    return rate_fields(sum(result.success for result in results), len(results)) | {
         "return": float(np.mean([result.reward for result in results])),
         "steps": float(np.mean([result.steps for result in results])),
         "outcomes": [int(result.success) for result in results],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from moto_ros.contract.episodes import Outcome
 from moto_ros.data.bag_library import BagLibrary
 from moto_ros.data.episode import Episode
 from moto_ros.training.learner import Progress
-from moto_ros.training.run_schedule import Done, Offline, Publish, RunEpisode, Update
+from moto_ros.training.run_schedule import Done, EpisodeResult, Offline, Publish, RunEpisode, Update
 from moto_ros.training.session import TrainingRun
 
 REPORT_PERIOD = 2.0
@@ -51,6 +51,19 @@ class TrainerStatus:
     rate: float = 0.0
     losses: Metrics | None = None
     success_rate: float = float("nan")
+    arms: tuple[ArmStatus, ...] = ()
+    arm: str = ""
+    arm_reason: str = ""
+    better_arm: str = ""
+
+
+@dataclass(frozen=True)
+class ArmStatus:
+    """An arm of the agent: training episodes that it has acted, and in how many it solved the task."""
+
+    name: str
+    episodes: int
+    successes: int
 
 
 class RobotSide(Protocol):
@@ -85,6 +98,7 @@ class FineTuning:
         self._session, self._robot, self._library = session, robot, library
         self._tell, self._stop, self._offline_only = tell, stop, offline_only
         self._recent: deque[bool] = deque(maxlen=RECENT)
+        self._acted: RunEpisode | None = None
         self._reported = 0.0
         self._save_wanted = False
 
@@ -102,7 +116,10 @@ class FineTuning:
             self._save_if_wanted()
         self._session.save()
         done = self._over()
-        self._report("done" if done else "waiting", "the run is done" if done else "stopped; the same command resumes")
+        better = f"; of its arms, {self._session.schedule.better_arm()} is the better one" if self._arms() else ""
+        self._report(
+            "done" if done else "waiting", f"the run is done{better}" if done else "stopped; the same command resumes"
+        )
         return done
 
     def _over(self) -> bool:
@@ -161,6 +178,7 @@ class FineTuning:
     # Episodes.
 
     def _run_episode(self, action: RunEpisode) -> None:
+        self._acted = action
         left_over = self._left_over(action)
         if left_over is None:
             self._robot.start(action)
@@ -177,7 +195,11 @@ class FineTuning:
             return None
         bag, episode = found
         published = self._session.schedule.position.published
-        if action.purpose == "evaluation" and episode.info["policy_version"] != published:
+        other_policy = episode.info["policy_version"] != published or episode.info.get("arm", "") not in (
+            "",
+            action.arm,
+        )
+        if action.purpose == "evaluation" and other_policy:
             return None
         return RecordedEpisode(action.id, Outcome.TIME_LIMIT, episode, bag)
 
@@ -207,26 +229,48 @@ class FineTuning:
             recorded.success_probability,
             policy_version=version,
         )
-        self._report_episode(running.purpose, result.success)
+        self._report_episode(running, result)
 
-    def _report_episode(self, purpose: str, success: bool) -> None:
+    def _report_episode(self, ran: RunEpisode, result: EpisodeResult) -> None:
         position, wanted = self._session.schedule.position, self._session.schedule.budget.online_episodes
-        if purpose == "training":
-            self._recent.append(success)
-            text = f"{len(position.steps)} of {wanted} online episodes"
+        self._acted = replace(ran, arm=result.arm)
+        if ran.purpose == "training":
+            self._recent.append(result.success)
+            text = f"{len(position.steps)} of {wanted} online episodes{self._by_arm(ran, result)}"
             self._report("online", text, len(position.steps) / max(1, wanted))
             return
         results, asked = position.evaluations[-1].results, self._session.settings.evaluation_episodes
         solved = sum(result.success for result in results)
-        text = f"evaluation after {position.evaluations[-1].after} online episodes: {solved} of {len(results)} solved"
+        by = f" by {result.arm}" if self._arms() else ""
+        text = (
+            f"evaluation{by} after {position.evaluations[-1].after} online episodes: {solved} of {len(results)} solved"
+        )
         self._report("evaluating", f"{text}, {asked - len(results)} to go", len(results) / max(1, asked))
+
+    def _arms(self) -> tuple[ArmStatus, ...]:
+        """Return how each arm has done in training; empty for an agent with only one."""
+        arms = self._session.agent.arms
+        counted = ((arm, [one.success for one in self._session.arm_outcomes(arm)]) for arm in arms)
+        return tuple(ArmStatus(arm, len(found), sum(found)) for arm, found in counted) if len(arms) > 1 else ()
+
+    def _by_arm(self, ran: RunEpisode, result: EpisodeResult) -> str:
+        """Return the part of a line that says which arm acted and how all have done; empty with only one."""
+        arms = self._arms()
+        if not arms:
+            return ""
+        tally = ", ".join(f"{arm.name} {arm.successes} of {arm.episodes}" for arm in arms)
+        word = "solved" if result.success else "not solved"
+        why = f" ({ran.arm_reason})" if result.arm == ran.arm and ran.arm_reason else ""
+        return f", the last {word} by {result.arm}{why}; solved so far: {tally}"
 
     def _report(
         self, phase: str, message: str, progress: float = 0.0, rate: float = 0.0, losses: Metrics | None = None
     ) -> None:
         self._reported = time.monotonic()
         success = sum(self._recent) / len(self._recent) if self._recent else float("nan")
-        self._robot.report(TrainerStatus(phase, message, progress, rate, losses, success))
+        arms, better = self._arms(), self._session.schedule.better_arm()
+        acted = (self._acted.arm, self._acted.arm_reason) if self._acted is not None else ("", "")
+        self._robot.report(TrainerStatus(phase, message, progress, rate, losses, success, arms, *acted, better))
         self._tell(message)
 
 

@@ -21,6 +21,9 @@ Row = dict[str, Any]
 
 COUNTERS = ("time", "kind", "updates", "env_steps", "episode")
 
+ARM_ROW = "arm"
+"""Kind of the rows that say how often one of several arms has succeeded; its scalars are told apart by the arm."""
+
 
 @dataclass
 class Clock:
@@ -95,7 +98,8 @@ class MetricsWriter:
         """Write one event; its numbers become TensorBoard scalars `<kind>/<name>` over updates."""
         stamp = {"time": time.time(), "kind": kind, **vars(self.clock)}
         self.log.write(stamp | fields)
-        prefix = "/".join(str(part) for part in (kind, fields.get("phase"), fields.get("purpose")) if part)
+        parts = [kind, fields.get("phase"), fields.get("purpose"), fields.get("arm") if kind == ARM_ROW else None]
+        prefix = "/".join(str(part) for part in parts if part)
         for name, value in fields.items():
             if isinstance(value, (int, float)) and not isinstance(value, bool) and self._tensorboard:
                 self._events().add_scalar(f"{prefix}/{name}", value, self.clock.updates)

@@ -154,7 +154,8 @@ class RobotLink:
     def start(self, action: RunEpisode) -> None:
         """Ask until the episode is accepted; one that runs already, asked for before a restart, is joined."""
         end, refusal = time.monotonic() + self._timeouts.start, ""
-        request = Request(action.id, Purpose[action.purpose.upper()], action.seed)
+        purpose = Purpose[action.purpose.upper()]
+        request = Request(action.id, purpose, action.seed, arm=action.arm, arm_reason=action.arm_reason)
         while time.monotonic() < end:
             if self._runs(action.id):
                 return

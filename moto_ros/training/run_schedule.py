@@ -6,13 +6,15 @@ Offline updates, publish, evaluation; then for each online episode: run, update,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from moto_ros.agents.interface import POLICY
 from moto_ros.errors import MotoError
+from moto_ros.training.arm_bandit import ArmBandit, ArmChoice, ArmOutcome, check_arm
 from moto_ros.training.settings import TrainerSettings, UpdateBudget
 
 EVALUATION_IDS = 1_000_000
@@ -32,12 +34,17 @@ class Offline:
 
 @dataclass(frozen=True)
 class RunEpisode:
-    """Run one episode; `sample` draws from the policy, else its mode acts."""
+    """Run one episode; `sample` draws from the policy, else its mode acts.
+
+    `arm` is which of the agent's policies acts, `arm_reason` why, in a few words; empty in runs of earlier versions.
+    """
 
     id: int
     purpose: str
     seed: int
     sample: bool
+    arm: str = ""
+    arm_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,21 +79,27 @@ Action = Offline | RunEpisode | Update | Publish | Wait | Done
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """How an episode went: return (sum of rewards), steps, and whether it succeeded."""
+    """How an episode went: return (sum of rewards), steps, whether it succeeded, and which arm acted.
+
+    `helped`: a person acted in some of its steps, so that its success is not the arm's.
+    """
 
     id: int
     success: bool
     reward: float
     steps: int
+    arm: str = ""
+    helped: bool = False
 
 
 @dataclass
 class Evaluation:
-    """One evaluation round: after how many online episodes, its results so far, and episodes lost in it."""
+    """One evaluation round: after how many online episodes, its results, episodes lost in it, and which arm acts."""
 
     after: int
     results: list[EpisodeResult] = field(default_factory=list)
     lost: int = 0
+    arm: str = ""
 
 
 @dataclass
@@ -104,15 +117,22 @@ class Position:
     lost_in_a_row: int = 0
     evaluations: list[Evaluation] = field(default_factory=list)
     running: RunEpisode | None = None
+    outcomes: list[ArmOutcome] = field(default_factory=list)
+    """Which arm acted in each training episode, and whether it solved the task."""
+    first_arm: str = ""
+    """Arm that acts in evaluations before the first outcome; empty: the base."""
 
 
 class RunSchedule:
-    """Orders the phases of one run; owns episode ids and seeds."""
+    """Orders the phases of one run; owns episode ids and seeds, and chooses which of the agent's `arms` acts."""
 
-    def __init__(self, settings: TrainerSettings, budget: UpdateBudget) -> None:
+    def __init__(self, settings: TrainerSettings, budget: UpdateBudget, arms: Sequence[str] = (POLICY,)) -> None:
         self.settings = settings
         self.budget = budget
         self.position = Position()
+        self.bandit = ArmBandit(arms, settings.seed, settings.warm_up_episodes)
+        self.pinned = settings.pinned_arm
+        """Arm that a person wants to act in every episode; empty: chosen by results."""
 
     def next(self) -> Action:
         """Return what to do now; the same answer until an event changes the position."""
@@ -151,15 +171,45 @@ class RunSchedule:
 
     def _training_episode(self) -> RunEpisode:
         index = len(self.position.steps)
-        return RunEpisode(
-            index + self.position.lost, "training", episode_seed(self.settings.seed, "training", index), True
-        )
+        seed = episode_seed(self.settings.seed, "training", index)
+        choice = self.bandit.choose(index, self.position.outcomes, self.pinned)
+        return RunEpisode(index + self.position.lost, "training", seed, True, choice.arm, choice.reason)
 
     def _evaluation_episode(self) -> RunEpisode:
         number, current = self._current_evaluation()
         index = len(current.results)
         id = EVALUATION_IDS + number * ROUND_IDS + index + current.lost
-        return RunEpisode(id, "evaluation", episode_seed(self.settings.seed, "evaluation", index), False)
+        seed, choice = episode_seed(self.settings.seed, "evaluation", index), self._evaluated_arm(current)
+        return RunEpisode(id, "evaluation", seed, False, choice.arm, choice.reason)
+
+    def _evaluated_arm(self, current: Evaluation) -> ArmChoice:
+        """Return the arm that acts a round of evaluation: the better one at its beginning, for all of its episodes."""
+        arm = self.better_arm()
+        if current.arm and current.arm != arm:
+            return ArmChoice(current.arm, "as the evaluation began")
+        if self.pinned:
+            return ArmChoice(arm, "pinned")
+        if len(self.bandit.arms) == 1:
+            return ArmChoice(arm)
+        return ArmChoice(arm, "better arm" if self.position.outcomes else "before online learning")
+
+    def better_arm(self) -> str:
+        """Return the arm that acts where it matters: the pinned one, else the better one by training episodes.
+
+        Before the first of these it is the base, or the arm that the run began with.
+        """
+        if self.pinned:
+            return self.pinned
+        outcomes, first = self.position.outcomes, self.position.first_arm
+        return self.bandit.better(outcomes) if outcomes or first not in self.bandit.arms else first
+
+    def pin(self, arm: str) -> None:
+        """Have `arm` act in every episode from the next one on; empty: let results decide again.
+
+        Raises MotoError for an arm that the agent does not have.
+        """
+        check_arm(arm, self.bandit.arms, "trainer.pinned_arm")
+        self.pinned = arm
 
     def _current_evaluation(self) -> tuple[int, Evaluation]:
         """Return the evaluation of the present number of online episodes: an open one, or a new one not yet begun."""
@@ -188,6 +238,11 @@ class RunSchedule:
         """Note that the offline phase is complete."""
         self.position.offline_done = True
 
+    def starts_from(self, arm: str) -> None:
+        """Note that a checkpoint takes the place of the offline phase, and which arm is its better one."""
+        self.position.first_arm = arm
+        self.offline_ended()
+
     def published(self, version: int) -> None:
         """Note that weights went out as `version`."""
         self.position.published = version
@@ -204,9 +259,12 @@ class RunSchedule:
         """Take in a usable episode; also one whose start was noted by an earlier process."""
         self.position.lost_in_a_row = 0
         if result.id >= EVALUATION_IDS:
-            self._evaluation_of(result.id).results.append(result)
+            current = self._evaluation_of(result.id)
+            current.arm = current.arm or result.arm
+            current.results.append(result)
         else:
             self.position.steps.append(result.steps)
+            self.position.outcomes.append(ArmOutcome(result.arm, result.success and not result.helped))
         self.position.running = None
 
     def episode_lost(self, id: int, reason: str) -> None:
@@ -253,13 +311,14 @@ class RunSchedule:
             "running": None if running is None else RunEpisode(**running),
             "evaluations": evaluations,
             "steps": list(state["steps"]),
+            "outcomes": [ArmOutcome(**outcome) for outcome in state.get("outcomes", ())],
         }
         self.position = Position(**rest)
 
 
 def _evaluation_from(saved: Mapping[str, Any]) -> Evaluation:
     results = [EpisodeResult(**result) for result in saved["results"]]
-    return Evaluation(saved["after"], results, saved["lost"])
+    return Evaluation(saved["after"], results, saved["lost"], saved.get("arm", ""))
 
 
 def episode_seed(run_seed: int, purpose: str, index: int) -> int:

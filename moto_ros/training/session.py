@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,11 +19,12 @@ from moto_ros.agents.registry import make_agent
 from moto_ros.config import Value
 from moto_ros.data.episode import Episode
 from moto_ros.files import set_aside
+from moto_ros.training.arm_bandit import ArmOutcome
 from moto_ros.training.artifacts import save_prediction, save_rollout
 from moto_ros.training.checkpoint import Checkpoint, CheckpointFolder, restore_global_rng
-from moto_ros.training.episode_results import conduct_of, finite_mean, result_of, summary
+from moto_ros.training.episode_results import conduct_of, finite_mean, rate_fields, result_of, summary
 from moto_ros.training.learner import Learner, Progress, Store, never
-from moto_ros.training.metrics import MetricsWriter
+from moto_ros.training.metrics import ARM_ROW, MetricsWriter
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.run_schedule import EpisodeResult, Evaluation, Offline, RunEpisode, RunSchedule, Update
 from moto_ros.training.settings import (
@@ -72,7 +74,8 @@ class TrainingRun:
         self.learner = Learner(
             agent, store, self.metrics, settings.seed, device=self.device, log_every=settings.log_every
         )
-        self.schedule = RunSchedule(settings, budget_of(settings, agent_settings, agent.phases))
+        self.schedule = RunSchedule(settings, budget_of(settings, agent_settings, agent.phases), agent.arms)
+        self.schedule.pin(settings.pinned_arm)  # refuses an arm that the agent does not have
         self.identity = identity_of(agent, agent_settings)
         self.digest = self.identity.digest
         self.checkpoints = CheckpointFolder(run.checkpoints, self.identity, keep=settings.keep_checkpoints)
@@ -189,6 +192,7 @@ class TrainingRun:
         are more figures for its row of metrics (policy_version...).
         """
         result = result_of(episode, started.id)
+        result = replace(result, arm=result.arm or started.arm)
         if started.purpose == "training":
             self.store.add(episode, bag, "online")
             self.metrics.clock.episode += 1
@@ -196,13 +200,31 @@ class TrainingRun:
         self.schedule.episode_ended(result)
         measured = {"uncertainty": finite_mean(uncertainty), "uncertainty_rank": finite_mean(ranks)}
         measured["success_probability"] = finite_mean(success_probability[:1])
+        measured["success_probability_mean"] = finite_mean(success_probability)
         known = {name: value for name, value in measured.items() if value is not None}
-        self._episode_row(started.purpose, result, known | facts | conduct_of(episode))
+        reason = started.arm_reason if result.arm == started.arm else f"{started.arm} was asked for"
+        arm = {"arm": result.arm, "arm_reason": reason}
+        self._episode_row(started.purpose, result, {**known, **facts, **conduct_of(episode), **arm})
         if started.purpose == "evaluation":
             self._evaluated(episode, uncertainty, success_probability)
+        else:
+            self._arm_row(result.arm)
         return result
 
-    def _episode_row(self, purpose: str, result: EpisodeResult, facts: Mapping[str, float]) -> None:
+    def _arm_row(self, arm: str) -> None:
+        """Write the success so far of the arm that acted a training episode, where the agent has several."""
+        outcomes = self.arm_outcomes(arm)
+        if len(self.agent.arms) > 1 and outcomes:
+            solved = sum(outcome.success for outcome in outcomes)
+            belief = self.schedule.bandit.beliefs(self.schedule.position.outcomes)[arm]
+            rate = rate_fields(solved, len(outcomes))
+            self.metrics.row(ARM_ROW, purpose="training", arm=arm, **rate, posterior_mean=belief.mean)
+
+    def arm_outcomes(self, arm: str) -> list[ArmOutcome]:
+        """Return the outcomes of the training episodes that an arm acted; none for an arm that the agent lacks."""
+        return [one for one in self.schedule.position.outcomes if one.arm == arm and arm in self.agent.arms]
+
+    def _episode_row(self, purpose: str, result: EpisodeResult, facts: Mapping[str, float | str]) -> None:
         fields = {"id": result.id, "success": int(result.success), "return": result.reward, "steps": result.steps}
         self.metrics.row("episode", purpose=purpose, **fields, **facts)
 
@@ -216,7 +238,11 @@ class TrainingRun:
             self.save()
 
     def _evaluation_row(self, ended: Evaluation) -> None:
-        self.metrics.row("evaluation", after=ended.after, **summary(ended.results))
+        figures = summary(ended.results)
+        self.metrics.row("evaluation", after=ended.after, arm=ended.arm, **figures)
+        if len(self.agent.arms) > 1:
+            rate = rate_fields(figures["successes"], figures["n"])
+            self.metrics.row(ARM_ROW, purpose="evaluation", arm=ended.arm, after=ended.after, **rate)
 
     def _picture(
         self, tag: str, episode: Episode, uncertainty: Sequence[float], success_probability: Sequence[float]
@@ -237,6 +263,7 @@ class TrainingRun:
             "metrics": self.metrics.state(),
             "replay": self.store.state(),
             "uncertainty_quantiles": self.quantiles,
+            "arm": self.schedule.better_arm(),
         }
         path = self.checkpoints.save(self.agent.state_dict(), state)
         self._saved_at = time.monotonic()

@@ -28,6 +28,16 @@ class TrainerSettings:
     )
     evaluation_episodes: int = parameter(20, "episodes of one evaluation", low=0, high=500)
     evaluation_every: int = parameter(0, "online episodes between evaluations; 0 evaluates at the ends only", low=0)
+    warm_up_episodes: int = parameter(
+        5, "first online episodes that the base acts, of an agent that keeps one", unit="episodes", low=0, before=5
+    )
+    pinned_arm: str = parameter(
+        "",
+        "arm that acts every episode: base (cloned, stays) or policy (learns); empty: chosen by results; "
+        "`ros2 param set` changes it from the next episode on",
+        operational=True,
+        live=True,
+    )
     evaluate_before: bool = parameter(
         True, "evaluate after the offline phase, before the first online episode", extent=True
     )

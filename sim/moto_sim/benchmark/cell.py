@@ -28,6 +28,7 @@ from moto_ros.experiments.suite_folder import SuiteFolder, read_run
 from moto_ros.stopping import watch_parent
 from moto_ros.terminal import replace_unknown_letters
 from moto_ros.training import offline_runner
+from moto_ros.training.episode_results import EDITED
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.run_schedule import RunEpisode
 from moto_ros.training.session import TrainingRun
@@ -155,19 +156,19 @@ class BenchmarkRun:
     def _play(self, session: TrainingRun, planned: RunEpisode) -> tuple[Episode, Sequence[float], Sequence[float]]:
         """Run an episode that the schedule asks for; one of evaluation may have a twin that samples its actions."""
         self._progress.report(f"{planned.purpose} episode", session.metrics.clock.updates)
-        player = self._player(session, planned.seed, sample=planned.sample)
+        player = self._player(session, planned, sample=planned.sample)
         episode = self._collect(player, planned)
         if planned.purpose == "evaluation":
             probe = self._probe(episode, player.predicted_return)
             if self.suite_run.sampled_twin:
-                twin = self._collect(self._player(session, planned.seed, sample=True), planned)
+                twin = self._collect(self._player(session, planned, sample=True), planned)
                 probe |= {"success": int(twin.succeeded), "return": float(twin.reward.sum())}
             session.metrics.row(PROBE, id=planned.id, **probe)
         return episode, player.uncertainty, player.success_probability
 
-    def _player(self, session: TrainingRun, seed: int, *, sample: bool) -> PredictingPlayer:
-        device = str(session.device)
-        return PredictingPlayer(session.agent, self.task.action_size, seed, sample=sample, device=device)
+    def _player(self, session: TrainingRun, asked: RunEpisode, *, sample: bool) -> PredictingPlayer:
+        size, device = self.task.action_size, str(session.device)
+        return PredictingPlayer(session.agent, size, asked.seed, sample=sample, device=device, arm=asked.arm)
 
     def _collect(self, player: PredictingPlayer, planned: RunEpisode) -> Episode:
         task = self.task
@@ -182,6 +183,8 @@ class BenchmarkRun:
             success_hold=task.success_hold,
         )
         episode.info["id"] = planned.id
+        if player.edited is not None:
+            episode.info[EDITED] = player.edited
         return episode
 
     def _probe(self, episode: Episode, predicted: float | None) -> dict[str, float | int | None]:
