@@ -90,8 +90,8 @@ def measure(suite: str, overrides: list[str]) -> dict[str, float]:
             (world, "step", "world"),
             (world, "reset", "world"),
             (world, "render", "rendering"),
-            (session_module.Session, "save", "checkpoints"),
-            (session_module.Session, "_picture", "pictures for the report"),
+            (session_module.TrainingRun, "save", "checkpoints"),
+            (session_module.TrainingRun, "_picture", "pictures for the report"),
             (ReplayStore, "add", "storing episodes"),
         ):
             stack.enter_context(watch.on(owner, method, label))

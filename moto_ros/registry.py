@@ -62,6 +62,10 @@ class Registry(Collection[str], Generic[T]):
         """Return whether `name` is a known name or "module:class"; nothing is imported."""
         return isinstance(name, str) and bool(self._find(name))
 
+    def is_registered(self, name: object) -> bool:
+        """Return whether `name` is in this registry or an installed package's: a name that a file may bring."""
+        return any(name == known for known in self)
+
     def load(self, name: str) -> type[T]:
         """Import and return the class called `name`.
 
@@ -76,16 +80,18 @@ class Registry(Collection[str], Generic[T]):
             )
         module, _, attribute = reference.partition(":")
         try:
-            found = getattr(importlib.import_module(module), attribute)
-        except ImportError as error:
+            imported = importlib.import_module(module)
+        except Exception as error:  # a module may raise anything while it is imported
+            reason = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
             raise MotoError(
-                f"{self.what} '{name}': importing {module} failed ({error}), expected a module with the class "
-                f"{attribute}; {self.advice}"
+                f"{self.what} '{name}': importing {module} failed ({reason}), expected a module with the class "
+                f"{attribute}; {self.advice if isinstance(error, ImportError) else 'fix the module'}"
             ) from error
-        except AttributeError as error:
+        found = getattr(imported, attribute, None)
+        if found is None:
             raise MotoError(
                 f"{self.what} '{name}': module {module} has no {attribute}, expected the class; correct the name"
-            ) from error
+            )
         if not (isinstance(found, type) and issubclass(found, self.base)):
             raise MotoError(
                 f"{self.what} '{name}' is {found!r}, expected a class derived from {self.base.__module__}."

@@ -21,7 +21,7 @@ from moto_ros.training.run_schedule import EVALUATION_IDS, ROUND_IDS
 from moto_ros.training.statistics import wilson
 
 PROBE = "probe"
-"""Kind of the metrics rows beside an evaluation episode: what its sampled twin did, and the predicted return."""
+"""Kind of the metrics rows beside an evaluation episode: success of sampled actions, and the predicted return."""
 
 RUN_FIELDS = ("suite", "task", "agent", "preset", "seed", "demonstrations", "data", "data_seed")
 PLAIN = ("n", "successes", "success_rate", "low", "high", "return", "steps", "outcomes")
@@ -31,7 +31,7 @@ def results_of(run: SuiteRun, folder: Path) -> list[Row]:
     """Return a row for each finished evaluation of a run."""
     history = History(folder)
     session = history.identity["sessions"][-1]
-    facts = {name: getattr(run, name) for name in RUN_FIELDS} | {
+    common = {name: getattr(run, name) for name in RUN_FIELDS} | {
         "cell": run.id,
         "row": run.method,
         "world": run.task_values["world"],
@@ -41,7 +41,7 @@ def results_of(run: SuiteRun, folder: Path) -> list[Row]:
         "commit": session["commit"],
     }
     full = float(run.task_values["full_reward"])
-    return [facts | _evaluation(history, index, row, full) for index, row in enumerate(history.evaluations)]
+    return [common | _evaluation(history, index, row, full) for index, row in enumerate(history.evaluations)]
 
 
 def _evaluation(history: History, index: int, row: Row, full: float) -> Row:

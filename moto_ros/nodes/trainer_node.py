@@ -124,8 +124,8 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
     def _on_state(self, message: EpisodeState) -> None:
         start, phase = to_nanoseconds(message.start), Phase(message.phase)
         outcome, purpose = Outcome(message.outcome), Purpose(message.purpose)
-        facts = EpisodeStatus(message.episode, purpose, phase, message.step, start, outcome, message.reason)
-        self._link.on_state(facts)
+        status = EpisodeStatus(message.episode, purpose, phase, message.step, start, outcome, message.reason)
+        self._link.on_state(status)
         if purpose is not Purpose.RESET:
             self._live.add("episode", message)
 
@@ -160,14 +160,14 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
 
     def _call(self, request: Request) -> None:
         if not self._starter.service_is_ready():
-            self._link.answered(False, f"service {self._starter.srv_name} is not there; start the episode node")
+            self._link.on_answer(False, f"service {self._starter.srv_name} is not there; start the episode node")
             return
         call = StartEpisode.Request(episode=request.episode, purpose=int(request.purpose), seed=request.seed)
         self._starter.call_async(call).add_done_callback(self._on_answer)
 
     def _on_answer(self, done: Future) -> None:
         answer = done.result()
-        self._link.answered(answer.accepted, answer.message)
+        self._link.on_answer(answer.accepted, answer.message)
 
     def send_status(self, status: TrainerStatus) -> None:
         """Publish the status."""

@@ -97,7 +97,7 @@ class EpisodePolicy:
         self.begin(0, Purpose.TRAINING, sample=False)
 
     def begin(self, episode: int, purpose: Purpose, *, sample: bool) -> None:
-        """Forget the last episode; `sample` draws from the policy instead of taking its mode."""
+        """Forget the last episode; with `sample`, actions are drawn from the policy to explore."""
         entropy = np.random.SeedSequence([self._seed, int(purpose), episode])
         seed = int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1))
         self._generator = torch.Generator(self._device).manual_seed(seed)

@@ -49,7 +49,7 @@ class History:
     @property
     def configuration(self) -> dict[str, Any]:
         """Return the flat settings that make the run what it is."""
-        return stored_configuration(self.identity["configuration"])
+        return stored_configuration(self.identity["configuration"], str(self.run.identity_file))
 
     @property
     def plan(self) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Offline:
 
 @dataclass(frozen=True)
 class RunEpisode:
-    """Run one episode; `sample` draws from the policy, else its mode acts."""
+    """Run one episode; with `sample`, its actions are drawn from the policy to explore."""
 
     id: int
     purpose: str

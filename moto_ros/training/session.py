@@ -1,7 +1,7 @@
 """One run, assembled: agent, learner, schedule, metrics and checkpoints over a run folder. No ROS.
 
-The trainer node asks `schedule.next()` and carries the answer out with the methods here; `pretrain` and the benchmarks
-do the same without topics.
+The trainer node does what `schedule.next()` returns, with the methods here; `pretrain` and the benchmarks do the same
+without topics.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from moto_ros.config import Value
 from moto_ros.data.episode import Episode
 from moto_ros.files import set_aside
 from moto_ros.training.artifacts import save_prediction, save_rollout
-from moto_ros.training.checkpoint import Checkpoint, CheckpointFolder, restore_global_rng
-from moto_ros.training.episode_results import conduct_of, finite_mean, result_of, summary
-from moto_ros.training.learner import Learner, Progress, Store, never
+from moto_ros.training.checkpoint import SCHEDULE, Checkpoint, CheckpointFolder, restore_global_rng
+from moto_ros.training.episode_results import finite_mean, interventions_of, result_of, summary
+from moto_ros.training.learner import Learner, RoundProgress, Store, never
 from moto_ros.training.metrics import MetricsWriter
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.run_schedule import EpisodeResult, Evaluation, Offline, RunEpisode, RunSchedule, Update
 from moto_ros.training.settings import (
     TrainerSettings,
+    UpdateBudget,
+    agent_identity,
     budget_of,
     choose_device,
     configuration,
-    identity_of,
     plan_of,
 )
 from moto_ros.training.uncertainty_quantiles import offline_quantiles
@@ -38,10 +39,10 @@ from moto_ros.training.weights import pack
 
 
 class RunStore(Store, Protocol):
-    """What a session needs of the replay store."""
+    """What a run needs of the replay store."""
 
     def add(self, episode: Episode, bag: Path | None, origin: str) -> Any:
-        """Take in an episode; `origin` is "offline" or "online"."""
+        """Add an episode; `origin` is "offline" or "online"."""
         ...
 
     def episodes(self) -> list[Episode]:
@@ -61,7 +62,13 @@ class TrainingRun:
     """A run that is open: learns, judges episodes, saves. Open one with `TrainingRun.open`."""
 
     def __init__(
-        self, run: RunFolder, agent: Agent, settings: TrainerSettings, agent_settings: Any, store: RunStore
+        self,
+        run: RunFolder,
+        agent: Agent,
+        settings: TrainerSettings,
+        budget: UpdateBudget,
+        checkpoints: CheckpointFolder,
+        store: RunStore,
     ) -> None:
         self.run = run
         self.agent = agent
@@ -72,10 +79,9 @@ class TrainingRun:
         self.learner = Learner(
             agent, store, self.metrics, settings.seed, device=self.device, log_every=settings.log_every
         )
-        self.schedule = RunSchedule(settings, budget_of(settings, agent_settings, agent.phases))
-        self.identity = identity_of(agent, agent_settings)
+        self.schedule = RunSchedule(settings, budget)
+        self.checkpoints, self.identity = checkpoints, checkpoints.identity
         self.digest = self.identity.digest
-        self.checkpoints = CheckpointFolder(run.checkpoints, self.identity, keep=settings.keep_checkpoints)
         self.quantiles: list[float] = []
         """0, 1, ... 100 % of the uncertainty on recorded data; empty until measured."""
         self.resumed_from: Checkpoint | None = None
@@ -92,7 +98,7 @@ class TrainingRun:
         make_store: Callable[[Mapping[str, Any] | None], RunStore],
         data: Mapping[str, Value] | None = None,
     ) -> TrainingRun:
-        """Open a new run, or take up the run that the folder holds at its newest whole checkpoint.
+        """Open a new run, or resume the one in the folder from its newest intact checkpoint.
 
         `make_store` gets the replay index of the checkpoint, or None in a new run, and returns the filled store.
         `data` is what the run learns from, see `RunFolder.open`.
@@ -104,12 +110,14 @@ class TrainingRun:
             torch.set_num_threads(settings.threads)
         device = choose_device(settings.device)
         agent = make_agent(agent_name, spaces, agent_settings, settings.seed, device)
-        folder = CheckpointFolder(run.checkpoints, identity_of(agent, agent_settings))
-        found = folder.load()
+        identity = agent_identity(agent_name, agent_settings)
+        checkpoints = CheckpointFolder(run.checkpoints, identity, keep=settings.keep_checkpoints)
+        found = checkpoints.load()
         if found is None and run.metrics_file.exists() and run.metrics_file.stat().st_size:
             set_aside(run.metrics_file)  # of a run whose checkpoints are gone, or somebody's own
         store = make_store(None if found is None else found.state["replay"])
-        session = cls(run, agent, settings, agent_settings, store)
+        budget = budget_of(settings, agent_settings, agent.phases)
+        session = cls(run, agent, settings, budget, checkpoints, store)
         if found is None:
             torch.manual_seed(settings.seed)
         else:
@@ -120,7 +128,7 @@ class TrainingRun:
         self.agent.load_state_dict(found.agent)
         found.agent.clear()
         self.learner.load_state(found.state["learner"])
-        self.schedule.load_state(found.state["conductor"])
+        self.schedule.load_state(found.state[SCHEDULE])
         self.metrics.load_state(found.state["metrics"])
         self.quantiles = list(found.state.get("uncertainty_quantiles", ()))
         restore_global_rng(found.rng)
@@ -132,13 +140,13 @@ class TrainingRun:
         self,
         action: Offline | Update,
         *,
-        on_update: Callable[[Progress], None] | None = None,
+        on_update: Callable[[RoundProgress], None] | None = None,
         stop: Callable[[], bool] = never,
     ) -> bool:
-        """Do the updates asked for, saving on the way; return False when `stop` ended them early."""
+        """Do the updates that are due, with checkpoints in between; return False when `stop` ended them early."""
         name = "offline" if isinstance(action, Offline) else f"online-{action.round:06d}"
 
-        def after_update(progress: Progress) -> None:
+        def after_update(progress: RoundProgress) -> None:
             if time.monotonic() - self._saved_at > self.settings.checkpoint_every > 0:
                 self.save()
             if on_update is not None:
@@ -160,17 +168,17 @@ class TrainingRun:
             self.save()
 
     def measure_uncertainty(self) -> None:
-        """Measure how unsure the model is on recorded data: what its uncertainty while acting is ranked by."""
+        """Measure the uncertainty on recorded data, among which uncertainties while acting are ranked."""
         steps, episodes = self.settings.quantile_steps, self.store.episodes() if self.settings.quantile_steps else []
         self.quantiles = offline_quantiles(self.agent, episodes, steps, self.device, self.settings.seed)
         if self.quantiles:
             self.metrics.row("quantiles", values=self.quantiles)
 
     def add_demonstration(self, episode: Episode, bag: Path | None) -> None:
-        """Take in a recorded episode before the offline phase."""
+        """Add a recorded episode, before the offline phase."""
         self.store.add(episode, bag, "offline")
         result = result_of(episode, int(episode.info.get("id", -1)))
-        self._episode_row("demonstration", result, conduct_of(episode))
+        self._episode_row("demonstration", result, interventions_of(episode))
 
     def take(
         self,
@@ -179,12 +187,12 @@ class TrainingRun:
         bag: Path | None,
         uncertainty: Sequence[float] = (),
         ranks: Sequence[float] = (),
-        **facts: float,
+        **figures: float,
     ) -> EpisodeResult:
-        """Take in an episode that the schedule asked for: learn from it later, or count it in its evaluation.
+        """Add an episode that the schedule asked for: to learn from it, or as a result of its evaluation.
 
-        `uncertainty` is the policy's at each step, `ranks` its place among the values on recorded data, 0 to 1;
-        `facts` are more figures for its row of metrics (policy_version...).
+        `uncertainty` is the policy's at each step, `ranks` its rank among the values on recorded data, 0 to 1;
+        `figures` are added to the row of metrics (policy_version...).
         """
         result = result_of(episode, started.id)
         if started.purpose == "training":
@@ -194,14 +202,14 @@ class TrainingRun:
         self.schedule.episode_ended(result)
         measured = {"uncertainty": finite_mean(uncertainty), "uncertainty_rank": finite_mean(ranks)}
         known = {name: mean for name, mean in measured.items() if mean is not None}
-        self._episode_row(started.purpose, result, known | facts | conduct_of(episode))
+        self._episode_row(started.purpose, result, known | figures | interventions_of(episode))
         if started.purpose == "evaluation":
             self._evaluated(episode, uncertainty)
         return result
 
-    def _episode_row(self, purpose: str, result: EpisodeResult, facts: Mapping[str, float]) -> None:
+    def _episode_row(self, purpose: str, result: EpisodeResult, figures: Mapping[str, float]) -> None:
         fields = {"id": result.id, "success": int(result.success), "return": result.reward, "steps": result.steps}
-        self.metrics.row("episode", purpose=purpose, **fields, **facts)
+        self.metrics.row("episode", purpose=purpose, **fields, **figures)
 
     def _evaluated(self, episode: Episode, uncertainty: Sequence[float]) -> None:
         current = self.schedule.position.evaluations[-1]
@@ -216,7 +224,7 @@ class TrainingRun:
         self.metrics.row("evaluation", after=ended.after, **summary(ended.results))
 
     def _picture(self, tag: str, episode: Episode, uncertainty: Sequence[float]) -> None:
-        """Save what the report shows of an evaluation: its first episode, and the model's prediction of it."""
+        """Save an evaluation's first episode, and the model's prediction of it, for the report."""
         save_rollout(self.run.plots, tag, episode, uncertainty)
         save_prediction(self.run.plots, tag, self.agent, episode, self.device)
 
@@ -228,7 +236,7 @@ class TrainingRun:
         """Write a checkpoint now."""
         state = {
             "learner": self.learner.state(),
-            "conductor": self.schedule.state(),
+            SCHEDULE: self.schedule.state(),
             "metrics": self.metrics.state(),
             "replay": self.store.state(),
             "uncertainty_quantiles": self.quantiles,
@@ -238,5 +246,5 @@ class TrainingRun:
         return path
 
     def close(self) -> None:
-        """Close the metrics; the caller saves before if it wants to."""
+        """Close the metrics, without a checkpoint."""
         self.metrics.close()
