@@ -54,7 +54,7 @@ test: build lint  ## run the linters and the whole test suite; PYTEST_ARGS="-k n
 	@$(ENTER) OMP_NUM_THREADS=1 pytest --timeout 300 -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 lint: $(ENV_MADE)  ## run ruff and mypy
-	@$(ENTER) ruff check $(PYTHON_FILES) && ruff format --check $(PYTHON_FILES) && mypy moto_ros sim/moto_sim
+	@$(ENTER) ruff check $(PYTHON_FILES) && ruff format --check $(PYTHON_FILES) && mypy moto_ros sim/moto_sim bench/*.py
 
 docs: $(ENV_MADE)  ## build the documentation site into site/
 	@$(ENTER) NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict

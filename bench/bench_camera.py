@@ -167,12 +167,12 @@ def watch(folder: Path, seconds: float) -> dict[str, float]:
         passed, spent = time.monotonic() - start, used(camera) - before
         spin(node, executor, 1.5)
         figures = {f"camera_{key}": float(value - said[key]) for key, value in node.totals().items()}
-        numbers = list(node.numbers.values())
+        received = list(node.numbers.values())
         delays = dict(zip(("p50", "p95", "p99"), np.percentile(node.delays, [50, 95, 99]).tolist(), strict=True))
     figures |= {f"arrival_ms_{name}": value for name, value in delays.items()}
-    missing = float(sum(map(gaps, numbers)))
+    missing = float(sum(map(gaps, received)))
     return figures | {
-        "received": float(sum(map(len, numbers))),
+        "received": float(sum(map(len, received))),
         "missing": missing,
         "cpu_percent": 100 * spent / passed,
     }

@@ -116,9 +116,10 @@ def measure(preset: Path, spaces: Spaces, seconds: float, device: torch.device) 
 
 
 def parameter_count(agent: Agent) -> int:
-    """Return the number of weights in the agent's networks, target copies included."""
+    """Return the number of weights in the agent's networks, each once; copies (targets, averages) are included."""
     modules = [value for value in vars(agent).values() if isinstance(value, torch.nn.Module)]
-    return sum(weight.numel() for module in modules for weight in module.parameters())
+    weights = {id(weight): weight for module in modules for weight in module.parameters()}  # two names, one network
+    return sum(weight.numel() for weight in weights.values())
 
 
 def acting_loop(agent: Agent, spaces: Spaces, device: torch.device) -> Callable[[], None]:

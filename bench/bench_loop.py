@@ -99,9 +99,9 @@ class Arbiter(Node):
         for begun in self.begun:
             start = int(np.searchsorted(stamps, begun))
             window = places[start : start + 200]
-            moved = (
-                np.flatnonzero(np.linalg.norm(window - window[:1], axis=1) > MOTION_TOLERANCE) if len(window) else []
-            )
+            if not len(window):
+                continue
+            moved = np.flatnonzero(np.linalg.norm(window - window[:1], axis=1) > MOTION_TOLERANCE)
             if len(moved):
                 found.append((int(stamps[start + moved[0]]) - begun) * NANO)
         return found

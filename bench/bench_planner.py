@@ -25,7 +25,7 @@ from torch import Tensor
 from moto_ros.agents.fowm.agent import FowmAgent
 from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.fowm.score import Imagined, Terminal, elite_scores, full_scores
-from moto_ros.agents.interface import ActRequest, Spaces
+from moto_ros.agents.interface import ActRequest, Batch, Spaces
 from moto_ros.config import build, config_folder, read_parameters
 from moto_ros.nodes.learning_settings import TrainerNodeSettings
 
@@ -93,8 +93,9 @@ def plans(
 ) -> Sequence[Any]:
     """Return the figures of each plan, at a fixed rate where there is a deadline, else one after the other."""
     drawn = {name: rows[:, 0] for name, rows in RandomData(spaces, device).batch("all", 1, 2).items()}
-    observation = {name: drawn[name] for name in ("image", "proprio", "action") if name in drawn}
-    state, figures, end = agent.start(1), [], time.perf_counter() + seconds
+    observation: Batch = {name: drawn[name] for name in drawn if name in ("image", "proprio", "action")}
+    figures: list[dict[str, float]] = []
+    state, end = agent.start(1), time.perf_counter() + seconds
     while time.perf_counter() < end or len(figures) <= 2 * WARM_UP_PLANS:
         began = time.perf_counter()
         decision = agent.act(observation, state, ActRequest(sample=True, deadline=deadline))

@@ -117,7 +117,7 @@ def measure(variables: Mapping[str, str], starts: int, domains: Any) -> dict[str
     """Return how many of `starts` starts failed, and the quantiles of the seconds that the others took."""
     times = np.array([start({**variables, "ROS_DOMAIN_ID": next(domains)}) for _ in track(range(starts), "starts")])
     good = times[np.isfinite(times)]
-    counts = {"starts": starts, "failed": starts - len(good)}
+    counts: dict[str, float] = {"starts": starts, "failed": starts - len(good)}
     if not len(good):
         return counts
     median, late, last = np.round(np.quantile(good, (0.5, 0.95, 1.0)), 2)

@@ -134,6 +134,11 @@ def _specs(settings: type, prefix: str) -> dict[str, Spec]:
 def _spec(prefix: str, hint: Any, field: dataclasses.Field[Any]) -> Spec:
     is_list = typing.get_origin(hint) is tuple
     kind = typing.get_args(hint)[0] if is_list else hint
+    if "formerly" not in field.metadata:
+        raise MotoError(
+            f"parameter '{prefix}{field.name}': its field is not made by moto_ros.config.parameter, expected that of "
+            "every field of a settings class; declare it so"
+        )
     former = tuple(prefix + name for name in field.metadata["formerly"])
     return Spec(prefix + field.name, kind, is_list, field.default, **{**field.metadata, "formerly": former})
 
@@ -183,6 +188,26 @@ def present_names(
     return found
 
 
+def compared_values(
+    values: Mapping[str, T], known: Mapping[str, Spec], compares: Callable[[Spec], bool] = lambda spec: spec.shapes_run
+) -> dict[str, T]:
+    """Return the values by which two runs are compared: of the parameters `known`, those that `compares` picks.
+
+    A value that says what runs did before its parameter existed is left out, since older runs do not hold it. Values
+    under other names are kept.
+    """
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in known or (compares(known[name]) and not _is_former_behaviour(known[name], value))
+    }
+
+
+def _is_former_behaviour(spec: Spec, value: Any) -> bool:
+    # JSON files hold lists where parameters have tuples.
+    return spec.before is not None and spec.before == (tuple(value) if isinstance(value, list) else value)
+
+
 def build(settings: type[T], values: Mapping[str, Any], source: str) -> T:
     """Make a settings object from flat dotted names.
 
@@ -190,15 +215,23 @@ def build(settings: type[T], values: Mapping[str, Any], source: str) -> T:
     of range, a parameter under two names, or a missing required parameter.
     """
     known = specs(typing.cast(Any, settings))
+    given = checked(known, values, source)
+    for name, spec in known.items():
+        if name not in given and spec.default is REQUIRED:
+            raise MotoError(f"{source}: parameter '{name}' ({spec.describe()}) is missing; set it")
+    return _construct(settings, given, "")
+
+
+def checked(known: Mapping[str, Spec], values: Mapping[str, Any], source: str) -> dict[str, Value]:
+    """Return values under the present names of the parameters `known`.
+
+    Raises MotoError as `build`, but not for what is missing.
+    """
     values = present_names(known.values(), values, source)
     for name in values:
         if name not in known:
             raise MotoError(unknown_parameter(name, list(known), source))
-    checked = {name: check(spec, values[name], source) for name, spec in known.items() if name in values}
-    for name, spec in known.items():
-        if name not in checked and spec.default is REQUIRED:
-            raise MotoError(f"{source}: parameter '{name}' ({spec.describe()}) is missing; set it")
-    return _construct(settings, checked, "")
+    return {name: check(spec, values[name], source) for name, spec in known.items() if name in values}
 
 
 def _construct(settings: type[T], values: Mapping[str, Value], prefix: str) -> T:

@@ -78,6 +78,10 @@ class Registry(Collection[str], Generic[T]):
         """Return whether `name` is a known name or "module:class"; nothing is imported."""
         return isinstance(name, str) and bool(self._find(name))
 
+    def is_registered(self, name: object) -> bool:
+        """Return whether `name` is in this registry or an installed package's: a name that a file may bring."""
+        return any(name == known for known in self)
+
     def load(self, name: str) -> type[T]:
         """Import and return the class called `name`.
 
@@ -92,12 +96,14 @@ class Registry(Collection[str], Generic[T]):
             )
         module, _, attribute = reference.partition(":")
         try:
-            found = getattr(importlib.import_module(module), attribute, None)
-        except IMPORT_ERRORS as error:
+            imported = importlib.import_module(module)
+        except Exception as error:  # a module may raise anything while it is imported
+            advice = self.advice if isinstance(error, IMPORT_ERRORS) else "fix the module"
             raise MotoError(
                 f"{self.what} '{name}': importing {module} failed ({_reason(error)}), expected a module with the class "
-                f"{attribute}; {self.advice}"
+                f"{attribute}; {advice}"
             ) from error
+        found = getattr(imported, attribute, None)
         if found is None:
             raise MotoError(
                 f"{self.what} '{name}': module {module} has no {attribute}, expected the class; correct the name"

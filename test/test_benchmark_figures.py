@@ -16,6 +16,7 @@ from moto_ros.cli.main import main
 from moto_ros.errors import MotoError
 from moto_ros.experiments.aggregate import aggregate, interquartile_mean
 from moto_ros.experiments.comparison import comparison
+from moto_ros.experiments.figures import seeds_of, task_curves, with_uncertainty
 from moto_ros.experiments.page import write_page
 from moto_ros.experiments.results import read_rows, write_rows
 from moto_ros.experiments.suite import read_suite, runs_of
@@ -165,3 +166,20 @@ def test_a_bad_line_of_results_is_named(tmp_path: Path, line: str) -> None:
     path.write_text(json.dumps(suite_rows()[0]) + "\n" + line + "\n")
     with pytest.raises(MotoError, match="line 2"):
         read_rows(path)
+
+
+def test_figures_show_what_the_runs_of_the_usual_number_of_demonstrations_have(tmp_path: Path) -> None:
+    """Breaks `moto benchmark --report`: a method whose uncertainty only other runs have ended it with a traceback."""
+    rows = [one for one in suite_rows() if (one["row"], one["demonstrations"]) != ("BC", 10)]
+    results = Results(rows)
+    assert with_uncertainty(results) == ["MOTO"]
+    assert "Uncertainty during fine-tuning" in write_page(rows, SuiteFolder(tmp_path)).read_text()
+
+
+def test_a_panel_names_the_seeds_of_each_method_not_the_sum_of_all_runs() -> None:
+    """Breaks honesty: one seed of two methods was called two runs."""
+    rows = [row("reach", label, 0, after, 0.5) for label in ("MOTO", "BC") for after in (0, 5)]
+    axes = [axis for axis in task_curves(Results(rows)).axes if axis.get_visible()]
+    assert [axis.get_title(loc="left") for axis in axes] == ["reach, 1 seed"]
+    rows += [row("reach", "MOTO", seed, 0, 0.5) for seed in (1, 2)]
+    assert seeds_of(Results(rows), "reach") == "1 to 3 seeds"

@@ -1,4 +1,4 @@
-"""The measurements of FOWM's planner; a bench that plans with heads of zero would print good times of nothing."""
+"""The measurements of FOWM's planner and of learning: they print the times and sizes of what they say."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
+from bench_learning import parameter_count
 from bench_planner import loss_case, make, plan_case, settings_of
 
 from moto_ros.agents.interface import Spaces
+from moto_ros.agents.registry import agent_settings, make_agent
 
 STATE = Spaces(None, 4, 4)
 
@@ -37,3 +39,12 @@ def test_the_loss_of_the_likely_search_is_printed_for_every_preset(preset: str) 
 def test_a_plan_without_a_deadline_does_all_its_iterations() -> None:
     found = plan_case("fowm_quick", "likely", None, False, STATE, 0.1, torch.device("cpu"))
     assert found.iterations == settings_of("fowm_quick").plan_iterations
+
+
+def test_a_network_that_has_two_names_is_counted_once() -> None:
+    """The sizes in the table were twice those of the agents, whose network acts as well."""
+    agent = make_agent("bc", STATE, agent_settings("bc")(hidden=16), 0)
+    assert agent.actor is agent.network
+    assert parameter_count(agent) == sum(weight.numel() for weight in agent.network.parameters())
+    averaging = make_agent("bc", STATE, agent_settings("bc")(hidden=16, actor_ema=0.9), 0)
+    assert parameter_count(averaging) == 2 * parameter_count(agent)

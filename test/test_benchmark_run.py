@@ -167,7 +167,7 @@ def test_a_run_that_fails_is_named_with_its_reason_and_the_others_are_kept(
     broken.parent.mkdir(parents=True)
     broken.write_text('{"schema": 99}')
     assert main(arguments) == 1
-    assert "1 runs failed: drawer_open--moto_no_uncertainty--d2--s0 (" in capsys.readouterr().err
+    assert "1 run failed: drawer_open--moto_no_uncertainty--d2--s0 (" in capsys.readouterr().err
     assert len(results(whole)) == 3
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from moto_ros.agents.registry import AGENTS
 from moto_ros.config import config_folder
 from moto_ros.errors import MotoError
 from moto_ros.experiments.suite import chosen, read_method, read_suite, runs_of
 from moto_ros.experiments.suite_folder import SuiteFolder, read_run
+from moto_ros.files import canonical, read_json
 
 MINIMAL = """/**:
   ros__parameters:
@@ -83,7 +86,7 @@ def test_the_users_parameters_and_choices_hold(tmp_path: Path) -> None:
     assert {run.agent_values["online_episodes"] for run in found} == {3}
     assert {run.agent_values["horizon"] for run in found} == {4}
     assert {run.task_values["max_steps"] for run in found} == {9}
-    with pytest.raises(MotoError, match="task 'reach' is not of the suite"):
+    with pytest.raises(MotoError, match="task 'reach' is not in the suite"):
         chosen(suite, tasks=["reach"], methods=[], seeds=[])
 
 
@@ -207,4 +210,97 @@ def test_a_run_that_was_described_under_former_names_is_the_same_run(tmp_path: P
             text.replace('"lambda_"', '"mix"').replace('"actor_ema"', '"average"').replace('"method"', '"row"')
         )
     assert folder.is_finished(run)
+    folder.describe(run)
+
+
+@pytest.mark.parametrize("agent", ["fowm", "bc", "iql"])
+def test_a_run_from_before_a_parameter_existed_is_the_same_run(tmp_path: Path, agent: str) -> None:
+    """Breaks a benchmark after an update: runs of every agent with an encoder would be refused."""
+    text = MINIMAL.replace('"MOTO: moto"', f'"it: {agent}"')
+    folder, run = SuiteFolder(tmp_path / "out"), runs_of(read_suite(suite_file(tmp_path, text)))[0]
+    folder.describe(run)
+    folder.finish(run)
+    for file in folder.run_folder(run).glob("*.json"):
+        found = read_json(file)
+        assert found["agent_values"].pop("encoder") == "published"
+        file.write_text(canonical(found))
+    assert folder.is_finished(run)
+    folder.describe(run)
+    other = text.replace(f"it: {agent}", f"it: {agent} encoder:=map")
+    with pytest.raises(MotoError, match=r"agent\.encoder is map here and unset in the run"):
+        folder.describe(runs_of(read_suite(suite_file(tmp_path, other)))[0])
+
+
+OWN_AGENT = """
+from dataclasses import dataclass
+from moto_ros.config import REQUIRED, parameter
+from training_support import CloneAgent, CloneSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnSettings(CloneSettings):
+    mix: float = parameter(REQUIRED, "a name that a setting of MOTO had", formerly="blend")
+
+
+class OwnAgent(CloneAgent):
+    name, settings_class = "own", OwnSettings
+"""
+
+
+@pytest.fixture
+def own_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return an agent that is not registered, as "module:class"."""
+    (tmp_path / "own_agent.py").write_text(OWN_AGENT)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "own_agent", raising=False)
+    return "own_agent:OwnAgent"
+
+
+def test_former_names_and_preset_are_those_of_the_agent_that_a_method_names(tmp_path: Path, own_agent: str) -> None:
+    """Breaks an agent of one's own: its setting would be renamed as MOTO's was, or its preset fail for what is set."""
+    text = MINIMAL.replace("MOTO, no prior: moto behaviour_prior:=false", f"own: {own_agent}/defaults batch:=2")
+    with pytest.raises(MotoError, match=r"suite 'mine', method 'own': parameter 'mix' .* is missing; set it"):
+        read_suite(suite_file(tmp_path, text))
+    found = runs_of(read_suite(suite_file(tmp_path, text + "    agent: {mix: 0.5}\n")))
+    assert {run.agent_values["lambda_"] for run in found if run.method == "MOTO"} == {0.5}
+    own = [run.agent_values for run in found if run.method == "own"]
+    assert {(one["mix"], one["batch"], one["offline_clone_updates"]) for one in own} == {(0.5, 2, 7)}
+
+
+def test_only_the_agents_of_a_suite_are_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks every suite where another installed package cannot be imported."""
+    (tmp_path / "broken_agent.py").write_text("raise RuntimeError('no licence')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(AGENTS.lines, "broken", "broken_agent:Agent")
+    assert runs_of(read_suite(suite_file(tmp_path), ["agent.horizon:=4"]))
+    with pytest.raises(MotoError, match=r"importing broken_agent failed \(RuntimeError: no licence\)"):
+        read_method("it: broken", "suite")
+
+
+def test_a_setting_that_no_agent_of_the_suite_has_is_refused(tmp_path: Path) -> None:
+    for text, overrides in ((MINIMAL + "    agent: {heads: 3}\n", []), (MINIMAL, ["agent.heads:=3"])):
+        with pytest.raises(MotoError, match=r"no agent of the suite has the setting 'heads'; fix agent\.heads"):
+            read_suite(suite_file(tmp_path, text), overrides)
+
+
+def test_a_folder_cannot_make_the_program_import_what_it_names(tmp_path: Path, own_agent: str) -> None:
+    """Breaks security: results that somebody sends would execute on the computer of whoever looks at them."""
+    folder, run = SuiteFolder(tmp_path / "out"), runs_of(read_suite(suite_file(tmp_path)))[0]
+    folder.describe(run)
+    folder.finish(run)
+    for file in folder.run_folder(run).glob("*.json"):
+        file.write_text(canonical(read_json(file) | {"agent": own_agent}))
+    assert not folder.is_finished(run)
+    assert read_run(folder.description(run)).agent == own_agent
+    with pytest.raises(MotoError, match=f"agent is moto here and {own_agent} in the run"):
+        folder.describe(run)
+    assert "own_agent" not in sys.modules
+
+
+def test_settings_of_an_agent_that_the_user_named_get_their_present_names(tmp_path: Path, own_agent: str) -> None:
+    """Breaks a benchmark of an agent of one's own, once a setting of it has another name."""
+    text = MINIMAL.replace("MOTO: moto", f"own: {own_agent}/defaults mix:=0.5")
+    folder, run = SuiteFolder(tmp_path / "out"), runs_of(read_suite(suite_file(tmp_path, text)))[0]
+    file = folder.describe(run)
+    file.write_text(file.read_text().replace('"mix"', '"blend"'))
     folder.describe(run)

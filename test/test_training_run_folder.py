@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,3 +159,28 @@ def test_only_a_run_is_set_aside(tmp_path: Path) -> None:
     with pytest.raises(MotoError, match=r"holds thesis.tex and no identity.json"):
         RunFolder(project).set_aside()
     assert (project / "thesis.tex").read_text() == "mine"
+
+
+def test_a_report_imports_nothing_that_a_run_folder_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks security: a run folder that somebody sends would execute on the computer that makes its report."""
+    (tmp_path / "stranger.py").write_text("raise SystemExit('executed')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    run = RunFolder(tmp_path / "run")
+    kept = configuration(TrainerSettings(), "stranger:Agent", CloneSettings())
+    run.open(kept, seed=0)
+    run.metrics_file.touch()
+    assert History(run.path).configuration == kept
+    with pytest.raises(MotoError, match=r"agent\.name is clone here and stranger:Agent in the run"):
+        run.open(configuration(TrainerSettings(), "clone", CloneSettings()), seed=0)
+    assert "stranger" not in sys.modules
+
+
+@pytest.mark.parametrize("change", [{"configuration": []}, {"seed": None}, {"sessions": []}, {"schema": 2}])
+def test_a_damaged_identity_is_one_sentence(tmp_path: Path, change: dict[str, object]) -> None:
+    """Breaks the report of a copied folder: an exception in place of the file to restore."""
+    run, facts = RunFolder(tmp_path / "run"), configuration(TrainerSettings(), "clone", CloneSettings())
+    run.open(facts, seed=0)
+    rewrite(run.identity_file, **change)
+    for use in (lambda: History(run.path), lambda: run.open(facts, seed=0)):
+        with pytest.raises(MotoError, match=rf"identity\.json: .*{next(iter(change))}.*, expected .*; "):
+            use()

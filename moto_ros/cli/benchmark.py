@@ -86,7 +86,7 @@ def _run(options: argparse.Namespace, suite: Suite, runner: SuiteRunner, stop: S
     start = runner.prepare if options.data else runner.run
     outcome = start(engine, seconds=options.seconds, stop=stop)
     if outcome.stopped:
-        print(f"{len(outcome.stopped)} runs are not finished: the same command resumes them", file=sys.stderr)
+        print(f"not finished: {page.counted(len(outcome.stopped), 'run')}; the same command resumes", file=sys.stderr)
     return outcome
 
 

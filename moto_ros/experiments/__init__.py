@@ -1,1 +1,1 @@
-"""What the papers' experiments are, who runs them, and their figures; the simulated worlds are looked up by name."""
+"""Benchmarks: suites of runs, their processes, results, tables and figures. No simulator is imported here."""

@@ -1,11 +1,11 @@
-"""The methods of a suite beside each other, task by task: success with intervals, offline and after online episodes."""
+"""The methods of a suite compared, task by task: success with intervals, offline and after online episodes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from moto_ros.experiments.table import Results, RunResults
-from moto_ros.report.comparison import MISSING, percent
+from moto_ros.report.comparison import number_range, percent
 from moto_ros.report.page import Table
 from moto_ros.training.metrics import Row
 from moto_ros.training.statistics import Interval, wilson
@@ -51,7 +51,7 @@ def line(results: Results, task: str, method: str, count: int, *, shares: bool) 
         percent(pooled(before)),
         percent(pooled(after)),
         " ".join(f"{100 * one['success_rate']:.0f}" for one in after),
-        span([one["after"] for one in after]),
+        number_range([one["after"] for one in after]),
         size(runs, before, after),
     )
     if not shares:
@@ -65,16 +65,9 @@ def pooled(rows: Sequence[Row]) -> Interval | None:
     return wilson(sum(row["successes"] for row in rows), sum(row["n"] for row in rows)) if rows else None
 
 
-def span(counts: Sequence[int]) -> str:
-    """Return counts as one number, or as their ends where they differ."""
-    if not counts:
-        return MISSING
-    return str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
-
-
 def size(runs: Sequence[RunResults], before: Sequence[Row], after: Sequence[Row]) -> str:
     """Return how many seeds and episodes are behind a line, for both stages where they differ."""
-    stages = {f"{len(rows)} x {span([row['n'] for row in rows])}" for rows in (before, after) if rows}
+    stages = {f"{len(rows)} x {number_range([row['n'] for row in rows])}" for rows in (before, after) if rows}
     if len(stages) > 1:
-        return f"{len(before)} and {len(after)} x {span([row['n'] for row in (*before, *after)])}"
+        return f"{len(before)} and {len(after)} x {number_range([row['n'] for row in (*before, *after)])}"
     return stages.pop() if runs and stages else "0"

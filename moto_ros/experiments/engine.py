@@ -48,15 +48,15 @@ class ProcessJob:
         return threads | openmp_environment() | as_parent()
 
 
-Look = Callable[[Sequence[str]], bool]
-"""Gets the names of the jobs that run; returns whether all shall stop now."""
+OnPoll = Callable[[Sequence[str]], bool]
+"""Takes the names of the jobs that run; returns whether all shall stop now."""
 
 
 class Engine(Protocol):
     """Runs jobs."""
 
-    def run(self, jobs: Sequence[ProcessJob], look: Look) -> Generator[tuple[str, int], None, None]:
-        """Yield name and exit status of each job that ended; `look` is asked repeatedly meanwhile."""
+    def run(self, jobs: Sequence[ProcessJob], on_poll: OnPoll) -> Generator[tuple[str, int], None, None]:
+        """Yield name and exit status of each job that ended; `on_poll` is called repeatedly meanwhile."""
         ...
 
 
@@ -81,7 +81,7 @@ class LocalEngine:
     def __init__(self, slots: int) -> None:
         self._slots = slots
 
-    def run(self, jobs: Sequence[ProcessJob], look: Look) -> Generator[tuple[str, int], None, None]:
+    def run(self, jobs: Sequence[ProcessJob], on_poll: OnPoll) -> Generator[tuple[str, int], None, None]:
         """Yield name and exit status of each job that ended."""
         waiting, running = list(jobs), dict[str, subprocess.Popen[bytes]]()
         try:
@@ -90,7 +90,7 @@ class LocalEngine:
                     job = waiting.pop(0)
                     running[job.name] = start(job)
                 yield from _ended(running)
-                if look(list(running)):
+                if on_poll(list(running)):
                     return
                 time.sleep(POLL_PERIOD if running else 0.0)
         finally:
@@ -146,9 +146,9 @@ class RayEngine:
         self._memory = memory
         self._ray.init(ignore_reinit_error=True)
 
-    def run(self, jobs: Sequence[ProcessJob], look: Look) -> Generator[tuple[str, int], None, None]:
+    def run(self, jobs: Sequence[ProcessJob], on_poll: OnPoll) -> Generator[tuple[str, int], None, None]:
         """Yield name and exit status of each job that ended."""
-        remote = self._ray.remote(_whole)
+        remote = self._ray.remote(_run_to_end)
         options = {"memory": int(self._memory * GIB), "max_retries": 0}
         tasks = {remote.options(num_cpus=job.threads, **options).remote(job): job.name for job in jobs}
         try:
@@ -156,15 +156,15 @@ class RayEngine:
                 ready, _ = self._ray.wait(list(tasks), timeout=POLL_PERIOD)
                 for task in ready:
                     yield tasks.pop(task), self._ray.get(task)
-                if look(list(tasks.values())):
+                if on_poll(list(tasks.values())):
                     return
         finally:
             for task in tasks:
                 self._ray.cancel(task)
 
 
-def _whole(job: ProcessJob) -> int:
-    """Run a job to its end; cancelled (an exception in here), it is stopped as on this machine."""
+def _run_to_end(job: ProcessJob) -> int:
+    """Run a job to its end; where Ray cancels it (an exception in here), stop its process as on this machine."""
     process = start(job)
     try:
         return process.wait()

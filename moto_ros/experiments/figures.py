@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moto_ros.experiments.table import Results, RunResults
+from moto_ros.report.comparison import number_range
+from moto_ros.report.page import counted
 from moto_ros.report.style import INK, MUTED, OFFLINE, OFFLINE_BAND, PAPER, page, styled
 from moto_ros.training.statistics import Interval, bootstrap
 
@@ -29,6 +31,13 @@ def method_label(results: Results, method: str, task: str = "") -> str:
     return f"{method} (n = {len(results.of(method=method, task=task))})"
 
 
+def seeds_of(results: Results, task: str) -> str:
+    """Return how many seeds of a task each method has, in words."""
+    seeds = [len({run.seed for run in results.of(method=method, task=task)}) for method in results.methods]
+    counts = [count for count in seeds if count]
+    return counted(counts[0], "seed") if len(set(counts)) == 1 else f"{number_range(counts)} seeds"
+
+
 @styled
 def aggregate_curve(results: Results) -> Figure:
     """Draw the interquartile mean of success over all tasks and seeds, with its bootstrap band."""
@@ -46,8 +55,7 @@ def task_curves(results: Results) -> Figure:
     figure, axes = page(2.0 * lines + 1.2, lines, 2)
     for axis, task in zip(axes, results.tasks, strict=False):
         _draw_curves(axis, results, task)
-        count = sum(len(results.of(method=method, task=task)) for method in results.methods)
-        axis.set_title(f"{task}, {count} runs", fontsize=9)
+        axis.set_title(f"{task}, {seeds_of(results, task)}", fontsize=9)
         axis.xaxis.label.set_fontsize(8)
     for axis in axes[len(results.tasks) :]:
         axis.set_visible(False)
@@ -66,7 +74,7 @@ def _handle(results: Results, method: str) -> object:
 
 
 def _draw_curves(axis: Axes, results: Results, task: str) -> None:
-    most = max((run.last["after"] for run in results.runs if run.task in (task or run.task,)), default=0)
+    most = max((run.last["after"] for run in results.shown if run.task in (task or run.task,)), default=0)
     _draw_boundary(axis, max(most, 1))
     for method in results.methods:
         stages = results.stages(method, task)
@@ -84,7 +92,7 @@ def _draw_boundary(axis: Axes, most: int) -> None:
     axis.set_xlim(start, 1.03 * most)
     axis.axvspan(start, 0, color=OFFLINE_BAND, zorder=0)
     axis.axvline(0, color=OFFLINE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    # Upright, for lying it is wider than the phase in a small panel and covers the axis' numbers.
+    # Vertical: horizontal text is wider than the phase in a small panel, and covers the numbers of the axis.
     transform = axis.get_xaxis_transform()
     axis.text(
         start / 2, 0.5, "offline", ha="center", va="center", rotation=90, transform=transform, fontsize=7, color=MUTED
@@ -186,8 +194,8 @@ def relative_uncertainty(run: RunResults) -> np.ndarray | None:
 
 
 def with_uncertainty(results: Results) -> list[str]:
-    """Return the methods that have an uncertainty."""
-    found = {run.method for run in results.runs if relative_uncertainty(run) is not None}
+    """Return the methods that have an uncertainty, in runs with the usual number of demonstrations."""
+    found = {run.method for run in results.shown if relative_uncertainty(run) is not None}
     return [method for method in results.methods if method in found]
 
 

@@ -15,7 +15,7 @@ from moto_ros.experiments.suite_folder import SuiteFolder
 from moto_ros.experiments.table import Results
 from moto_ros.files import write_durably
 from moto_ros.report.comparison import percent
-from moto_ros.report.page import Picture, Section, Table, Tile, duration, picture
+from moto_ros.report.page import Picture, Section, Table, Tile, counted, duration, picture
 from moto_ros.report.report import TEMPLATE, require_own
 from moto_ros.training.metrics import Row
 from moto_ros.training.statistics import Interval
@@ -34,10 +34,10 @@ def write_page(rows: Sequence[Row], folder: SuiteFolder) -> Path:
 
 def content(rows: Sequence[Row], results: Results, folder: Path) -> dict[str, Any]:
     """Return what the template needs."""
-    seeds = sorted({run.seed for run in results.runs})
+    seeds = ", ".join(map(str, sorted({run.seed for run in results.runs})))
     return {
         "title": f"Benchmark {rows[0]['suite']}",
-        "subtitle": f"{len(results.runs)} runs · {', '.join(results.tasks)} · seeds {', '.join(map(str, seeds))}",
+        "subtitle": " · ".join((counted(len(results.runs), "run"), ", ".join(results.tasks), f"seeds {seeds}")),
         "tiles": tiles(results),
         "sections": [
             Section(
@@ -46,7 +46,7 @@ def content(rows: Sequence[Row], results: Results, folder: Path) -> dict[str, An
                 pictures=list(success_pictures(results, folder)),
                 tables=[summary(results), comparison(results)],
             ),
-            Section("Why", pictures=list(reason_pictures(results, folder))),
+            Section("Uncertainty, values and model", pictures=list(diagnostic_pictures(results, folder))),
             Section("Every run", tables=[every_run(results), machines(rows)]),
             Section("What was not run", points=missing_results(results)),
         ],
@@ -78,7 +78,7 @@ def tiles(results: Results) -> list[Tile]:
         rate = results.final(method) or results.success(method, 0)
         if rate is not None:
             stage = "newest evaluation" if results.final(method) else "offline only"
-            found.append(Tile(method, f"{100 * rate.mean:.0f} %", f"{stage}, n = {rate.n} runs", "online"))
+            found.append(Tile(method, f"{100 * rate.mean:.0f} %", f"{stage}, n = {counted(rate.n, 'run')}", "online"))
     return found
 
 
@@ -98,13 +98,13 @@ def success_pictures(results: Results, folder: Path) -> Iterator[Picture]:
     yield from _drawn(results, folder, drawings)
 
 
-def reason_pictures(results: Results, folder: Path) -> Iterator[Picture]:
-    """Yield the figures of what the agents believe, where any agent has it."""
+def diagnostic_pictures(results: Results, folder: Path) -> Iterator[Picture]:
+    """Yield the figures of uncertainty, predicted returns and model error that the results allow."""
     drawings: list[Drawing] = []
     if figures.with_uncertainty(results):
         text = "Mean of an episode, over that of the run's first episodes; thin: runs, thick: their mean."
         drawings.append(("uncertainty", figures.uncertainty_decay, "Uncertainty during fine-tuning", text))
-    evaluations = [row for run in results.runs for row in run.evaluations]
+    evaluations = [row for run in results.shown for row in run.evaluations]
     if any(row["predicted"] for row in evaluations):
         text = (
             "At the first action of each evaluation episode, mean over the episodes: the minimum of MOTO's critics, "
@@ -137,9 +137,9 @@ def _runs(before: Interval | None, after: Interval | None) -> str:
 
 
 def every_run(results: Results) -> Table:
-    """Return every run's newest evaluation with its Wilson interval, by mode and, where it was played, by sample."""
+    """Return every run's newest evaluation with its Wilson interval, not sampled and, where it was played, sampled."""
     twins = ("sampled, %",) if sampled(results) else ()
-    header = ("run", "demos", "seed", "online", "mode, %", *twins, "return", "updates", "wall time")
+    header = ("run", "demos", "seed", "online", "not sampled, %", *twins, "return", "updates", "wall time")
     rows = [
         (
             f"{run.task}, {run.method}",
@@ -164,7 +164,7 @@ def _rate(found: Row | None) -> str:
 
 
 def machines(rows: Sequence[Row]) -> Table:
-    """Return what the numbers were made on and with."""
+    """Return the machines and versions that the numbers come from."""
     found = {str(sorted({**row["machine"], **row["versions"]}.items())): row for row in rows}
     lines = []
     for row in found.values():
@@ -175,7 +175,7 @@ def machines(rows: Sequence[Row]) -> Table:
 
 
 def missing_results(results: Results) -> list[str]:
-    """Return a sentence for each method that a task lacks, and for single seeds."""
+    """Return a sentence for each method without a run of a task, each run that is not complete, and a single seed."""
     found = [
         f"{method}: no run of {task}."
         for method in results.methods

@@ -1,4 +1,4 @@
-"""Progress of a run, written by its process to a small file and read by whoever shows it."""
+"""Progress of a run: its process writes it to a small file, and the suite's runner reads it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WRITE_PERIOD = 1.0
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """What a run does, and how much of its updates is done."""
 
     phase: str = "waiting"
@@ -25,13 +25,13 @@ class Progress:
 
 
 class ProgressReporter:
-    """Written by the process of a run."""
+    """Writes the progress of a run, in its process."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._last, self._total = path, -WRITE_PERIOD, 1
 
     def expect(self, budget: UpdateBudget) -> None:
-        """Take in how many updates there will be."""
+        """Set how many updates there will be."""
         self._total = max(1, sum(budget.offline.values()) + budget.online_episodes * sum(budget.online.values()))
 
     def report(self, phase: str, updates: int) -> None:
@@ -42,13 +42,13 @@ class ProgressReporter:
         self._last = now
         self._path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._path.with_suffix(".part")
-        temporary.write_text(json.dumps(asdict(Progress(phase, updates, self._total))), encoding="utf-8")
+        temporary.write_text(json.dumps(asdict(RunProgress(phase, updates, self._total))), encoding="utf-8")
         temporary.replace(self._path)
 
 
-def read_progress(path: Path) -> Progress:
-    """Return the progress of a run; none yet where its process has written nothing."""
+def read_progress(path: Path) -> RunProgress:
+    """Return the progress of a run; the initial one where its process has written nothing."""
     try:
-        return Progress(**read_json(path))
+        return RunProgress(**read_json(path))
     except (MotoError, TypeError):
-        return Progress()
+        return RunProgress()

@@ -34,7 +34,7 @@ def results_of(run: SuiteRun, folder: Path) -> list[Row]:
     """Return a row for each finished evaluation of a run."""
     history = History(folder)
     session = history.identity["sessions"][-1]
-    facts = {name: getattr(run, name) for name in RUN_FIELDS} | {
+    common = {name: getattr(run, name) for name in RUN_FIELDS} | {
         "cell": run.id,
         "row": run.method,
         "world": run.task_values["world"],
@@ -44,7 +44,7 @@ def results_of(run: SuiteRun, folder: Path) -> list[Row]:
         "commit": session["commit"],
     }
     full = float(run.task_values["full_reward"])
-    return [facts | _evaluation(history, index, row, full) for index, row in enumerate(history.evaluations)]
+    return [common | _evaluation(history, index, row, full) for index, row in enumerate(history.evaluations)]
 
 
 def _evaluation(history: History, index: int, row: Row, full: float) -> Row:

@@ -12,7 +12,7 @@ from moto_ros.training.episode_results import Player
 
 
 class PredictingPlayer(Player):
-    """A player that also keeps the discounted return that its agent expects of its first action.
+    """A `Player` that keeps the discounted return that its agent expects of its first action.
 
     `predicted_return` is None before that action, and always of an agent without values.
     """

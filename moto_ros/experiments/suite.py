@@ -9,14 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from moto_ros.agents.registry import AGENTS, agent_settings, preset_file
+from moto_ros.agents.registry import agent_settings, preset_file
 from moto_ros.config import (
     REQUIRED,
     Spec,
     Value,
     build,
     check,
+    checked,
     flatten,
+    former_names,
     parameter,
     parse,
     present_names,
@@ -31,7 +33,7 @@ from moto_ros.errors import MotoError
 from moto_ros.experiments.world_options import WorldOptions
 
 DATA = ("script", "medium", "medium_replay")
-"""Kinds of demonstrations: the scripted expert's; those of experts from able to poor; an agent's who learns."""
+"""Kinds of demonstrations: of the scripted expert; of experts from good to poor; of an agent while it learns."""
 
 TASK, AGENT = "task.", "agent."
 """Prefixes, in a suite's file, of what holds for every task, and for every agent that has the setting."""
@@ -39,7 +41,7 @@ TASK, AGENT = "task.", "agent."
 
 @dataclass(frozen=True)
 class SuiteSettings:
-    """What a suite runs. A budget counts updates of each phase; shares of presets keep their different batches fair."""
+    """What a suite runs. Updates are counted by phase; shares of presets are fair to agents with other batch sizes."""
 
     tasks: tuple[str, ...] = parameter(REQUIRED, "names or paths of task files, or worlds like metaworld/hammer-v3")
     methods: tuple[str, ...] = parameter(
@@ -69,9 +71,9 @@ class SuiteSettings:
         before=True,
     )
     evaluation_every: int = parameter(10, "online episodes between evaluations", low=1)
-    checkpoint_every: float = parameter(60.0, "most that a kill may cost", unit="s", low=1.0)
+    checkpoint_every: float = parameter(60.0, "time between checkpoints inside a round of updates", unit="s", low=1.0)
     threads: int = parameter(1, "CPU threads of a run", low=1, high=1024)
-    memory: float = parameter(2.0, "memory of a run, which bounds how many run at once", unit="GiB", low=0.1)
+    memory: float = parameter(2.0, "memory of a run; only as many run at once as fit", unit="GiB", low=0.1)
     device: str = parameter("auto", "where the runs learn", choices=("auto", "cpu", "cuda"))
 
 
@@ -89,7 +91,7 @@ class TaskSettings(StepLayout, WorldOptions, SuccessRule):
 
 @dataclass(frozen=True)
 class Method:
-    """What is compared, a line of a figure: an agent with settings of its own, and with other settings of the tasks."""
+    """What is compared, a line of a figure: an agent, its own settings, and its own settings of the tasks."""
 
     label: str
     agent: str
@@ -123,7 +125,7 @@ class SuiteRun:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite's settings, with what its file sets for all tasks and all agents.
+    """A suite's settings, with what its file sets for all tasks, and for all agents that have the setting.
 
     `given` names the settings that its file or the user sets; the others are defaults.
     """
@@ -132,35 +134,37 @@ class Suite:
     settings: SuiteSettings
     methods: tuple[Method, ...]
     task_values: Mapping[str, Any]
-    agent_values: Mapping[str, Any]
+    agent_values: Mapping[str, Mapping[str, Value]]
+    """By agent."""
     given: frozenset[str] = frozenset()
 
 
 def read_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
     """Read `config/suites/<name>.yaml`, or the file `name`; `overrides` are the user's `name:=value`.
 
-    Raises MotoError for what is unknown, agents included, before anything runs.
+    Only the agents that its methods name are imported. Raises MotoError for what is unknown, agents included, before
+    anything runs.
     """
     path = shipped("suites", name)
-    known, everything = specs(SuiteSettings), _everything()
-    values = present_names(everything, read_parameters(path), str(path))
-    for key, value in present_names(everything, _assignments(overrides), "parameters").items():
-        values[key] = parse(known[key], value, "parameters") if key in known else _plain(key, value)
-    own = {key: value for key, value in values.items() if not key.startswith((TASK, AGENT))}
-    settings = build(SuiteSettings, own, str(path))
+    own, of_tasks = specs(SuiteSettings), specs(TaskSettings, TASK)
+    parameters = [*own.values(), *of_tasks.values()]
+    in_file = present_names(parameters, read_parameters(path), str(path))
+    texts = present_names(parameters, _assignments(overrides), OVERRIDES)
+    given = {key: _parsed(key, text, own | of_tasks) for key, text in texts.items() if not key.startswith(AGENT)}
+    values = in_file | given
+    settings = build(SuiteSettings, {k: v for k, v in values.items() if not k.startswith((TASK, AGENT))}, str(path))
     methods = tuple(read_method(text, str(path)) for text in settings.methods)
     if len({method.label for method in methods}) < len(methods):
         raise MotoError(f"{path}: methods {[method.label for method in methods]}, expected each label once; rename one")
-    suite = Suite(path.stem, settings, methods, _under(TASK, values), _under(AGENT, values), frozenset(own))
-    _check_shared(suite)
+    agents = dict.fromkeys(method.agent for method in methods)
+    of_agents = for_agents(agents, in_file, texts, str(path))
+    suite = Suite(path.stem, settings, methods, _under(TASK, values), of_agents, frozenset(values))
     runs_of(suite)
     return suite
 
 
-def _everything() -> list[Spec]:
-    """Return all that a suite's file may set: its own parameters, and those of tasks and of every agent."""
-    agents = [spec for name in AGENTS for spec in specs(cast(Any, agent_settings(name)), AGENT).values()]
-    return [*specs(SuiteSettings).values(), *specs(TaskSettings, TASK).values(), *agents]
+OVERRIDES = "parameters"
+"""What messages call the user's `name:=value`."""
 
 
 def _assignments(overrides: Sequence[str]) -> dict[str, str]:
@@ -169,24 +173,43 @@ def _assignments(overrides: Sequence[str]) -> dict[str, str]:
     for text in overrides:
         name, sign, value = text.partition(":=")
         if not sign:
-            raise MotoError(f"parameters: '{text}' is not an assignment, expected name:=value")
+            raise MotoError(f"{OVERRIDES}: '{text}' is not an assignment, expected name:=value")
         found[name] = value
     return found
+
+
+def _parsed(key: str, text: str, known: Mapping[str, Spec]) -> Value:
+    """Return the value of an override: of the type that the parameter has."""
+    if key not in known:
+        raise MotoError(f"{OVERRIDES}: unknown parameter '{key}'; name one of the suite's, task.<name> or agent.<name>")
+    return parse(known[key], text, OVERRIDES)
 
 
 def _under(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
 
 
-def _plain(key: str, text: str) -> Any:
-    """Return the value of an override for tasks or agents: of the type that the parameter has."""
-    found = specs(TaskSettings) if key.startswith(TASK) else {}
-    for agent in AGENTS if key.startswith(AGENT) else ():
-        found = settings_of(agent) | found
-    name = key.partition(".")[2]
-    if name not in found:
-        raise MotoError(f"parameters: unknown parameter '{key}'; name one of the suite's, task.<name> or agent.<name>")
-    return parse(found[name], text, "parameters")
+def for_agents(
+    agents: Iterable[str], in_file: Mapping[str, Any], texts: Mapping[str, str], source: str
+) -> dict[str, dict[str, Value]]:
+    """Return what a suite sets for all agents, by agent: of these settings those that it has, by their present names.
+
+    Former names are those of the agent itself. `in_file` are values of the file `source`, `texts` the user's overrides.
+    Raises MotoError for a setting that no agent of the suite has.
+    """
+    found: dict[str, dict[str, Value]] = {}
+    unknown = {key: where for where, keys in ((source, in_file), (OVERRIDES, texts)) for key in keys}
+    for agent in agents:
+        known = specs(cast(Any, agent_settings(agent)), AGENT)
+        values = present_names(known.values(), in_file, source)
+        overrides = present_names(known.values(), texts, OVERRIDES)
+        found[agent] = _under(AGENT, {key: check(known[key], values[key], source) for key in values if key in known})
+        found[agent] |= _under(AGENT, {key: _parsed(key, overrides[key], known) for key in overrides if key in known})
+        unknown = {key: where for key, where in unknown.items() if key not in known | former_names(known.values())}
+    for key, where in unknown.items():
+        if key.startswith(AGENT):
+            raise MotoError(f"{where}: no agent of the suite has the setting '{key.removeprefix(AGENT)}'; fix {key}")
+    return found
 
 
 def read_method(text: str, source: str) -> Method:
@@ -217,7 +240,7 @@ def settings_of(agent: str) -> dict[str, Spec]:
 
 
 def runs_of(suite: Suite) -> list[SuiteRun]:
-    """Return the runs of a suite, seed by seed, so that the first seed's picture is complete early."""
+    """Return the runs of a suite, seed by seed, so that the first seed is complete early."""
     settings = suite.settings
     return [
         _run(suite, task, method, kind, count, seed)
@@ -271,33 +294,29 @@ def task_values(suite: Suite, task: str, own: Iterable[tuple[str, str]] = ()) ->
 
 def agent_values(suite: Suite, method: Method) -> dict[str, Value]:
     """Return every setting of a method's agent: preset, the suite's budget, the suite's settings, the method's own."""
-    kind = agent_settings(method.agent)
-    preset = method.preset or suite.settings.preset
-    known, path = settings_of(method.agent), preset_file(method.agent, preset)
-    of_preset = flatten(build(kind, {} if path is None else _under(AGENT, read_parameters(path)), str(path)))
-    values = of_preset | budget(suite.settings, of_preset)
-    values |= {name: value for name, value in suite.agent_values.items() if name in known}
-    values |= {name: parse(known[name], text, f"method '{method.label}'") for name, text in method.overrides}
-    return flatten(build(kind, values, str(path)))
+    kind, known = agent_settings(method.agent), settings_of(method.agent)
+    path, source = preset_file(method.agent, method.preset or suite.settings.preset), f"method '{method.label}'"
+    of_preset = {} if path is None else checked(known, _under(AGENT, read_parameters(path)), str(path))
+    values = of_preset | budget(suite.settings, known, of_preset) | dict(suite.agent_values[method.agent])
+    values |= {name: parse(known[name], text, source) for name, text in method.overrides}
+    return flatten(build(kind, values, f"suite '{suite.name}', {source}"))
 
 
-def _check_shared(suite: Suite) -> None:
-    """Raise MotoError when the whole suite, of which a user may choose methods, has no agent with a setting for all."""
-    everywhere = {name: spec for method in suite.methods for name, spec in settings_of(method.agent).items()}
-    for name, value in suite.agent_values.items():
-        if name not in everywhere:
-            raise MotoError(f"suite '{suite.name}': no agent of it has the setting '{name}'; fix agent.{name}")
-        check(everywhere[name], value, f"suite '{suite.name}'")
+def budget(settings: SuiteSettings, known: Mapping[str, Spec], preset: Mapping[str, Value]) -> dict[str, Value]:
+    """Return `online_episodes` and each phase's `offline_`, `online_<phase>_updates`: the suite's, or its share.
 
-
-def budget(settings: SuiteSettings, preset: Mapping[str, Value]) -> dict[str, int]:
-    """Return `online_episodes` and each phase's `offline_`, `online_<phase>_updates`: the suite's, or its share."""
+    `known` are the agent's settings, `preset` the values of its preset; others have their default.
+    """
     own = {"offline": settings.offline_updates, "online": settings.online_updates}
-    found = {"online_episodes": settings.online_episodes} if settings.online_episodes >= 0 else {}
-    for name, value in preset.items():
-        if name.endswith("_updates"):
-            chosen_one = own[name.partition("_")[0]]
-            found[name] = round(float(str(value)) * settings.update_share) if chosen_one < 0 else chosen_one
+    found: dict[str, Value] = {"online_episodes": settings.online_episodes} if settings.online_episodes >= 0 else {}
+    for name, spec in known.items():
+        stage, value = name.partition("_")[0], preset.get(name, spec.default)
+        if stage not in own or not name.endswith("_updates"):
+            continue
+        if own[stage] >= 0:
+            found[name] = own[stage]
+        elif value is not REQUIRED:
+            found[name] = round(float(str(value)) * settings.update_share)
     return found
 
 
@@ -315,7 +334,7 @@ def trainer_values(settings: SuiteSettings, seed: int) -> dict[str, Value]:
 
 
 def chosen(suite: Suite, *, tasks: Collection[str], methods: Collection[str], seeds: Sequence[int]) -> Suite:
-    """Return the part of a suite that the user asks for; an empty choice takes all. MotoError for an unknown name."""
+    """Return the part of a suite that the user chose; an empty choice means all. MotoError for an unknown name."""
     labels = {slug(method.label): method for method in suite.methods}
     names = {slug(Path(task).stem): task for task in suite.settings.tasks}
     picked = [_known(slug(label), labels, "method") for label in methods] or list(suite.methods)
@@ -329,5 +348,5 @@ def chosen(suite: Suite, *, tasks: Collection[str], methods: Collection[str], se
 
 def _known(name: str, known: Mapping[str, Any], what: str) -> Any:
     if name not in known:
-        raise MotoError(f"{what} '{name}' is not of the suite, expected one of {', '.join(known)}")
+        raise MotoError(f"{what} '{name}' is not in the suite, expected one of {', '.join(known)}")
     return known[name]

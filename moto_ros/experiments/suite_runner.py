@@ -15,6 +15,7 @@ from moto_ros.experiments.progress import read_progress
 from moto_ros.experiments.results import read_rows, write_rows
 from moto_ros.experiments.suite import SuiteRun
 from moto_ros.experiments.suite_folder import SuiteFolder
+from moto_ros.report.page import counted
 from moto_ros.stopping import StopFlag
 from moto_ros.training.metrics import Row
 
@@ -29,7 +30,7 @@ class SuiteOutcome:
 
 
 class SuiteRunner:
-    """The runs of a suite in one folder."""
+    """Does the runs of a suite in one folder."""
 
     def __init__(self, runs: Sequence[SuiteRun], folder: SuiteFolder) -> None:
         self.runs, self.folder = {run.id: run for run in runs}, folder
@@ -40,7 +41,7 @@ class SuiteRunner:
         return [run for run in self.runs.values() if not self.folder.is_finished(run)]
 
     def run(self, engine: Engine, *, seconds: float = 0.0, stop: StopFlag | None = None) -> SuiteOutcome:
-        """Run every unfinished run; after `seconds` > 0, or at a signal, stop, to resume another time."""
+        """Do every unfinished run; stop after `seconds` > 0, or at a signal: the same call resumes."""
         waiting = self.unfinished()
         outcome = SuiteOutcome([run.id for run in self.runs.values() if run not in waiting])
         return self._run_jobs([self.job(run) for run in waiting], engine, outcome, _due(seconds, stop))
@@ -50,12 +51,12 @@ class SuiteRunner:
     ) -> SuiteOutcome:
         """Run jobs until `due`, and sort how they ended into `outcome`."""
 
-        def look(names: Sequence[str]) -> bool:
+        def on_poll(names: Sequence[str]) -> bool:
             self._show(bars, names)
             return due()
 
         # Closed at once when a line cannot be written: the engine must stop, and its processes.
-        with _bars() as bars, contextlib.closing(engine.run(jobs, look)) as ended:
+        with _bars() as bars, contextlib.closing(engine.run(jobs, on_poll)) as ended:
             done = len(outcome.finished)
             whole = bars.add_task("runs", total=done + len(jobs), completed=done)
             for name, status in ended:
@@ -67,14 +68,14 @@ class SuiteRunner:
         return outcome
 
     def prepare(self, engine: Engine, *, seconds: float = 0.0, stop: StopFlag | None = None) -> SuiteOutcome:
-        """Make the demonstrations of all runs and no more; runs that share them are asked for once."""
+        """Only make the demonstrations of all runs, once for runs that share them."""
         first = {self.folder.data(run): run for run in reversed(self.runs.values())}
         return self._run_jobs(
             [self.job(run, "data") for run in first.values()], engine, SuiteOutcome(), _due(seconds, stop)
         )
 
     def job(self, run: SuiteRun, *only: str) -> ProcessJob:
-        """Describe a run to its process, and return that; `only` "data" makes its demonstrations and no more."""
+        """Describe a run in its folder, and return its process; with `only` "data" it only makes demonstrations."""
         description = self.folder.describe(run)
         arguments = (str(description.resolve()), str(self.folder.path.resolve()), *only)
         return ProcessJob(run.id, arguments, int(run.trainer_values["threads"]), self.folder.log(run))
@@ -101,8 +102,10 @@ class SuiteRunner:
     def problem(self, outcome: SuiteOutcome) -> str:
         """Return one sentence that names the runs that failed and their last lines of output; empty without any."""
         failed = [f"{name} ({_last_line(self.folder.log(self.runs[name]))})" for name in outcome.failed]
+        if not failed:
+            return ""
         return (
-            f"{len(failed)} runs failed: {'; '.join(failed)}; fix it and run the same command again" if failed else ""
+            f"{counted(len(failed), 'run')} failed: {'; '.join(failed)}; fix the cause and run the same command again"
         )
 
 

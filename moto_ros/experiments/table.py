@@ -70,6 +70,11 @@ class Results:
         """Return the largest number of demonstrations: what every figure shows but the one over that number."""
         return self.demonstrations[-1]
 
+    @property
+    def shown(self) -> list[RunResults]:
+        """Return the runs with the usual number of demonstrations."""
+        return [run for run in self.runs if run.demonstrations == self.usual]
+
     def of(self, *, method: str, task: str = "", demonstrations: int = 0) -> list[RunResults]:
         """Return the runs of a method, of one task or of all, with the usual number of demonstrations or another."""
         count = demonstrations or self.usual
@@ -86,7 +91,7 @@ class Results:
         return sorted(common)
 
     def success(self, method: str, after: int, task: str = "", demonstrations: int = 0) -> Interval | None:
-        """Return the interquartile mean of the score by mode over tasks and seeds; None where nothing was run."""
+        """Return the interquartile mean of scores without drawn actions, over tasks and seeds; None without a run."""
         runs = self.of(method=method, task=task, demonstrations=demonstrations)
         strata = {run.task: list[float]() for run in runs}
         for run in runs:

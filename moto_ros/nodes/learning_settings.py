@@ -41,7 +41,7 @@ class PolicySettings(Learns, PaceSettings):
     seed: int = parameter(0, "draws the actions, together with the number of the episode", low=0, high=2**31 - 1)
     explore: str = parameter(
         "training",
-        "in which episodes to sample from the policy instead of taking its mode",
+        "in which episodes to explore: actions are drawn from the policy; in others the agent takes the best it knows",
         choices=("training", "always", "never"),
     )
     checkpoint: str = parameter("", "checkpoint to act with; empty waits for the trainer's weights")

@@ -132,8 +132,8 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         start, phase = to_nanoseconds(message.start), Phase(message.phase)
         outcome, purpose = Outcome(message.outcome), Purpose(message.purpose)
         arm = message.arm, message.arm_reason
-        facts = EpisodeStatus(message.episode, purpose, phase, message.step, start, outcome, message.reason, *arm)
-        self._link.on_state(facts)
+        status = EpisodeStatus(message.episode, purpose, phase, message.step, start, outcome, message.reason, *arm)
+        self._link.on_state(status)
         if purpose is not Purpose.RESET:
             self._live.add("episode", message)
 
@@ -187,7 +187,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
 
     def _call(self, request: Request) -> None:
         if not self._starter.service_is_ready():
-            self._link.answered(False, f"service {self._starter.srv_name} is not there; start the episode node")
+            self._link.on_answer(False, f"service {self._starter.srv_name} is not there; start the episode node")
             return
         call = StartEpisode.Request(episode=request.episode, purpose=int(request.purpose), seed=request.seed)
         call.arm, call.arm_reason = request.arm, request.arm_reason
@@ -195,7 +195,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
 
     def _on_answer(self, done: Future) -> None:
         answer = done.result()
-        self._link.answered(answer.accepted, answer.message)
+        self._link.on_answer(answer.accepted, answer.message)
 
     def send_status(self, status: TrainerStatus) -> None:
         """Publish the status."""

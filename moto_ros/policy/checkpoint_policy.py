@@ -13,7 +13,16 @@ from moto_ros.data.replay import JOINTS
 from moto_ros.errors import MotoError
 from moto_ros.files import read_json
 from moto_ros.policy.episode_policy import Weights
-from moto_ros.training.checkpoint import AGENT, MANIFEST, STATE, CheckpointFolder, Identity, check_manifest, damage
+from moto_ros.training.checkpoint import (
+    AGENT,
+    MANIFEST,
+    SCHEDULE,
+    STATE,
+    CheckpointFolder,
+    Identity,
+    check_manifest,
+    damage,
+)
 
 QUANTILES = "uncertainty_quantiles"
 """Entry of a checkpoint's state: quantiles of the uncertainty on recorded data; older checkpoints have none."""
@@ -34,7 +43,7 @@ def load_policy(path: Path, agent: Agent, identity: Identity) -> Weights:
     age = max(0, time.time_ns() - (folder / MANIFEST).stat().st_mtime_ns)
     quantiles = tuple(state.get(QUANTILES, ()))
     joint_names = tuple(state.get("replay", {}).get(JOINTS, {}).get(STATE_JOINTS, ()))
-    version = max(1, int(state["conductor"]["published"]))
+    version = max(1, int(state[SCHEDULE]["published"]))
     arm = str(state.get(ARM, ""))
     return Weights(version, time.monotonic_ns() - age, agent.weights(), quantiles, joint_names, arm)
 

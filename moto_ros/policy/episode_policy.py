@@ -109,7 +109,7 @@ class EpisodePolicy:
         self.begin(0, Purpose.TRAINING, sample=False)
 
     def begin(self, episode: int, purpose: Purpose, *, sample: bool, arm: str = "") -> None:
-        """Forget the last episode; `sample` draws from the policy instead of taking its mode.
+        """Forget the last episode; with `sample`, actions are drawn from the policy to explore.
 
         `arm` acts, empty for the one that was chosen or is better; it stays for the whole episode.
         """

@@ -10,7 +10,7 @@ from moto_ros.report import curves
 from moto_ros.report.comparison import Group, group_rows, grouped, run_rows
 from moto_ros.report.history import History
 from moto_ros.report.missing_results import missing_results
-from moto_ros.report.page import Picture, Section, Table, Tile, duration, picture
+from moto_ros.report.page import Picture, Section, Table, Tile, counted, duration, picture
 
 
 def combined_page(histories: Sequence[History]) -> dict[str, Any]:
@@ -58,7 +58,9 @@ def combined_tiles(group: Group) -> list[Tile]:
     found = []
     for label, interval in cells:
         if interval is not None:
-            detail = f"mean of {curves.seeds(interval.n)}, 95 % [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
+            detail = (
+                f"mean of {counted(interval.n, 'seed')}, 95 % [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
+            )
             tone = "offline" if "offline" in label else "online"
             found.append(Tile(f"success {label}", f"{100 * interval.mean:.0f} %", detail, tone))
     return found

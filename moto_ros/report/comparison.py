@@ -88,7 +88,7 @@ def group_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
             percent(group.before),
             percent(group.after),
             percent(group.gain, signed=True),
-            _count_range([len(run.online) for run in group.runs]),
+            number_range([len(run.online) for run in group.runs]),
         )
         for group in groups
     ]
@@ -118,5 +118,8 @@ def percent(interval: Interval | None, *, signed: bool = False) -> str:
     return f"{mean} [{100 * interval.low:{sign}.0f}, {100 * interval.high:{sign}.0f}]" if interval.n > 1 else mean
 
 
-def _count_range(counts: Sequence[int]) -> str:
+def number_range(counts: Sequence[int]) -> str:
+    """Return counts as one number, or as the smallest and the largest where they differ."""
+    if not counts:
+        return MISSING
     return str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"

@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 
 from moto_ros.report.history import History, ScalarHistory, column, rate_of
 from moto_ros.report.intervention_curves import draw_quantiles
+from moto_ros.report.page import counted
 from moto_ros.report.style import (
     FAILURE,
     INK,
@@ -147,11 +148,6 @@ def _draw_outcomes(axis: Axes, row: Row, line: int) -> None:
     axis.text(len(row["outcomes"]) + 0.2, line, text, va="center", weight="bold", fontsize=9.5)
 
 
-def seeds(count: int) -> str:
-    """Return a number of seeds in words."""
-    return "1 seed" if count == 1 else f"{count} seeds"
-
-
 def evaluation_label(row: Row, arm: str = "") -> str:
     """Return when an evaluation was done, and by which `arm` if one is given."""
     when = "after offline phase" if row["after"] == 0 else f"after {row['after']} online episodes"
@@ -258,7 +254,12 @@ def _draw_group(axis: Axes, label: str, runs: Sequence[History], color: str) -> 
     if curves:
         length = min(len(curve) for curve in curves)
         mean = np.mean([curve[:length] for curve in curves], axis=0)
-        axis.plot(range(MIN_EPISODES, MIN_EPISODES + length), mean, color=color, label=f"{label}, {seeds(len(curves))}")
+        axis.plot(
+            range(MIN_EPISODES, MIN_EPISODES + length),
+            mean,
+            color=color,
+            label=f"{label}, {counted(len(curves), 'seed')}",
+        )
     for run in runs:
         after, rates = column(run.evaluations, "after"), 100 * column(run.evaluations, "success_rate")
         axis.plot(after, rates, "o", color=color, markersize=6, markeredgecolor=PAPER, zorder=5)

@@ -50,7 +50,7 @@ class History:
     @property
     def configuration(self) -> dict[str, Any]:
         """Return the settings that shape the run's result, flat."""
-        return stored_configuration(self.identity["configuration"])
+        return stored_configuration(self.identity["configuration"], str(self.run.identity_file))
 
     @property
     def plan(self) -> dict[str, Any]:

@@ -79,8 +79,13 @@ def interval_text(rate: Interval) -> str:
     return f"95 % [{100 * rate.low:.0f}, {100 * rate.high:.0f}], n = {rate.n}"
 
 
+def counted(number: int, thing: str) -> str:
+    """Return a number of things in words, e.g. "1 run", "2 runs"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def duration(seconds: float) -> str:
-    """Return a duration for people, e.g. "14 min 5 s"."""
+    """Return a duration as text, e.g. "14 min 5 s"."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -21,7 +21,7 @@ from moto_ros.files import read_json
 from moto_ros.policy.checkpoint_policy import find_checkpoint
 from moto_ros.systems.bringup import System, defaults, resolve
 from moto_ros.systems.preflight import check, closed_bags, has_checkpoint, refuse_unused
-from moto_ros.training.checkpoint import STATE
+from moto_ros.training.checkpoint import SCHEDULE, STATE
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.run_schedule import Done, Offline, RunEpisode, RunSchedule
 from moto_ros.training.settings import TrainerSettings, agent_identity, budget_of
@@ -158,7 +158,7 @@ def unfinished(trainer: Any, *, offline_only: bool = False) -> str:
     except MotoError as error:
         return str(error)
     schedule = RunSchedule(settings, budget_of(settings, trainer.agent, agent_phases(trainer.agent_name)))
-    schedule.load_state(read_json(newest / STATE)["conductor"])
+    schedule.load_state(read_json(newest / STATE)[SCHEDULE])
     schedule.position.running = None
     action = schedule.next()
     if isinstance(action, Done) or (offline_only and isinstance(action, RunEpisode)):

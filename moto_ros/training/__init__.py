@@ -1,1 +1,1 @@
-"""How it learns: run folder, learner, schedule, checkpoints, metrics, evaluation and the report. No ROS."""
+"""Training: run folder, schedule, learner, checkpoints, metrics and evaluation. No ROS."""

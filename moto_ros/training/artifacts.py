@@ -1,4 +1,4 @@
-"""Arrays that a trainer leaves for the report: open-loop predictions and rollouts. Plain npz files, no pickle."""
+"""Arrays that a trainer saves for the report: open-loop predictions and rollouts. Plain npz files, no pickle."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from moto_ros.data.episode import Episode
 from moto_ros.training.episode_results import chunk_of
 
 CONTEXT = 5
-"""Frames that the model sees before it imagines on its own."""
+"""Frames that the model is given before it predicts open-loop."""
 
 VIDEO_LENGTH = 45
 
 
 @runtime_checkable
-class Imagines(Protocol):
+class VideoPredictor(Protocol):
     """An agent that can predict video."""
 
     def video(self, batch: Batch, context: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -30,7 +30,7 @@ class Imagines(Protocol):
 
 def save_prediction(folder: Path, tag: str, agent: Agent, episode: Episode, device: torch.device) -> Path | None:
     """Save `prediction_<tag>.npz`: true and imagined frames of an episode; None where there are no pictures."""
-    if not isinstance(agent, Imagines) or not episode.images or len(episode) < CONTEXT + 1:
+    if not isinstance(agent, VideoPredictor) or not episode.images or len(episode) < CONTEXT + 1:
         return None
     chunk = {name: torch.from_numpy(rows.copy()).to(device) for name, rows in chunk_of(episode, VIDEO_LENGTH).items()}
     truth, imagination = agent.video(chunk, CONTEXT)

@@ -28,13 +28,16 @@ SCHEMA = 1
 
 AGENT, RNG, STATE, MANIFEST = "agent.safetensors", "rng.safetensors", "state.json", "manifest.json"
 CONTENTS = (AGENT, RNG, STATE)
+SCHEDULE = "conductor"
+"""Entry of the state file that holds the schedule; the name is of earlier versions, whose checkpoints still load."""
+
 WRITTEN = {*CONTENTS, MANIFEST}
 NAME = re.compile(r"checkpoint_([0-9]{6,})")
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Whose weights these are: agent name and digest of its settings; and the digests of the same by older versions."""
+    """Identity of weights: the agent's name, the digest of its settings, and those of older versions."""
 
     agent: str
     digest: str
@@ -43,7 +46,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read back, and which newer ones were refused and why."""
+    """A checkpoint that was loaded, and why newer ones were refused."""
 
     path: Path
     number: int
@@ -146,7 +149,7 @@ class CheckpointFolder:
 
 
 def damage(folder: Path) -> str:
-    """Return what is wrong with the files of a checkpoint, by the hashes of its manifest; empty when whole.
+    """Return what is wrong with the files of a checkpoint, by the hashes of its manifest; empty when intact.
 
     Raises MotoError when they may not be read: that is no damage, and an older one must not take the place.
     """

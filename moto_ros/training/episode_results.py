@@ -1,4 +1,4 @@
-"""Playing a policy without ROS, judging episodes, and summing up evaluations."""
+"""Acting without ROS, the results of episodes, and summaries of evaluations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EDITED = "edited"
 
 
 class Player:
-    """Plays one episode with an agent: give observations, take actions; one seed gives one sequence of actions."""
+    """Acts in one episode: observations in, actions out; equal seeds and observations give equal actions."""
 
     def __init__(
         self, agent: Agent, action_size: int, seed: int, *, sample: bool, device: str = "cpu", arm: str = ""
@@ -64,8 +64,8 @@ def result_of(episode: Episode, id: int) -> EpisodeResult:
     return EpisodeResult(id, episode.succeeded, float(episode.reward.sum()), len(episode), arm, helped)
 
 
-def conduct_of(episode: Episode) -> dict[str, float]:
-    """Return who decided an episode's steps and what came in between: figures for its row of metrics."""
+def interventions_of(episode: Episode) -> dict[str, float]:
+    """Return the share of human steps, and the numbers of guarded steps, robot faults and camera gaps."""
     counts = {f"guard_{name}": int((episode.guard == number).sum()) for number, name in enumerate(GUARDS) if number}
     incidents = {name: float(episode.info.get(name, 0)) for name in ("faults", "camera_gaps")}
     edited = {EDITED: float(episode.info[EDITED])} if EDITED in episode.info else {}

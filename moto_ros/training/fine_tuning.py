@@ -1,4 +1,4 @@
-"""The trainer's work, from the first update to the last evaluation: does what the schedule decides. No ROS.
+"""Fine-tuning, from the first update to the last evaluation: does what the schedule decides. No ROS.
 
 Runs in a thread of its own; the robot side is reached through `RobotSide`, whose methods may wait.
 """
@@ -16,7 +16,7 @@ from moto_ros.agents.interface import Metrics
 from moto_ros.contract.episodes import Outcome
 from moto_ros.data.bag_library import BagLibrary
 from moto_ros.data.episode import Episode
-from moto_ros.training.learner import Progress
+from moto_ros.training.learner import RoundProgress
 from moto_ros.training.run_schedule import Done, EpisodeResult, Offline, Publish, RunEpisode, Update
 from moto_ros.training.session import TrainingRun
 
@@ -79,7 +79,7 @@ class RobotSide(Protocol):
         """Wait until the episode has ended and its bag is closed. MotoError when it does not end."""
 
     def report(self, status: TrainerStatus) -> None:
-        """Let everybody know."""
+        """Publish the trainer's status."""
 
 
 class FineTuning:
@@ -90,25 +90,25 @@ class FineTuning:
         session: TrainingRun,
         robot: RobotSide,
         library: BagLibrary,
-        tell: Callable[[str], None],
+        log: Callable[[str], None],
         stop: Callable[[], bool],
         offline_only: bool = False,
     ) -> None:
-        """Work on `session`; `tell` prints a line, `stop` asks for an early end, `offline_only` runs no episode."""
+        """Work on `session`; `log` prints a line, `stop` asks for an early end, `offline_only` runs no episode."""
         self._session, self._robot, self._library = session, robot, library
-        self._tell, self._stop, self._offline_only = tell, stop, offline_only
+        self._log, self._stop, self._offline_only = log, stop, offline_only
         self._recent: deque[bool] = deque(maxlen=RECENT)
         self._acted: RunEpisode | None = None
         self._reported = 0.0
         self._save_wanted = False
 
     def request_save(self) -> None:
-        """Have a checkpoint written after the present update. May be called by any thread."""
+        """Save a checkpoint after the present update. May be called from any thread."""
         self._save_wanted = True
 
     def run(self) -> bool:
         """Work until the run is done (True) or `stop` ended it early (False); either way all is saved."""
-        # An episode that ran when this was killed is asked for again: taken from its bag, joined, or run again.
+        # An episode that was running is requested again: it is read from its bag, waited for, or repeated.
         self._session.schedule.position.running = None
         self._publish_again()
         while not self._stop() and not self._over():
@@ -123,7 +123,7 @@ class FineTuning:
         return done
 
     def _over(self) -> bool:
-        """Whether nothing is left to do, or nothing that needs no robot."""
+        """Whether nothing is left to do, or, with `offline_only`, nothing without episodes."""
         return isinstance(self._session.schedule.next(), (Done, RunEpisode) if self._offline_only else Done)
 
     def _do(self, action: object) -> None:
@@ -139,7 +139,7 @@ class FineTuning:
     # Weights.
 
     def _publish_again(self) -> None:
-        """Give a robot side that was started again the weights it had."""
+        """Send the published weights again: the robot side may have been restarted."""
         version = self._session.schedule.position.published
         if version:
             self._send(version)
@@ -156,10 +156,10 @@ class FineTuning:
 
     def _learn(self, action: Offline | Update) -> None:
         if isinstance(action, Offline):
-            self._report("offline", "learns from the recorded episodes")
+            self._report("offline", "learning from the recorded episodes")
         self._session.learn(action, on_update=self._progress, stop=self._stop)
 
-    def _progress(self, progress: Progress) -> None:
+    def _progress(self, progress: RoundProgress) -> None:
         self._save_if_wanted()
         last = progress.done == progress.total
         if not last and time.monotonic() - self._reported < REPORT_PERIOD:
@@ -173,23 +173,23 @@ class FineTuning:
     def _save_if_wanted(self) -> None:
         if self._save_wanted:
             self._save_wanted = False
-            self._tell(f"checkpoint {self._session.save()}")
+            self._log(f"checkpoint {self._session.save()}")
 
     # Episodes.
 
     def _run_episode(self, action: RunEpisode) -> None:
         self._acted = action
-        left_over = self._left_over(action)
-        if left_over is None:
+        recorded = self._recorded_before(action)
+        if recorded is None:
             self._robot.start(action)
             self._session.schedule.episode_started(action)
         else:
             self._session.schedule.episode_started(action)
-            self._tell(f"episode {action.id} was recorded before the restart: taken from {left_over.bag}")
-            self._take(left_over)
+            self._log(f"episode {action.id} was recorded before the restart: read from {recorded.bag}")
+            self._take(recorded)
 
-    def _left_over(self, action: RunEpisode) -> RecordedEpisode | None:
-        """Return a recording of this very episode that a killed trainer left; not an evaluation of other weights."""
+    def _recorded_before(self, action: RunEpisode) -> RecordedEpisode | None:
+        """Return the recording of this episode from before a restart; None for an evaluation of other weights."""
         found = self._library.recorded(action.id)
         if found is None:
             return None
@@ -211,14 +211,14 @@ class FineTuning:
     def _take(self, recorded: RecordedEpisode) -> None:
         running = self._session.schedule.position.running
         if running is None or running.id != recorded.id:
-            self._tell(f"episode {recorded.id} was not asked for: left out")
+            self._log(f"episode {recorded.id} was not requested: ignored")
             return
         if recorded.episode is None:
-            self._tell(f"episode {recorded.id} gave nothing: {recorded.note}")
+            self._log(f"episode {recorded.id} has no usable steps: {recorded.note}")
             self._session.schedule.episode_lost(recorded.id, recorded.note)
             return
         if recorded.note:
-            self._tell(f"episode {recorded.id}: {recorded.note}")
+            self._log(f"episode {recorded.id}: {recorded.note}")
         version = float(recorded.episode.info["policy_version"])
         result = self._session.take(
             running,
@@ -271,10 +271,10 @@ class FineTuning:
         arms, better = self._arms(), self._session.schedule.better_arm()
         acted = (self._acted.arm, self._acted.arm_reason) if self._acted is not None else ("", "")
         self._robot.report(TrainerStatus(phase, message, progress, rate, losses, success, arms, *acted, better))
-        self._tell(message)
+        self._log(message)
 
 
 def _duration(seconds: float) -> str:
     if seconds != seconds:
-        return "some time"
+        return "an unknown time"
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

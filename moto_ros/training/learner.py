@@ -62,7 +62,7 @@ class StoreData:
         return self._tensors(self._store.windows(source, size, length, self.generator, exponents))
 
     def prioritise(self, source: str, index: torch.Tensor, priority: torch.Tensor) -> None:
-        """Hand priorities back to the store."""
+        """Set priorities in the store."""
         self._store.prioritise(source, index.cpu().numpy(), priority.detach().cpu().numpy().astype(np.float64))
 
     def _tensors(self, rows: Mapping[str, np.ndarray]) -> Batch:
@@ -74,8 +74,8 @@ class StoreData:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """The progress of a round after an update; `rate` in updates per second over this call."""
+class RoundProgress:
+    """The progress of a round after an update; `rate` is in updates per second since the round began or resumed."""
 
     round: str
     phase: str
@@ -86,14 +86,14 @@ class Progress:
 
 
 @dataclass
-class Window:
-    """Sums of the scalars since the last row of a phase."""
+class ScalarSums:
+    """Sums of the scalars of a phase since its last row of metrics."""
 
     count: int = 0
     sums: Scalars = field(default_factory=dict)
 
     def add(self, scalars: Mapping[str, float]) -> None:
-        """Take in the scalars of one update."""
+        """Add the scalars of one update."""
         self.count += 1
         for name, value in scalars.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
@@ -150,20 +150,20 @@ class Learner:
         self.updates = dict.fromkeys(agent.phases, 0)
         self.round = Round()
         self._log_every = log_every
-        self._windows = {phase: Window() for phase in agent.phases}
+        self._sums = {phase: ScalarSums() for phase in agent.phases}
 
     def work(
         self,
         name: str,
         budget: Mapping[str, int],
         *,
-        on_update: Callable[[Progress], None] | None = None,
+        on_update: Callable[[RoundProgress], None] | None = None,
         stop: Callable[[], bool] = never,
     ) -> bool:
         """Do a round of updates, phases in the agent's order; return False when `stop` ended it early.
 
         The same name again resumes the round; a new name starts a new round. Raises MotoError when a
-        scalar is not finite: that update is not saved, so the last checkpoint stays good.
+        scalar is not finite: that update is not saved, so that the last checkpoint stays valid.
         """
         self._enter(name, budget)
         start, first = time.monotonic(), self.round.done
@@ -175,7 +175,7 @@ class Learner:
             self._log(phase)
             if on_update is not None:
                 rate = (self.round.done - first) / max(time.monotonic() - start, 1e-9)
-                on_update(Progress(name, phase, self.round.done, self.round.total, rate, scalars))
+                on_update(RoundProgress(name, phase, self.round.done, self.round.total, rate, scalars))
         return True
 
     def _enter(self, name: str, budget: Mapping[str, int]) -> None:
@@ -198,21 +198,21 @@ class Learner:
             )
         self.updates[phase] += 1
         self.metrics.clock.updates += 1
-        self._windows[phase].add(scalars)
+        self._sums[phase].add(scalars)
         return scalars
 
     def _log(self, phase: str) -> None:
-        window = self._windows[phase]
-        if window.count >= self._log_every or self.round.left[phase] == 0:
-            self.metrics.row("update", phase=phase, round=self.round.name, count=window.count, **window.mean())
-            self._windows[phase] = Window()
+        sums = self._sums[phase]
+        if sums.count >= self._log_every or self.round.left[phase] == 0:
+            self.metrics.row("update", phase=phase, round=self.round.name, count=sums.count, **sums.mean())
+            self._sums[phase] = ScalarSums()
 
     def state(self) -> dict[str, Any]:
         """Return counters, the round, open averages and the batch generator, as plain JSON values."""
         return {
             "updates": dict(self.updates),
             "round": {"name": self.round.name, "budget": dict(self.round.budget), "left": dict(self.round.left)},
-            "windows": {phase: {"count": w.count, "sums": dict(w.sums)} for phase, w in self._windows.items()},
+            "windows": {phase: {"count": w.count, "sums": dict(w.sums)} for phase, w in self._sums.items()},
             "generator": self.data.generator.bit_generator.state,
         }
 
@@ -222,5 +222,5 @@ class Learner:
         self.round = Round(**state["round"])
         order = self.agent.phases
         self.round.left = {phase: self.round.left[phase] for phase in order if phase in self.round.left}
-        self._windows = {phase: Window(**window) for phase, window in state["windows"].items()}
+        self._sums = {phase: ScalarSums(**sums) for phase, sums in state["windows"].items()}
         self.data.generator.bit_generator.state = state["generator"]

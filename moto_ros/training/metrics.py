@@ -27,7 +27,7 @@ ARM_ROW = "arm"
 
 @dataclass
 class Clock:
-    """The counters of a run; every row carries them."""
+    """The counters of a run, which every row has."""
 
     updates: int = 0
     env_steps: int = 0
@@ -63,7 +63,7 @@ class MetricsLog:
         self.rows += 1
 
     def rewind(self, rows: int) -> None:
-        """Keep the first `rows` rows: what a resumed run repeats is not there twice."""
+        """Keep the first `rows` rows, so that what a resumed run repeats is there once."""
         self.rows = self._cut_at(rows)
 
     def _cut_at(self, rows: float) -> int:

@@ -1,4 +1,4 @@
-"""Runs a whole run without ROS, one thing after the other: for pre-training, benchmarks and tests."""
+"""Does a whole training run in one thread, without ROS: for pre-training, benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from moto_ros.data.episode import Episode
 from moto_ros.errors import MotoError
-from moto_ros.training.learner import Progress, never
+from moto_ros.training.learner import RoundProgress, never
 from moto_ros.training.run_schedule import Done, Offline, Publish, RunEpisode, Update
 from moto_ros.training.session import TrainingRun
 
@@ -18,7 +18,7 @@ def run(
     session: TrainingRun,
     play: Play,
     *,
-    on_update: Callable[[Progress], None] | None = None,
+    on_update: Callable[[RoundProgress], None] | None = None,
     stop: Callable[[], bool] = never,
 ) -> bool:
     """Do what the schedule decides until the run is done (True) or `stop` ends it early (False)."""
@@ -45,7 +45,7 @@ def _lose_interrupted(session: TrainingRun, episode: int) -> None:
 
 
 def pretrain(
-    session: TrainingRun, *, on_update: Callable[[Progress], None] | None = None, stop: Callable[[], bool] = never
+    session: TrainingRun, *, on_update: Callable[[RoundProgress], None] | None = None, stop: Callable[[], bool] = never
 ) -> bool:
     """Do the offline phase only; return False when `stop` ended it early."""
     action = session.schedule.next()

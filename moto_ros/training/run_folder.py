@@ -26,6 +26,13 @@ SCHEMA = 1
 STARTED = "%Y-%m-%dT%H:%M:%S%z"
 """Form of the time at which a session began."""
 
+ENTRIES = (
+    ("seed", int, "an integer"),
+    ("configuration", dict, "settings by name"),
+    ("sessions", list, "a list with one session or more"),
+)
+"""What `identity.json` holds beside its schema: name, type, and that in words."""
+
 PACKAGES = ("numpy", "safetensors", "mujoco", "metaworld", "rosbags")
 
 
@@ -67,7 +74,7 @@ class RunFolder:
         plan: Mapping[str, Any] | None = None,
         data: Mapping[str, Value] | None = None,
     ) -> bool:
-        """Create the folder or take it up again; return whether it was there with the same configuration.
+        """Create the folder, or open the run in it; return whether there was one, of the same configuration.
 
         `plan` is what this session plans to do (updates, episodes), noted for the report. `data` is what the run
         learns from; of it, what is empty here or was not noted by the run is not compared. Raises MotoError, saying
@@ -75,7 +82,7 @@ class RunFolder:
         """
         self.create()
         resumed = self.identity_file.exists()
-        found = read_json(self.identity_file) if resumed else _new_identity(configuration, seed)
+        found = self._read() if resumed else _new_identity(configuration, seed)
         if resumed:
             self._check(found, configuration, data or {})
         found["data"] = {name: value for name, value in (data or {}).items() if value} | found.get("data", {})
@@ -86,13 +93,29 @@ class RunFolder:
     def check_configuration(self, configuration: Mapping[str, Value], data: Mapping[str, Value]) -> None:
         """Raise MotoError, saying what differs, when the folder holds a run of another configuration or data."""
         if self.identity_file.exists():
-            self._check(read_json(self.identity_file), configuration, data)
+            self._check(self._read(), configuration, data)
 
     def identity(self) -> dict[str, Any]:
         """Return `identity.json`; MotoError when the folder holds no run."""
         if not self.identity_file.exists():
             raise MotoError(f"{self.path}: no identity.json, expected a run folder; give the folder of a run")
-        return read_json(self.identity_file)
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        """Return `identity.json`; MotoError where it is of another version, or damaged."""
+        found = read_json(self.identity_file)
+        if found.get("schema") != SCHEMA:
+            raise MotoError(
+                f"{self.identity_file}: schema {found.get('schema')}, expected {SCHEMA}; "
+                "use the moto_ros version that wrote it, or choose a new run folder"
+            )
+        for name, kind, text in ENTRIES:
+            if not isinstance(found.get(name), kind) or found[name] == []:
+                raise MotoError(
+                    f"{self.identity_file}: entry '{name}' is {str(found.get(name, 'missing'))[:80]}, expected {text}; "
+                    "restore the file from a copy, or choose a new run folder"
+                )
+        return found
 
     def started(self) -> float:
         """Return when the run was first opened, s since 1970, rounded down to a second."""
@@ -100,14 +123,11 @@ class RunFolder:
         return datetime.datetime.strptime(text, STARTED).timestamp()
 
     def _check(self, found: Mapping[str, Any], configuration: Mapping[str, Value], data: Mapping[str, Value]) -> None:
-        if found.get("schema") != SCHEMA:
-            raise MotoError(
-                f"{self.identity_file}: schema {found.get('schema')}, expected {SCHEMA}; "
-                "use the moto_ros version that wrote it, or choose a new run folder"
-            )
         known = found.get("data", {})
         asked = {name: value for name, value in data.items() if value and name in known}
-        wrong = differences(stored_configuration(found["configuration"]), configuration)
+        agent = str(configuration.get("agent.name", ""))
+        stored = stored_configuration(found["configuration"], str(self.identity_file), agent=agent)
+        wrong = differences(stored, configuration)
         wrong += differences({name: known[name] for name in asked}, asked)
         if wrong:
             raise MotoError(

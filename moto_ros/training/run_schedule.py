@@ -34,7 +34,7 @@ class Offline:
 
 @dataclass(frozen=True)
 class RunEpisode:
-    """Run one episode; `sample` draws from the policy, else its mode acts.
+    """Run one episode; with `sample`, its actions are drawn from the policy to explore.
 
     `arm` is which of the agent's policies acts, `arm_reason` why, in a few words; empty in runs of earlier versions.
     """

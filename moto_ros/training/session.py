@@ -1,7 +1,7 @@
 """One run, assembled: agent, learner, schedule, metrics and checkpoints over a run folder. No ROS.
 
-The trainer node asks `schedule.next()` and carries the answer out with the methods here; `pretrain` and the benchmarks
-do the same without topics.
+The trainer node does what `schedule.next()` returns, with the methods here; `pretrain` and the benchmarks do the same
+without topics.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ from moto_ros.data.episode import Episode
 from moto_ros.files import set_aside
 from moto_ros.training.arm_bandit import ArmOutcome
 from moto_ros.training.artifacts import save_prediction, save_rollout
-from moto_ros.training.checkpoint import Checkpoint, CheckpointFolder, restore_global_rng
-from moto_ros.training.episode_results import conduct_of, finite_mean, rate_fields, result_of, summary
-from moto_ros.training.learner import Learner, Progress, Store, never
+from moto_ros.training.checkpoint import SCHEDULE, Checkpoint, CheckpointFolder, restore_global_rng
+from moto_ros.training.episode_results import finite_mean, interventions_of, rate_fields, result_of, summary
+from moto_ros.training.learner import Learner, RoundProgress, Store, never
 from moto_ros.training.metrics import ARM_ROW, MetricsWriter
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.run_schedule import EpisodeResult, Evaluation, Offline, RunEpisode, RunSchedule, Update
 from moto_ros.training.settings import (
     TrainerSettings,
+    UpdateBudget,
+    agent_identity,
     budget_of,
     choose_device,
     configuration,
-    identity_of,
     plan_of,
 )
 from moto_ros.training.uncertainty_quantiles import offline_quantiles
@@ -40,10 +41,10 @@ from moto_ros.training.weights import pack
 
 
 class RunStore(Store, Protocol):
-    """What a session needs of the replay store."""
+    """What a run needs of the replay store."""
 
     def add(self, episode: Episode, bag: Path | None, origin: str) -> Any:
-        """Take in an episode; `origin` is "offline" or "online"."""
+        """Add an episode; `origin` is "offline" or "online"."""
         ...
 
     def episodes(self) -> list[Episode]:
@@ -63,7 +64,13 @@ class TrainingRun:
     """A run that is open: learns, judges episodes, saves. Open one with `TrainingRun.open`."""
 
     def __init__(
-        self, run: RunFolder, agent: Agent, settings: TrainerSettings, agent_settings: Any, store: RunStore
+        self,
+        run: RunFolder,
+        agent: Agent,
+        settings: TrainerSettings,
+        budget: UpdateBudget,
+        checkpoints: CheckpointFolder,
+        store: RunStore,
     ) -> None:
         self.run = run
         self.agent = agent
@@ -74,11 +81,10 @@ class TrainingRun:
         self.learner = Learner(
             agent, store, self.metrics, settings.seed, device=self.device, log_every=settings.log_every
         )
-        self.schedule = RunSchedule(settings, budget_of(settings, agent_settings, agent.phases), agent.arms)
+        self.schedule = RunSchedule(settings, budget, agent.arms)
         self.schedule.pin(settings.pinned_arm)  # refuses an arm that the agent does not have
-        self.identity = identity_of(agent, agent_settings)
+        self.checkpoints, self.identity = checkpoints, checkpoints.identity
         self.digest = self.identity.digest
-        self.checkpoints = CheckpointFolder(run.checkpoints, self.identity, keep=settings.keep_checkpoints)
         self.quantiles: list[float] = []
         """0, 1, ... 100 % of the uncertainty on recorded data; empty until measured."""
         self.resumed_from: Checkpoint | None = None
@@ -95,7 +101,7 @@ class TrainingRun:
         make_store: Callable[[Mapping[str, Any] | None], RunStore],
         data: Mapping[str, Value] | None = None,
     ) -> TrainingRun:
-        """Open a new run, or take up the run that the folder holds at its newest whole checkpoint.
+        """Open a new run, or resume the one in the folder from its newest intact checkpoint.
 
         `make_store` gets the replay index of the checkpoint, or None in a new run, and returns the filled store.
         `data` is what the run learns from, see `RunFolder.open`.
@@ -107,12 +113,14 @@ class TrainingRun:
             torch.set_num_threads(settings.threads)
         device = choose_device(settings.device)
         agent = make_agent(agent_name, spaces, agent_settings, settings.seed, device)
-        folder = CheckpointFolder(run.checkpoints, identity_of(agent, agent_settings))
-        found = folder.load()
+        identity = agent_identity(agent_name, agent_settings)
+        checkpoints = CheckpointFolder(run.checkpoints, identity, keep=settings.keep_checkpoints)
+        found = checkpoints.load()
         if found is None and run.metrics_file.exists() and run.metrics_file.stat().st_size:
             set_aside(run.metrics_file)  # of a run whose checkpoints are gone, or somebody's own
         store = make_store(None if found is None else found.state["replay"])
-        session = cls(run, agent, settings, agent_settings, store)
+        budget = budget_of(settings, agent_settings, agent.phases)
+        session = cls(run, agent, settings, budget, checkpoints, store)
         if found is None:
             torch.manual_seed(settings.seed)
         else:
@@ -123,7 +131,7 @@ class TrainingRun:
         self.agent.load_state_dict(found.agent)
         found.agent.clear()
         self.learner.load_state(found.state["learner"])
-        self.schedule.load_state(found.state["conductor"])
+        self.schedule.load_state(found.state[SCHEDULE])
         self.metrics.load_state(found.state["metrics"])
         self.quantiles = list(found.state.get("uncertainty_quantiles", ()))
         restore_global_rng(found.rng)
@@ -135,13 +143,13 @@ class TrainingRun:
         self,
         action: Offline | Update,
         *,
-        on_update: Callable[[Progress], None] | None = None,
+        on_update: Callable[[RoundProgress], None] | None = None,
         stop: Callable[[], bool] = never,
     ) -> bool:
-        """Do the updates asked for, saving on the way; return False when `stop` ended them early."""
+        """Do the updates that are due, with checkpoints in between; return False when `stop` ended them early."""
         name = "offline" if isinstance(action, Offline) else f"online-{action.round:06d}"
 
-        def after_update(progress: Progress) -> None:
+        def after_update(progress: RoundProgress) -> None:
             if time.monotonic() - self._saved_at > self.settings.checkpoint_every > 0:
                 self.save()
             if on_update is not None:
@@ -163,17 +171,17 @@ class TrainingRun:
             self.save()
 
     def measure_uncertainty(self) -> None:
-        """Measure how unsure the model is on recorded data: what its uncertainty while acting is ranked by."""
+        """Measure the uncertainty on recorded data, among which uncertainties while acting are ranked."""
         steps, episodes = self.settings.quantile_steps, self.store.episodes() if self.settings.quantile_steps else []
         self.quantiles = offline_quantiles(self.agent, episodes, steps, self.device, self.settings.seed)
         if self.quantiles:
             self.metrics.row("quantiles", values=self.quantiles)
 
     def add_demonstration(self, episode: Episode, bag: Path | None) -> None:
-        """Take in a recorded episode before the offline phase."""
+        """Add a recorded episode, before the offline phase."""
         self.store.add(episode, bag, "offline")
         result = result_of(episode, int(episode.info.get("id", -1)))
-        self._episode_row("demonstration", result, conduct_of(episode))
+        self._episode_row("demonstration", result, interventions_of(episode))
 
     def take(
         self,
@@ -183,13 +191,13 @@ class TrainingRun:
         uncertainty: Sequence[float] = (),
         ranks: Sequence[float] = (),
         success_probability: Sequence[float] = (),
-        **facts: float,
+        **figures: float,
     ) -> EpisodeResult:
-        """Take in an episode that the schedule asked for: learn from it later, or count it in its evaluation.
+        """Add an episode that the schedule asked for: to learn from it, or as a result of its evaluation.
 
         `uncertainty` is the policy's at each step, `ranks` its place among the values on recorded data, 0 to 1,
-        `success_probability` its estimate that the episode reaches success, of which the row has the first. `facts`
-        are more figures for its row of metrics (policy_version...).
+        `success_probability` its estimate that the episode reaches success, of which the row has the first. `figures`
+        are added to the row of metrics (policy_version...).
         """
         result = result_of(episode, started.id)
         result = replace(result, arm=result.arm or started.arm)
@@ -204,7 +212,7 @@ class TrainingRun:
         known = {name: value for name, value in measured.items() if value is not None}
         reason = started.arm_reason if result.arm == started.arm else f"{started.arm} was asked for"
         arm = {"arm": result.arm, "arm_reason": reason}
-        self._episode_row(started.purpose, result, {**known, **facts, **conduct_of(episode), **arm})
+        self._episode_row(started.purpose, result, {**known, **figures, **interventions_of(episode), **arm})
         if started.purpose == "evaluation":
             self._evaluated(episode, uncertainty, success_probability)
         else:
@@ -224,9 +232,9 @@ class TrainingRun:
         """Return the outcomes of the training episodes that an arm acted; none for an arm that the agent lacks."""
         return [one for one in self.schedule.position.outcomes if one.arm == arm and arm in self.agent.arms]
 
-    def _episode_row(self, purpose: str, result: EpisodeResult, facts: Mapping[str, float | str]) -> None:
+    def _episode_row(self, purpose: str, result: EpisodeResult, figures: Mapping[str, float | str]) -> None:
         fields = {"id": result.id, "success": int(result.success), "return": result.reward, "steps": result.steps}
-        self.metrics.row("episode", purpose=purpose, **fields, **facts)
+        self.metrics.row("episode", purpose=purpose, **fields, **figures)
 
     def _evaluated(self, episode: Episode, uncertainty: Sequence[float], success_probability: Sequence[float]) -> None:
         current = self.schedule.position.evaluations[-1]
@@ -259,7 +267,7 @@ class TrainingRun:
         """Write a checkpoint now."""
         state = {
             "learner": self.learner.state(),
-            "conductor": self.schedule.state(),
+            SCHEDULE: self.schedule.state(),
             "metrics": self.metrics.state(),
             "replay": self.store.state(),
             "uncertainty_quantiles": self.quantiles,
@@ -270,5 +278,5 @@ class TrainingRun:
         return path
 
     def close(self) -> None:
-        """Close the metrics; the caller saves before if it wants to."""
+        """Close the metrics, without a checkpoint."""
         self.metrics.close()

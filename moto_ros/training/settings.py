@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 from collections.abc import Iterable, Mapping
@@ -11,9 +10,8 @@ from typing import Any
 
 import torch
 
-from moto_ros.agents.interface import Agent
-from moto_ros.agents.registry import agent_settings, checkpoint_name
-from moto_ros.config import Value, digest, flatten, parameter, present_names, specs
+from moto_ros.agents.registry import agent_class, specs_of_stored
+from moto_ros.config import Value, compared_values, digest, flatten, parameter, present_names, specs
 from moto_ros.errors import MotoError
 from moto_ros.training.checkpoint import Identity
 
@@ -46,7 +44,7 @@ class TrainerSettings:
         "per_episode", "what the agent's online updates are counted by", choices=("per_episode", "per_step")
     )
     reference_steps: int = parameter(
-        100, "with the budget per_step: episode length that earns one preset round", unit="steps", low=1
+        100, "with the budget per_step: environment steps for each preset round of updates", unit="steps", low=1
     )
     overlap: bool = parameter(
         False, "start the next episode before the updates of the last one (real time)", operational=True
@@ -78,61 +76,45 @@ def configuration(settings: TrainerSettings, agent: str, agent_settings: Any) ->
     return {"agent.name": agent} | _shaping(agent_settings, "agent.") | _shaping(settings, "trainer.")
 
 
-def _shaping(settings: Any, prefix: str) -> dict[str, Value]:
-    known = specs(type(settings))
-    return {
-        prefix + name: value
-        for name, value in flatten(settings).items()
-        if known[name].shapes_run and (known[name].before is None or value != known[name].before)
-    }
+def _shaping(settings: Any, prefix: str = "") -> dict[str, Value]:
+    return compared_values(flatten(settings, prefix), specs(type(settings), prefix))
 
 
-def stored_configuration(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration in a run's folder as this version would store it.
+def stored_configuration(stored: Mapping[str, Any], source: str, *, agent: str = "") -> dict[str, Any]:
+    """Return the configuration in a run's folder, the file `source`, as this version would store it.
 
     Parameters have their present names, and what shaped a run in an earlier version and no longer does is left out.
+    Settings of an agent that is not registered stay as they are, but for `agent`, the one that the user named: a folder
+    may come from a stranger, and importing what it names would run his code.
     """
-    name = str(stored.get("agent.name"))
-    known = specs(TrainerSettings, "trainer.")
-    with contextlib.suppress(MotoError):  # an agent that is not installed here: its settings stay as they are
-        known |= specs(agent_settings(name), "agent.")
-    present = present_names(known.values(), stored, "the run's configuration", warn=None)
-    return {name: value for name, value in present.items() if name not in known or known[name].shapes_run}
+    known = specs(TrainerSettings, "trainer.") | specs_of_stored(stored.get("agent.name"), "agent.", named=agent)
+    return compared_values(present_names(known.values(), stored, source, warn=None), known)
 
 
 def agent_digest(agent_settings: Any) -> str:
     """Return the digest that weights and checkpoints carry: of what an agent is, not of how long it runs."""
-    return digest(_shaping(agent_settings, ""))
+    return digest(_shaping(agent_settings))
 
 
 def agent_identity(name: str, agent_settings: Any) -> Identity:
-    """Return whose checkpoints the agent called `name` takes: its own, also those that earlier versions wrote."""
-    return _identity(checkpoint_name(name), agent_settings)
+    """Return the identity in the checkpoints of an agent, however the user called it; MotoError for an unknown one."""
+    return Identity(agent_class(name).name, agent_digest(agent_settings), _earlier_digests(agent_settings))
 
 
-def identity_of(agent: Agent, agent_settings: Any) -> Identity:
-    """Return whose checkpoints an agent takes, see `agent_identity`."""
-    return _identity(agent.name, agent_settings)
-
-
-def _identity(name: str, agent_settings: Any) -> Identity:
-    return Identity(name, agent_digest(agent_settings), _earlier_digests(agent_settings))
-
-
-ONCE_SHAPING: dict[str, tuple[Value, ...]] = {"compile": (False, True)}
-"""Operational settings that the digests of earlier versions depended on, and their values: all mean the same agent."""
+FORMERLY_IN_DIGEST: dict[str, tuple[Value, ...]] = {"compile": (False, True)}
+"""Operational settings that earlier versions had in the digest, and their values: all mean the same agent."""
 
 
 def _earlier_digests(agent_settings: Any) -> frozenset[str]:
     """Return the digests that earlier versions gave to this agent: under the names that its parameters had."""
-    values, known = _shaping(agent_settings, ""), specs(type(agent_settings))
+    values, known = _shaping(agent_settings), specs(type(agent_settings))
     former = {(*known[name].formerly, name)[0]: value for name, value in values.items()}
-    choices = [[(name, value) for value in ONCE_SHAPING[name]] for name in known if name in ONCE_SHAPING]
+    choices = [[(name, value) for value in FORMERLY_IN_DIGEST[name]] for name in known if name in FORMERLY_IN_DIGEST]
     return frozenset(digest(former | dict(once)) for once in itertools.product(*choices))
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device that a settings text means; MotoError when "cuda" is asked for and absent."""
+    """Return the device that the parameter `device` names; MotoError when "cuda" is asked for and absent."""
     if name == "cuda" and not torch.cuda.is_available():
         raise MotoError("device 'cuda': PyTorch finds no CUDA GPU, expected one; set device to auto or cpu")
     found = "cuda" if name == "auto" and torch.cuda.is_available() else name
@@ -152,16 +134,16 @@ class UpdateBudget:
     def due(self, rounds: int, steps_before: int, steps: int) -> dict[str, int]:
         """Return the updates of the round after an episode of `steps`, earlier rounds having had `steps_before`.
 
-        With `per_step` the total is what all steps so far are worth, so that rounding errors do not add up.
+        With `per_step` the total follows from all steps so far, so that rounding errors do not add up.
         """
         if not self.per_step:
             return dict(self.online)
         return {
-            phase: self._earned(n, steps_before + steps) - self._earned(n, steps_before)
+            phase: self._updates_for(n, steps_before + steps) - self._updates_for(n, steps_before)
             for phase, n in self.online.items()
         }
 
-    def _earned(self, updates: int, steps: int) -> int:
+    def _updates_for(self, updates: int, steps: int) -> int:
         return math.floor(updates * steps / self.reference_steps)
 
 

@@ -61,7 +61,7 @@ def paired_difference(
     """Return the mean of `after - before` over episodes that share their seeds, with its bootstrap interval."""
     if len(before) != len(after):
         raise MotoError(
-            f"paired difference of {len(before)} and {len(after)} values: expected as many; pair them by seed"
+            f"paired difference of {len(before)} and {len(after)} values: expected equal numbers; pair them by seed"
         )
     return bootstrap((last - first for first, last in zip(before, after, strict=True)), generator, confidence)
 

@@ -1,4 +1,4 @@
-"""How unsure the model is on recorded data: what its uncertainty while acting is ranked by."""
+"""Quantiles of the model's uncertainty on recorded data, among which its uncertainty while acting is ranked."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from moto_ros.data.episode import Episode
 QUANTILES = 101
 """0, 1, ... 100 %."""
 
-GROUP = 16
-"""Episodes filtered at a time."""
+EPISODES_AT_ONCE = 16
+"""Episodes in one batch of the filter."""
 
 
 def offline_quantiles(
@@ -24,20 +24,19 @@ def offline_quantiles(
     """Return the quantiles of the uncertainty when `agent` acts along recorded episodes; empty where it gives none.
 
     About `steps` steps are taken, of episodes spread evenly over all. The same weights, episodes and seed give the same
-    numbers, and nothing random elsewhere is touched. Nothing is planned: of a planner, it is how unsure the model is of
-    what its policy head does.
+    numbers, and no other random state changes. Nothing is planned: of a planner, the actions of its policy head count.
     """
-    chosen = _spread(episodes, steps)
-    groups = [chosen[first : first + GROUP] for first in range(0, len(chosen), GROUP)]
+    chosen = _evenly_spread(episodes, steps)
+    groups = [chosen[first : first + EPISODES_AT_ONCE] for first in range(0, len(chosen), EPISODES_AT_ONCE)]
     generator = torch.Generator(device).manual_seed(seed)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        found = [_along(agent, group, steps, device, generator) for group in groups]
+        found = [_uncertainty_along(agent, group, steps, device, generator) for group in groups]
     values = np.concatenate([np.zeros(0), *found])
     values = values[np.isfinite(values)]
     return np.quantile(values, np.linspace(0, 1, QUANTILES)).tolist() if len(values) else []
 
 
-def _spread(episodes: Sequence[Episode], steps: int) -> list[Episode]:
+def _evenly_spread(episodes: Sequence[Episode], steps: int) -> list[Episode]:
     """Return episodes spread evenly, first and last included, that have about `steps` steps together."""
     if not episodes or steps < 1:
         return []
@@ -46,7 +45,7 @@ def _spread(episodes: Sequence[Episode], steps: int) -> list[Episode]:
     return [episodes[index] for index in sorted(set(np.linspace(0, len(episodes) - 1, count).round().astype(int)))]
 
 
-def _along(
+def _uncertainty_along(
     agent: Agent, group: Sequence[Episode], most: int, device: torch.device, generator: torch.Generator
 ) -> np.ndarray:
     """Return the uncertainty at each step, at most `most` an episode; an episode that is over repeats its last row."""
