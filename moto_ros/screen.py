@@ -34,12 +34,12 @@ class Screen:
             self._stream.flush()
 
     def close_down(self) -> None:
-        """Flush what is left, or drop it where it cannot be written now: Python's exit would fail with it."""
+        """Flush what is left, or drop it where it cannot be written: Python's exit would fail with it."""
         try:
             self._stream.flush()
-        except BlockingIOError:
+        except OSError:
             _to_nowhere(self._stream.fileno())
-        self.flush()
+            self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
         """Return what else the stream has."""
@@ -67,12 +67,12 @@ def screens(raise_when_closed: bool = False) -> Iterator[None]:
         yield
     finally:
         for screen in (sys.stdout, sys.stderr):
-            with contextlib.suppress(ReaderGone, ValueError):
+            with contextlib.suppress(ValueError):  # closed
                 cast(Screen, screen).close_down()
         sys.stdout, sys.stderr = before
 
 
-def never_wait() -> None:
+def make_output_nonblocking() -> None:
     """Make writes to standard output and error fail, not wait, while a pipe or a terminal takes nothing.
 
     ROS's logger holds Python's global lock while it writes: one line to a terminal that stands still (Ctrl-S) would

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import os
@@ -107,7 +108,8 @@ def _meant(word: str, options: argparse.Namespace) -> str:
 
 
 def _problem(sentence: str) -> int:
-    print(f"error: {sentence}", file=sys.stderr)
+    with contextlib.suppress(ReaderGone):  # nobody reads what is wrong, and it is wrong nevertheless
+        print(f"error: {sentence}", file=sys.stderr)
     return PROBLEM
 
 
