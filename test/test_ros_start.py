@@ -223,6 +223,25 @@ def test_a_signal_does_not_hide_why_a_node_cannot_start(capsys: pytest.CaptureFi
     assert "parameter 'x' is 1" in capsys.readouterr().err
 
 
+class Damaged(Node):
+    """A node that ends because of a file whose name is not UTF-8."""
+
+    def __init__(self) -> None:
+        super().__init__("damaged")
+        self.create_timer(0.01, self._look)
+
+    def _look(self) -> None:
+        raise MotoError(f"{os.fsdecode(b'bag_' + bytes([255]))}: is damaged")
+
+
+@pytest.mark.ros
+@pytest.mark.usefixtures("own_signals")
+def test_a_node_ends_with_one_sentence_about_a_file_whose_name_is_not_utf_8(capfd: pytest.CaptureFixture[str]) -> None:
+    """Breaks the search for a fault: the sentence failed, and its traceback hid what was wrong."""
+    assert process.run(Damaged) == 1
+    assert "error: bag_?: is damaged" in capfd.readouterr().err
+
+
 def test_a_node_cleans_up_although_its_screen_is_gone(tmp_path: Path) -> None:
     """Breaks a checkpoint: a line that nobody can read would be the error that ends the saving."""
     text = f"""

@@ -52,6 +52,7 @@ from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.qos_fallback import OfferedQos
 from moto_ros.stopping import SAVE_TIME
+from moto_ros.terminal import valid_text
 from moto_ros.training.fine_tuning import FineTuning, TrainerStatus
 from moto_ros.training.robot_link import ClosedBag, RobotLink, Stopped, Timeouts
 from moto_ros.training.run_folder import RunFolder
@@ -175,7 +176,8 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         self.mailbox.post(partial(self._statuses.publish, self._status_message(status)))
 
     def _status_message(self, status: TrainerStatus) -> TrainingStatus:
-        message = TrainingStatus(phase=PHASES[status.phase], message=status.message, progress=float(status.progress))
+        message = TrainingStatus(phase=PHASES[status.phase], progress=float(status.progress))
+        message.message = valid_text(status.message)
         message.header.stamp = self.get_clock().now().to_msg()
         message.update_rate, message.success_rate = float(status.rate), float(status.success_rate)
         losses = status.losses or {}
@@ -303,8 +305,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         raise process.Finished(0)
 
     def _fail(self, error: Exception) -> None:
-        text = str(error).encode(errors="replace").decode()  # it may name a file whose name is no UTF-8
-        self.send_status(TrainerStatus("failed", text))
+        self.send_status(TrainerStatus("failed", str(error)))
         self.mailbox.post(partial(self._raise, error))
 
     def _raise(self, error: Exception) -> None:

@@ -11,6 +11,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from moto_ros.errors import MotoError, sentence
+from moto_ros.ros.log import TextLogger
 from moto_ros.ros.starting import created, is_started
 from moto_ros.stopping import StopFlag, handle_signals
 from moto_ros.terminal import replace_unknown_letters
@@ -61,7 +62,7 @@ def _say_error(text: str, node: Node | None) -> None:
     if node is None:
         print(f"error: {text}", file=sys.stderr, flush=True)
     else:
-        node.get_logger().fatal(f"error: {text}")
+        TextLogger(node.get_logger()).fatal(f"error: {text}")
 
 
 def spin(node: Node, stop: StopFlag) -> int:
