@@ -103,6 +103,15 @@ def test_what_a_start_waits_for_too_long_is_told_once(
     assert capfd.readouterr().err.count("not ready: waits for second to start\n") == 1
 
 
+def test_a_node_that_still_looks_for_other_systems_says_so(graph: Graph) -> None:
+    """Breaks the answer to an early episode/start: topics would be named as missing that are all connected."""
+    ready = Readiness(graph.add(OddlyNamed()), [])
+    graph.until(lambda: ready.waits_for == "still looking for other systems in this ROS domain", "the sentence")
+    assert not ready.announced
+    graph.until(lambda: ready.announced, "the node to be ready")
+    assert ready.waits_for == ""
+
+
 def test_a_node_that_leaves_is_no_longer_counted_as_ready(graph: Graph) -> None:
     first, second = graph.peer("first").node, graph.peer("second").node
     ready = Readiness(first, ["second"])

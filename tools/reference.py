@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from moto_ros.agents.registry import AGENTS, agent_settings
 from moto_ros.config import REQUIRED, Spec, read_parameters, specs
 from moto_ros.experiments.suite import SuiteSettings, TaskSettings
+from moto_ros.registry import Registry
 from moto_ros.ros import qos
 from moto_ros.systems.bringup import ARGUMENTS, NODES, NodeKind
 
@@ -79,7 +80,12 @@ def configuration() -> Iterator[str]:
 def _argument(argument: Any) -> Sequence[str]:
     name = "-p" if argument.name == "parameters" else f"--{argument.name}"
     default = code(argument.default) if argument.default else ""
-    return code(name), default, ", ".join(map(code, argument.choices)), plain(argument.doc)
+    return code(name), default, _choices(argument.choices), plain(argument.doc)
+
+
+def _choices(choices: Collection[str]) -> str:
+    more = ("module:class",) if isinstance(choices, Registry) else ()
+    return ", ".join(map(code, (*choices, *more)))
 
 
 def _node(node: str, kind: NodeKind) -> Iterator[str]:
@@ -133,7 +139,7 @@ def _value(value: Any) -> str:
 
 def _allowed(spec: Spec) -> str:
     if spec.choices:
-        return ", ".join(map(code, spec.choices))
+        return _choices(spec.choices)
     if spec.low is None and spec.high is None:
         return ""
     if spec.high is None:

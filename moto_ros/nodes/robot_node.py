@@ -44,14 +44,14 @@ ANSWER_FRACTION = 0.9
 
 
 class RobotNode(MotoNode[RobotNodeSettings]):
-    """Messages in, calls of `Robot`, messages out: whatever waits or guards has threads of its own there."""
+    """Shell of `Robot`: messages in, calls, messages out. What waits or guards runs in threads of `Robot`."""
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         """Check the settings, create topics and services; the arm is connected once the node runs alone."""
         super().__init__("franka", robot_settings, given)
         self.refuse_simulated_time()
         arm = make_arm(self.settings.arm, self.settings)
-        self._robot = Robot(self.settings, self.settings, arm, self.get_logger().warning, self._crashed)
+        self._robot = Robot(self.settings, self.settings, arm, self.get_logger(), self._crashed)
         self._cameras = CameraWatchdog(self.settings.cameras, self.settings.health_timeout, time.monotonic())
         self._published: ArmReading | None = None
         self._published_at = 0.0
@@ -75,7 +75,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         self.create_timer(1.0 / self.settings.state_rate, self._publish)
 
     def _connect(self) -> None:
-        """Connect once no other system was met: this alone may clear a fault and home the gripper of another's arm."""
+        """Connect once no other system was found: it may clear a fault, and home a gripper, of another one's arm."""
         if self.alone:
             self._start.cancel()
             self._robot.connect().add_done_callback(lambda done: self.mailbox.post(partial(self._connected, done)))
@@ -144,7 +144,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
     async def _recover(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         was = self._robot.guard.stop_or_fault if self._robot.connected else ""
         timeout = self.settings.recover_timeout
-        late = f"robot/recover: still at it after {timeout:g} s; see robot/state, or call again"
+        late = f"robot/recover: not done within {timeout:g} s; see robot/state, or call again"
         why = await self._answer(self._robot.recover, timeout, late, lambda: None)
         response.success = not why
         response.message = why or ("recovered" if was else "was not stopped")
@@ -174,7 +174,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         return found
 
     def report(self) -> NodeReport:
-        """Return what was executed, what was not and why, and what lasts: a stop, a fault, a reason to hold."""
+        """Return counts of executed and rejected actions, and what keeps the arm from moving: stop, fault, hold."""
         robot = self._robot
         if not robot.connected:
             return NodeReport({"arm": self.settings.title}, warning=robot.waits_for)
@@ -185,7 +185,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         return NodeReport(values, warning=warning, error=guard.stop_or_fault)
 
     def destroy_node(self) -> None:
-        """Stop the arm and let go of it, then free the node."""
+        """Stop the arm, close the connection, then destroy the node."""
         self._robot.close()
         super().destroy_node()
 

@@ -1,6 +1,6 @@
 """Starts a node's process: `python -m moto_ros.ros.start MODULE --ros-args ...`, and the console scripts of all nodes.
 
-Signals and the death of the parent process end it from its first moment on: what a node imports takes seconds.
+Signals and the death of the parent process end it from the start, also while it imports, which takes seconds.
 """
 
 from __future__ import annotations

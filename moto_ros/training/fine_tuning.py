@@ -14,6 +14,7 @@ from typing import Protocol
 
 from moto_ros.agents.interface import Metrics
 from moto_ros.contract.episodes import Outcome
+from moto_ros.contract.log import Log
 from moto_ros.data.bag_library import BagLibrary
 from moto_ros.data.episode import Episode
 from moto_ros.training.learner import Progress
@@ -76,13 +77,13 @@ class FineTuning:
         session: TrainingRun,
         robot: RobotSide,
         library: BagLibrary,
-        tell: Callable[[str], None],
+        log: Log,
         stop: Callable[[], bool],
         offline_only: bool = False,
     ) -> None:
-        """Work on `session`; `tell` prints a line, `stop` asks for an early end, `offline_only` runs no episode."""
+        """Work on `session`; `stop` asks for an early end, `offline_only` runs no episode."""
         self._session, self._robot, self._library = session, robot, library
-        self._tell, self._stop, self._offline_only = tell, stop, offline_only
+        self._log, self._stop, self._offline_only = log, stop, offline_only
         self._recent: deque[bool] = deque(maxlen=RECENT)
         self._reported = 0.0
         self._save_wanted = False
@@ -155,7 +156,7 @@ class FineTuning:
     def _save_if_wanted(self) -> None:
         if self._save_wanted:
             self._save_wanted = False
-            self._tell(f"checkpoint {self._session.save()}")
+            self._log.info(f"checkpoint {self._session.save()}")
 
     # Episodes.
 
@@ -166,7 +167,7 @@ class FineTuning:
             self._session.schedule.episode_started(action)
         else:
             self._session.schedule.episode_started(action)
-            self._tell(f"episode {action.id} was recorded before the restart: taken from {left_over.bag}")
+            self._log.info(f"episode {action.id} was recorded before the restart: taken from {left_over.bag}")
             self._take(left_over)
 
     def _left_over(self, action: RunEpisode) -> RecordedEpisode | None:
@@ -188,14 +189,14 @@ class FineTuning:
     def _take(self, recorded: RecordedEpisode) -> None:
         running = self._session.schedule.position.running
         if running is None or running.id != recorded.id:
-            self._tell(f"episode {recorded.id} was not asked for: left out")
+            self._log.warning(f"episode {recorded.id} was not asked for: left out")
             return
         if recorded.episode is None:
-            self._tell(f"episode {recorded.id} gave nothing: {recorded.note}")
+            self._log.warning(f"episode {recorded.id} gave nothing: {recorded.note}")
             self._session.schedule.episode_lost(recorded.id, recorded.note)
             return
         if recorded.note:
-            self._tell(f"episode {recorded.id}: {recorded.note}")
+            self._log.warning(f"episode {recorded.id}: {recorded.note}")
         version = float(recorded.episode.info["policy_version"])
         result = self._session.take(
             running, recorded.episode, recorded.bag, recorded.uncertainty, recorded.ranks, policy_version=version
@@ -220,7 +221,7 @@ class FineTuning:
         self._reported = time.monotonic()
         success = sum(self._recent) / len(self._recent) if self._recent else float("nan")
         self._robot.report(TrainerStatus(phase, message, progress, rate, losses, success))
-        self._tell(message)
+        self._log.info(message)
 
 
 def _duration(seconds: float) -> str:

@@ -40,7 +40,8 @@ class FrankaServerNode(MotoNode[FrankaServerSettings]):
         self.mailbox.post(self._ended)
 
     def _said(self, line: str) -> None:
-        self.get_logger().info(line)
+        log = self.get_logger()
+        (log.error if line.startswith("error: ") else log.info)(line)
         if self._ready is None:
             self._ready = Readiness(self, self.settings.wait_for)
 
