@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import yaml
 
 from moto_ros.errors import MotoError, read_text, unwritable
-from moto_ros.registry import Registry
+from moto_ros.registry import expected_choice
 
 Value = bool | int | float | str | tuple[Any, ...]
 T = TypeVar("T")
@@ -57,11 +57,11 @@ class Spec:
     formerly: tuple[str, ...] = ()
     """Dotted names that earlier versions gave it, oldest first."""
     before: Any = None
-    """Value that says what runs did before the parameter existed; None for one that always did."""
+    """Value that was in effect before the parameter existed; None for a parameter that a run always had."""
 
     @property
     def shapes_run(self) -> bool:
-        """Return whether a run with another value is another run, which a resumed one cannot become."""
+        """Return whether a resumed run must keep the value, because another one would change what it computes."""
         return not (self.operational or self.extent)
 
     def describe(self) -> str:
@@ -88,17 +88,17 @@ def parameter(
 ) -> Any:
     """Declare a settings field: default (or REQUIRED), one line of documentation, unit and allowed values.
 
-    A resumed run may change what is `operational` (it only says how a run is computed: threads, device, how often it
-    saves) and what is its `extent` (how long it runs, and what is measured beside it); a finished run that is then
-    given more to do is no longer finished. Every other parameter shapes the run.
+    A resumed run may change a parameter that is `operational` (it only says how the run is computed: threads, device,
+    how often it saves) or part of its `extent` (how long it runs, and what is measured beside it); a finished run whose
+    extent grows is continued. It must keep every other parameter.
 
     `live`: the node takes another value while it runs, by `ros2 param set`.
 
     `formerly` holds the names that the parameter had, oldest first: a user may give them, with a warning, for one minor
     version; after that they stay only where files that earlier versions wrote hold them.
 
-    `before` is the value that says what runs did before the parameter existed: with it a run is the same as one that
-    was begun without the parameter.
+    `before` is the value that was in effect before the parameter existed: a run with this value may resume one that was
+    started without the parameter.
 
     `choices` may be a Registry, which also takes "module:class".
     """
@@ -247,7 +247,7 @@ def _construct(settings: type[T], values: Mapping[str, Value], prefix: str) -> T
 
 
 def unknown_parameter(name: str, known: list[str], source: str) -> str:
-    """Return the sentence for a name nobody declares, with the closest known names."""
+    """Return the sentence for a name that is not declared, with the closest known names."""
     close = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(sorted(known))}"
     return f"{source}: unknown parameter '{name}'; {hint}"
@@ -284,8 +284,7 @@ def _allowed(spec: Spec, value: Any) -> bool:
 
 def _expected(spec: Spec) -> str:
     if spec.choices:
-        own = ", or module:class" if isinstance(spec.choices, Registry) else ""
-        return f"one of {', '.join(spec.choices)}{own}"
+        return expected_choice(spec.choices)
     text = SCALARS[spec.kind]
     if spec.low is not None or spec.high is not None:
         text += f" in {'-inf' if spec.low is None else spec.low}..{'inf' if spec.high is None else spec.high}"
@@ -338,20 +337,32 @@ for _reader_or_writer in (Loader, Dumper):
     _reader_or_writer.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))
 
 
-def read_parameters(path: Path, node: str = "") -> dict[str, Any]:
-    """Read a ROS parameter file and return its flat names, those under `/**` first, then those under `node`.
+EVERY_NODE = "/**"
+"""Section of a ROS parameter file whose parameters are those of every node."""
 
-    Raises MotoError when the file is missing, not YAML or not in ROS form.
+
+def sections_of(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Read a ROS parameter file and return its sections in order: the node's name, or `/**`, and its flat names.
+
+    A node is named without its namespace. Raises MotoError when the file is missing, not YAML or not in ROS form.
     """
-    everyone: dict[str, Any] = {}
-    own: dict[str, Any] = {}
+    found = []
     for name, section in _load(path).items():
-        parameters = _section(path, str(name), section)
-        if name == "/**":
-            everyone |= parameters
-        elif node and str(name).rsplit("/", 1)[-1] == node:
-            own |= parameters
-    return everyone | own
+        node = EVERY_NODE if name == EVERY_NODE else str(name).rsplit("/", 1)[-1]
+        found.append((node, _section(path, str(name), section)))
+    return found
+
+
+def read_parameters(path: Path, *nodes: str) -> dict[str, Any]:
+    """Return the flat names of a ROS parameter file under `/**` and under the `nodes`, which may be names of one node.
+
+    As in ROS, a later section wins over an earlier one. Raises MotoError as `sections_of` does.
+    """
+    found: dict[str, Any] = {}
+    for node, parameters in sections_of(path):
+        if node in (EVERY_NODE, *nodes):
+            found |= parameters
+    return found
 
 
 def _section(path: Path, name: str, section: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Registries of agents, arms, cameras and worlds: one line "module:class" by name.
 
-A package of somebody else adds a name with an entry point of the registry's group, and without any packaging
-"module:class" is taken in place of a name. Only what the user's parameters name is imported.
+Another package adds a name by an entry point in the registry's group. "module:class" in place of a name needs no
+packaging at all. Only the class that the user's parameters name is imported.
 """
 
 from __future__ import annotations
@@ -55,18 +55,25 @@ class Requirement:
             ) from error
 
 
+def expected_choice(choices: Collection[str]) -> str:
+    """Return what is expected where there are choices: "one of a, b"; of a registry, "module:class" is one too."""
+    own = ", or module:class" if isinstance(choices, Registry) else ""
+    return f"one of {', '.join(choices)}{own}"
+
+
 class Registry(Collection[str], Generic[T]):
     """The names of one kind of class; as the `choices` of a parameter, "module:class" is a choice, too."""
 
     def __init__(self, what: str, group: str, base: type, lines: Mapping[str, str], advice: str = ADVICE) -> None:
-        """Take the kind's name for messages, its entry-point group, the base of its classes, and the own lines.
+        """Make a registry of classes derived from `base`.
 
-        `advice` says what to do where a class cannot be imported.
+        `what` names their kind in errors, `group` is the entry-point group of other packages, and `lines` holds the
+        built-in names with their "module:class". `advice` says what to do when a class cannot be imported.
         """
         self.what, self.group, self.base, self.lines, self.advice = what, group, base, dict(lines), advice
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the own names, then those of installed packages."""
+        """Yield the built-in names, then those of installed packages."""
         yield from self.lines
         yield from (name for name in _entry_points(self.group) if name not in self.lines)
 
@@ -91,9 +98,7 @@ class Registry(Collection[str], Generic[T]):
         if not reference:
             close = difflib.get_close_matches(name, list(self), n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            raise MotoError(
-                f"{self.what} '{name}' is unknown, expected one of {', '.join(self)}, or module:class{hint}"
-            )
+            raise MotoError(f"{self.what} '{name}' is unknown, expected {expected_choice(self)}{hint}")
         module, _, attribute = reference.partition(":")
         try:
             imported = importlib.import_module(module)

@@ -20,8 +20,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What asks a process to stop: Ctrl-C, `kill`, and a terminal that is closed."""
 
 SAVE_TIME = 30
-"""Seconds that a trainer told to stop may take for the update under way and a checkpoint; one that takes longer is
-left as it is, and the run resumes from the checkpoint before."""
+"""Seconds that a trainer may take, once it was told to stop, to finish its update and write a checkpoint. A checkpoint
+that takes longer is not finished, and the run resumes from the one before."""
 
 STOP_TIME = SAVE_TIME + 10
 """Seconds that a process gets to save its work and leave once it was told to stop, before it is killed."""

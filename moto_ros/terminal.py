@@ -1,4 +1,4 @@
-"""Terminal encodings: what is printed reaches every terminal, whatever letters it has."""
+"""Text encodings: what is printed reaches every terminal, and what is logged or published is valid UTF-8."""
 
 from __future__ import annotations
 
@@ -19,3 +19,11 @@ def replace_unknown_letters() -> None:
         sys.stdout.reconfigure(errors="replace")
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="replace")
+
+
+def valid_text(text: str) -> str:
+    """Return a text that UTF-8 can hold: a question mark for each byte of a file name that is no text.
+
+    Python keeps such bytes as surrogates, which neither ROS's logger nor its messages take.
+    """
+    return text.encode("utf-8", "replace").decode()

@@ -56,8 +56,46 @@ def test_a_misspelt_parameter_in_a_task_file_names_the_file(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("polcy: {ros__parameters: {seed: 1}}", "section 'polcy' is of no node, expected /** or one of .*, policy, "),
+        ("/moto/**: {ros__parameters: {seed: 1}}", r"section '\*\*' is of no node"),
+        ("policy: {ros__parameters: {max_steps: 9}}", "section 'policy': unknown parameter 'max_steps'"),
+        ("episode: {ros__parameters: {plan_share: 0.5}}", "section 'episode': unknown parameter 'plan_share'"),
+    ],
+)
+def test_a_section_that_no_node_would_read_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    """Breaks whoever mistypes a node: the run would go ahead without the parameter, in silence."""
+    task = tmp_path / "mine.yaml"
+    task.write_text(text)
+    with pytest.raises(MotoError, match=rf"mine\.yaml.*{sentence}"):
+        resolve("finetune", {"task": str(task)})
+
+
+@pytest.mark.parametrize("section", ["robot", "franka", "/lab/robot"])
+def test_the_arms_own_section_is_read_over_every_nodes_section(tmp_path: Path, section: str) -> None:
+    """Breaks an arm: the speed that its own section sets would be another one."""
+    task = tmp_path / "mine.yaml"
+    lines = shipped("tasks", "franka_reach").read_text()
+    task.write_text(f"{lines}{section}: {{ros__parameters: {{control_rate: 5.0}}}}\n")
+    given = {"backend": "franka", "task": str(task)}
+    assert _parameters("record", "franka", **given)["control_rate"] == 5.0
+    assert _parameters("record", "operator", **given)["control_rate"] == 10.0
+
+
+def test_a_second_policy_may_have_a_section_of_its_own(tmp_path: Path) -> None:
+    task = tmp_path / "mine.yaml"
+    lines = shipped("tasks", "franka_reach").read_text()
+    own = "policy: {ros__parameters: {threads: 2}}\nreset_policy: {ros__parameters: {threads: 4}}\n"
+    task.write_text(lines + own)
+    given = {"backend": "franka", "task": str(task), "reset_checkpoint": "there"}
+    assert [_parameters("finetune", node, **given)["threads"] for node in ("policy", "reset_policy")] == [2, 4]
+
+
+@pytest.mark.parametrize(
     ("given", "sentence"),
     [
+        ({"agent": "dreamer"}, "argument agent is 'dreamer', expected one of moto, .*, or module:class"),
         ({"tsk": "window_open"}, "unknown parameter 'tsk'; did you mean task"),
         ({"clock": "fast"}, "argument clock is 'fast', expected one of auto, lockstep, realtime"),
         ({"domain": "300"}, "argument domain is '300', expected a ROS domain id, 0..232"),
@@ -102,14 +140,20 @@ def test_a_parameter_under_both_of_its_names_is_refused(tmp_path: Path) -> None:
         resolve("finetune", {"task": str(task)})
 
 
-def test_no_former_name_is_a_present_one() -> None:
-    """A value would be given to another parameter than the one that the user means."""
-    for agent in AGENTS:
-        for kind in NODES.values():
-            known = kind.specs({"agent_name": agent})
-            former = [name for spec in known.values() for name in spec.formerly]
-            assert len(set(former)) == len(former)
-            assert not set(former) & known.keys()
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_former_name_means_one_parameter_in_all_nodes_and_is_no_present_name(agent: str) -> None:
+    """A value under `/**`, or without a node's name, would be given to another parameter than the user means."""
+    known = [spec for kind in NODES.values() for spec in kind.specs({"agent_name": agent}).values()]
+    meant: dict[str, set[str]] = {}
+    for spec in known:
+        for name in spec.formerly:
+            meant.setdefault(name, set()).add(spec.name)
+    assert meant
+    assert {name: present for name, present in meant.items() if len(present) > 1} == {}
+    assert not meant.keys() & {spec.name for spec in known}
+    for kind in NODES.values():
+        former = [name for spec in kind.specs({"agent_name": agent}).values() for name in spec.formerly]
+        assert len(set(former)) == len(former)
 
 
 def test_an_override_wins_over_the_task_and_may_be_meant_for_one_node() -> None:

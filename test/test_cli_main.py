@@ -52,6 +52,7 @@ def test_help_of_a_system_shows_every_argument_with_its_default(
         if argument.name != "parameters":
             assert f"--{argument.name}" in shown
             assert argument.default in shown
+            assert all(choice in shown for choice in argument.choices)
     assert "NODE.NAME:=VALUE" in shown
 
 
@@ -85,6 +86,9 @@ def test_wrong_arguments_end_with_2_and_say_what_is_possible(
     [
         (["finetune", "--cloak", "realtime"], "--cloak realtime; did you mean --clock? `moto finetune --help`"),
         (["record", "--epsiodes=3"], "did you mean --episodes?"),
+        (["record", "--clock", "fast"], "argument --clock: found 'fast', expected one of auto, lockstep, realtime"),
+        (["pretrain", "--agent", "dreamer"], "--agent: found 'dreamer', expected one of moto, fowm, "),
+        (["pretrain", "--agent", "dreamer"], ", or module:class"),
         (["doctor", "--zzz"], "unrecognized arguments: --zzz; `moto doctor --help` lists the options"),
         (["record", "task:=window_open"], "task:=window_open; expected --task window_open"),
         (["record", "sim.max_steps:=5"], "a parameter is given as -p sim.max_steps:=5"),

@@ -286,11 +286,22 @@ def test_ctrl_c_while_a_command_imports_ends_it_without_a_traceback(tmp_path: Pa
     assert (moto.returncode, output) == (130, b"")
 
 
-def test_a_page_that_is_cut_by_head_is_no_error() -> None:
-    """Breaks `moto --help | head -1`: a traceback below the line."""
-    command = f"{sys.executable} -m moto_ros.cli.main --help | true"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, check=True)
-    assert done.stderr == b""
+@pytest.mark.parametrize(
+    ("words", "screen", "status"),
+    [
+        ("bag --help", "| true", 0),
+        ("bag --help", "> /dev/full", 0),
+        ("report no/such/run", "2> /dev/full", 1),
+        ("report no/such/run", "2>&1 | true", 1),
+    ],
+)
+def test_output_that_cannot_be_written_gives_no_traceback(words: str, screen: str, status: int) -> None:
+    """Breaks `moto bag --help | head -1`: a traceback below the line."""
+    script = f"{sys.executable} -m moto_ros.cli.main {words} {screen}; exit ${{PIPESTATUS[0]}}"
+    # Python's own buffer: what cannot be written is only noticed as the command ends.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(["bash", "-c", script], capture_output=True, env=environment, check=False, timeout=LIMIT)
+    assert (done.returncode, done.stderr) == (status, b"")
 
 
 @pytest.mark.ros

@@ -195,12 +195,11 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_a_nodes_own_section_wins_over_everybodys_wherever_it_stands(tmp_path: Path) -> None:
-    own = "/moto/arm: {ros__parameters: {steps: 5}}\n"
+def test_a_nodes_own_section_is_read_over_every_nodes_section(tmp_path: Path) -> None:
     everyone = "/**: {ros__parameters: {steps: 9, gripper: {width: 0.01}}}\n"
-    for text in (own + everyone, everyone + own):
-        found = read_parameters(write(tmp_path / "a.yaml", text), "arm")
-        assert found == {"steps": 5, "gripper.width": 0.01}
+    for name in ("/moto/arm", "arm", "robot"):
+        path = write(tmp_path / "a.yaml", f"{everyone}{name}: {{ros__parameters: {{steps: 5}}}}\n")
+        assert read_parameters(path, "robot", "arm") == {"steps": 5, "gripper.width": 0.01}
 
 
 def test_another_nodes_section_is_left_alone(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 from rclpy.context import Context  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 
-from moto_ros.config import REQUIRED, flatten, group, parameter, write_parameters  # noqa: E402
+from moto_ros.config import REQUIRED, flatten, group, parameter, read_parameters, write_parameters  # noqa: E402
 from moto_ros.errors import MotoError  # noqa: E402
 from moto_ros.ros.params import settings_of  # noqa: E402
 
@@ -79,6 +80,18 @@ def test_a_node_gets_what_was_written(context: Context, tmp_path: Path, settings
     write_parameters(path, "/moto/arm", flatten(settings))
     node = node_with(context, path)
     assert settings_of(node, Settings) == settings
+    node.destroy_node()
+
+
+@pytest.mark.parametrize("sections", permutations(["/**", "/moto/arm", "/**/arm"]), ids=" ".join)
+def test_of_several_sections_the_same_one_wins_as_in_ros(
+    context: Context, tmp_path: Path, sections: tuple[str, ...]
+) -> None:
+    """Breaks whoever gives one file to `moto` and to `ros2 run`: the node would get another value."""
+    path = tmp_path / "arm.yaml"
+    path.write_text("".join(f"{name}: {{ros__parameters: {{address: of {name}}}}}\n" for name in sections))
+    node = node_with(context, path)
+    assert read_parameters(path, "arm") == {"address": node.get_parameter("address").value}
     node.destroy_node()
 
 

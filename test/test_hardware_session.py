@@ -191,8 +191,8 @@ def test_a_second_recording_in_a_namespace_is_refused_and_the_first_is_what_it_i
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
     said = (tmp_path / "second.out").read_text()
-    assert "runs already, of the system started at" in said or "writes it already, of the system started at" in said
-    assert "/clock: /moto/sim writes it already, of the system started at" in (tmp_path / "third.out").read_text()
+    assert "runs already, of the system started at" in said or "publishes it already, of the system started at" in said
+    assert "/clock: /moto/sim publishes it already, of the system started at" in (tmp_path / "third.out").read_text()
     assert "another ROS domain (argument domain)" in said
     assert finished(tmp_path / "second") == finished(tmp_path / "third") == []
     alone = record(tmp_path / "alone", "--episodes", "3")

@@ -58,6 +58,8 @@ def test_a_launch_file_shows_every_argument_with_its_meaning(system: str) -> Non
     assert list(shown) == [argument.name for argument in ARGUMENTS]
     for argument in ARGUMENTS:
         assert shown[argument.name].startswith(argument.doc)
+        assert all(choice in shown[argument.name] for choice in argument.choices)
+    assert shown["agent"].endswith(", or module:class")
 
 
 def _nodes(run: Path) -> dict[str, int]:

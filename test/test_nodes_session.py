@@ -299,7 +299,7 @@ def test_a_second_writer_is_refused_and_names_topic_and_first_writer(graph: Grap
     """Breaks arms: two policies would act on one, in turns."""
     node(graph, "first").advertise(kind, topic, qos.event())
     sentence = refused(graph, lambda: node(graph, "second", session=THEIRS).advertise(kind, topic, qos.event()))
-    assert sentence.startswith(f"/{topic}: /first writes it already, of the system started at ")
+    assert sentence.startswith(f"/{topic}: /first publishes it already, of the system started at ")
 
 
 @ros
@@ -368,7 +368,7 @@ def test_two_nodes_of_one_system_may_write_one_topic_as_the_policy_and_the_one_f
 def test_two_nodes_started_by_hand_that_know_nothing_of_each_other_are_not_let_act_together(graph: Graph) -> None:
     node(graph, "policy", session=0).advertise(Action, topics.ACTION, qos.event())
     sentence = refused(graph, lambda: node(graph, "script", session=0).advertise(Action, topics.ACTION, qos.event()))
-    assert "/policy writes it already, started at " in sentence
+    assert "/policy publishes it already, started at " in sentence
     assert "by hand" in sentence
 
 
@@ -411,7 +411,7 @@ def test_a_program_that_says_nothing_of_itself_and_stays_is_refused_but_not_if_i
     sentence = refused(
         graph, lambda: node(graph, "late", wait_for=["early"]).advertise(Action, topics.ACTION, qos.event())
     )
-    assert sentence.startswith("/policy/action: /tool writes it too, and is no node of this system")
+    assert sentence.startswith("/policy/action: /tool publishes it too, and is no node of this system")
 
 
 @ros

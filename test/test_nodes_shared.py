@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from std_msgs.msg import String
 from support.cameras import CAMERAS
 
 from moto_msgs.msg import EpisodeState
-from moto_ros.config import config_folder, read_parameters, specs
+from moto_ros.config import config_folder, parameter, read_parameters, specs
 from moto_ros.contract import topics
 from moto_ros.data.recorder_settings import RecorderSettings
 from moto_ros.episode.settings import EpisodeSettings
@@ -31,7 +32,9 @@ from moto_ros.nodes.learning_settings import policy_settings, trainer_settings
 from moto_ros.nodes.recorder_node import RecorderNode
 from moto_ros.ros import discovery, qos
 from moto_ros.ros.convert import to_nanoseconds
+from moto_ros.ros.diagnostics import NodeReport
 from moto_ros.ros.discovery import Readiness
+from moto_ros.ros.node import MotoNode
 from moto_ros.ros.worker import Mailbox, Worker
 from moto_ros.systems.transport import environment
 
@@ -100,6 +103,15 @@ def test_what_a_start_waits_for_too_long_is_told_once(
     assert capfd.readouterr().err.count("not ready: waits for second to start\n") == 1
 
 
+def test_a_node_that_still_looks_for_other_systems_says_so(graph: Graph) -> None:
+    """Breaks the answer to an early episode/start: topics would be named as missing that are all connected."""
+    ready = Readiness(graph.add(OddlyNamed()), [])
+    graph.until(lambda: ready.waits_for == "still looking for other systems in this ROS domain", "the sentence")
+    assert not ready.announced
+    graph.until(lambda: ready.announced, "the node to be ready")
+    assert ready.waits_for == ""
+
+
 def test_a_node_that_leaves_is_no_longer_counted_as_ready(graph: Graph) -> None:
     first, second = graph.peer("first").node, graph.peer("second").node
     ready = Readiness(first, ["second"])
@@ -118,6 +130,42 @@ def test_incompatible_qos_is_in_the_diagnostics(graph: Graph, tmp_path: Path) ->
         lambda: any("QoS is incompatible" in status.message for message in heard for status in message.status),
         "a diagnostic about QoS",
     )
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """Settings of a node that has none of its own."""
+
+    number: int = parameter(0, "a number")
+
+
+class OddlyNamed(MotoNode[NoSettings]):
+    """A node whose file has a name that is not UTF-8."""
+
+    def __init__(self) -> None:
+        super().__init__("oddly_named", NoSettings)
+
+    def report(self) -> NodeReport:
+        return NodeReport({"file": Path(ODD_NAME)}, warning=f"{ODD_NAME}: is damaged")
+
+
+ODD_NAME = os.fsdecode(b"bag_\xff.mcap")
+
+
+def test_the_name_of_a_file_that_is_not_utf_8_is_logged_and_published(
+    graph: Graph, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks a run whose bags come from an older system: the line or message about one would end the node."""
+    node = graph.add(OddlyNamed())
+    log = node.get_logger()
+    for number, say in enumerate((log.info, log.warning, log.error, log.fatal, log.warning)):
+        say(f"{number} {ODD_NAME}")
+    heard = graph.peer().hear(DiagnosticArray, topics.DIAGNOSTICS, qos.event())
+    graph.until(lambda: heard, "a diagnostic message")
+    (status,) = heard[0].status
+    assert (status.message, status.values[0].value) == ("bag_?.mcap: is damaged", "bag_?.mcap")
+    output = "".join(capfd.readouterr())
+    assert all(f"{number} bag_?.mcap" in output for number in range(5))
 
 
 def test_a_failing_job_of_a_worker_reaches_the_executor(graph: Graph) -> None:

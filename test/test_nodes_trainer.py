@@ -201,6 +201,23 @@ def test_without_a_single_demonstration_the_run_fails_with_one_sentence(graph: G
         graph.until(lambda: False, "the failure", 30)
 
 
+def test_a_damaged_bag_whose_name_is_not_utf_8_is_named_in_log_and_status(
+    graph: Graph, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks a run with bags from an older system: the sentence about one would end the trainer with a traceback."""
+    demonstrate(tmp_path, 1)
+    (bag,) = (tmp_path / "bags" / "offline").iterdir()
+    for file in bag.glob("*.mcap"):
+        file.write_bytes(file.read_bytes()[:200])
+    bag.rename(bag.with_name(os.fsdecode(b"bag_\xff")))
+    statuses = graph.peer().hear(TrainingStatus, topics.TRAINING_STATUS, qos.latched(10))
+    graph.add(TrainerNode(trainer(tmp_path, wait_for=[])))
+    with pytest.raises(MotoError, match="no usable episode"):
+        graph.until(lambda: False, "the failure", 60)
+    assert "bag_?" in capfd.readouterr().err
+    graph.until(lambda: statuses and statuses[-1].phase == TrainingStatus.PHASE_FAILED, "the status")
+
+
 def test_recordings_that_leave_nothing_to_imitate_are_told_before_an_hour_is_spent_on_them(
     graph: Graph, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,7 +20,7 @@ from moto_ros.nodes.learning_settings import as_begun, data_part
 from moto_ros.robot import franka_checks
 from moto_ros.stopping import SAVE_TIME, STOP_TIME
 from moto_ros.systems.bringup import System, resolve
-from moto_ros.systems.exit_causes import Ending
+from moto_ros.systems.exit_causes import ExitCauses
 from moto_ros.systems.phases import SystemPhase, finetune, phases, unfinished
 from moto_ros.training.checkpoint import CheckpointFolder, Identity
 from moto_ros.training.run_folder import RunFolder
@@ -379,12 +379,12 @@ def test_who_saves_is_not_killed_before_it_may_give_up() -> None:
 
 def test_the_first_failure_is_the_cause() -> None:
     """Breaks the search for a fault: what was stopped because of it would seem to be at fault."""
-    ending = Ending()
-    ending.printed("trainer", "learns\r\n\x1b[31merror: no us")
-    ending.printed("trainer", "able episode; record some\x1b[0m\r\nlast words\r\n")
-    ending.ended("trainer", 1, told=False)
-    ending.ended("sim", -9, told=False)
-    assert ending.cause == "trainer: no usable episode; record some"
+    causes = ExitCauses()
+    causes.printed("trainer", "learns\r\n\x1b[31merror: no us")
+    causes.printed("trainer", "able episode; record some\x1b[0m\r\nlast words\r\n")
+    causes.ended("trainer", 1, told=False)
+    causes.ended("sim", -9, told=False)
+    assert causes.cause == "trainer: no usable episode; record some"
 
 
 @pytest.mark.parametrize(
@@ -398,16 +398,16 @@ def test_the_first_failure_is_the_cause() -> None:
     ],
 )
 def test_a_cause_is_said_however_a_process_ends(status: int, text: str, cause: str) -> None:
-    ending = Ending()
-    ending.printed("recorder", text)
-    ending.ended("recorder", status, told=False)
-    assert ending.cause == cause
+    causes = ExitCauses()
+    causes.printed("recorder", text)
+    causes.ended("recorder", status, told=False)
+    assert causes.cause == cause
 
 
 def test_after_ctrl_c_only_a_process_that_did_not_stop_well_is_a_failure() -> None:
-    ending = Ending()
+    causes = ExitCauses()
     for status in (0, -2, -15, 130, 143):
-        ending.ended("sim", status, told=True)
-    assert ending.cause == ""
-    ending.ended("trainer", -9, told=True)
-    assert ending.cause == "trainer was ended by SIGKILL; the same command resumes"
+        causes.ended("sim", status, told=True)
+    assert causes.cause == ""
+    causes.ended("trainer", -9, told=True)
+    assert causes.cause == "trainer was ended by SIGKILL; the same command resumes"

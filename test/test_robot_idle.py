@@ -15,6 +15,7 @@ pytest.importorskip("franky_sim")
 import franky
 from support.franka import pause, robot_settings
 from support.franky_server import franky_server
+from support.log import KeptLog
 
 from moto_ros.robot.franka_arm import FrankaArm
 from moto_ros.robot.reset import SceneSettings
@@ -36,7 +37,7 @@ class Rig:
     def __init__(self, address: str) -> None:
         settings = robot_settings(address, home_spread_position=(0.0, 0.0, 0.0))
         self.arm = FrankaArm(settings)
-        self.robot = Robot(settings, SceneSettings(), self.arm, print, self._crashed)
+        self.robot = Robot(settings, SceneSettings(), self.arm, KeptLog(), self._crashed)
         self.crashes: list[Exception] = []
         self.seen: list[ArmReading] = []
         self.robot.connect().result(WAIT)

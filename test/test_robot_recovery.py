@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.arm import MemoryArm, MemoryGripper, VirtualClock, robot_settings
+from support.log import KeptLog
 
 from moto_ros.robot.faults import FOR_A_PERSON, FaultRecovery
 from moto_ros.robot.interface import ArmFault, FaultKind
@@ -21,8 +22,8 @@ class Rig:
         self.arm, self.clock, self.why = MemoryArm(self.settings), VirtualClock(), ""
         self.wait = InterruptibleWait(lambda: self.why, self.clock.now, self.clock.sleep)
         mover = Mover(self.settings, self.arm, self.wait)
-        self.told: list[str] = []
-        self.recovery = FaultRecovery(self.settings, self.arm, mover, self.wait, self.told.append)
+        self.log = KeptLog()
+        self.recovery = FaultRecovery(self.settings, self.arm, mover, self.wait, self.log)
         self.resetter = Resetter(self.settings, scene or SceneSettings(), self.arm, mover, self.wait)
 
     def fault(self, kind: FaultKind) -> str:
@@ -36,7 +37,9 @@ def test_a_fault_is_recovered_from(kind: FaultKind) -> None:
     rig = Rig()
     assert rig.fault(kind) == ""
     assert rig.recovery.recoveries == 1
-    assert "recovered" in rig.told[0]
+    ((severity, text),) = rig.log.lines
+    assert severity == "info"
+    assert "recovered" in text
 
 
 def test_after_a_contact_it_goes_straight_up_and_slowly() -> None:

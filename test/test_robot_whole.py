@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 from support.arm import MemoryArm, robot_settings
+from support.log import KeptLog
 
 from moto_ros.errors import MotoError
 from moto_ros.robot import arms
@@ -29,13 +30,13 @@ class Absent(MemoryArm):
 
 
 class Rig:
-    """A robot over an arm in memory; `told` and `crashes` fill."""
+    """A robot over an arm in memory; `log` and `crashes` fill."""
 
     def __init__(self, arm: MemoryArm, scene: SceneSettings) -> None:
         self.arm = arm
-        self.told: list[str] = []
+        self.log = KeptLog()
         self.crashes: list[Exception] = []
-        self.robot = Robot(arm.settings, scene, arm, self.told.append, self.crashes.append)
+        self.robot = Robot(arm.settings, scene, arm, self.log, self.crashes.append)
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for a condition."""
@@ -124,8 +125,19 @@ def test_it_recovers_by_itself_and_the_episode_resumes(make: Make) -> None:
     rig.arm.fault = ArmFault(FaultKind.COMMUNICATION, "arm: too late")
     rig.mode(Mode.HOLD)
     assert rig.robot.figures()["recoveries"] == 1
+    assert [severity for severity, _ in rig.log.lines] == ["warning", "info"]
     rig.robot.submit(Command(1, 1, np.zeros(4), time.monotonic()))
     rig.mode(Mode.TRACK)
+
+
+def test_a_fault_that_needs_a_person_is_logged_as_an_error(make: Make) -> None:
+    """Breaks whoever filters /rosout by severity: a robot that stands still until somebody comes is an error."""
+    rig = make()
+    rig.robot.connect().result(WAIT)
+    rig.arm.fault = ArmFault(FaultKind.JOINT_LIMIT, "arm: at a limit")
+    rig.mode(Mode.STOPPED)
+    assert [severity for severity, _ in rig.log.lines] == ["warning", "error"]
+    assert "robot/recover" in rig.log.lines[1][1]
 
 
 def test_a_stop_pressed_while_it_recovers_lasts(make: Make) -> None:

@@ -223,6 +223,25 @@ def test_a_signal_does_not_hide_why_a_node_cannot_start(capsys: pytest.CaptureFi
     assert "parameter 'x' is 1" in capsys.readouterr().err
 
 
+class Damaged(Node):
+    """A node that ends because of a file whose name is not UTF-8."""
+
+    def __init__(self) -> None:
+        super().__init__("damaged")
+        self.create_timer(0.01, self._look)
+
+    def _look(self) -> None:
+        raise MotoError(f"{os.fsdecode(b'bag_' + bytes([255]))}: is damaged")
+
+
+@pytest.mark.ros
+@pytest.mark.usefixtures("own_signals")
+def test_a_node_ends_with_one_sentence_about_a_file_whose_name_is_not_utf_8(capfd: pytest.CaptureFixture[str]) -> None:
+    """Breaks the search for a fault: the sentence failed, and its traceback hid what was wrong."""
+    assert process.run(Damaged) == 1
+    assert "error: bag_?: is damaged" in capfd.readouterr().err
+
+
 def test_a_node_cleans_up_although_its_screen_is_gone(tmp_path: Path) -> None:
     """Breaks a checkpoint: a line that nobody can read would be the error that ends the saving."""
     text = f"""
@@ -303,13 +322,13 @@ class Echo:
         return 'echo "$RCUTILS_CONSOLE_OUTPUT_FORMAT"'
 
 
-@pytest.mark.parametrize("chosen", ["", "{name}: {message}"])
-def test_below_moto_a_log_line_is_the_message_alone_unless_a_user_chose_a_format(
-    chosen: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("chosen", [None, "{name}: {message}", ""])
+def test_below_moto_a_log_line_is_the_message_alone_whatever_format_the_user_has_set(
+    chosen: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Breaks reading along: each line would have time and name twice, or a user's own format would do nothing."""
+    """Breaks reading along: each line would have time and name twice, or not have the message at all."""
     monkeypatch.delenv("RCUTILS_CONSOLE_OUTPUT_FORMAT", raising=False)
-    if chosen:
+    if chosen is not None:
         monkeypatch.setenv("RCUTILS_CONSOLE_OUTPUT_FORMAT", chosen)
     system: Any = SimpleNamespace(namespace="", environment={})
     echo: Any = Echo()
@@ -318,7 +337,7 @@ def test_below_moto_a_log_line_is_the_message_alone_unless_a_user_chose_a_format
     while not child.ended():
         assert time.monotonic() < end
         time.sleep(0.01)
-    assert "".join(child.last_lines()) == (chosen or "{message}") + "\n"
+    assert "".join(child.last_lines()) == "{message}\n"
 
 
 FAILING = """

@@ -11,12 +11,13 @@ import pytest
 from support.weak import moto, run
 
 from moto_ros.errors import MotoError
+from moto_ros.ros import startup
 from moto_ros.ros.startup import check_start, faults, log_folder, log_problem, usable_folders
 
 NOWHERE = "/proc/none"
 """A folder that nobody can make, not even root."""
 
-INIT = "import rclpy; from moto_ros.ros.starting import is_started; print(is_started() and rclpy.ok())"
+INIT = "import rclpy; from moto_ros.ros.starting import try_init; print(try_init() and rclpy.ok())"
 
 
 def stopping(**variables: str) -> list[str]:
@@ -158,6 +159,18 @@ def test_the_nodes_of_a_system_log_into_the_run_where_home_cannot_be_written(
     system.check()
     assert NOWHERE in capsys.readouterr().err
     assert any((tmp_path / "logs" / "ros").iterdir())
+
+
+@pytest.mark.parametrize("chosen", ["{message}", "", "{time}"])
+def test_what_the_middleware_complains_of_is_found_whatever_log_format_the_user_has_set(
+    chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks the doctor: it would say that all is well where the middleware has no network."""
+    pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
+    code = "import rclpy.logging\nrclpy.logging.get_logger('dds').error('no interface')\nprint('rmw_any')"
+    monkeypatch.setattr(startup, "PROBE", code)
+    variables = {**os.environ, "RCUTILS_CONSOLE_OUTPUT_FORMAT": chosen}
+    assert startup.probe(tuple(sorted(variables.items()))) == ("rmw_any", "[ERROR] [dds]: no interface")
 
 
 @pytest.mark.ros

@@ -84,6 +84,12 @@ def _argument(argument: Any) -> Sequence[str]:
     return code(name), default, _choices(argument.choices), plain(argument.doc)
 
 
+def _choices(choices: Collection[str]) -> str:
+    if isinstance(choices, Registry):
+        choices = (*choices.lines, "module:class")
+    return ", ".join(map(code, choices))
+
+
 def _node(node: str, kind: NodeKind) -> Iterator[str]:
     """Yield the section of one node; the parameters of the agent that it holds have sections of their own."""
     file = ROOT / "config" / "nodes" / f"{kind.family}.yaml"
@@ -142,10 +148,6 @@ def _plain_value(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return f"[{', '.join(map(_plain_value, value))}]"
     return str(value)
-
-
-def _choices(choices: Collection[str]) -> str:
-    return ", ".join(map(code, choices.lines if isinstance(choices, Registry) else choices))
 
 
 def _allowed(spec: Spec) -> str:

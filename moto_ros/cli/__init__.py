@@ -1,1 +1,1 @@
-"""The `moto` command, one file a sub-command. Each is imported when the command starts, and does its work in `run`."""
+"""The `moto` command, one file per sub-command, which is imported only when that sub-command runs."""

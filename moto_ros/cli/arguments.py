@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Container
+from functools import partial
 
+from moto_ros.registry import expected_choice
 from moto_ros.systems.bringup import ARGUMENTS, Argument
 
 OVERRIDES = "parameters"
@@ -30,10 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser, only: Container[str] = NAMES)
 
 
 def _add(parser: argparse.ArgumentParser, argument: Argument) -> None:
-    shown = f"{argument.doc} (default: {argument.default})" if argument.default else argument.doc
-    choices = argument.choices or None
-    metavar = None if choices else argument.name.upper()
-    parser.add_argument(f"--{argument.name}", choices=choices, metavar=metavar, help=shown.replace("%", "%%"))
+    shown = f"{argument.help} (default: {argument.default})" if argument.default else argument.help
+    # Not argparse's own `choices`: its error does not say that a registry also takes "module:class".
+    metavar = f"{{{','.join(argument.choices)}}}" if argument.choices else argument.name.upper()
+    checked = partial(_checked, argument)
+    parser.add_argument(f"--{argument.name}", type=checked, metavar=metavar, help=shown.replace("%", "%%"))
+
+
+def _checked(argument: Argument, value: str) -> str:
+    """Return the value of an option; argparse shows the error with the usage and ends with status 2."""
+    if argument.choices and value not in argument.choices:
+        raise argparse.ArgumentTypeError(f"found '{value}', expected {expected_choice(argument.choices)}")
+    return value
 
 
 def given_arguments(options: argparse.Namespace) -> dict[str, str]:

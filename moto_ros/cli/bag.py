@@ -1,4 +1,4 @@
-"""`moto bag info BAG...`: what bags hold, as the learner would read them, and what is wrong with them."""
+"""`moto bag info BAG...`: what bags contain, as the learner would read them, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAPPING = ("task", "parameters", "preset", "agent")
 KIB = 1024
 TOPIC_COLUMNS = ("topic", "type", "role", "messages", "rate, Hz", "longest pause, s", "KiB")
 EPISODE_COLUMNS = ("bag", "episode", "purpose", "steps", "time, s", "return", "success", "outcome", "lost steps")
-BY_WHOM = ("human, %", "guarded")
+CONTROL_COLUMNS = ("human, %", "guarded")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _bags(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Return the bags of every path, and a sentence for each path that holds none; MotoError where all are so."""
+    """Return the bags of every path, and a sentence for each path without one; MotoError where no path has any."""
     found: list[Path] = []
     missing: list[str] = []
     for path in paths:
@@ -80,7 +80,7 @@ def _bags(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
 
 
 def _mapping(given: dict[str, str]) -> tuple[StepLayout, TopicMap]:
-    """Return what the trainer would read these bags with; without any argument the bag's own contents decide."""
+    """Return the layout and topics with which the trainer would read these bags."""
     (trainer,) = resolve("pretrain", given).processes
     settings = build(trainer_settings({"agent_name": given.get("agent", "moto")}), trainer.parameters, "trainer")
     return part(settings, StepLayout), settings.topics
@@ -107,7 +107,7 @@ def _topics(rows: Sequence[TopicRow]) -> Table:
 
 
 def _episodes(rows: Sequence[tuple[str, EpisodeRow]]) -> Table:
-    table = Table(*EPISODE_COLUMNS, *BY_WHOM, box=box.SIMPLE_HEAD)
+    table = Table(*EPISODE_COLUMNS, *CONTROL_COLUMNS, box=box.SIMPLE_HEAD)
     for bag, row in rows:
         name = f"{row.id}" if not row.part else f"{row.id} part {row.part}"
         facts = (str(row.steps), f"{row.duration:.1f}", f"{row.total_reward:g}", "yes" if row.success else "no")
@@ -121,11 +121,11 @@ def _summary(found: Sequence[BagFacts]) -> str:
     size = sum(facts.bytes for facts in found) / KIB**2
     solved, steps = sum(row.success for row in rows), sum(row.steps for row in rows)
     held = f"{len(rows)} episodes, {solved} successful, {steps} steps"
-    return f"{len(found)} bags, {size:.1f} MiB: {held}; {_fates(found)}"
+    return f"{len(found)} bags, {size:.1f} MiB: {held}; {_message_counts(found)}"
 
 
-def _fates(found: Sequence[BagFacts]) -> str:
-    """Return what became of the messages, without the fates that befell none."""
+def _message_counts(found: Sequence[BagFacts]) -> str:
+    """Return how many messages were used, late, duplicate..., without the counts that are 0."""
     counts: Counter[str] = Counter()
     for facts in found:
         counts.update(facts.counts)

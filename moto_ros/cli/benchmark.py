@@ -26,7 +26,9 @@ from moto_ros.stopping import StopFlag, signals_handled_by
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("suite", metavar="SUITE", help="name of a file in config/suites, or a path to one")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: benchmarks/SUITE; again: resumes there")
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="default: benchmarks/SUITE; resumes an existing one"
+    )
     parser.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="only these tasks of the suite")
     parser.add_argument(
         # --rows is the former name
@@ -37,24 +39,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="METHOD",
         help="only these methods of the suite",
     )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[], metavar="SEED", help="other seeds than the suite's")
-    parser.add_argument("--jobs", type=int, default=0, help="runs at once on this machine; 0: as many as fit")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=[], metavar="SEED", help="these seeds in place of the suite's"
+    )
+    parser.add_argument("--jobs", type=int, default=0, help="number of runs at once on this machine; 0: as many as fit")
     parser.add_argument("--engine", choices=ENGINES, default="local", help="this machine, or a Ray cluster")
     parser.add_argument(
-        "--seconds", type=float, default=0.0, help="stop after this long, to resume another time; 0: never"
+        "--seconds", type=float, default=0.0, help="stop after this time, to be resumed later; 0: never"
     )
     parser.add_argument(
-        "--data", action="store_true", help="make the demonstrations that the runs learn from, as bags, and run none"
+        "--data", action="store_true", help="only make the demonstrations that the runs learn from, as bags"
     )
-    parser.add_argument("--list", action="store_true", help="list the runs, and run none")
+    parser.add_argument("--list", action="store_true", help="only list the runs")
     parser.add_argument(
-        "--report", action="store_true", help="write figures, page and table from the results there are, and run none"
+        "--report", action="store_true", help="only write figures, page and table, from the results so far"
     )
     parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME:=VALUE", help="set a parameter")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run what is not finished, then write figures and page."""
+    """Run the runs that are not finished, then write figures and page."""
     suite = chosen(
         read_suite(options.suite, options.parameter), tasks=options.tasks, methods=options.methods, seeds=options.seeds
     )

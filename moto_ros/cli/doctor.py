@@ -22,14 +22,14 @@ from moto_ros.cli.console import console
 SIGNS = {Level.OK: "[green]ok[/]", Level.NOTE: "[yellow]note[/]", Level.MISSING: "[red]missing[/]"}
 
 LONGEST_WORD = 40
-"""Characters of a word that fits into the table's last column."""
+"""Longest word that fits into the table's last column, characters."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
-    parser.add_argument("--quick", action="store_true", help="do not render a frame, which takes some seconds")
-    parser.add_argument("--host", default="", help="address of an arm: look also at the arm and the way to it")
+    parser.add_argument("--quick", action="store_true", help="skip rendering a frame, which takes a few seconds")
+    parser.add_argument("--host", default="", help="address of an arm: also check the arm and the network to it")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -54,12 +54,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def completed(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """Yield what a check finds; where it fails itself, that is a finding, and the other checks are done."""
+    """Yield what a check finds; an error in the check is a finding too, so that the other checks run."""
     try:
         yield from check()
     except Exception as error:
         found = " ".join(f"{type(error).__name__}: {error}".split())
-        yield missing(subject, f"the check itself failed ({found})", "report this line as a fault of moto_ros")
+        yield missing(subject, f"the check itself failed ({found})", "report this line as a bug of moto_ros")
 
 
 def _table(findings: list[Finding]) -> Table:

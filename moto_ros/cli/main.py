@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import os
@@ -22,14 +23,17 @@ STATUS = """exit status: 0 done; 1 a problem, in one sentence; 2 wrong arguments
 else the status of the process that ended the system"""
 
 COMMANDS = {
-    "finetune": ("finetune", "record demonstrations if there are none, pre-train, fine-tune, evaluate; again: resume"),
-    "record": ("systems", "record demonstrations of a task into bags, one an episode"),
+    "finetune": (
+        "finetune",
+        "record demonstrations if there are none, pre-train, fine-tune, evaluate; a later call resumes",
+    ),
+    "record": ("systems", "record demonstrations of a task into bags, one per episode"),
     "pretrain": ("systems", "pre-train an agent from recorded bags"),
     "evaluate": ("systems", "run evaluation episodes with a checkpoint's policy and print its success rate"),
     "up": ("up", "start the processes of a system; all stop when one ends or on Ctrl-C"),
     "report": ("report", "write the HTML report of one run, or compare several"),
     "benchmark": ("benchmark", "run a suite of experiments on simulated worlds, resume it, draw the figures"),
-    "bag": ("bag", "show what bags hold: episodes, steps, topics, rates, gaps, success, what is wrong"),
+    "bag": ("bag", "show what bags contain: episodes, steps, topics, rates, gaps, success, what is wrong"),
     "workspace": ("workspace", "measure the box that an arm may move in, by guiding the arm by hand"),
     "doctor": (
         "doctor",
@@ -42,7 +46,8 @@ COMMANDS = {
 def parser(chosen: str = "") -> argparse.ArgumentParser:
     """Return the parser of `moto`; only the chosen sub-command's module is imported and gets its options.
 
-    So `moto doctor` works where what the others need is not installed. Raises ModuleNotFoundError for the chosen one.
+    So `moto doctor` works where the requirements of the others are not installed. Raises ModuleNotFoundError where
+    those of the chosen one are not.
     """
     description = "Pre-train a manipulation policy from rosbags, fine-tune it live over ROS 2 topics."
     made = argparse.ArgumentParser(prog="moto", description=description, epilog=STATUS)
@@ -63,7 +68,7 @@ def _module(command: str) -> ModuleType:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one sub-command and return its exit status.
 
-    A signal ends it at once, also while it imports, but where a sub-command has started processes or has work to save.
+    A signal ends it at once, also while it imports, unless a sub-command has started processes or has work to save.
     """
     replace_unknown_letters()
     words = sys.argv[1:] if arguments is None else list(arguments)
@@ -88,7 +93,7 @@ def _run(words: list[str]) -> int:
 
 
 def _parsed(made: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
-    """Parse the command line; a word that no option takes ends with status 2 and a suggestion."""
+    """Parse the command line; an unknown option ends the command with status 2 and a suggestion."""
     options, unknown = made.parse_known_args(words)
     if unknown:
         made.error(f"unrecognized arguments: {' '.join(unknown)}; {_meant(unknown[0], options)}")
@@ -96,7 +101,7 @@ def _parsed(made: argparse.ArgumentParser, words: list[str]) -> argparse.Namespa
 
 
 def _meant(word: str, options: argparse.Namespace) -> str:
-    """Return what to do about a word that no option of the chosen sub-command takes."""
+    """Return what to do about an unknown option or word of the chosen sub-command."""
     name, assigned, value = word.lstrip("-").partition(":=")
     known = [option for option in vars(options) if option not in ("command", "function")]
     if assigned:  # as ros2 launch and ros2 run take them
@@ -107,7 +112,8 @@ def _meant(word: str, options: argparse.Namespace) -> str:
 
 
 def _problem(sentence: str) -> int:
-    print(f"error: {sentence}", file=sys.stderr)
+    with contextlib.suppress(ReaderGone):  # without a reader the status still says it
+        print(f"error: {sentence}", file=sys.stderr)
     return PROBLEM
 
 

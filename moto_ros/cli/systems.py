@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable
 
 from moto_ros.cli.arguments import add_arguments, given_arguments
-from moto_ros.systems.phases import SystemPhase, alone
+from moto_ros.systems.phases import SystemPhase, single_phase
 from moto_ros.systems.processes import run_system
 
 
@@ -16,12 +16,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the named system; the one that has the sub-command's name where no other is named."""
-    return run_phases(alone(getattr(options, "system", options.command), given_arguments(options)))
+    """Run the system that `moto up` names, or the one with the sub-command's name."""
+    return run_phases(single_phase(getattr(options, "system", options.command), given_arguments(options)))
 
 
 def run_phases(phases: Iterable[SystemPhase]) -> int:
-    """Run one phase after the other; return the status of the first that ends with another than 0."""
+    """Run one phase after the other; return the first exit status that is not 0."""
     for phase in phases:
         print(f"== {phase.title}", flush=True)
         if status := run_system(phase.system):

@@ -1,4 +1,4 @@
-"""`moto workspace`: the box that the arm may move in, shown by guiding it by hand, into a robot's parameter file."""
+"""`moto workspace`: measures the box that an arm may move in, guided by hand, and writes it into a robot file."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from moto_ros.systems.preflight import check_arm
 from moto_ros.systems.processes import Child, stop_children, watched_by_guardian
 
 ROBOT_SIDE = ("franka_server", "franka")
-"""The nodes that measure the arm, of those of a backend."""
+"""The nodes of a backend that are started: those that measure the arm."""
 
 WIDE_BOX = 2.0
-"""Half the edge of the box that the idle arm's node is started with, m: it is not commanded."""
+"""Half the edge, m, of the box that the arm's node is started with; nothing commands the arm."""
 
 STATE_TIME = 60.0
 """Seconds until a first robot state must have come."""
@@ -38,9 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(backend="franka")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="robot file to write")
     parser.add_argument("--force", action="store_true", help="overwrite an existing file")
-    parser.add_argument("--margin", type=float, default=0.01, help="m between box and farthest places (default: 0.01)")
-    parser.add_argument("--duration", type=float, default=300.0, help="s to watch; Ctrl-C ends it too (default: 300)")
-    parser.add_argument("--listen", action="store_true", help="listen to a robot's node that runs already, start none")
+    parser.add_argument(
+        "--margin", type=float, default=0.01, help="m between box and farthest positions (default: 0.01)"
+    )
+    parser.add_argument("--duration", type=float, default=300.0, help="s to measure; Ctrl-C ends it too (default: 300)")
+    parser.add_argument("--listen", action="store_true", help="use a robot node that runs already; start none")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -50,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     arguments = checked_arguments(given)
     if options.output.exists() and not options.force:
         raise MotoError(f"{options.output} exists and is kept; give another --output, or --force to overwrite it")
-    require_writable(options.output)  # before a person guides the arm in vain
+    require_writable(options.output)  # before a person guides the arm for nothing
     stop = StopFlag()
     robot_side = contextlib.nullcontext() if options.listen else _robot_side(given)
     with signals_handled_by(stop.set), robot_side as session:

@@ -1,1 +1,1 @@
-"""ROS shells, one file a node: messages in, calls, messages out. The logic of a node lives in its subject's folder."""
+"""ROS shells, one file per node: messages in, calls, messages out. A node's logic is in the folder of its subject."""

@@ -1,4 +1,4 @@
-"""One camera's topics: its thread makes the messages, the node's executor publishes them."""
+"""The topics of one camera: its thread makes the messages, the node's executor publishes them."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class Channel:
         self.camera = make_camera(setup)
         self._connect(self.camera)
         self._logged = ""
-        self.stream = Stream(self.camera, setup, self._settings, self, self._failed)
+        self.stream = Stream(self.camera, setup, self._settings, self, self._on_failure)
 
     def _connect(self, camera: Camera) -> None:
-        """Give a camera that is another node's topic its messages, and a synthetic one its disturbances."""
+        """Subscribe for a camera that relays another node's topic, or for the disturbances of a synthetic one."""
         disturb = getattr(camera, "disturb", None)
         if disturb is not None:
             self._node.subscribe(String, topics.camera_disturb(self.setup.name), self._on_disturbance, qos.event())
@@ -81,7 +81,7 @@ class Channel:
             self._node.get_logger().warning(str(error))
 
     def start(self) -> None:
-        """Open the camera and let frames come."""
+        """Open the camera and start to take frames."""
         self.stream.start()
 
     # The camera's thread.
@@ -105,10 +105,10 @@ class Channel:
         return None if frame.depth is None else depth_message(frame.depth, time, self._frame_id)
 
     def changed(self) -> None:
-        """Have the health published at once."""
+        """Publish the health soon, from the executor."""
         self._node.mailbox.post(self.publish_health)
 
-    def _failed(self, error: Exception) -> None:
+    def _on_failure(self, error: Exception) -> None:
         def fail() -> None:
             raise error
 
@@ -134,7 +134,7 @@ class Channel:
             setattr(message, name, getattr(counts, name))
         self._health.publish(message)
 
-    def log_news(self) -> None:
+    def log_health_change(self) -> None:
         """Log once what makes the camera unhealthy, and once that it has recovered."""
         status = self.stream.status
         if bool(status.reason) != bool(self._logged):
@@ -155,5 +155,5 @@ class Channel:
         return found | self.stream.counts.named(f"{name}_")
 
     def close(self) -> bool:
-        """Stop the camera; return whether that was in time."""
+        """Stop the camera; return whether it stopped in time."""
         return self.stream.stop()

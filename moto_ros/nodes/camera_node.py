@@ -21,7 +21,7 @@ GATE_PERIOD = 0.1
 
 
 class CameraNode(MotoNode[CameraNodeSettings]):
-    """Publishes what the cameras' threads hand over. It is ready once every camera has kept its rate."""
+    """Publishes the frames of the cameras' threads. It is ready once every camera has kept its rate."""
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         """Make every camera's topics, then open the cameras."""
@@ -39,7 +39,7 @@ class CameraNode(MotoNode[CameraNodeSettings]):
     def _publish_health(self) -> None:
         for channel in self._channels:
             channel.publish_health()
-            channel.log_news()
+            channel.log_health_change()
 
     def _check_gate(self) -> None:
         if all(channel.stream.status.passed for channel in self._channels):

@@ -72,7 +72,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
 
     def _on_robot_state(self, message: RobotState) -> None:
         if message.mode == RobotState.MODE_RESET:
-            return  # on its way: neither a fault nor recovered
+            return  # being reset: neither a fault nor recovered
         stopped = message.mode == RobotState.MODE_STOPPED
         bad = stopped or message.mode == RobotState.MODE_FAULT
         sentence = (message.fault or "the robot was stopped; call robot/recover") if bad else ""
@@ -173,7 +173,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         self._run_next()
 
     def _log_wait(self) -> None:
-        """Log, once, what a person may have to do something about."""
+        """Log once what the episode waits for, since a person may have to act."""
         waits = self._machine.waits_for or self._machine.paused
         if waits and waits != self._waits:
             self.get_logger().warning(waits)
@@ -190,7 +190,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
         absent = set(self.settings.wait_for) - {self.get_name()} - self._ready.ready_nodes()
         if absent:
             return f"not ready: {', '.join(sorted(absent))}; start them, or see their diagnostics"
-        return "" if self._ready.announced else self._ready.waits_for or "topics are still being connected"
+        return self._ready.waits_for
 
     def report(self) -> NodeReport:
         """Return phase, step and who is missing."""

@@ -28,7 +28,7 @@ DEFAULT_AGENT = "moto"
 
 @dataclass(frozen=True)
 class Learns(Peers):
-    """What the two nodes that hold an agent share."""
+    """Parameters that both nodes with an agent have."""
 
     agent_name: str = parameter(DEFAULT_AGENT, "learning algorithm")
     compressed: bool = parameter(False, "take the cameras' JPEG topics instead of the raw ones")
@@ -36,9 +36,9 @@ class Learns(Peers):
 
 @dataclass(frozen=True)
 class PolicySettings(Learns, PaceSettings):
-    """Parameters of the policy node, but the agent's."""
+    """Parameters of the policy node, without its agent's."""
 
-    seed: int = parameter(0, "draws the actions, together with the number of the episode", low=0, high=2**31 - 1)
+    seed: int = parameter(0, "seed of the actions, together with the episode number", low=0, high=2**31 - 1)
     explore: str = parameter(
         "training",
         "in which episodes to explore: actions are drawn from the policy; in others the agent takes the best it knows",
@@ -63,7 +63,7 @@ class PolicySettings(Learns, PaceSettings):
     )
     plan_deadline: float = parameter(
         0.0,
-        "time for a plan; 0: plan_time_fraction of the period in realtime, all it takes in lockstep, which repeats",
+        "time for a plan; 0: plan_time_fraction of the period in realtime, as long as it takes in lockstep",
         unit="s",
         low=0.0,
         high=60.0,
@@ -78,7 +78,7 @@ class PolicySettings(Learns, PaceSettings):
         if self.plan_ahead and not agent_plans(self.agent_name):
             raise MotoError(
                 f"parameter 'plan_ahead' is true, but agent '{self.agent_name}' does not plan: it must see every "
-                "observation at its time; leave plan_ahead out, or take an agent that plans, such as fowm"
+                "observation when it arrives; leave plan_ahead out, or take an agent that plans, such as fowm"
             )
         if self.plan_ahead and self.lockstep:
             raise MotoError(
@@ -96,7 +96,7 @@ class PolicySettings(Learns, PaceSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerNodeSettings(Learns, TrainerSettings, StepLayout, SuccessRule):
-    """Parameters of the trainer node, but the agent's."""
+    """Parameters of the trainer node, without its agent's."""
 
     run: str = parameter(REQUIRED, "run folder")
     task: str = parameter("", "name of the task, which the run keeps from its beginning to its end; empty: any")
@@ -115,7 +115,7 @@ class TrainerNodeSettings(Learns, TrainerSettings, StepLayout, SuccessRule):
     )
     memory: int = parameter(2048, "episodes beyond this size are kept on disk", unit="MiB", low=16)
     capacity: int = parameter(2_000_000, "beyond this the oldest episodes are forgotten", unit="steps", low=1000)
-    nice: int = parameter(10, "how far learning yields CPU time to the control loop (nice value)", low=0, high=19)
+    nice: int = parameter(10, "how much learning yields CPU time to the control loop (nice value)", low=0, high=19)
     episode_timeout: float = parameter(600.0, "give up when an episode takes longer", unit="s", low=1.0)
     start_timeout: float = parameter(180.0, "give up when no episode is accepted for this long", unit="s", low=1.0)
     bag_timeout: float = parameter(30.0, "continue without the recorder's bag after this long", unit="s", low=0.1)
@@ -159,10 +159,11 @@ def as_begun(settings: TrainerNodeSettings, run: RunFolder) -> TrainerNodeSettin
 
 
 def data_part(settings: TrainerNodeSettings) -> dict[str, Value]:
-    """Return what says what a run learns from: fixed when the run starts, see `RunFolder.open`."""
+    """Return the parameters that say what a run learns from; they are fixed when it starts, see `RunFolder.open`."""
     names = ("task", "cameras", "image_size", "proprio", "action_size", "prior_rule")
     start = str(Path(settings.checkpoint).expanduser().resolve()) if settings.checkpoint else ""
-    topics = {} if settings.topics == TopicMap() else flatten(settings.topics)  # those of a robot say nothing of bags
+    # The default names are those of a live robot and do not describe bags.
+    topics = {} if settings.topics == TopicMap() else flatten(settings.topics)
     own = {name: getattr(settings, name) for name in names} | {"checkpoint": start}
     if steps_after_success(agent_part(settings)) != WHOLE_EPISODES:
         own["success_hold"] = settings.success_hold  # it decides where episodes end
@@ -170,5 +171,5 @@ def data_part(settings: TrainerNodeSettings) -> dict[str, Value]:
 
 
 def spaces_of(layout: StepLayout) -> Spaces:
-    """Return the sizes an agent is made for."""
+    """Return the sizes of observations and actions that an agent is made for."""
     return Spaces(layout.image_shape, layout.proprio_size, layout.action_size)

@@ -1,4 +1,4 @@
-"""The operator node: a person takes over and lets go, presses buttons, demonstrates; publishes the executed action."""
+"""The operator node: lets a person take over, press buttons and demonstrate; publishes the action to execute."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ ANSWERS = {
 
 
 class OperatorNode(MotoNode[OperatorSettings]):
-    """The arbiter. With a policy it answers each proposal at once with the action to execute, of the same stamps.
+    """Arbitrates between policy and person: answers each proposal with the action to execute, with the same stamps.
 
-    Without one (`proposals: none`) it acts by itself on each new observation: so demonstrations are recorded.
+    Without a policy (`proposals: none`) it acts on each new observation itself; this is how demonstrations are made.
     """
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
@@ -96,7 +96,7 @@ class OperatorNode(MotoNode[OperatorSettings]):
         late = self._is_late(message, self.settings.joy.topic)
         pressed = self._human.joy(message.axes, message.buttons, time.monotonic(), late=late)
         for event in pressed:
-            self._refusal = self._say(event, "joy")
+            self._refusal = self._handle_event(event, "joy")
         self._moved()
 
     def _on_twist(self, message: TwistStamped) -> None:
@@ -114,7 +114,7 @@ class OperatorNode(MotoNode[OperatorSettings]):
             self._moved()
 
     def _is_late(self, message: Any, topic: str) -> bool:
-        # A world that waits has a time of its own: a device's stamps are not of it, and nothing comes too late for it.
+        # The stamps of a device are not simulated time, and a world in lockstep waits: no message is late.
         stamp = 0 if self.simulated_time else to_nanoseconds(message.header.stamp)
         return bool(stamp) and self._human.is_late((self.now() - stamp) * 1e-9, topic)
 
@@ -133,11 +133,11 @@ class OperatorNode(MotoNode[OperatorSettings]):
     # Operator events.
 
     def _on_service(self, event: str, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        refusal = self._say(event, "service")
+        refusal = self._handle_event(event, "service")
         response.success, response.message = not refusal, refusal or ANSWERS[event]
         return response
 
-    def _say(self, event: str, source: str) -> str:
+    def _handle_event(self, event: str, source: str) -> str:
         """Publish an operator event; return why it is refused, or an empty string."""
         refusal = self._why_refused(event)
         if refusal:
@@ -147,7 +147,7 @@ class OperatorNode(MotoNode[OperatorSettings]):
             self._human.take_over()
         elif event == "let_go":
             self._human.let_go()
-            self._decider.guard.begin()  # the answer to a policy that asks
+            self._decider.guard.begin()  # this answers a policy that has asked for help
         self._publish(event, source)
         self._by = self._human.control_source(time.monotonic())
         return ""
@@ -193,13 +193,13 @@ class OperatorNode(MotoNode[OperatorSettings]):
             self._decider.begin()
         self._note_control()
         values = np.array(proposal.values, np.float32)
-        if self._is_sound(values, proposal.step):
+        if self._is_valid(values, proposal.step):
             decided = self._decider.answer(time.monotonic(), values, proposal.uncertainty_rank)
             self._answered = _filled(proposal, decided)
             self._actions.publish(self._answered)
             self._note_verdict(decided.verdict)
 
-    def _is_sound(self, values: np.ndarray, step: int) -> bool:
+    def _is_valid(self, values: np.ndarray, step: int) -> bool:
         size = self.settings.action_size
         if values.shape == (size,) and np.isfinite(values).all():
             return True
@@ -213,18 +213,18 @@ class OperatorNode(MotoNode[OperatorSettings]):
             self.get_logger().warning(self._decider.guard.sentence())
         self._verdict = verdict
 
-    # Without one: the person's actions are paced.
+    # Without a policy: the person's actions at the control rate.
 
     def handles(self, state: EpisodeState) -> bool:
         """Return whether a person acts in an episode: in all but those in which a policy resets the scene."""
         return bool(state.purpose != Purpose.RESET)
 
     def begin(self, state: EpisodeState) -> None:
-        """Start an episode."""
+        """Forget the last episode."""
         self._decider.begin()
 
     def decide(self, after: int, now: int | None) -> Action | None:
-        """Return the person's action on a new observation; the first waits until the person moves."""
+        """Return the person's action on a new observation; the first is not before the person moves."""
         self._note_control()
         if self.settings.wait_for_human and not self._acting.pace.sent and not self._by:
             self._acting.warning = "waits until a person moves, by joystick or twist"
@@ -260,7 +260,8 @@ class OperatorNode(MotoNode[OperatorSettings]):
         ):
             return ""
         return (
-            f"the person is in control, but the policy has proposed nothing for {waited:.0f} s: nothing moves; see it"
+            f"the person is in control, but the policy has proposed nothing for {waited:.0f} s, so nothing moves; see "
+            "the policy node's diagnostics"
         )
 
 

@@ -42,13 +42,13 @@ from moto_ros.training.settings import agent_identity, choose_device
 class PolicyNode(MotoNode[PolicySettings]):
     """One action for each new complete observation of the running episode; no new observation, no action.
 
-    Arbitrated: it proposes; the operator node decides what is executed, and the filter continues from that. Planning
-    ahead, an action is chosen before the observation that it is stamped with is there: for the time of that, from the
-    observation before and the action between the two.
+    With an operator in the loop it publishes proposals; the operator node decides what is executed, and the agent's
+    state continues from the executed action. With `plan_ahead` an action is planned before its observation arrives,
+    from the observation before it and the action between the two; it is stamped with the observation that it is for.
     """
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
-        """Make the agent, load the checkpoint if one is named, create topics."""
+        """Make the agent, create the topics, load the checkpoint if one is named."""
         super().__init__("policy", policy_settings, given)
         self._agent = self._make_agent()
         self._actor = self._make_actor()
@@ -111,7 +111,7 @@ class PolicyNode(MotoNode[PolicySettings]):
     # EpisodeActor.
 
     def handles(self, state: EpisodeState) -> bool:
-        """Return whether to act in an episode: the policy for resets acts in resets, others in all others."""
+        """Return whether to act in an episode: the reset policy acts in resets only, any other policy in the others."""
         return (state.purpose == Purpose.RESET) == self.settings.reset_only
 
     def begin(self, state: EpisodeState) -> None:
@@ -126,16 +126,16 @@ class PolicyNode(MotoNode[PolicySettings]):
         self._answered, self._warning = 0, ""
 
     def _between_decisions(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Do what changes the actor while it decides nothing: where it decides."""
+        """Run a job that changes the policy between two decisions: on the thread that makes them."""
         if self._planner is not None:
             self._planner.do(job, then)
         else:
             then(job())
 
     def decide(self, after: int, now: int | None) -> Action | None:
-        """Act on a new observation, once it is known what became of the last action."""
+        """Act on a new observation, once the operator node has answered the last proposal."""
         if self._actor.version == 0:
-            self._warning = "has no weights yet: waits for trainer/policy; or name a checkpoint"
+            self._warning = "has no weights yet and waits for trainer/policy; start a trainer, or name a checkpoint"
             return None
         if (arm := self._acting.episode.arm) and arm not in self._agent.arms:
             known = ", ".join(self._agent.arms)
@@ -152,7 +152,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         return None if observation is None else self._action(observation, self._decided(observation))
 
     def _planned(self, ahead: PlanAhead, observation: Observation | None) -> Action | None:
-        """Return the action that was chosen for the step that is due, and have the next one planned."""
+        """Return the action planned for the step that is due, and start to plan the next one."""
         due = EpisodeStep(self._acting.episode.episode, self._acting.pace.sent)
         now = time.monotonic()
         answer = ahead.answer(due, observation, now)
@@ -205,7 +205,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         if not self.settings.lockstep:
             self._latency.add((self.now() - observation.stamp) / NSEC_PER_SEC)
         else:
-            # Simulated stamps cannot be compared with this clock: count from the arrival of the last part.
+            # Simulated stamps cannot be compared with this clock: measured from the arrival of the last part.
             self._latency.add(time.monotonic() - self._acting.arrived)
 
     # Weights.
@@ -219,9 +219,9 @@ class PolicyNode(MotoNode[PolicySettings]):
         self._worker.do(partial(self._verify, weights), self._on_verified)
 
     def _steady(self, stamp: int) -> int:
-        """Return the time of the steady clock at which a message was sent that has just arrived.
+        """Return the time of the steady clock, ns, at which a message with this stamp was sent; it has just arrived.
 
-        Simulated time says nothing of that: it stands still while the trainer learns, and jumps at a reset.
+        Simulated stamps do not tell: their time stands still while the trainer learns, and jumps at a reset.
         """
         under_way = 0 if self.settings.lockstep else max(0, self.now() - stamp)
         return time.monotonic_ns() - under_way
@@ -246,7 +246,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         self._between_decisions(partial(self._load, weights), self._loaded)
 
     def _load(self, weights: Weights) -> str:
-        """Take weights; return why not, or nothing."""
+        """Load weights; return why they are refused, or an empty string."""
         joints = JointOrder({STATE: weights.joint_names} if weights.joint_names else {})
         try:
             joints.expected(STATE, self.settings.joint_names)
@@ -269,13 +269,13 @@ class PolicyNode(MotoNode[PolicySettings]):
         self._acting.act()
 
     def _refuse(self, sentence: str) -> None:
-        self._refusal = f"{sentence} (acts on with version {self._actor.version})"
+        self._refusal = f"{sentence} (continues with version {self._actor.version})"
         self._counts["weights_refused"] += 1
         self.get_logger().error(self._refusal)
         self.diagnostics.publish()
 
     def report(self) -> NodeReport:
-        """Return rates, latencies, counts of what was not acted on, and the first thing that is wrong."""
+        """Return version, latencies, counts of what was not acted on, and the first problem."""
         age = self._policy_age() if self._actor.version else float("nan")
         acting = self._acting
         values: dict[str, object] = {"episode": acting.episode.episode, "step": acting.pace.sent}

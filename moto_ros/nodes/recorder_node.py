@@ -1,4 +1,4 @@
-"""Records: one bag an episode, from serialized messages, closed durably before the next one starts."""
+"""The recorder node: one bag per episode, of serialized messages, closed durably before the next episode starts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DEPTH = 100
 
 
 class RecorderNode(MotoNode[RecorderSettings]):
-    """Writes what it hears between the start of a reset and the settling after the end, without decoding it."""
+    """Writes the messages from the start of a reset until `settle` seconds after the end, without decoding them."""
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         """Recover the bags of a recorder that was killed, then subscribe."""
@@ -66,7 +66,7 @@ class RecorderNode(MotoNode[RecorderSettings]):
     # Topics.
 
     def _subscribe(self) -> None:
-        # The episode state first: of messages that wait together it is taken first, and opens the bag.
+        # The episode state first: of several waiting messages it is then taken first, and opens the bag.
         self._record(EpisodeState, topics.EPISODE_STATE, qos.latched(10), self._on_state)
         self._record(RobotState, topics.ROBOT_STATE, qos.every(DEPTH))
         self._record(Action, topics.ACTION, qos.event())
@@ -92,7 +92,7 @@ class RecorderNode(MotoNode[RecorderSettings]):
 
     def _record_as_offered(self, kind: type, name: str) -> None:
         topic = self._note(kind, name, Qos(reliable=True, latched=False, depth=DEPTH))
-        # Topics that somebody adds may be those of programs that know of no session.
+        # Extra topics may come from programs without a session.
         self._offered.subscribe(kind, name, partial(self._on_message, topic), DEPTH, raw=True, outside=True)
 
     def _note(self, kind: type, name: str, profile: Qos) -> str:
@@ -101,7 +101,7 @@ class RecorderNode(MotoNode[RecorderSettings]):
         return topic
 
     def _offer_changed(self, topic: str, reliable: bool) -> None:
-        """Let the bags to come say how the topic is offered."""
+        """Note the reliability that is offered in the metadata of the next bags."""
         self._topics = [
             replace(entry, qos=replace(entry.qos, reliable=reliable)) if entry.name == topic else entry
             for entry in self._topics
@@ -113,7 +113,7 @@ class RecorderNode(MotoNode[RecorderSettings]):
     def _on_state(self, topic: str, data: bytes) -> None:
         state = deserialize_message(data, EpisodeState)
         if state.purpose == Purpose.RESET:
-            self._on_message(topic, data)  # at most the end of what came before an episode
+            self._on_message(topic, data)  # not recorded, but kept for the pre-roll of the next episode
             return
         if state.phase == Phase.RESETTING or (state.phase == Phase.RUNNING and self._recording is None):
             self._open(state)
@@ -206,7 +206,7 @@ class RecorderNode(MotoNode[RecorderSettings]):
         return NodeReport(values, warning=self._problem or self.health.sentence())
 
     def destroy_node(self) -> None:
-        """Close the bag of an episode under way, as far as it came, then the node."""
+        """Close the bag of a running episode as it is, then the node."""
         self._close("the recorder was stopped before the episode's end")
         if not self._worker.close():
             self.get_logger().warning("the bag could not be closed in time; it will be recovered at the next start")

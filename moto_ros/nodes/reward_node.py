@@ -1,4 +1,4 @@
-"""Rewards on hardware: a rule over the robot state, the operator's word, or anybody's own reward node."""
+"""The reward node, for hardware: rewards from a rule over the robot state, the operator, or a user's own node."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class RewardSettings(Peers, RuleSettings):
     """Parameters of the reward node."""
 
     reset: RuleSettings = group(RuleSettings)
-    """The rule in episodes in which a policy resets the scene."""
-    control_rate: float = parameter(10.0, "Rate of control steps", unit="Hz", low=0.1, high=1000.0)
+    """The rule of episodes in which a policy resets the scene."""
+    control_rate: float = parameter(10.0, "rate of control steps", unit="Hz", low=0.1, high=1000.0)
     reward_lag: int = parameter(
-        1, "a step gets its reward at the latest this long after its action was taken", unit="steps", low=1, high=100
+        1, "a step is rewarded at most this many steps after its action was executed", unit="steps", low=1, high=100
     )
 
 
@@ -40,7 +40,7 @@ class RewardNode(MotoNode[RewardSettings]):
     """Shell of `RewardAssigner`: states, actions and operator events in, rewards out."""
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
-        """Create topics."""
+        """Create the topics."""
         super().__init__("reward", RewardSettings, given)
         self._rules = {True: self.settings.reset, False: part(self.settings, RuleSettings)}
         self._assigner = RewardAssigner(round(NSEC_PER_SEC / self.settings.control_rate), self.settings.reward_lag)
@@ -91,7 +91,7 @@ class RewardNode(MotoNode[RewardSettings]):
             self._rewards.publish(message)
 
     def report(self) -> NodeReport:
-        """Return how many rewards came from which source, and the newest refusal."""
+        """Return the number of rewards from each source, and why the newest refused one was refused."""
         assigner = self._assigner
         values = {
             "rule": self.settings.rule,

@@ -51,7 +51,7 @@ class RobotNode(MotoNode[RobotNodeSettings]):
         super().__init__("franka", robot_settings, given)
         self.refuse_simulated_time()
         arm = make_arm(self.settings.arm, self.settings)
-        self._robot = Robot(self.settings, self.settings, arm, self.get_logger().warning, self._crashed)
+        self._robot = Robot(self.settings, self.settings, arm, self.get_logger(), self._crashed)
         self._cameras = CameraWatchdog(self.settings.cameras, self.settings.health_timeout, time.monotonic())
         self._published: ArmReading | None = None
         self._published_at = 0.0

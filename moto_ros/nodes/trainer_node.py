@@ -56,6 +56,7 @@ from moto_ros.ros.discovery import Readiness
 from moto_ros.ros.node import MotoNode
 from moto_ros.ros.qos_fallback import OfferedQos
 from moto_ros.stopping import SAVE_TIME
+from moto_ros.terminal import valid_text
 from moto_ros.training.fine_tuning import FineTuning, TrainerStatus
 from moto_ros.training.robot_link import ClosedBag, RobotLink, Stopped, Timeouts
 from moto_ros.training.run_folder import RunFolder
@@ -106,7 +107,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         self.create_service(Trigger, topics.TRAINER_SAVE, self._save)
         self.add_on_set_parameters_callback(self._on_parameters)
         if not self.settings.wait_for:
-            return  # alone, to pre-train from bags: no other node publishes
+            return  # it pre-trains from bags, and no other node runs
         self._starter = self.client(StartEpisode, topics.EPISODE_START)
         self.subscribe(EpisodeState, topics.EPISODE_STATE, self._on_state, qos.latched(10))
         self.subscribe(EpisodeBag, topics.EPISODE_BAG, self._on_bag, qos.latched(10))
@@ -142,7 +143,9 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
 
     def _save(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._work is not None
-        response.message = "a checkpoint follows the present update" if response.success else "no run is open yet"
+        response.message = (
+            "a checkpoint is saved after the current update" if response.success else "no run is open yet"
+        )
         if self._work is not None:
             self._work.request_save()
         return response
@@ -203,7 +206,8 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         self.mailbox.post(partial(self._statuses.publish, self._status_message(status)))
 
     def _status_message(self, status: TrainerStatus) -> TrainingStatus:
-        message = TrainingStatus(phase=PHASES[status.phase], message=status.message, progress=float(status.progress))
+        message = TrainingStatus(phase=PHASES[status.phase], progress=float(status.progress))
+        message.message = valid_text(status.message)
         message.header.stamp = self.get_clock().now().to_msg()
         message.update_rate, message.success_rate = float(status.rate), float(status.success_rate)
         losses = status.losses or {}
@@ -243,7 +247,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
                 session,
                 self._link,
                 self._library,
-                self.log,
+                self.get_logger(),
                 lambda: self._link.stopping,
                 offline_only=not self.settings.wait_for,
             )
@@ -298,7 +302,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             settled = session.schedule.position.offline_done
             self._compare(folder, store, settled)
             if settled:
-                return  # what the offline phase has learned from stays what it is
+                return  # the demonstrations of a finished offline phase do not change
         if folder != self._run.bags / "offline":
             check_bags(folder)
         for bag, episode in self._library.demonstrations(folder, self.settings.topics, store):
@@ -309,7 +313,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
                 self.get_logger().warning(f"{bag}: {problem}")
         for problem in self._library.left_out:
             self.get_logger().warning(problem)
-        self.get_logger().info(f"holds {len(store)} recorded episodes")
+        self.get_logger().info(f"replay holds {len(store)} recorded episodes")
         if not store.holds("all"):
             raise MotoError(f"{folder}: no usable episode, expected bags of demonstrations; record some or name bags")
         if problem := store.nothing_to_imitate():
@@ -319,11 +323,11 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         """Raise MotoError where the demonstrations are not those that the run has learned from."""
         differences = self._library.differences(folder, self.settings.topics, store, self._run.started())
         if not settled:
-            differences.added.clear()  # they are taken in
+            differences.added.clear()  # they will be learned from too
         if not (what := differences.sentence()):
             return
         known = {bag.resolve().parent for bag in store.recorded()}
-        text = f"{folder}: of its bags, compared with what the run has learned from: {what}"
+        text = f"{folder}: of its bags, compared with those that the run has learned from: {what}"
         own = self._run.bag_folder("offline").resolve()
         if folder.resolve() == own and not any(own in (parent, *parent.parents) for parent in known):
             where = ", ".join(sorted(map(str, known)))
@@ -332,7 +336,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
             self.get_logger().warning(f"{text}; ignored, as changed_bags says")
         else:
             raise MotoError(
-                f"{text}; expected the same bags, as a run learns them once; give --run another folder and "
+                f"{text}; expected the same bags, since a run reads them only once; give --run another folder and "
                 f"--bags {folder} to learn from them as they are, or add -p trainer.changed_bags:=ignore to continue"
             )
 
@@ -341,8 +345,7 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         raise process.Finished(0)
 
     def _fail(self, error: Exception) -> None:
-        text = str(error).encode(errors="replace").decode()  # it may name a file whose name is no UTF-8
-        self.send_status(TrainerStatus("failed", text))
+        self.send_status(TrainerStatus("failed", str(error)))
         self.mailbox.post(partial(self._raise, error))
 
     def _raise(self, error: Exception) -> None:
@@ -350,13 +353,13 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         raise error
 
     def report(self) -> NodeReport:
-        """Return what the trainer does, and what is wrong on its topics."""
+        """Return phase and update rate, and what is wrong on its topics."""
         failed = self._status.message if self._status.phase == "failed" else ""
         values = {"phase": self._status.phase, "message": self._status.message, "updates_per_s": self._status.rate}
         return NodeReport(values, warning=self.health.sentence(), error=failed)
 
     def destroy_node(self) -> None:
-        """Let the learning thread save and end, then the node."""
+        """Let the learning thread save and end, then destroy the node."""
         self._link.stop()
         self._thread.join(SAVE_TIME)
         super().destroy_node()

@@ -1,4 +1,4 @@
-"""Where the end effector has been: what `moto workspace` looks at while a person guides the arm."""
+"""The node of `moto workspace`: collects the positions of the end effector while a person guides the arm."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class WorkspaceWatch(Node):
     """Adds every measured position of the end effector to a box."""
 
     def __init__(self, box: GuidedBox, session: int | None = None) -> None:
-        """Subscribe to the states of the system `session`; None: of the first that is heard of."""
+        """Subscribe to the states of the system `session`; None: of the first one that publishes."""
         super().__init__("workspace")
         self._box, self._session = box, session
         self.create_subscription(RobotState, topics.ROBOT_STATE, self._seen, qos.every())
@@ -25,7 +25,7 @@ class WorkspaceWatch(Node):
             self._session = state.session
         if state.session != self._session:
             raise MotoError(
-                f"{topics.ROBOT_STATE}: two systems say where an arm is (sessions {self._session}, {state.session}), "
+                f"{topics.ROBOT_STATE}: two systems publish it (sessions {self._session}, {state.session}), "
                 "expected one; end one of them, or give it another namespace or ROS domain"
             )
         point = state.ee_pose.position

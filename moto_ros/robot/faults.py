@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
+from moto_ros.contract.log import Log
 from moto_ros.robot.interface import Arm, ArmFault, FaultKind
 from moto_ros.robot.interruptible_wait import InterruptibleWait
 from moto_ros.robot.kinematics import Pose
@@ -33,9 +32,9 @@ class FaultRecovery:
         arm: Arm,
         mover: Mover,
         wait: InterruptibleWait,
-        log: Callable[[str], None] = lambda _: None,
+        log: Log,
     ) -> None:
-        """`log` is called with a sentence for each recovery."""
+        """Use an arm and what moves it; `log` gets a sentence for each recovery."""
         self._settings, self._arm, self._mover, self._wait, self._log = settings, arm, mover, wait, log
         self._times: list[float] = []
         self.recoveries = 0
@@ -59,7 +58,7 @@ class FaultRecovery:
                 self.recoveries += 1
                 self._times.append(self._wait.now())
                 times = f"{self.hourly()} times within the last hour"
-                self._log(f"robot: recovered at attempt {attempt + 1}; {times}")
+                self._log.info(f"robot: recovered at attempt {attempt + 1}; {times}")
                 return ""
         return f"{fault}; {retries} attempts to recover failed: check that the arm can move, then call robot/recover"
 

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
+from moto_ros.contract.log import Log
 from moto_ros.errors import MotoError
 from moto_ros.robot.envelope import Box
 from moto_ros.robot.faults import FaultRecovery
@@ -49,10 +50,10 @@ class Robot:
         settings: RobotSettings,
         scene: SceneSettings,
         arm: Arm,
-        log: Callable[[str], None],
+        log: Log,
         on_crash: Callable[[Exception], None],
     ) -> None:
-        """Take an arm; `connect` begins. `log` and `on_crash` are called from other threads."""
+        """Take an arm; `connect` begins. `log` and `on_crash` are called by other threads."""
         self._settings, self._arm, self._log, self._on_crash = settings, arm, log, on_crash
         self._wait = InterruptibleWait(self._interrupted)
         self._resetter = Resetter(settings, scene, arm, Mover(settings, arm, self._wait), self._wait)
@@ -209,7 +210,7 @@ class Robot:
 
     def _on_fault(self, fault: ArmFault) -> None:
         """Queue the recovery from a fault; called by the safety thread."""
-        self._log(f"fault ({fault.kind.value}): {fault}")
+        self._log.warning(f"fault ({fault.kind.value}): {fault}")
         if not self._closing:
             self._jobs.do(partial(self._handle, fault)).add_done_callback(partial(_raise_on, self._on_crash))
 
@@ -221,7 +222,7 @@ class Robot:
         except Interrupted:
             return
         if unsolved:
-            self._log(unsolved)
+            self._log.error(unsolved)
             self.safety.stop(unsolved)
         else:
             self.safety.fault_cleared()

@@ -10,6 +10,7 @@ from rclpy.node import Node
 
 from moto_ros.contract import topics
 from moto_ros.ros import qos
+from moto_ros.terminal import valid_text
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Diagnostics:
         status = DiagnosticStatus(
             level=report.level,
             name=self._node.get_fully_qualified_name(),
-            message=report.message,
-            values=[KeyValue(key=key, value=_text(value)) for key, value in report.values.items()],
+            message=valid_text(report.message),
+            values=[KeyValue(key=valid_text(key), value=_text(value)) for key, value in report.values.items()],
         )
         message = DiagnosticArray(status=[status])
         message.header.stamp = self._node.get_clock().now().to_msg()
@@ -57,4 +58,4 @@ class Diagnostics:
 
 
 def _text(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else valid_text(str(value))

@@ -27,6 +27,8 @@ STABLE_CHECKS = 3
 CHECKS_BEFORE_WARNING = 100
 """Checks after which a missing peer is logged: ten seconds, longer than any successful start."""
 
+CONNECTING = "topics are still being connected"
+
 IGNORED_TOPICS = ("/rosout", "/parameter_events", topics.SYSTEM_NODE)
 
 
@@ -44,7 +46,8 @@ class Readiness:
         self._ready: set[str] = set()
         self._stable = self._checks = 0
         self._logged: set[str] = set()
-        self.waits_for = ""
+        self.waits_for = CONNECTING
+        """What keeps this node from being ready; empty once it is."""
         self._subscription = node.create_subscription(String, topics.READY, self._on_message, qos.latched(depth=50))
         self._publisher = node.create_publisher(String, topics.READY, qos.latched())
         self._timer = node.create_timer(POLL_PERIOD, self._check)
@@ -74,9 +77,13 @@ class Readiness:
         self._checks += 1
         self._stable = 0 if self.waits_for else self._stable + 1
         self._log()
-        connected = self._stable >= STABLE_CHECKS or not self._peers
-        if connected and getattr(self._node, "alone", True):
+        if self._stable < STABLE_CHECKS and self._peers:
+            self.waits_for = self.waits_for or CONNECTING
+        elif not getattr(self._node, "alone", True):
+            self.waits_for = "still looking for other systems in this ROS domain"
+        else:
             self._timer.cancel()
+            self.waits_for = ""
             name = self._node.get_name()
             self._publisher.publish(String(data=f"{name} {self._session}" if self._session else name))
 

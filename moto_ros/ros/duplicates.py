@@ -46,7 +46,7 @@ LEASE_TIME = 30.0
 """Seconds after which a middleware has forgotten a process that was killed."""
 
 COMMON_TOPICS = ("/rosout", "/parameter_events", topics.DIAGNOSTICS)
-"""Topics that every node writes."""
+"""Topics that every node publishes."""
 
 WHAT_TO_DO = "end the other one, or start this one in another namespace or ROS domain (arguments namespace, domain)"
 WHAT_TO_DO_SIMULATED = (
@@ -57,12 +57,12 @@ WHAT_TO_DO_SIMULATED = (
 class Duplicates:
     """Announces a node; ends it at its start, by a MotoError raised in the executor, where it is a duplicate.
 
-    Nodes of one session are started together and know who writes what; of nodes that were started by hand (session 0)
-    two may write the same topic if one waits for the other as one of its `peers`.
+    Nodes of one session are started together and know who publishes what; of nodes started by hand (session 0) two may
+    publish the same topic if one waits for the other as one of its `peers`.
     """
 
     def __init__(self, node: Node, session: int, peers: Sequence[str], simulated_time: bool = False) -> None:
-        """Begin to look; the announcement follows once the node runs, with the topics that it has by then."""
+        """Start to listen; the announcement follows once the node runs, with the topics that it has by then."""
         self._node, self._peers = node, frozenset(peers)
         self._what_to_do = WHAT_TO_DO_SIMULATED if simulated_time else WHAT_TO_DO
         self._mine = SystemNode(session=session, node=node.get_fully_qualified_name(), instance=secrets.randbits(62))
@@ -83,12 +83,12 @@ class Duplicates:
         return self._mine.settled or (self._began is not None and time.monotonic() - self._began > QUIET_TIME)
 
     def writers(self, topic: str, session: int) -> str:
-        """Return the names of the nodes that write a topic and are of a session; for 0 also those that say nothing."""
+        """Return the names of a session's nodes that publish a topic; for 0 also those without an announcement."""
         known = {other.node: other.session for other in self._others.values()} | {self._mine.node: self._mine.session}
         found = {_name(info) for info in self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(topic))}
         return ", ".join(sorted(name for name in found if known.get(name, 0) == session))
 
-    # Nodes that say who they are.
+    # Nodes that announce themselves.
 
     def _on_message(self, other: SystemNode) -> None:
         if other.instance == self._mine.instance:
@@ -99,18 +99,18 @@ class Duplicates:
             raise MotoError(f"{conflict}, expected no other; {self._what_to_do}")
 
     def _settled(self, node: SystemNode) -> bool:
-        """Tell whether the start is over for a node's system: then also for a node of it that took longer."""
+        """Return whether the start of a node's system is over; it then is for each of its nodes."""
         known = (self._mine, *self._others.values())
         return node.settled or any(one.settled for one in known if one.session == node.session != 0)
 
     def _conflict(self, other: SystemNode) -> str:
-        """Return what the other node has that this one would take, or nothing."""
+        """Return which name or topic the other node already has, in words; empty for none."""
         if other.node == self._mine.node:
             return f"{self._mine.node}: a node of this name runs already, {_system(other)}"
         if other.session == self._mine.session and (other.session or other.node.split("/")[-1] in self._peers):
             return ""
         both = sorted(self._topics() & set(other.topics))
-        return f"{both[0]}: {other.node} writes it already, {_system(other)}" if both else ""
+        return f"{both[0]}: {other.node} publishes it already, {_system(other)}" if both else ""
 
     def _topics(self) -> set[str]:
         own = (*COMMON_TOPICS, self._publisher.topic_name, self._node.resolve_topic_name(topics.READY))
@@ -143,10 +143,10 @@ class Duplicates:
         self._unknown_since = {who: known.get(who, now) for who in found if starts or who in known}
         for (topic, name), since in self._unknown_since.items():
             if now - since > LEASE_TIME:
-                raise MotoError(f"{topic}: {name} writes it too, and is no node of this system; {self._what_to_do}")
+                raise MotoError(f"{topic}: {name} publishes it too, and is no node of this system; {self._what_to_do}")
 
     def _unknown(self, topic: str) -> set[str]:
-        """Return the writers of a topic that are neither this node, nor peers, nor have said who they are."""
+        """Return the publishers of a topic that are neither this node, nor peers, nor have announced themselves."""
         found = [_name(info) for info in self._node.get_publishers_info_by_topic(topic)]
         space = self._node.get_namespace().rstrip("/")
         own = sum(publisher.topic_name == topic for publisher in self._node.publishers)

@@ -20,6 +20,7 @@ from moto_ros.errors import MotoError
 from moto_ros.ros.diagnostics import Diagnostics, NodeReport
 from moto_ros.ros.duplicates import Duplicates
 from moto_ros.ros.health import TopicHealth
+from moto_ros.ros.log import TextLogger
 from moto_ros.ros.params import settings_of
 from moto_ros.ros.session import Sessions
 from moto_ros.ros.worker import Mailbox
@@ -52,6 +53,10 @@ class MotoNode(Node, Generic[S]):
         self._duplicates = Duplicates(self, self.session, peers, self.simulated_time)
         log = self.get_logger().warning
         self._sessions = Sessions(self.session, self.health, log, self._duplicates.writers)
+
+    def get_logger(self) -> TextLogger:
+        """Return the node's logger, which takes any text."""
+        return TextLogger(super().get_logger())
 
     def report(self) -> NodeReport:
         """Return the state of the node; nodes add their own figures."""

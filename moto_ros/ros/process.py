@@ -11,7 +11,8 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from moto_ros.errors import MotoError, sentence
-from moto_ros.ros.starting import created, is_started
+from moto_ros.ros.log import TextLogger
+from moto_ros.ros.starting import created, try_init
 from moto_ros.stopping import StopFlag, handle_signals
 from moto_ros.terminal import replace_unknown_letters
 
@@ -20,7 +21,7 @@ HEARTBEAT = 0.2
 
 
 class Finished(Exception):  # noqa: N818 - not an error
-    """Raised in a callback to end the node's process: its work is done (status 0) or it cannot go on."""
+    """Raised in a callback to end the node's process: its work is done (status 0) or it cannot continue."""
 
     def __init__(self, status: int = 0) -> None:
         """Keep the process's exit status."""
@@ -37,7 +38,7 @@ def run(make: Callable[[], Node], arguments: Sequence[str] | None = None) -> int
     replace_unknown_letters()
     stop = StopFlag()
     handle_signals(stop.set)
-    if not is_started(arguments, signal_handler_options=SignalHandlerOptions.NO):
+    if not try_init(arguments, signal_handler_options=SignalHandlerOptions.NO):
         return 1
     node: Node | None = None
     try:
@@ -57,11 +58,11 @@ def run(make: Callable[[], Node], arguments: Sequence[str] | None = None) -> int
 
 
 def _say_error(text: str, node: Node | None) -> None:
-    """Log why the node ends, as what no log level hides; before there is a node, print it."""
+    """Log why the node ends, at the level that no setting hides; without a node, print it."""
     if node is None:
         print(f"error: {text}", file=sys.stderr, flush=True)
     else:
-        node.get_logger().fatal(f"error: {text}")
+        TextLogger(node.get_logger()).fatal(f"error: {text}")
 
 
 def spin(node: Node, stop: StopFlag) -> int:

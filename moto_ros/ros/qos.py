@@ -34,12 +34,12 @@ def every(depth: int = 100) -> QoSProfile:
 
 
 def lossy(depth: int = 100) -> QoSProfile:
-    """Return the profile of a reader that wants every sample of a publisher that repeats none."""
+    """Return the profile of a reader that wants every sample of a best-effort publisher."""
     return _profile(depth, reliable=False)
 
 
 def command(period: float, lifespan: float) -> QoSProfile:
-    """Return the profile of actions: reliable, depth 1; late ones die in the middleware (both arguments in s)."""
+    """Return the profile of actions: reliable, depth 1; late ones expire in the middleware (both arguments in s)."""
     profile = _profile(1)
     profile.deadline = Duration(nanoseconds=int(2e9 * period))
     profile.lifespan = Duration(nanoseconds=int(1e9 * lifespan))
@@ -60,7 +60,7 @@ def human() -> QoSProfile:
 
 
 def event() -> QoSProfile:
-    """Return the profile of things said once that must arrive: rewards, actions as data."""
+    """Return the profile of messages that are sent once and must arrive: rewards, actions as data."""
     return _profile(100)
 
 

@@ -1,9 +1,9 @@
 """Message sessions: each message of moto_msgs has the session of its system, and a node ignores all others.
 
-A node stamps its messages and requests, and takes only those with its own session. Three exceptions: a stop counts from
-anybody; topics that are meant for other people's programs (`outside`) may leave the session 0; a person who calls a
-service by hand may do so where the call only ends something (`by_hand`). Messages of other packages carry no session:
-camera images are guarded by `duplicates.py`, the person's devices by the arbiter, see `operator_node.py`.
+A node stamps its messages and requests, and takes only those with its own session. There are three exceptions: a stop
+is taken from anybody; topics for a user's own programs (`outside`) may leave the session 0; so may a person who calls a
+service by hand that only ends something (`by_hand`). Messages of other packages carry no session: camera images are
+guarded by `duplicates.py`, the person's devices by the arbiter, see `operator_node.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Starts a node's process: `python -m moto_ros.ros.start MODULE --ros-args ...`, and the console scripts of all nodes.
 
-Signals and the death of the parent process end it from its first moment on: what a node imports takes seconds.
+Signals and the death of the parent process end it from the start, also while it imports, which takes seconds.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from moto_ros.screen import never_wait, screens
+from moto_ros.screen import make_output_nonblocking, screens
 from moto_ros.stopping import handle_signals, leave_with_success, watch_parent
 
 
@@ -18,7 +18,7 @@ def start(module: str) -> None:
     """Run the node whose `main` is in `module`."""
     handle_signals(leave_with_success)
     watch_parent()
-    never_wait()
+    make_output_nonblocking()
     with screens():
         importlib.import_module(module).main()
 

@@ -21,7 +21,7 @@ N = TypeVar("N")
 def init(arguments: Sequence[str] | None = None, **options: Any) -> None:
     """Call `rclpy.init`; raise MotoError with what is wrong with the environment or the arguments where it fails.
 
-    A log folder that cannot be used is replaced by a new one among the temporary files, which is said.
+    A log folder that cannot be used is replaced by a new temporary one, with a line on standard error.
     """
     refuse(faults(os.environ))
     changed, why = usable_folders(os.environ, lambda: Path(tempfile.mkdtemp(prefix="moto_ros_log_")))
@@ -36,8 +36,8 @@ def init(arguments: Sequence[str] | None = None, **options: Any) -> None:
         raise MotoError(f"ROS 2 does not know the arguments {error}; correct what follows --ros-args") from error
 
 
-def is_started(arguments: Sequence[str] | None = None, **options: Any) -> bool:
-    """Call `init`, print what is wrong where it fails, and return whether it did not."""
+def try_init(arguments: Sequence[str] | None = None, **options: Any) -> bool:
+    """Call `init`; where it fails, print what is wrong and return False."""
     try:
         init(arguments, **options)
     except MotoError as error:

@@ -1,4 +1,4 @@
-"""Checks before a node starts, of what stops ROS 2 here: environment variables, log folder, middleware.
+"""Checks before a node starts of what would keep ROS 2 from working: environment variables, log folder, middleware.
 
 rclpy must not be imported here: with some environments its libraries end the process that loads them.
 """
@@ -23,7 +23,7 @@ PROFILE_FILE = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE
 Environment = Mapping[str, str]
 
 HIGHEST_DOMAIN = 232
-"""Greatest ROS domain id whose UDP ports exist."""
+"""Highest ROS domain id whose UDP ports exist."""
 
 MIDDLEWARE = ("RMW_IMPLEMENTATION", "RCL_ASSERT_RMW_ID_MATCHES")
 SWITCHES = ("RCUTILS_LOGGING_USE_STDOUT", "RCUTILS_LOGGING_BUFFERED_STREAM", "RCUTILS_COLORIZED_OUTPUT")
@@ -45,7 +45,10 @@ except Exception as error:
     sys.exit(" ".join(str(error).split()))
 print(get_rmw_implementation_identifier())
 """
-"""Starts a node as the programs of a system do; in a process of its own, which ROS's libraries may end."""
+"""Starts a node as a system's programs do; it runs in its own process, which ROS's libraries may end."""
+
+LOG_FORMAT = {"RCUTILS_CONSOLE_OUTPUT_FORMAT": "[{severity}] [{name}]: {message}"}
+"""How the probe logs, whatever format the user has set: what the middleware complains of is found by its severity."""
 
 ADVICE = {
     "peer": "correct ROS_STATIC_PEERS: names or addresses of machines, separated by ;",
@@ -59,7 +62,7 @@ ADVICE = {
 
 @dataclass(frozen=True)
 class Fault:
-    """An environment variable, what was found in it, what was expected; `stops` where no node can work so."""
+    """An environment variable, what was found in it, and what to do; `stops` where no node works with it."""
 
     variable: str
     found: str
@@ -181,7 +184,7 @@ def probe(variables: tuple[tuple[str, str], ...], namespace: str = "") -> tuple[
     try:
         done = subprocess.run(
             command,
-            env=dict(variables),
+            env={**dict(variables), **LOG_FORMAT},
             capture_output=True,
             encoding="utf-8",
             errors="replace",
@@ -243,7 +246,7 @@ def log_problem(environment: Environment) -> str:
 def usable_folders(environment: Environment, make: Callable[[], Path]) -> tuple[dict[str, str], str]:
     """Return variables that give nodes a log folder and a home where theirs cannot be used, and why, for a person.
 
-    `make` returns the folder to use in their place; it is asked only then. A home that is there stays, as it may hold
+    `make` returns the folder to use instead; it is called only then. A home that is there stays, as it may hold
     settings; libraries of cameras and graphics fail without any.
     """
     problem = log_problem(environment)

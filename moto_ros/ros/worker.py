@@ -47,7 +47,7 @@ class Worker:
 
     @property
     def waiting(self) -> int:
-        """Jobs not begun yet."""
+        """Number of jobs that have not started."""
         return self._jobs.qsize()
 
     def do(self, job: Job, then: Callable[[Any], None] | None = None) -> None:

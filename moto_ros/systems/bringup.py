@@ -35,10 +35,10 @@ from moto_ros.config import (
 from moto_ros.cpu_threads import openmp_environment
 from moto_ros.episode.success_rule import SuccessRule
 from moto_ros.errors import MotoError, unwritable
-from moto_ros.registry import Requirement
+from moto_ros.registry import Registry, Requirement, expected_choice
 from moto_ros.ros.startup import check_start, missing_middleware, refuse, usable_folders
 from moto_ros.stopping import as_parent
-from moto_ros.systems.implied_parameters import REAL_TIMING, contradiction, implied, left_open, shared
+from moto_ros.systems.implied_parameters import REAL_TIMING, changeable, contradiction, implied, shared
 from moto_ros.systems.parameter_layers import ParameterLayers, chosen_arm
 from moto_ros.systems.transport import environment
 
@@ -52,6 +52,11 @@ class Argument:
     doc: str
     choices: Collection[str] = ()
 
+    @property
+    def help(self) -> str:
+        """Return its meaning; of a choice that users may add to, with the names that are there."""
+        return f"{self.doc}: {expected_choice(self.choices)}" if isinstance(self.choices, Registry) else self.doc
+
 
 ARGUMENTS = (
     Argument(
@@ -63,7 +68,7 @@ ARGUMENTS = (
     Argument(
         "task", "", "task, config/tasks/<task>.yaml or a path; empty: drawer_open, on hardware backends franka_reach"
     ),
-    Argument("agent", "moto", "learning algorithm; module:class for one of your own", AGENTS),
+    Argument("agent", "moto", "learning algorithm", AGENTS),
     Argument(
         "preset",
         "quick",
@@ -108,7 +113,7 @@ BY_BACKEND = {
     "franka": {"robot": "fr3", "cameras": "realsense"} | _ON_HARDWARE,
     "franka_sim": {"robot": "franky_sim", "cameras": "synthetic"} | _ON_HARDWARE,
 }
-"""What arguments that were left empty, or auto, mean."""
+"""Values of arguments that are empty or auto, by backend."""
 
 
 @dataclass(frozen=True)
@@ -175,8 +180,8 @@ BACKENDS = {
 }
 """Nodes that provide robot, cameras and task."""
 
-MEANING = ("action_axes", "translation_step", "rotation_step")
-"""Parameters of the arm's file that define an action; the operator node translates a person's commands with them."""
+ACTION_PARAMETERS = ("action_axes", "translation_step", "rotation_step")
+"""Parameters of the arm's file that say what an action means; the operator node needs them for a person's commands."""
 
 SYSTEMS = {
     "record": ("script", "recorder", "episode"),
@@ -188,7 +193,16 @@ SYSTEMS = {
 is between policy and robot."""
 
 
-SAME = ("image_size", "image_policy", "proprio", "joint_count", "joint_names", "action_size", "control_rate", "cameras")
+SAME_IN_BOTH = (
+    "image_size",
+    "image_policy",
+    "proprio",
+    "joint_count",
+    "joint_names",
+    "action_size",
+    "control_rate",
+    "cameras",
+)
 """Parameters that must be equal in policy and trainer, besides the agent's: weights fit one observation space."""
 
 
@@ -237,7 +251,7 @@ class System:
     run: Path
     agent: str
     contradictions: tuple[str, ...] = ()
-    """Sentences about parameters that the user set otherwise than the system must."""
+    """Sentences about parameters that the user set to other values than the system needs."""
     notes: tuple[str, ...] = ()
     """What a person should know before it starts."""
 
@@ -246,7 +260,7 @@ class System:
         return {process.node: process.built(self.agent) for process in self.processes}
 
     def check(self) -> None:
-        """Raise MotoError where any of its processes could not start, before one does; print what else to know."""
+        """Raise MotoError where any of its processes could not start, before one does; print the notes."""
         check_start({**os.environ, **self.environment}, self.namespace)
         for note in self.notes:
             print(note, file=sys.stderr, flush=True)
@@ -258,13 +272,13 @@ class System:
             raise MotoError(sentence)
 
     def _check_agreement(self) -> None:
-        """Refuse what the policy would reject later: weights made for other observations or another agent."""
+        """Raise MotoError where the policy would reject the trainer's weights: other observations, another agent."""
         settings = self.settings()
         if not {"policy", "trainer"} <= settings.keys():
             return
         acts, learns = flatten(settings["policy"]), flatten(settings["trainer"])
         known = specs(type(settings["trainer"]))
-        for name in (name for name in learns if name in acts and (name in SAME or name.startswith("agent."))):
+        for name in (name for name in learns if name in acts and (name in SAME_IN_BOTH or name.startswith("agent."))):
             if acts[name] != learns[name] and known[name].shapes_run:
                 raise MotoError(
                     f"parameter '{name}' is {acts[name]!r} in the policy node and {learns[name]!r} in the trainer "
@@ -291,7 +305,7 @@ class System:
             process.write_parameters(self.namespace)
 
     def _claim(self) -> None:
-        """Keep others from starting this system in the run folder; what nodes of other systems lock must be free."""
+        """Lock the run folder for this system; raise MotoError where a node of another system uses it."""
         folder = self.run / "config" / self.name
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -307,7 +321,7 @@ class System:
 Arguments = dict[str, str]
 
 NAMESPACE = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*/?", re.ASCII)
-"""What ROS takes for a namespace, but for two _ in a row, which it refuses on a command line."""
+"""What ROS takes as a namespace; on a command line it also refuses two _ in a row."""
 
 
 def defaults() -> Arguments:
@@ -321,15 +335,15 @@ def checked_arguments(given: Mapping[str, str]) -> Arguments:
     for name, value in given.items():
         if name not in known:
             raise MotoError(unknown_parameter(name, list(known), "arguments"))
-        if known[name].choices and value not in known[name].choices:
-            raise MotoError(f"argument {name} is '{value}', expected one of {', '.join(known[name].choices)}")
+        if (choices := known[name].choices) and value not in choices:
+            raise MotoError(f"argument {name} is '{value}', expected {expected_choice(choices)}")
     arguments = defaults() | dict(given)
     _check_namespace(arguments["namespace"])
-    left_open = {name for name, value in arguments.items() if value in ("", "auto")}
+    unset = {name for name, value in arguments.items() if value in ("", "auto")}
     meant = BY_BACKEND[arguments["backend"]]
     if arguments["operator"] == "on":
         meant = meant | {"clock": "realtime"}  # a person cannot follow a world that is as fast as the machine
-    return arguments | {name: value for name, value in meant.items() if name in left_open}
+    return arguments | {name: value for name, value in meant.items() if name in unset}
 
 
 def _check_namespace(namespace: str) -> None:
@@ -366,16 +380,16 @@ def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str,
     # Bags may be of any task: pre-training is of one where the user names it.
     common["task"] = Path(arguments["task"]).stem if name == "finetune" or given.get("task") else ""
     if "franka" in nodes:
-        arm = layers.of("franka", "franka", common)
-        common |= {name: arm[name] for name in MEANING if name in arm}
-    ends = layers.of("episode", "episode", common)
+        arm = layers.of("franka", common)
+        common |= {name: arm[name] for name in ACTION_PARAMETERS if name in arm}
+    ends = layers.of("episode", common)
     common |= {name: ends[name] for name in specs(SuccessRule) if name in ends}
     fixed = {node: common | implied(name, node, arguments, run) | dict((more or {}).get(node, {})) for node in nodes}
     processes = tuple(
         Process(
             node,
             NODES[node],
-            layers.of(node, NODES[node].family, fixed[node]),
+            layers.of(node, fixed[node]),
             run / "config" / name / f"{node}.yaml",
             # A world that waits for each action publishes its own clock.
             simulated_time="sim" in nodes and arguments["clock"] == "lockstep",
@@ -386,7 +400,7 @@ def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str,
         contradiction(name, node, parameter, *values)
         for node in nodes
         for parameter, values in layers.overridden(node, fixed[node]).items()
-        if parameter not in left_open(name, arguments)
+        if parameter not in changeable(name, arguments)
     )
     variables = _environment(arguments)
     folders, why = usable_folders(os.environ, lambda: run / "logs" / "ros")
@@ -396,9 +410,9 @@ def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str,
 
 
 def _namespace(system: str, arguments: Arguments, session: int) -> str:
-    """Return the namespace of a system's nodes; for `pretrain` one within it that no other system has.
+    """Return the namespace of a system's nodes; `pretrain` gets one of its own inside the namespace that is given.
 
-    It has no robot side and no peers: any number may run at once, also beside a system with a robot.
+    It has no robot side and no peers, so any number may run at once, also beside a system with a robot.
     """
     own = f"pretrain_{session % 2**32:08x}" if system == "pretrain" else ""
     return f"{arguments['namespace'].strip('/')}/{own}".strip("/")
@@ -451,7 +465,7 @@ def _is_simulated(arguments: Arguments) -> bool:
 
 
 def _layers(arguments: Arguments, nodes: tuple[str, ...]) -> ParameterLayers:
-    """Return the layers for nodes of every kind: a task's file may hold parameters for systems that do not run now."""
+    """Return the layers for nodes of every kind: a task's file may hold parameters of nodes that do not run now."""
     kinds = {node: kind for node, kind in NODES.items() if node in nodes or _is_installed(kind)}
     hardware = [] if _is_simulated(arguments) else [("robots", arguments["robot"]), ("cameras", arguments["cameras"])]
     chosen = [*hardware, ("tasks", arguments["task"])]
@@ -461,7 +475,8 @@ def _layers(arguments: Arguments, nodes: tuple[str, ...]) -> ParameterLayers:
     files |= {} if preset is None else {"agents": preset}
     given = {"agent_name": arguments["agent"]} | chosen_arm(files.values(), arguments["parameters"])
     known = {node: kind.specs(given) for node, kind in kinds.items()}
-    return ParameterLayers(known, base, files, arguments["parameters"])
+    families = {node: kind.family for node, kind in NODES.items()}
+    return ParameterLayers(known, families, base, files, arguments["parameters"])
 
 
 def _is_installed(kind: NodeKind) -> bool:

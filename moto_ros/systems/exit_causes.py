@@ -1,4 +1,4 @@
-"""How the processes of a system ended, and why: the first cause in one sentence. No ROS."""
+"""Why a system ended: the first process that failed, and its error in one sentence. No ROS."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import signal
 from moto_ros.terminal import COLOURS
 
 ERROR = re.compile(r"\berror: (.+)", re.IGNORECASE)
-"""The last line of a node of this package that ends with an error."""
+"""The last line of a node of this package that ends because of an error."""
 
-TOLD = {-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM}
+STOPPED = {-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM}
 """Exit statuses of a process that was asked to stop and did."""
 
 
-class Ending:
+class ExitCauses:
     """Collects the last line and the exit status of each process; `cause` is the first cause of a failure."""
 
     def __init__(self) -> None:
@@ -22,12 +22,12 @@ class Ending:
         self._open: dict[str, str] = {}
         self._last: dict[str, str] = {}
         self.cause = ""
-        """One sentence; empty as long as all is well."""
+        """One sentence; empty while nothing has failed."""
         self.first = ""
-        """The process that ended first; empty as long as all run."""
+        """The process that ended first; empty while all run."""
 
     def printed(self, process: str, text: str) -> None:
-        """Take in a piece of a process's output, which may end in the middle of a line."""
+        """Add a part of a process's output, which may end in the middle of a line."""
         *lines, self._open[process] = (self._open.get(process, "") + text).split("\n")
         for line in lines:
             self._note(process, line)
@@ -38,9 +38,9 @@ class Ending:
             self._last[process] = plain
 
     def ended(self, process: str, status: int, *, told: bool) -> None:
-        """Take in how a process ended: exit status, or minus the signal; `told` where it was asked to stop."""
+        """Add how a process ended: exit status, or minus the signal; `told` where it was asked to stop."""
         self._note(process, self._open.pop(process, ""))
-        failed = status not in TOLD | {0} if told else status != 0
+        failed = status not in STOPPED | {0} if told else status != 0
         if failed and not self.cause and (told or not self.first):
             self.cause = self._sentence(process, status)
         self.first = self.first or process

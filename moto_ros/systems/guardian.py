@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def send(groups: Iterable[int], number: int) -> set[int]:
-    """Send a signal to process groups; return those that are there. 0 only looks."""
+    """Send a signal to process groups; return those that exist. Signal 0 only checks."""
     there = set()
     for group in groups:
         try:

@@ -11,8 +11,8 @@ from moto_ros.data.bag_files import check_bags
 from moto_ros.errors import MotoError
 from moto_ros.training.run_schedule import DEMONSTRATION_IDS
 
-CHECK_IDS = 3_000_000
-"""Numbers of the episodes of `evaluate`: apart from those of a run's own evaluations, which a resumed run looks for."""
+EVALUATE_IDS = 3_000_000
+"""First episode number of `evaluate`, which a run's own evaluations do not use: a resumed run looks for those."""
 
 REAL_TIMING = {"reward_lag": 1, "pairing_tolerance": 0.04, "max_age": 0.25}
 """Where the world does not wait (steps, s, s), unless a file sets others: rewards come a step late, and stamps of a
@@ -39,8 +39,8 @@ ARGUMENT_OF = {
 """Parameter that a system sets -> the argument that decides it for all of its nodes."""
 
 
-def left_open(system: str, arguments: Mapping[str, str]) -> set[str]:
-    """Return the parameters that a system sets and that a user may still set otherwise: nothing else relies on them."""
+def changeable(system: str, arguments: Mapping[str, str]) -> set[str]:
+    """Return the parameters that a system sets and that a user may still change: nothing else relies on them."""
     names = {"overlap"}
     if arguments["device"] == "auto":
         names.add("device")
@@ -52,20 +52,20 @@ def left_open(system: str, arguments: Mapping[str, str]) -> set[str]:
 
 
 def contradiction(system: str, node: str, name: str, implied: object, found: object) -> str:
-    """Return the sentence for a parameter that a user sets otherwise than the system does."""
+    """Return the sentence for a parameter that a user sets to another value than the system."""
     sentence = f"parameters: '{name}' of the {node} node is {found!r}, but {system} sets it to {implied!r}"
     if (system, name) == ("finetune", "automatic_episodes"):
-        advice = "leave it out, for the trainer asks for the episodes: argument episodes says how many, and for "
-        return f"{sentence}; {advice}demonstrations `moto record` or automatic_episodes in the task's file"
+        advice = "leave it out: the trainer requests the episodes, and argument episodes says how many; the number of "
+        return f"{sentence}; {advice}demonstrations is automatic_episodes in the task's file"
     argument = ARGUMENT_OF.get(name, "")
     return f"{sentence}; leave it out" + (f", or give argument {argument}" if argument else "")
 
 
 def shared(arguments: Mapping[str, str], run: Path, nodes: Collection[str]) -> Parameters:
-    """Return the parameters that mean the same in every node that has them."""
+    """Return the parameters that have one value in every node that has them."""
     return {
         "session": new_session(),
-        "seed": whole(arguments, "seed"),
+        "seed": whole_number(arguments, "seed"),
         "clock": arguments["clock"],
         "agent_name": arguments["agent"],
         "wait_for": tuple(nodes) if len(nodes) > 1 else (),
@@ -114,7 +114,7 @@ def _finetune(arguments: Mapping[str, str], run: Path) -> dict[str, Parameters]:
 
 
 def _evaluate(arguments: Mapping[str, str], run: Path) -> dict[str, Parameters]:
-    numbers = {"purpose": "evaluation", "first_episode": CHECK_IDS, "automatic_episodes": 20}
+    numbers = {"purpose": "evaluation", "first_episode": EVALUATE_IDS, "automatic_episodes": 20}
     return {
         "policy": {"checkpoint": arguments["checkpoint"] or str(run)},
         "episode": numbers | _episodes(arguments, "automatic_episodes"),
@@ -128,11 +128,11 @@ def _reset_policy(arguments: Mapping[str, str]) -> Parameters:
 
 def _episodes(arguments: Mapping[str, str], name: str) -> Parameters:
     """Return how many episodes the user asked for as parameter `name`, nothing where the configuration decides."""
-    return {name: whole(arguments, "episodes")} if arguments["episodes"] else {}
+    return {name: whole_number(arguments, "episodes")} if arguments["episodes"] else {}
 
 
-def whole(arguments: Mapping[str, str], name: str) -> int:
-    """Return an argument as a whole number; MotoError where it is none."""
+def whole_number(arguments: Mapping[str, str], name: str) -> int:
+    """Return an argument as an integer; MotoError where it is none."""
     if not arguments[name].isdecimal():
         raise MotoError(f"argument {name} is '{arguments[name]}', expected a whole number of 0 or more")
     return int(arguments[name])

@@ -36,7 +36,7 @@ from launch_ros.substitutions import ExecutableInPackage
 from moto_ros.errors import MotoError
 from moto_ros.stopping import STOP_TIME
 from moto_ros.systems.bringup import ARGUMENTS, Argument, Process, System, run_folder
-from moto_ros.systems.exit_causes import Ending
+from moto_ros.systems.exit_causes import ExitCauses
 from moto_ros.systems.phases import SystemPhase, phases
 
 Entities = list[LaunchDescriptionEntity]
@@ -48,7 +48,7 @@ TIMEOUTS = {
 """Seconds from SIGINT to SIGTERM, and from there to SIGKILL: launch's own 5 s are less than a checkpoint takes."""
 
 TERMINAL_TIME = 2.0
-"""Seconds after Ctrl-C in which processes have got the terminal's SIGINT; a SIGINT for launch alone is passed on."""
+"""Seconds after which a SIGINT is passed on to the processes; by then they have received that of the terminal."""
 
 
 def launch_system(name: str) -> LaunchDescription:
@@ -58,8 +58,9 @@ def launch_system(name: str) -> LaunchDescription:
 
 
 def _declare(argument: Argument) -> DeclareLaunchArgument:
+    # Launch would refuse "module:class", which is none of the names of a registry.
     choices = {"choices": list(argument.choices)} if isinstance(argument.choices, tuple) and argument.choices else {}
-    return DeclareLaunchArgument(argument.name, default_value=argument.default, description=argument.doc, **choices)
+    return DeclareLaunchArgument(argument.name, default_value=argument.default, description=argument.help, **choices)
 
 
 def _start(context: LaunchContext, name: str) -> Entities:
@@ -76,18 +77,18 @@ class AllEnded(Event):
 
 
 class LaunchJob:
-    """The phases of one job in a launch: starts the processes of one, and of the next when all have ended well."""
+    """The phases of one job in a launch: starts the processes of a phase when all of the one before have succeeded."""
 
     def __init__(self, phases: Iterator[SystemPhase], report: list[str]) -> None:
         """Take the phases, and the arguments of the `moto` command that writes the report, if there is one."""
         self._phases, self._report = phases, report
         self._running: dict[str, ExecuteProcess] = {}
-        self._ending = Ending()
+        self._exit_causes = ExitCauses()
         self._late_sigint: TimerAction | None = None
 
     def next_phase(self) -> Entities:
-        """Return what starts the next phase, or the report, or ends the launch; MotoError where work is left to do."""
-        self._ending = Ending()
+        """Return what starts the next phase or the report, or ends the launch; MotoError where work is left to do."""
+        self._exit_causes = ExitCauses()
         phase = next(self._phases, None)
         if phase is not None:
             return self._system(phase)
@@ -116,11 +117,11 @@ class LaunchJob:
         return [*found, *actions.values()]
 
     def _printed(self, name: str, event: ProcessIO) -> None:
-        self._ending.printed(name, event.text.decode(errors="replace"))
+        self._exit_causes.printed(name, event.text.decode(errors="replace"))
 
     def _on_exit(self, name: str, ended: AllEnded, event: ProcessExited, context: LaunchContext) -> Entities:
-        first = not self._ending.first
-        self._ending.ended(name, event.returncode, told=context.is_shutdown)
+        first = not self._exit_causes.first
+        self._exit_causes.ended(name, event.returncode, told=context.is_shutdown)
         self._running.pop(name)
         if not self._running:
             return [EmitEvent(event=ended)]
@@ -129,8 +130,8 @@ class LaunchJob:
     def _all_ended(self, context: LaunchContext) -> Entities:
         if self._late_sigint is not None:
             self._late_sigint.cancel()
-        if self._ending.cause:
-            raise MotoError(self._ending.cause)
+        if self._exit_causes.cause:
+            raise MotoError(self._exit_causes.cause)
         return [] if context.is_shutdown else self.next_phase()
 
     def on_shutdown(self, event: Shutdown, context: LaunchContext) -> Entities:
@@ -158,7 +159,7 @@ def _node(system: System, process: Process) -> Node:
 
 
 def _once(wanted: Event, handle: Callable[[LaunchContext], Entities]) -> EventHandler:
-    """Return what handles one very event."""
+    """Return a handler of this event object alone."""
     return EventHandler(
         matcher=lambda event: event is wanted,
         entities=OpaqueFunction(function=handle),

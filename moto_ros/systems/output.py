@@ -1,4 +1,4 @@
-"""Lines of a system's processes to the screen and the log, neither of which can hold up or end what writes them."""
+"""Lines of a system's processes to the screen and the log; neither can block or end the process that writes them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 BACKLOG = 10_000
-"""Lines that wait for a screen that is paused (Ctrl-S, a reader that does not read); more are left out."""
+"""Lines that wait for a paused screen (Ctrl-S, a reader that does not read); more are dropped."""
 
 CLOSE_TIMEOUT = 2.0
 """Seconds that screen and log get for the last lines."""
@@ -28,32 +28,32 @@ class Sink:
         self.error: OSError | None = None
         self._descriptor = os.dup(descriptor)
         self._lines: queue.Queue[bytes | None] = queue.Queue(BACKLOG)
-        self._left_out = 0
+        self._dropped = 0
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
     def write(self, line: bytes) -> None:
         """Have a line written soon."""
-        if self._left_out:
-            line = b"(%d lines left out)\n%s" % (self._left_out, line)
+        if self._dropped:
+            line = b"(%d lines dropped)\n%s" % (self._dropped, line)
         try:
             self._lines.put_nowait(line)
-            self._left_out = 0
+            self._dropped = 0
         except queue.Full:
-            self._left_out += 1
+            self._dropped += 1
 
     def close(self) -> None:
-        """Write what waits, as far as that is possible in time."""
+        """Write what waits, for CLOSE_TIMEOUT at most."""
         with contextlib.suppress(queue.Full):
             self._lines.put(None, timeout=CLOSE_TIMEOUT)
             self._thread.join(CLOSE_TIMEOUT)
 
     @property
     def reader_gone(self) -> bool:
-        """Whether it is a pipe or a socket that nothing reads any more, as after `| head`."""
+        """Whether it is a pipe or a socket that has lost its reader, as after `| head`."""
         if self.error is not None:
             return self.error.errno == errno.EPIPE
-        if not _has_reader(self._descriptor):
+        if not _is_pipe(self._descriptor):
             return False
         poll = select.poll()
         poll.register(self._descriptor, 0)
@@ -68,7 +68,7 @@ class Sink:
                     self.error = error
 
 
-def _has_reader(descriptor: int) -> bool:
+def _is_pipe(descriptor: int) -> bool:
     mode = os.fstat(descriptor).st_mode
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
@@ -99,7 +99,7 @@ class Output:
 
     @property
     def reader_gone(self) -> bool:
-        """Whether the output goes to a pipe that nothing reads any more."""
+        """Whether the screen is a pipe that has lost its reader."""
         return self._screen.reader_gone
 
     def write_line(self, name: str, text: str) -> None:
@@ -121,7 +121,7 @@ class Output:
         )
 
     def close(self) -> None:
-        """Write what waits, as far as that is possible."""
+        """Write what waits, for CLOSE_TIMEOUT each at most."""
         for sink in (self._screen, self._log):
             if sink is not None:
                 sink.close()

@@ -1,7 +1,7 @@
 """The phases of a job, decided once for `moto` and for launch files: what runs, one system after the other.
 
-A phase comes when the one before has ended well. Before the first one, what cannot work is refused; after each one, it
-is checked that its work was done, for a process may end with status 0 before that.
+A phase starts when the one before has succeeded. Before the first one, a job that cannot work is refused; after each
+one, it is checked that its work was done, since a process may end with status 0 before that.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ class SystemPhase:
 
 @dataclass(frozen=True)
 class RecordedDemonstrations:
-    """Demonstrations: how many there shall be, how many are there, and the number of the next."""
+    """Demonstrations: how many are wanted, how many are recorded, and the number of the next."""
 
     wanted: int
-    there: int
+    recorded: int
     next: int
 
 
 def phases(name: str, given: Given) -> Iterator[SystemPhase]:
     """Yield the phases of `moto NAME` and of the launch file of that name."""
-    return finetune(given) if name == "finetune" else alone(name, given)
+    return finetune(given) if name == "finetune" else single_phase(name, given)
 
 
-def alone(name: str, given: Given) -> Iterator[SystemPhase]:
+def single_phase(name: str, given: Given) -> Iterator[SystemPhase]:
     """Yield one system, by itself."""
     refuse_unused(name, given, defaults())
     system = resolve(name, given)
@@ -84,17 +84,17 @@ def finetune(given: Given, *, fresh: bool = False) -> Iterator[SystemPhase]:
 
 
 def _learned_from_other_bags(run: RunFolder) -> bool:
-    """Tell whether a run has begun to learn without demonstrations of its own: it would not learn from new ones."""
+    """Return whether a run has learned, but not from bags of its own: it would not learn from new ones."""
     return has_checkpoint(run) and not closed_bags(run.bag_folder("offline"))
 
 
 def _recording(given: Given, run: RunFolder) -> Iterator[SystemPhase]:
     """Yield the recording of the demonstrations that are still missing, those of an interrupted recording kept."""
     recorded = _recorded(given, run)
-    if recorded.there >= recorded.wanted:
-        print(f"{recorded.there} demonstrations are there, none to record", flush=True)
+    if recorded.recorded >= recorded.wanted:
+        print(f"{recorded.recorded} demonstrations are recorded, none is missing", flush=True)
         return
-    missing = recorded.wanted - recorded.there
+    missing = recorded.wanted - recorded.recorded
     more = {"episode": {"first_episode": recorded.next}}
     system = resolve("record", _without_episodes(given) | {"episodes": str(missing)}, more)
     title = f"record {missing} of {recorded.wanted} demonstrations into {run.bag_folder('offline')}"
@@ -113,11 +113,11 @@ def _recorded(given: Given, run: RunFolder) -> RecordedDemonstrations:
     wanted, first = (int(str(episode.get(name, 0))) for name in ("automatic_episodes", "first_episode"))
     if wanted == 0:
         raise MotoError(
-            f"{system.name}: the task names no number of demonstrations; set episode.automatic_episodes in it"
+            f"{system.name}: the task sets no number of demonstrations; set episode.automatic_episodes in it"
         )
     numbers = [int(found[1]) for path in folder.glob("*") if (found := NUMBER.search(path.name))]
-    there = len(list(folder.glob(f"*/{METADATA}")))
-    return RecordedDemonstrations(wanted, there, max([first - 1, *numbers]) + 1)
+    recorded = len(list(folder.glob(f"*/{METADATA}")))
+    return RecordedDemonstrations(wanted, recorded, max([first - 1, *numbers]) + 1)
 
 
 # Whether the work was done.

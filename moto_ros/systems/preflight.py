@@ -1,4 +1,4 @@
-"""Checks before any node starts: bags, checkpoints, the run folder, the arm. What cannot work is refused."""
+"""Checks before any node starts: bags, checkpoints, the run folder, the arm. A job that cannot work is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from moto_ros.training.settings import TrainerSettings, agent_identity, configur
 def check(system: System, *, records: bool = False, fresh: bool = False) -> None:
     """Raise MotoError where `system` cannot do its work: its parameters, or the files and the arm that they name.
 
-    `records` tells that demonstrations are recorded before, `fresh` that the run folder is set aside before.
+    `records`: demonstrations are recorded first; `fresh`: the run folder is set aside first.
     """
     system.check()
     settings = system.settings()
@@ -49,7 +49,7 @@ def _check_run(trainer: Any, *, records: bool, fresh: bool) -> None:
 
 
 def has_checkpoint(run: RunFolder) -> bool:
-    """Tell whether a run has one: then it resumes."""
+    """Return whether a run has a checkpoint, which it then resumes from."""
     return run.checkpoints.is_dir() and any(run.checkpoints.glob("checkpoint_*"))
 
 
@@ -91,7 +91,7 @@ UNUSED: dict[str, dict[str, str]] = {
         "device": "nothing is learned here: for acting, give parameter policy.device",
     },
 }
-"""System -> argument that means nothing to it -> why, and what to give instead."""
+"""System -> argument that it does not use -> why, and what to give instead."""
 
 
 def refuse_unused(name: str, given: Mapping[str, str], defaults: Mapping[str, str]) -> None:

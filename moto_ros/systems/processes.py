@@ -24,11 +24,14 @@ PERIOD = 0.1
 """Seconds between two polls of signals and processes."""
 
 LOG_FORMAT = {"RCUTILS_CONSOLE_OUTPUT_FORMAT": "{message}"}
-"""How nodes write their log here, where each line gets the time and the node's name; a user's own variable wins."""
+"""How nodes write their log here, where each line gets the time and the node's name.
+
+A format that the user has set for other nodes does not count: it would repeat both, or leave out the message.
+"""
 
 CHUNK = 65536
 READER_GONE = 128 + signal.SIGPIPE
-"""Exit status of a run whose output nothing reads any more."""
+"""Exit status of a run whose output has lost its reader."""
 
 
 def run_system(system: System) -> int:
@@ -48,7 +51,7 @@ def run_system(system: System) -> int:
                 status = Runner(system, output, stop, guarded).run()
         finally:
             output.close()
-    # A signal that came last of all: the caller must not start the next system.
+    # A signal after the last process ended: the caller must not start the next system.
     return stop.status or status
 
 
@@ -56,12 +59,12 @@ class Child:
     """A node's process, in a session and process group of its own: Ctrl-C reaches it through this process only."""
 
     def __init__(self, process: Process, system: System, output: int | None = None) -> None:
-        """Start it; `output`, what its output goes to: this process's, or subprocess.PIPE."""
+        """Start it; its output goes where this process's goes, or with `output` subprocess.PIPE to `lines`."""
         self.name = process.node
         self._popen = subprocess.Popen(
             process.command(system.namespace),
             shell=True,
-            env={**LOG_FORMAT, **os.environ, **system.environment},
+            env={**os.environ, **system.environment, **LOG_FORMAT},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=None if output is None else subprocess.STDOUT,
@@ -112,14 +115,14 @@ class Child:
         return (whole + mark).decode("utf-8", "replace")
 
     def last_lines(self) -> Iterator[str]:
-        """Yield what is left to read after its end; what others still hold open is not waited for."""
+        """Yield what is left to read after its end, without waiting for others that hold the pipe open."""
         while self.fileno() >= 0 and (text := self.lines()):
             yield text
         yield self._rest.decode("utf-8", "replace")
 
 
 class Runner:
-    """Runs the processes of a system; signals, the end of any of them, and a screen without a reader end all."""
+    """Runs the processes of a system until a signal, the end of any of them, or a screen that has lost its reader."""
 
     def __init__(self, system: System, output: Output, stop: StopFlag, guarded: Guarded) -> None:
         self._system, self._output, self._stop, self._guarded = system, output, stop, guarded
@@ -168,7 +171,7 @@ class Runner:
             self._status = child.status if self._status is None else self._status
 
     def _stop_if_due(self) -> None:
-        """Signal first, speak afterwards."""
+        """Stop the processes when it is time to; signals are sent before anything is printed."""
         if self._end is None:
             if self._stop:
                 self._ask(f"{signal.Signals(self._stop.number).name} received")
@@ -200,15 +203,15 @@ class Guarded:
         self._pipe = pipe
 
     def add(self, group: int) -> None:
-        """Have a process group ended."""
+        """Add a process group that is to be ended."""
         self._tell(f"+{group}\n")
 
     def remove(self, group: int) -> None:
-        """Leave a process group alone, since it has ended."""
+        """Remove a process group that has ended."""
         self._tell(f"-{group}\n")
 
     def _tell(self, line: str) -> None:
-        with contextlib.suppress(BrokenPipeError):  # somebody has killed it; nodes watch their parent themselves
+        with contextlib.suppress(BrokenPipeError):  # the guardian was killed; nodes watch their parent themselves
             os.write(self._pipe, line.encode())
 
 

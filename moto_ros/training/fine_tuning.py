@@ -14,6 +14,7 @@ from typing import Protocol
 
 from moto_ros.agents.interface import Metrics
 from moto_ros.contract.episodes import Outcome
+from moto_ros.contract.log import Log
 from moto_ros.data.bag_library import BagLibrary
 from moto_ros.data.episode import Episode
 from moto_ros.training.learner import RoundProgress
@@ -90,11 +91,11 @@ class FineTuning:
         session: TrainingRun,
         robot: RobotSide,
         library: BagLibrary,
-        log: Callable[[str], None],
+        log: Log,
         stop: Callable[[], bool],
         offline_only: bool = False,
     ) -> None:
-        """Work on `session`; `log` prints a line, `stop` asks for an early end, `offline_only` runs no episode."""
+        """Work on `session`; `stop` asks for an early end, `offline_only` runs no episode."""
         self._session, self._robot, self._library = session, robot, library
         self._log, self._stop, self._offline_only = log, stop, offline_only
         self._recent: deque[bool] = deque(maxlen=RECENT)
@@ -173,7 +174,7 @@ class FineTuning:
     def _save_if_wanted(self) -> None:
         if self._save_wanted:
             self._save_wanted = False
-            self._log(f"checkpoint {self._session.save()}")
+            self._log.info(f"checkpoint {self._session.save()}")
 
     # Episodes.
 
@@ -185,7 +186,7 @@ class FineTuning:
             self._session.schedule.episode_started(action)
         else:
             self._session.schedule.episode_started(action)
-            self._log(f"episode {action.id} was recorded before the restart: read from {recorded.bag}")
+            self._log.info(f"episode {action.id} was recorded before the restart: read from {recorded.bag}")
             self._take(recorded)
 
     def _recorded_before(self, action: RunEpisode) -> RecordedEpisode | None:
@@ -211,14 +212,14 @@ class FineTuning:
     def _take(self, recorded: RecordedEpisode) -> None:
         running = self._session.schedule.position.running
         if running is None or running.id != recorded.id:
-            self._log(f"episode {recorded.id} was not requested: ignored")
+            self._log.warning(f"episode {recorded.id} was not requested: ignored")
             return
         if recorded.episode is None:
-            self._log(f"episode {recorded.id} has no usable steps: {recorded.note}")
+            self._log.warning(f"episode {recorded.id} has no usable steps: {recorded.note}")
             self._session.schedule.episode_lost(recorded.id, recorded.note)
             return
         if recorded.note:
-            self._log(f"episode {recorded.id}: {recorded.note}")
+            self._log.warning(f"episode {recorded.id}: {recorded.note}")
         version = float(recorded.episode.info["policy_version"])
         result = self._session.take(
             running,
@@ -271,7 +272,7 @@ class FineTuning:
         arms, better = self._arms(), self._session.schedule.better_arm()
         acted = (self._acted.arm, self._acted.arm_reason) if self._acted is not None else ("", "")
         self._robot.report(TrainerStatus(phase, message, progress, rate, losses, success, arms, *acted, better))
-        self._log(message)
+        self._log.info(message)
 
 
 def _duration(seconds: float) -> str:

@@ -40,7 +40,8 @@ class FrankaServerNode(MotoNode[FrankaServerSettings]):
         self.mailbox.post(self._on_end)
 
     def _on_line(self, line: str) -> None:
-        self.get_logger().info(line)
+        log = self.get_logger()
+        (log.error if line.startswith("error: ") else log.info)(line)
         if self._ready is None:
             self._ready = Readiness(self, self.settings.wait_for)
 

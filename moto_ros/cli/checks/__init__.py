@@ -1,1 +1,1 @@
-"""Checks of `moto doctor`, one file a subject; every check returns findings and raises nothing."""
+"""Checks of `moto doctor`, one file per subject; every check returns findings and raises nothing."""

@@ -1,4 +1,4 @@
-"""The arm: its driver and which robots that fits; with an address also kernel, network card, and the arm itself."""
+"""The arm: its driver and the robots it supports; with an address also kernel, network card, and the arm itself."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _network_card(host: str) -> Finding:
 
 
 def route(address: str, table: str) -> tuple[str, bool]:
-    """Return the network card that leads to `address` ("" for none), and whether it is the default way out too."""
+    """Return the network card that leads to `address` ("" for none), and whether it is also the default route."""
     wanted = struct.unpack("<I", socket.inet_aton(address))[0]
     rows = [line.split() for line in table.splitlines()[1:] if line.strip()]
     routes = [(int(row[7], 16), int(row[1], 16), row[0]) for row in rows]

@@ -1,4 +1,4 @@
-"""The cameras: RealSense's driver, and what is plugged in at which speed."""
+"""The cameras: RealSense's driver, and which cameras are connected at which USB speed."""
 
 from __future__ import annotations
 

@@ -35,5 +35,5 @@ def note(subject: str, found: str, advice: str) -> Finding:
 
 
 def missing(subject: str, found: str, advice: str) -> Finding:
-    """Return a finding without whose remedy the program does not work."""
+    """Return a finding that keeps the program from working."""
     return Finding(subject, Level.MISSING, found, advice)

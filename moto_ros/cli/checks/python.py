@@ -34,7 +34,7 @@ def _interpreter() -> Finding:
     found = f"{'.'.join(map(str, sys.version_info[:3]))} at {sys.executable}"
     if OLDEST <= sys.version_info[:2] <= NEWEST:
         return good("Python", found)
-    return note("Python", found, "3.10 to 3.13 are what the pins were made for: make env PYTHON=python3.12")
+    return note("Python", found, "the pinned versions are for 3.10 to 3.13: make env PYTHON=python3.12")
 
 
 def _commands() -> Iterator[Finding]:
@@ -55,7 +55,7 @@ def _requirements() -> Iterator[Finding]:
     lines = (line for package in PACKAGES if _installed(package) for line in requires(package) or [])
     wanted = [requirement for requirement in map(Requirement, lines) if _applies(requirement)]
     problems = [finding for requirement in wanted for finding in _requirement(requirement)]
-    yield from problems or [good("Packages", f"{len(wanted)} required, all there")]
+    yield from problems or [good("Packages", f"{len(wanted)} required, all installed")]
 
 
 def _applies(requirement: Requirement) -> bool:

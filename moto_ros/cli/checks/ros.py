@@ -33,7 +33,7 @@ def check_ros() -> Iterator[Finding]:
 
 
 def _client_library() -> Finding:
-    """Import rclpy in a process of its own, which ROS's libraries end where they find no middleware."""
+    """Import rclpy in its own process, since ROS's libraries end one without a middleware."""
     command = [sys.executable, "-c", "import rclpy"]
     # Where the middleware that is asked for is missing, `_start` reports it; here the library is checked.
     variables = {name: value for name, value in os.environ.items() if name not in MIDDLEWARE}
@@ -60,7 +60,7 @@ def _messages() -> Finding:
         getattr(importlib.import_module("moto_msgs.msg"), "Action")  # noqa: B009
     except (ImportError, AttributeError) as error:
         if any(text in str(error) for text in NUMPY_CLASH):
-            advice = "NumPy and the ROS messages were built for each other's other version: make env, make build"
+            advice = "the ROS messages were built with another NumPy: make env, make build"
             return missing("moto_msgs", str(error).splitlines()[0], advice)
         return missing("moto_msgs", f"does not import ({error})", "make build, then `. tools/enter.sh`")
     return good("moto_msgs", "imports")
@@ -99,7 +99,7 @@ def _middleware(name: str) -> Iterator[Finding]:
         yield good("Middleware", name)
         yield _transport()
     else:
-        advice = "no test runs on it; if frames get lost: export RMW_IMPLEMENTATION=rmw_fastrtps_cpp"
+        advice = "it is not tested; if frames get lost: export RMW_IMPLEMENTATION=rmw_fastrtps_cpp"
         yield note("Middleware", name, advice)
     yield good("Domain", f"{os.environ.get('ROS_DOMAIN_ID', '0')}, discovery {_range()}")
 
