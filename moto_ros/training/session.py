@@ -199,8 +199,8 @@ class TrainingRun:
         measured = {"uncertainty": finite_mean(uncertainty), "uncertainty_rank": finite_mean(ranks)}
         known = {name: mean for name, mean in measured.items() if mean is not None}
         reason = started.arm_reason if result.arm == started.arm else f"{started.arm} was asked for"
-        arm = {"arm": result.arm, "arm_reason": reason}
-        self._episode_row(started.purpose, result, known | facts | conduct_of(episode) | arm)
+        figures = known | facts | conduct_of(episode)
+        self._episode_row(started.purpose, result, {**figures, "arm": result.arm, "arm_reason": reason})
         if started.purpose == "evaluation":
             self._evaluated(episode, uncertainty)
         else:
