@@ -154,7 +154,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
     def _line(self, status: EpisodeStatus, problem: str, success: bool) -> str:
         word = "success" if success else "no success"
         took = time.monotonic() - self._began
-        by = f" by {status.arm}" if status.arm else ""
+        by = f" by {status.arm}" if status.arm_reason else ""  # an agent with one arm has no choice to report
         line = f"{status.purpose.name.lower()} episode {status.episode}{by}: {word}, {status.step} steps, "
         line += f"return {self._return:g}, {took:.1f} s ({status.outcome.name.lower()})"
         return "; ".join(part for part in (line, status.reason, problem) if part)

@@ -130,6 +130,7 @@ class EpisodePolicy:
     def load_weights(self, weights: Weights) -> None:
         """Load verified weights, between two steps. MotoError if a tensor does not fit; the old ones are kept."""
         try:
+            check_arm(weights.arm, self._agent.arms, "their better arm")
             self._agent.load_weights(dict(weights.tensors))
         except MotoError as error:
             raise MotoError(f"weights {weights.version} refused: {error}") from error
