@@ -294,7 +294,7 @@ def test_the_policy_loss_is_by_hand_that_of_solved_rows_and_cloning() -> None:
 @given(
     advantage=st.lists(st.floats(-1e3, 1e3, width=32), min_size=4, max_size=4),
     solving=st.lists(st.booleans(), min_size=4, max_size=4),
-    q_range=st.floats(1e-3, 1e3, width=32),
+    q_range=st.floats(1e-3, 1e3),
     scale=st.floats(0, 20),
 )
 def test_failures_weigh_nothing_and_no_action_more_than_ten(
