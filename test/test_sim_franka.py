@@ -14,7 +14,7 @@ pytest.importorskip("franky_sim")
 from support.franky_server import FrankyServer, free_address
 from support.process import Start, processes
 
-pytestmark = [pytest.mark.ros, pytest.mark.sim, pytest.mark.realtime]
+pytestmark = [pytest.mark.ros, pytest.mark.sim]
 
 MODULE = "moto_sim.franka_server"
 

@@ -12,7 +12,7 @@ import pytest
 
 from moto_ros.systems.transport import MODE, PROFILE_FILE, environment
 
-pytestmark = [pytest.mark.ros, pytest.mark.realtime]
+pytestmark = pytest.mark.ros
 
 ROOT = Path(__file__).resolve().parents[1]
 TCP_SOCKETS = """
