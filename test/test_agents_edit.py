@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from moto_ros.agents.common.base_policy import BaseActions
+from moto_ros.agents.common.exploration import CorrelatedNoise
 from moto_ros.agents.interface import BASE, POLICY, ActRequest, Batch
 from moto_ros.agents.moto.agent import MotoAgent
-from moto_ros.agents.moto.edit import CorrelatedNoise, EditPolicy, Transitions, heads_of_episodes
+from moto_ros.agents.moto.edit import EditPolicy, Transitions, heads_of_episodes
 
 EDIT: dict[str, object] = {
     "policy": "edit",

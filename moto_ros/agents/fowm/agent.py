@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from moto_ros.agents.common.augment import random_shift
 from moto_ros.agents.common.base import NetworkAgent, to_numbers
 from moto_ros.agents.common.base_policy import BasePolicy
+from moto_ros.agents.common.exploration import CorrelatedNoise
 from moto_ros.agents.common.optimizer import Optimizer
 from moto_ros.agents.common.tensors import prefixed
 from moto_ros.agents.fowm.config import FowmSettings
@@ -34,7 +35,6 @@ from moto_ros.agents.interface import (
     Spaces,
     State,
 )
-from moto_ros.agents.moto.edit import CorrelatedNoise
 
 ADAM_EPSILON = 1e-8
 LEARNED_JOINTLY = ("encoder", "dynamics", "reward_head", "q", "v")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from moto_ros.agents.common.augment import shift_chunks
 from moto_ros.agents.common.base import NetworkAgent, Terms, to_numbers
 from moto_ros.agents.common.base_policy import BaseActions, BasePolicy
+from moto_ros.agents.common.exploration import CorrelatedNoise
 from moto_ros.agents.common.networks import initialise
 from moto_ros.agents.common.optimizer import Optimizer
 from moto_ros.agents.common.tensors import prefixed, trainable
@@ -18,7 +19,7 @@ from moto_ros.agents.interface import BASE, POLICY, ActRequest, Batch, Data, Dec
 from moto_ros.agents.moto.actor import Actor, cloning_loss
 from moto_ros.agents.moto.behaviour import Behaviour, imagine
 from moto_ros.agents.moto.config import MotoSettings
-from moto_ros.agents.moto.edit import CorrelatedNoise, EditPolicy, Transitions
+from moto_ros.agents.moto.edit import EditPolicy, Transitions
 from moto_ros.agents.moto.encoding_cache import EncodingCache
 from moto_ros.agents.moto.rssm import Latent
 from moto_ros.agents.moto.world_model import ACTING_PARTS, WorldModel
