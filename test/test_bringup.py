@@ -58,7 +58,10 @@ def test_a_misspelt_parameter_in_a_task_file_names_the_file(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("polcy: {ros__parameters: {seed: 1}}", "section 'polcy' is of no node, expected /** or one of .*, policy, "),
+        (
+            "polcy: {ros__parameters: {seed: 1}}",
+            r"'polcy' is of no node, expected /\*\* or one of .*, policy, ",
+        ),
         ("/moto/**: {ros__parameters: {seed: 1}}", r"section '\*\*' is of no node"),
         ("policy: {ros__parameters: {max_steps: 9}}", "section 'policy': unknown parameter 'max_steps'"),
         ("episode: {ros__parameters: {plan_share: 0.5}}", "section 'episode': unknown parameter 'plan_share'"),

@@ -198,7 +198,7 @@ def probe(variables: tuple[tuple[str, str], ...], namespace: str = "") -> tuple[
     lines = _lines(done.stderr)
     if done.returncode == 0:
         name, logged = middleware_of(done.stdout)
-        return name, next((line for line in (*lines, *logged) if "rror" in line), "")
+        return name, next((line for line in (*lines, *logged) if "error" in line.lower()), "")
     raise not_started(lines[-1] if lines else f"its process ended with status {done.returncode}")
 
 
