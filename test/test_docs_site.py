@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,11 +21,14 @@ import pytest
 import torch
 from agents_data import SPACES, RandomData, tiny
 
+from moto_ros import registry
 from moto_ros.agents.registry import AGENTS, agent_settings, make_agent
 from moto_ros.camera.interface import CameraLost, CameraSetup
-from moto_ros.config import specs
+from moto_ros.config import parameter, specs
 from moto_ros.contract import topics
+from moto_ros.experiments.suite import TaskSettings
 from moto_ros.systems.bringup import NODES, resolve
+from moto_ros.systems.parameter_layers import OTHER_NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -100,16 +104,44 @@ def test_links_between_pages_hold_in_the_repository(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def reference() -> Any:
-    """Import tools/reference.py."""
+    """Import tools/reference.py, which reads ROS's QoS profiles; it starts no node, so no test needs a domain."""
+    pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
     sys.path.insert(0, str(ROOT / "tools"))
     return load(ROOT / "tools" / "reference.py")
 
 
-@pytest.mark.ros
 @pytest.mark.parametrize("name", ["configuration.md", "messages.md"])
 def test_a_reference_page_says_what_the_code_says(name: str, reference: Any) -> None:
     """Breaks whoever looks up a parameter or a message: run `make reference` and commit the page."""
     assert (DOCS / name).read_text(encoding="utf-8") == reference.page(name)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Parameters of every kind that a reference has to show."""
+
+    flags: tuple[bool, ...] = parameter((False, True), "flags")
+    names: tuple[str, ...] = parameter((), "names", formerly="labels")
+    agent: str = parameter("moto", "an agent", choices=AGENTS)
+
+
+def test_a_reference_shows_values_as_a_parameter_file_writes_them(
+    reference: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks whoever copies a default: `[False]` is no YAML. An empty list that a file sets is no other value."""
+    monkeypatch.setattr(registry, "_entry_points", lambda group: {"installed": "somewhere.agent:Agent"})
+    flags, names, agent = reference._parameters(specs(Sample), {"names": [""], "flags": [True]}).splitlines()[2:]
+    assert flags.startswith("| `flags` | list of boolean | `[false, true]` (`[true]`) |")
+    assert names.startswith("| `names` | list of text | `[]` |")
+    assert names.endswith("names; formerly `labels` |")
+    assert f"| {', '.join(f'`{name}`' for name in AGENTS.lines)} |" in agent
+
+
+def test_the_reference_names_the_other_name_of_a_node() -> None:
+    """Breaks the owner of another arm: the section `robot` of a parameter file."""
+    text = (DOCS / "configuration.md").read_text()
+    for other, node in OTHER_NAMES.items():
+        assert f"`{other}`" in text.split(f"## Node `{node}`\n")[1].split("\n| parameter")[0]
 
 
 def declared() -> Iterator[str]:
@@ -145,7 +177,7 @@ def test_every_message_field_is_in_the_reference() -> None:
         assert [field for field in fields if f"| `{field}` |" not in section] == []
 
 
-def test_every_topic_of_the_contract_has_a_type_and_a_node(reference: Any) -> None:
+def test_every_topic_of_the_contract_has_a_type_and_a_node() -> None:
     """Breaks whoever writes a node of their own: a topic that no node was found to use."""
     rows = re.findall(
         r"^\| `([^`]+)` \| (\S[^|]*) \| [^|]*\| ([^|]*)\| ([^|]*)\|", (DOCS / "messages.md").read_text(), re.M
@@ -158,19 +190,40 @@ def test_every_topic_of_the_contract_has_a_type_and_a_node(reference: Any) -> No
     assert [name for name in names if not known.get(name, ("", ""))[1]] == []
 
 
-def test_every_parameter_that_the_pages_set_exists() -> None:
-    """Breaks whoever copies a command: `-p` of a name that was changed is refused."""
-    known = {name: set(kind.specs({"agent_name": "moto"})) for name, kind in NODES.items()}
-    names = {name for found in known.values() for name in found}
-    names |= {name for agent in AGENTS for name in specs(agent_settings(agent), "agent.")}
-    wrong = []
-    for path in (page for page in PAGES if page.parent in (ROOT, DOCS) and page.name != "CHANGELOG.md"):
-        for given in re.findall(r"-p ([\w.]+):=", path.read_text()):
-            node, _, rest = given.partition(".")
-            own = known.get(node, names)
-            if given not in names and rest not in own and given.split(".")[-1] != "name" and given != "task.reward":
-                wrong.append(f"{name_of(path)}: {given}")
-    assert wrong == []
+@pytest.fixture(scope="module")
+def settable() -> set[str]:
+    """Return every name that `-p` takes: of all nodes, of one node, of agents, and of a suite's tasks."""
+    pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")  # the reward node declares its own
+    agents = {name for agent in AGENTS.lines for name in specs(agent_settings(agent), "agent.")}
+    names = agents | set(specs(TaskSettings, "task."))
+    for node, kind in NODES.items():
+        own = set(kind.specs({"agent_name": "moto"})) | (
+            agents if node in ("policy", "trainer", "reset_policy") else set()
+        )
+        others = [other for other, meant in OTHER_NAMES.items() if meant == node]
+        names |= own | {f"{called}.{name}" for called in (node, *others) for name in own}
+    return names
+
+
+def set_by(path: Path) -> set[str]:
+    """Return the names that a page gives to `-p`; of JSON lines, those in their sentences."""
+    return set(re.findall(r"-p ([\w.]+):=", path.read_text(encoding="utf-8"))) - {"name", "node.name"}
+
+
+def test_every_parameter_that_the_pages_set_exists(settable: set[str]) -> None:
+    """Breaks whoever copies a command: `-p` of a name, or of a node, that was changed is refused."""
+    pages = [page for page in [*PAGES, *DOCS.rglob("*.jsonl")] if page.name != "CHANGELOG.md"]
+    assert len({name for page in pages for name in set_by(page)}) > 20
+    assert [f"{name_of(page)}: {name}" for page in pages for name in sorted(set_by(page) - settable)] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["trainee.threads", "franka.threads", "trainer.thread", "agent.acts_by", "task.box_low"]
+)
+def test_a_parameter_of_no_node_would_be_found(name: str, settable: set[str], tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"`moto finetune -p {name}:=1 -p name:=value -p trainer.threads:=1`")
+    assert set_by(page) - settable == {name}
 
 
 # What the pages say of the agents.
@@ -185,7 +238,7 @@ def updated(agent: str) -> dict[str, float]:
     return {name: value for phase in made.phases for name, value in made.update(phase, RandomData(spaces)).items()}
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", AGENTS.lines)
 def test_every_figure_of_an_update_is_explained(agent: str) -> None:
     """Breaks whoever looks at TensorBoard: a curve without an explanation, or one that is never drawn."""
     text = (DOCS / "algorithms.md").read_text().split("### Updates\n")[1].split("\n### ")[0]
@@ -200,7 +253,7 @@ def test_every_figure_of_an_update_is_explained(agent: str) -> None:
 
 def test_the_presets_of_the_agents_are_those_that_are_there() -> None:
     text = (DOCS / "algorithms.md").read_text()
-    for agent in AGENTS:
+    for agent in AGENTS.lines:
         (row,) = re.findall(rf"^\| `{agent}` \|[^|]*\|([^|]*)\|$", text, re.MULTILINE)
         files = {path.stem.removeprefix(f"{agent}_") for path in (ROOT / "config" / "agents").glob(f"{agent}_*.yaml")}
         assert set(re.findall(r"`(\w+)`", row)) == files
