@@ -24,6 +24,7 @@ from moto_ros.agents.registry import AGENTS, agent_settings, make_agent
 from moto_ros.camera.interface import CameraLost, CameraSetup
 from moto_ros.config import specs
 from moto_ros.contract import topics
+from moto_ros.experiments.suite import SuiteSettings, TaskSettings
 from moto_ros.systems.bringup import NODES, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -163,12 +164,13 @@ def test_every_parameter_that_the_pages_set_exists() -> None:
     known = {name: set(kind.specs({"agent_name": "moto"})) for name, kind in NODES.items()}
     names = {name for found in known.values() for name in found}
     names |= {name for agent in AGENTS for name in specs(agent_settings(agent), "agent.")}
+    names |= {*specs(SuiteSettings), *specs(TaskSettings, "task.")}
     wrong = []
     for path in (page for page in PAGES if page.parent in (ROOT, DOCS) and page.name != "CHANGELOG.md"):
         for given in re.findall(r"-p ([\w.]+):=", path.read_text()):
             node, _, rest = given.partition(".")
             own = known.get(node, names)
-            if given not in names and rest not in own and given.split(".")[-1] != "name" and given != "task.reward":
+            if given not in names and rest not in own and given.split(".")[-1] != "name":
                 wrong.append(f"{name_of(path)}: {given}")
     assert wrong == []
 
