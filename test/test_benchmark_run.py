@@ -19,7 +19,7 @@ import pytest
 pytest.importorskip("metaworld", reason="Meta-World is not installed")
 
 from moto_sim.benchmark import cell
-from moto_sim.benchmark.cell import Runner
+from moto_sim.benchmark.cell import BenchmarkRun
 from moto_sim.rollout import expert_act
 
 from moto_ros.cli.main import main
@@ -100,7 +100,7 @@ def test_episodes_end_at_success_where_task_or_agent_say_so(
 ) -> None:
     """Breaks patience: what follows success is played and not learned from; or a task's hold is not kept."""
     run = runs_of(read_suite("ci", [*parameters, "task.max_steps:=60", "task.expert_noise:=0.0"]))[0]
-    runner = Runner(run, SuiteFolder(tmp_path))
+    runner = BenchmarkRun(run, SuiteFolder(tmp_path))
     expert: Any = expert_act(runner.world, 0.0, np.random.default_rng(0))
     episode = runner._collect(expert, RunEpisode(7, "evaluation", 0, sample=False))
     runner.close()
@@ -112,7 +112,7 @@ def test_episodes_end_at_success_where_task_or_agent_say_so(
 def test_demonstrations_end_at_the_step_limit_whatever_an_earlier_versions_bag_says(whole: Path) -> None:
     """Breaks learning: the last row of a demonstration that holds its success would be the end of the world."""
     description = next(whole.glob("cells/*moto--*/cell.json"))
-    runner = Runner(read_run(description), SuiteFolder(whole))
+    runner = BenchmarkRun(read_run(description), SuiteFolder(whole))
     layout = runner.task
     bag = next(whole.glob("data/*/episode_*"))
     (recorded,) = read_episodes(bag, layout).episodes

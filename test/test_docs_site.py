@@ -26,7 +26,7 @@ from moto_ros.agents.registry import AGENTS, agent_settings, make_agent
 from moto_ros.camera.interface import CameraLost, CameraSetup
 from moto_ros.config import parameter, specs
 from moto_ros.contract import topics
-from moto_ros.experiments.suite import TaskSettings
+from moto_ros.experiments.suite import SuiteSettings, TaskSettings
 from moto_ros.systems.bringup import NODES, resolve
 from moto_ros.systems.parameter_layers import OTHER_NAMES
 
@@ -195,7 +195,7 @@ def settable() -> set[str]:
     """Return every name that `-p` takes: of all nodes, of one node, of agents, and of a suite's tasks."""
     pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")  # the reward node declares its own
     agents = {name for agent in AGENTS.lines for name in specs(agent_settings(agent), "agent.")}
-    names = agents | set(specs(TaskSettings, "task."))
+    names = agents | set(specs(SuiteSettings)) | set(specs(TaskSettings, "task."))
     for node, kind in NODES.items():
         own = set(kind.specs({"agent_name": "moto"})) | (
             agents if node in ("policy", "trainer", "reset_policy") else set()

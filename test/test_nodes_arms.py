@@ -38,7 +38,7 @@ from moto_ros.nodes.recorder_node import RecorderNode
 from moto_ros.nodes.trainer_node import TrainerNode
 from moto_ros.policy.checkpoint_policy import load_policy
 from moto_ros.ros import qos
-from moto_ros.training.settings import identity_of
+from moto_ros.training.settings import agent_identity
 
 pytestmark = pytest.mark.ros
 
@@ -135,7 +135,7 @@ def test_the_arm_of_each_episode_acts_and_is_in_bag_metrics_status_and_checkpoin
     assert [sent.arm for sent in (weights[0], weights[-1])] == [BASE, POLICY]
 
     agent, settings = made_agent()
-    loaded = load_policy(tmp_path, agent, identity_of(agent, settings))
+    loaded = load_policy(tmp_path, agent, agent_identity(NAME, settings))
     assert loaded.arm == POLICY
     first, newest = bag_of(tmp_path, rows[0]), bag_of(tmp_path, rows[-1])
     assert acts_like(agent, BASE, first)  # the base is still what it was before the first online episode

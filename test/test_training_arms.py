@@ -26,7 +26,7 @@ from moto_ros.training.metrics import read_metrics
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.run_schedule import RunEpisode
 from moto_ros.training.session import TrainingRun
-from moto_ros.training.settings import TrainerSettings, identity_of
+from moto_ros.training.settings import TrainerSettings, agent_identity
 
 AGENT = "support.two_arms:TwoArmAgent"
 SETTINGS = TrainerSettings(
@@ -130,7 +130,7 @@ def test_the_checkpoint_says_which_arm_acts(whole: Path) -> None:
     """A deployed run would act by the policy that lost."""
     session = open_session(whole)
     agent = TwoArmAgent(SPACES, SMALL, 0)
-    assert load_policy(whole, agent, identity_of(agent, SMALL)).arm == session.schedule.better_arm()
+    assert load_policy(whole, agent, agent_identity(AGENT, SMALL)).arm == session.schedule.better_arm()
     session.schedule.position.outcomes = [ArmOutcome(BASE, False), ArmOutcome(POLICY, True)] * 20
     state = json.loads((session.save() / "state.json").read_text())
     assert state["arm"] == POLICY

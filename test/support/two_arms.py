@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from moto_ros.agents.bc.agent import BcAgent, BcNetwork, BcSettings
-from moto_ros.agents.common.encoder import Encoder
+from moto_ros.agents.bc.agent import BcAgent, BcSettings
+from moto_ros.agents.common.base_policy import ClonedPolicy
 from moto_ros.agents.common.optimizer import Optimizer
-from moto_ros.agents.interface import BASE, POLICY, ActRequest, Batch, Data, Decision, Metrics, State
+from moto_ros.agents.interface import BASE, POLICY, ActRequest, Batch, Data, Decision, Metrics, Spaces, State
 from moto_ros.config import parameter
 
 
@@ -23,12 +23,12 @@ class TwoArmSettings(BcSettings):
     online_base_updates: int = parameter(0, "none: the base stays", low=0)
 
 
-class TwoArmNetwork(BcNetwork):
+class TwoArmNetwork(ClonedPolicy):
     """A policy that learns, and a copy that stays."""
 
-    def __init__(self, settings: BcSettings, encoder: Encoder, base: BcNetwork, action: int) -> None:
-        super().__init__(settings, encoder, action)
-        self.base = base.requires_grad_(False)
+    def __init__(self, spaces: Spaces, settings: BcSettings) -> None:
+        super().__init__(spaces, settings, settings.hidden, settings.heads)
+        self.base = ClonedPolicy(spaces, settings, settings.hidden, settings.heads).requires_grad_(False)
 
 
 class TwoArmAgent(BcAgent):
@@ -36,15 +36,14 @@ class TwoArmAgent(BcAgent):
 
     name: ClassVar[str] = "two_arms"
     settings_class: ClassVar[type] = TwoArmSettings
-    phases: ClassVar[tuple[str, ...]] = ("policy", "base")
+    phases: tuple[str, ...] = ("policy", "base")
     acting = ("encoder", "heads", "base")
     arms = (BASE, POLICY)
     network: TwoArmNetwork
 
     def build(self) -> nn.Module:
         """Return both networks."""
-        base = BcNetwork(self.settings, Encoder(self.spaces, self.settings), self.spaces.action)
-        return TwoArmNetwork(self.settings, Encoder(self.spaces, self.settings), base, self.spaces.action)
+        return TwoArmNetwork(self.spaces, self.settings)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
         """Return one optimiser of the policy alone."""
