@@ -134,7 +134,7 @@ def test_a_reference_shows_values_as_a_parameter_file_writes_them(
     assert flags.startswith("| `flags` | list of boolean | `[false, true]` (`[true]`) |")
     assert names.startswith("| `names` | list of text | `[]` |")
     assert names.endswith("names; formerly `labels` |")
-    assert f"| {', '.join(f'`{name}`' for name in AGENTS.lines)} |" in agent
+    assert f"| {', '.join(f'`{name}`' for name in (*AGENTS.lines, 'module:class'))} |" in agent
 
 
 def test_the_reference_names_the_other_name_of_a_node() -> None:
@@ -207,7 +207,7 @@ def settable() -> set[str]:
 
 def set_by(path: Path) -> set[str]:
     """Return the names that a page gives to `-p`; of JSON lines, those in their sentences."""
-    return set(re.findall(r"-p ([\w.]+):=", path.read_text(encoding="utf-8"))) - {"name", "node.name"}
+    return set(re.findall(r"-p ([\w.]+):=", path.read_text(encoding="utf-8"))) - {"name", "node.name", "trainer.name"}
 
 
 def test_every_parameter_that_the_pages_set_exists(settable: set[str]) -> None:
@@ -232,10 +232,15 @@ def test_a_parameter_of_no_node_would_be_found(name: str, settable: set[str], tm
 def updated(agent: str) -> dict[str, float]:
     """Return the figures of one update of each phase of a small agent, everything that has figures being on."""
     small = {"latent_size": 8, "conv_channels": 2, "state_units": 6, "hidden": 16, "batch": 6}
-    settings = tiny(model_bc_scale=1.0, ensemble_kind="side") if agent == "moto" else agent_settings(agent)(**small)
+    base = {"base_latent_size": 8, "base_channels": 2, "base_hidden": 16, "base_batch": 6}
+    kinds: list[Any] = {
+        "moto": [tiny(model_bc_scale=1.0, ensemble_kind="side"), tiny(policy="edit", edit_batch=6, **base)],
+        "fowm": [agent_settings("fowm")(base_policy="cloned", penalty_relative=True, **small, **base)],
+    }.get(agent, [agent_settings(agent)(**small)])
     spaces = SPACES if agent == "moto" else type(SPACES)((40, 40, 3), 4, 3)
-    made = make_agent(agent, spaces, settings, 0, torch.device("cpu"))
-    return {name: value for phase in made.phases for name, value in made.update(phase, RandomData(spaces)).items()}
+    data = RandomData(spaces, sources=("all", "online", "failed"))
+    agents = [make_agent(agent, spaces, settings, 0, torch.device("cpu")) for settings in kinds]
+    return {name: value for made in agents for phase in made.phases for name, value in made.update(phase, data).items()}
 
 
 @pytest.mark.parametrize("agent", AGENTS.lines)

@@ -311,7 +311,8 @@ def budget(settings: SuiteSettings, known: Mapping[str, Spec], preset: Mapping[s
     found: dict[str, Value] = {"online_episodes": settings.online_episodes} if settings.online_episodes >= 0 else {}
     for name, spec in known.items():
         stage, value = name.partition("_")[0], preset.get(name, spec.default)
-        if stage not in own or not name.endswith("_updates"):
+        # A phase that the preset leaves out stays out.
+        if stage not in own or not name.endswith("_updates") or value == 0:
             continue
         if own[stage] >= 0:
             found[name] = own[stage]
