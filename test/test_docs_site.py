@@ -233,10 +233,11 @@ def updated(agent: str) -> dict[str, float]:
     """Return the figures of one update of each phase of a small agent, everything that has figures being on."""
     small = {"latent_size": 8, "conv_channels": 2, "state_units": 6, "hidden": 16, "batch": 6}
     base = {"base_latent_size": 8, "base_channels": 2, "base_hidden": 16, "base_batch": 6}
-    kinds: list[Any] = {
-        "moto": [tiny(model_bc_scale=1.0, ensemble_kind="side"), tiny(policy="edit", edit_batch=6, **base)],
-        "fowm": [agent_settings("fowm")(base_policy="cloned", penalty_relative=True, **small, **base)],
-    }.get(agent, [agent_settings(agent)(**small)])
+    if agent == "moto":
+        kinds = [tiny(model_bc_scale=1.0, ensemble_kind="side"), tiny(policy="edit", edit_batch=6, **base)]
+    else:
+        more = base | {"base_policy": "cloned", "penalty_relative": True} if agent == "fowm" else {}
+        kinds = [agent_settings(agent)(**small, **more)]
     spaces = SPACES if agent == "moto" else type(SPACES)((40, 40, 3), 4, 3)
     data = RandomData(spaces, sources=("all", "online", "failed"))
     agents = [make_agent(agent, spaces, settings, 0, torch.device("cpu")) for settings in kinds]
