@@ -20,7 +20,7 @@ pytest.importorskip("metaworld", reason="Meta-World is not installed")
 
 from moto_sim.benchmark import cell
 from moto_sim.benchmark.cell import BenchmarkRun
-from moto_sim.rollout import expert_act
+from moto_sim.rollout import NoisyExpert
 
 from moto_ros.cli.main import main
 from moto_ros.data.bag_reader import read_episodes
@@ -101,7 +101,7 @@ def test_episodes_end_at_success_where_task_or_agent_say_so(
     """Breaks patience: what follows success is played and not learned from; or a task's hold is not kept."""
     run = runs_of(read_suite("ci", [*parameters, "task.max_steps:=60", "task.expert_noise:=0.0"]))[0]
     runner = BenchmarkRun(run, SuiteFolder(tmp_path))
-    expert: Any = expert_act(runner.world, 0.0, np.random.default_rng(0))
+    expert: Any = NoisyExpert(0.0, np.random.default_rng(0))
     episode = runner._collect(expert, RunEpisode(7, "evaluation", 0, sample=False))
     runner.close()
     assert episode.succeeded

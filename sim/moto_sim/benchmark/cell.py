@@ -158,6 +158,8 @@ class BenchmarkRun:
         self._progress.report(f"{planned.purpose} episode", session.metrics.clock.updates)
         player = self._player(session, planned, sample=planned.sample)
         episode = self._collect(player, planned)
+        if player.edited is not None:
+            episode.info[EDITED] = player.edited
         if planned.purpose == "evaluation":
             probe = self._probe(episode, player.predicted_return)
             if self.suite_run.sampled_twin:
@@ -183,8 +185,6 @@ class BenchmarkRun:
             success_hold=task.success_hold,
         )
         episode.info["id"] = planned.id
-        if player.edited is not None:
-            episode.info[EDITED] = player.edited
         return episode
 
     def _probe(self, episode: Episode, predicted: float | None) -> dict[str, float | int | None]:
