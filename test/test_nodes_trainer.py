@@ -226,7 +226,7 @@ def test_recordings_that_leave_nothing_to_imitate_are_told_before_an_hour_is_spe
     graph.add(TrainerNode(trainer(tmp_path, wait_for=[])))
     finish(graph)
     told = capfd.readouterr().err
-    assert "prior_rule 'success_at_end': leaves none of 2 episodes to imitate (0 of them reach success)" in told
+    assert "prior_rule 'success_prefix': leaves none of 2 episodes to imitate (0 of them reach success)" in told
 
 
 def test_pre_training_alone_needs_no_robot_and_fine_tuning_goes_on_from_it(graph: Graph, tmp_path: Path) -> None:
@@ -303,5 +303,16 @@ def test_another_rule_than_at_the_first_start_is_refused(graph: Graph, tmp_path:
     demonstrate(tmp_path)
     graph.drop(_pretrained(graph, tmp_path))
     graph.add(TrainerNode(trainer(tmp_path, wait_for=[], prior_rule="whole")))
-    with pytest.raises(MotoError, match="prior_rule is whole here and success_at_end in the run"):
+    with pytest.raises(MotoError, match="prior_rule is whole here and success_prefix in the run"):
         graph.until(lambda: False, "the refusal", 60)
+
+
+def test_a_run_that_was_begun_under_another_default_rule_goes_on_with_it(
+    graph: Graph, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Every run of an earlier version would be refused, or learn from other steps than it began with."""
+    demonstrate(tmp_path)
+    graph.drop(_pretrained(graph, tmp_path, prior_rule="success_at_end"))
+    node = _pretrained(graph, tmp_path)
+    assert node._store.prior_rule == "success_at_end"
+    assert "keeps prior_rule 'success_at_end', with which it was begun" in capfd.readouterr().err
