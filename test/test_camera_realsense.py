@@ -113,7 +113,7 @@ def test_exposure_and_white_balance_are_fixed_in_the_sensors_units_or_left_to_th
 
 def test_an_exposure_that_the_sensor_has_not_is_refused_with_its_range() -> None:
     camera = SyntheticRealSense(dataclasses.replace(SETUP, device="synthetic-4", white_balance=9000.0))
-    with pytest.raises(CameraLost, match=r"white_balance 9000, expected 2800\.\.6500"):
+    with pytest.raises(CameraLost, match=r"white_balance 9000, expected 2800 to 6500"):
         camera.open()
     camera.close()
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from moto_ros.report.diagnosis import CHECKS, Figures, Finding, auc, diagnose, figures_of
 from moto_ros.report.history import History
+from moto_ros.training.run_folder import SCHEMA
 from moto_ros.training.statistics import wilson
 
 PAGE = Path(__file__).parent.parent / "docs" / "no_improvement.md"
@@ -87,7 +88,10 @@ def history_of(folder: Path, rows: list[dict[str, object]]) -> History:
     stamp = {"time": 0.0, "updates": 0, "env_steps": 0, "episode": 0}
     (folder / "metrics.jsonl").write_text("".join(json.dumps(stamp | row) + "\n" for row in rows), encoding="utf-8")
     (folder / "identity.json").write_text(
-        json.dumps({"seed": 0, "configuration": {}, "sessions": [{"started": "2026-01-01T00:00:00"}]}), encoding="utf-8"
+        json.dumps(
+            {"schema": SCHEMA, "seed": 0, "configuration": {}, "sessions": [{"started": "2026-01-01T00:00:00"}]}
+        ),
+        encoding="utf-8",
     )
     return History(folder)
 

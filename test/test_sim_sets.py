@@ -106,7 +106,7 @@ def test_a_learners_set_is_its_own_replay_and_the_same_again_for_one_seed(
 def test_tracking_that_a_world_does_not_have_is_said() -> None:
     """Breaks a user's hour: a policy would learn from zeros."""
     world = make_world("kitchen/mixed", 32)
-    with pytest.raises(MotoError, match="'object_position': this world tracks nothing of the kind"):
+    with pytest.raises(MotoError, match="'object_position': this world has none"):
         proprio(world.reset(0), ("object_position",))
 
 

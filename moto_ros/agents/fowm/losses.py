@@ -43,7 +43,7 @@ class Windows:
         seen: Batch = {name: batch[name].transpose(0, 1).contiguous() for name in ("image", "proprio") if name in batch}
         steps = {name: batch[name][:, 1:].transpose(0, 1) for name in ("action", "reward", "is_terminal", "valid")}
         # Rows of which nobody says that they may be imitated are not.
-        if "imitable" in batch:
+        if "imitable" in batch and "steps_to_success" in batch:
             imitable = batch["imitable"][:, 1:].transpose(0, 1)
             solving = imitable & (batch["steps_to_success"][:, :-1].transpose(0, 1) > 0)
         else:
