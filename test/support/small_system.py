@@ -29,7 +29,7 @@ def main() -> int:
     folder, stop_time, *nodes = sys.argv[1:]
     os.environ[small_node.FOLDER] = folder
     processes.STOP_TIME = int(stop_time)
-    systems.alone = lambda name, given: iter([SystemPhase("small nodes", small_system(Path(folder), nodes))])
+    systems.single_phase = lambda name, given: iter([SystemPhase("small nodes", small_system(Path(folder), nodes))])
     return cli.main(["record"])
 
 
