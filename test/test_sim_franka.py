@@ -65,6 +65,6 @@ def test_taken_address_is_said(start: Start) -> None:
     try:
         node = start(MODULE, {"address": server.address})
         assert node.wait(90.0) == 1
-        assert "another server runs there" in node.output()
+        assert "stop the server that runs there" in node.output()
     finally:
         server.kill()
