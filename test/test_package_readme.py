@@ -226,7 +226,9 @@ def test_a_script_takes_the_options_that_a_page_gives_it(page: str) -> None:
 def test_a_ros2_command_has_its_file_and_arguments(page: str) -> None:
     programs = {f"{name}_node" for name in re.findall(r'"(\w+)"', (ROOT / "setup.py").read_text())}
     known, wrong = {argument.name for argument in ARGUMENTS}, []
-    for command in (one for one in [*of("ros2", "launch"), *of("ros2", "run", "moto_ros")] if one.page == page):
+    for command in (
+        one for one in [*of("ros2", "launch", "moto_ros"), *of("ros2", "run", "moto_ros")] if one.page == page
+    ):
         if len(command.words) < 4:  # the command alone, in a sentence
             continue
         kind, file, rest = command.words[1], command.words[3], command.words[4:]
@@ -269,7 +271,7 @@ def test_a_function_that_a_page_names_is_in_its_file(path: Path) -> None:
     text = " ".join(text_of(path).split())
     wrong = []
     for names, file in re.findall(r"((?:`[\w.]+`(?:, | and )?)+) (?:in|of) `([\w/]+\.py)`", text):
-        sources = [found for found in ROOT.glob(file if "/" in file else f"**/agents/**/{file}") if found.is_file()]
+        sources = [ROOT / file] if "/" in file else sorted((ROOT / "moto_ros" / "agents").rglob(file))
         defined = {word for source in sources for word in re.findall(r"\w+", source.read_text(encoding="utf-8"))}
         wrong += [
             f"{name} in {file}" for name in re.findall(r"`([\w.]+)`", names) if not defined >= set(name.split("."))
