@@ -33,8 +33,8 @@ State = dict[str, Tensor]
 
 Metrics = dict[str, float]
 
-SUCCESS_PROBABILITY = "success_probability"
-"""Name of a decision's figure, see `Decision`."""
+SUCCESS_PROBABILITY, EDITED = "success_probability", "edited"
+"""Names of a decision's figures, see `Decision`."""
 
 BASE, POLICY = "base", "policy"
 """Names of arms: the policy cloned from demonstrations, which stays as it is, and the one that learns."""
@@ -76,7 +76,8 @@ class Decision:
     """One answer of a policy: action (B, A) in [-1, 1], next filter state, uncertainty (B,).
 
     `figures` are for diagnostics. An agent that knows it gives success_probability, its estimate in [0, 1] that the
-    episode reaches success from here; it is published with the action. A planner gives plan_s (seconds),
+    episode reaches success from here; it is published with the action. One that edits a base policy gives edited, the
+    share of the actions that are not the base's. A planner gives plan_s (seconds),
     plan_iterations, and 0 or 1 for plan_cut (fewer iterations than set), policy_answered (time for none of them) and
     deadline_missed (late).
     """

@@ -10,14 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moto_ros.agents.interface import ActRequest, Agent, Batch
+from moto_ros.agents.interface import EDITED, ActRequest, Agent, Batch
 from moto_ros.data.episode import Episode
 from moto_ros.data.records import GUARDS
 from moto_ros.training.run_schedule import EpisodeResult
 from moto_ros.training.statistics import wilson
-
-EDITED = "edited"
-"""Figure of an action that is not the base policy's, and its share of an episode's steps, in `Episode.info`."""
 
 
 class Player:

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from moto_ros.agents.common.augment import random_shift
 from moto_ros.agents.common.averaging import averaged
-from moto_ros.agents.common.base import observation
+from moto_ros.agents.common.base import Terms, observation
 from moto_ros.agents.common.encoder import Encoder, EncoderSettings
+from moto_ros.agents.common.optimizer import Optimizer
 from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, orthogonal
-from moto_ros.agents.interface import Batch, Spaces
+from moto_ros.agents.interface import Batch, Data, Spaces
 from moto_ros.config import parameter
 
 
@@ -45,6 +46,13 @@ class BasePolicySettings:
         low=0.001,
         high=0.99999,
         before=0.998,
+    )
+
+    offline_base_updates: int = parameter(
+        0, "updates of the base policy, before all others; for agents set to have one", low=0, before=0
+    )
+    online_base_updates: int = parameter(
+        0, "0: the base policy stays as it is while the agent is fine-tuned", low=0, high=0, before=0
     )
 
     @property
@@ -93,6 +101,7 @@ class BasePolicy(nn.Module):
         average = averaged(self.newest, settings.base_ema)
         assert average is not None, "base_ema is above 0"
         self.average = average
+        self._batch, self._shift = settings.base_batch, settings.base_shift
 
     @property
     def acting(self) -> ClonedPolicy:
@@ -106,6 +115,17 @@ class BasePolicy(nn.Module):
         """Return the actions of every head (heads, B, A) for observations (B, ...)."""
         heads: Tensor = self.acting(seen)
         return heads
+
+    def draw(self, data: Data) -> Batch:
+        """Return a batch of windows (B, 2, ...) of what may be imitated, or of all steps where nothing may."""
+        return data.windows("successful" if data.holds("successful") else "all", self._batch, 2)
+
+    def update(self, batch: Batch, optimizer: Optimizer, generator: torch.Generator) -> Terms:
+        """Clone the actions of windows (B, 2, ...) in one step of `optimizer`, that of `newest`; return the scalars."""
+        loss = self.newest.loss(batch, self._shift, generator)
+        norm = optimizer.step(loss)
+        self.average.update_parameters(self.newest)
+        return {"base_loss": loss, "base_norm": norm}
 
 
 class BaseActions:

@@ -2,8 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+from moto_ros.config import parameter
+
+
+@dataclass(frozen=True)
+class ExplorationSettings:
+    """Exploring noise of an agent that acts by a base policy or better."""
+
+    explore_std: float = parameter(
+        0.1,
+        "with a base policy: standard deviation of the exploring noise around the chosen action",
+        low=0.0,
+        high=2.0,
+        before=0.1,
+    )
+    explore_correlation: float = parameter(
+        0.9,
+        "with a base policy: correlation of the exploring noise from one step to the next",
+        low=0.0,
+        high=0.999,
+        before=0.9,
+    )
+    quiet_episodes: float = parameter(
+        0.33,
+        "with a base policy: share of training episodes without exploring noise",
+        low=0.0,
+        high=1.0,
+        before=0.33,
+    )
 
 
 class CorrelatedNoise:

@@ -13,7 +13,7 @@ MAX_ADVANTAGE_WEIGHT = 100.0
 """Advantage weights are clamped to it, as published."""
 
 MAX_RELATIVE_WEIGHT = 10.0
-"""Those of advantages in units of the range of Q are clamped to it."""
+"""Weights of advantages in units of the range of Q are clamped to it: all successes are worth repeating."""
 
 
 def expectile(error: Tensor, tau: float) -> Tensor:

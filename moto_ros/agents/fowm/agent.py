@@ -26,6 +26,7 @@ from moto_ros.agents.fowm.planning_time import PlanningTime, Stopwatch
 from moto_ros.agents.interface import (
     BASE,
     POLICY,
+    SUCCESS_PROBABILITY,
     ActRequest,
     Batch,
     Data,
@@ -131,7 +132,7 @@ class FowmAgent(NetworkAgent):
         watch.lap("answer")
         figures = {} if by_base else self._figures(plan, watch)
         if settings.values_are_chances and int(self.actor.updates):
-            figures["success_probability"] = float(values.mean(0).clamp(0, 1).mean())
+            figures[SUCCESS_PROBABILITY] = float(values.mean(0).clamp(0, 1).mean())
         return Decision(action, kept, u, figures)
 
     @torch.inference_mode()
@@ -185,12 +186,8 @@ class FowmAgent(NetworkAgent):
     def _update_base(self, data: Data) -> Metrics:
         """Do one update of the base policy by cloning what may be imitated."""
         assert self.base is not None
-        source = "successful" if data.holds("successful") else "all"
-        batch = self.to_device(data.windows(source, self.settings.base_batch, 2))
-        loss = self.base.newest.loss(batch, self.settings.base_shift, self.drawing)
-        norm = self.optimizers["base"].step(loss)
-        self.base.average.update_parameters(self.base.newest)
-        return to_numbers({"base_loss": loss, "base_norm": norm})
+        batch = self.to_device(self.base.draw(data))
+        return to_numbers(self.base.update(batch, self.optimizers["base"], self.drawing))
 
     def _update_joint(self, data: Data) -> Metrics:
         """Update encoder, dynamics, reward, Q and V by one batch, then the policy on its latents."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from moto_ros.agents.common.averaging import AveragingSettings
 from moto_ros.agents.common.base_policy import BasePolicySettings
 from moto_ros.agents.common.encoder import EncoderSettings
+from moto_ros.agents.common.exploration import ExplorationSettings
 from moto_ros.agents.common.replay_settings import ReplaySettings
 from moto_ros.config import parameter
 from moto_ros.errors import MotoError
@@ -82,7 +83,9 @@ class PlannerSettings:
 
 
 @dataclass(frozen=True)
-class FowmSettings(ModelSettings, PlannerSettings, AveragingSettings, BasePolicySettings, ReplaySettings):
+class FowmSettings(
+    ModelSettings, PlannerSettings, AveragingSettings, BasePolicySettings, ExplorationSettings, ReplaySettings
+):
     """All settings of the agent: networks, planner, losses, replay, phases."""
 
     base_policy: str = parameter(
@@ -98,28 +101,6 @@ class FowmSettings(ModelSettings, PlannerSettings, AveragingSettings, BasePolicy
         low=0.0,
         before=1.0,
     )
-    explore_std: float = parameter(
-        0.1,
-        "standard deviation of the exploring noise around the chosen action, with base_policy: cloned",
-        low=0.0,
-        high=2.0,
-        before=0.1,
-    )
-    explore_correlation: float = parameter(
-        0.9,
-        "correlation of that noise, and of the candidates', from one step to the next",
-        low=0.0,
-        high=0.999,
-        before=0.9,
-    )
-    quiet_episodes: float = parameter(
-        0.33,
-        "share of training episodes without exploring noise, with base_policy: cloned",
-        low=0.0,
-        high=1.0,
-        before=0.33,
-    )
-
     policy_noise: float = parameter(0.05, "standard deviation of the policy's noise, cut at 0.3", low=0.0, high=1.0)
 
     consistency_scale: float = parameter(20.0, "weight of the latent prediction in the model loss", low=0.0)
@@ -157,16 +138,6 @@ class FowmSettings(ModelSettings, PlannerSettings, AveragingSettings, BasePolicy
     priority_alpha: float = parameter(0.6, "exponent of the priorities", low=0.0, high=1.0)
     priority_beta: float = parameter(0.4, "exponent of the importance weights", low=0.0, high=1.0)
 
-    offline_base_updates: int = parameter(
-        0, "updates of the base policy, before all others, with base_policy: cloned", low=0, before=0
-    )
-    online_base_updates: int = parameter(
-        0,
-        "updates of the base policy after each online episode; above 0 it is no floor any more",
-        low=0,
-        high=0,
-        before=0,
-    )
     offline_joint_updates: int = parameter(25_000, "updates before the first online episode", low=0)
     online_joint_updates: int = parameter(25, "updates after each online episode", low=0)
     online_episodes: int = parameter(1000, "online episodes of a run", low=0, extent=True)

@@ -8,16 +8,13 @@ import torch
 from torch import Tensor
 
 from moto_ros.agents.common.base import Terms
-from moto_ros.agents.common.in_sample import advantage_weight, cloning, expectile, pair, td_target
+from moto_ros.agents.common.in_sample import MAX_RELATIVE_WEIGHT, advantage_weight, cloning, expectile, pair, td_target
 from moto_ros.agents.fowm.config import FowmSettings
 from moto_ros.agents.fowm.model import FowmModel, noisy, uncertainty
 from moto_ros.agents.interface import Batch
 
 MAX_PRIORITY = 1e4
 MIN_PRIORITY = 1e-6
-
-MAX_SOLVED_WEIGHT = 10.0
-"""Advantage weights of solved episodes are clamped to it: all of them are worth repeating."""
 
 
 @dataclass(frozen=True)
@@ -193,4 +190,4 @@ def policy_weight(advantage: Tensor, q_range: Tensor, solving: Tensor, settings:
     """
     if settings.advantage_mask == "published":
         return advantage_weight(advantage, settings.advantage_scale)
-    return solving * advantage_weight(advantage / q_range, settings.advantage_scale, MAX_SOLVED_WEIGHT)
+    return solving * advantage_weight(advantage / q_range, settings.advantage_scale, MAX_RELATIVE_WEIGHT)

@@ -15,7 +15,19 @@ from moto_ros.agents.common.exploration import CorrelatedNoise
 from moto_ros.agents.common.networks import initialise
 from moto_ros.agents.common.optimizer import Optimizer
 from moto_ros.agents.common.tensors import prefixed, trainable
-from moto_ros.agents.interface import BASE, POLICY, ActRequest, Batch, Data, Decision, Metrics, Spaces, State
+from moto_ros.agents.interface import (
+    BASE,
+    EDITED,
+    POLICY,
+    SUCCESS_PROBABILITY,
+    ActRequest,
+    Batch,
+    Data,
+    Decision,
+    Metrics,
+    Spaces,
+    State,
+)
 from moto_ros.agents.moto.actor import Actor, cloning_loss
 from moto_ros.agents.moto.behaviour import Behaviour, imagine
 from moto_ros.agents.moto.config import MotoSettings
@@ -149,7 +161,7 @@ class MotoAgent(NetworkAgent):
                 edited = torch.zeros(len(action), dtype=torch.bool)
             else:
                 action, chance, edited = self._edit.choose(latent, heads)
-            figures = {"success_probability": float(chance.mean()), "edited": float(edited.float().mean())}
+            figures = {SUCCESS_PROBABILITY: float(chance.mean()), EDITED: float(edited.float().mean())}
         kept = {name: state[name] for name in ("noise", "loud")}
         if request.sample:
             noise, kept = self._noise.draw(kept["noise"], kept["loud"], generator)
@@ -178,13 +190,8 @@ class MotoAgent(NetworkAgent):
 
     def _update_base(self, data: Data) -> Terms:
         """Do one update of the base policy by cloning what may be imitated."""
-        source = "successful" if data.holds("successful") else "all"
-        batch = self.to_device(data.windows(source, self.settings.base_batch, 2))
-        loss = self._base.newest.loss(batch, self.settings.base_shift, self.drawing)
-        norm = self.optimizers["base"].step(loss)
-        self._base.average.update_parameters(self._base.newest)
         self._base_actions.clear()
-        return {"base_loss": loss, "base_norm": norm}
+        return self._base.update(self.to_device(self._base.draw(data)), self.optimizers["base"], self.drawing)
 
     def _update_edit(self, data: Data) -> Terms:
         """Do one update of the choosing critics and of the edit; none before there is a failure to tell apart."""

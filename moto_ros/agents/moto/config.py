@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from moto_ros.agents.common.averaging import AveragingSettings
 from moto_ros.agents.common.base_policy import BasePolicySettings
+from moto_ros.agents.common.exploration import ExplorationSettings
 from moto_ros.agents.common.replay_settings import ReplaySettings
 from moto_ros.config import parameter
 
 
 @dataclass(frozen=True)
-class MotoSettings(AveragingSettings, BasePolicySettings, ReplaySettings):
+class MotoSettings(AveragingSettings, BasePolicySettings, ExplorationSettings, ReplaySettings):
     """Everything that shapes the agent and its updates.
 
     The three switches give the ablations. With all of them off the agent is a DreamerV2 that has Q(s, a) in place of
@@ -85,20 +86,6 @@ class MotoSettings(AveragingSettings, BasePolicySettings, ReplaySettings):
     edit_target_rate: float = parameter(
         0.01, "how far the choosing critics' target follows an update", low=0.0, high=1.0, before=0.01
     )
-    explore_std: float = parameter(
-        0.1,
-        "standard deviation of the exploring noise around the chosen action",
-        low=0.0,
-        high=2.0,
-        before=0.1,
-    )
-    explore_correlation: float = parameter(
-        0.9, "correlation of the exploring noise from one step to the next", low=0.0, high=0.999, before=0.9
-    )
-    quiet_episodes: float = parameter(
-        0.33, "share of training episodes without exploring noise", low=0.0, high=1.0, before=0.33
-    )
-
     latent: str = parameter("gaussian", "kind of stochastic latent", choices=("gaussian", "categorical"))
     stoch: int = parameter(64, "size of a Gaussian latent, or number of categorical variables", low=1, high=1024)
     classes: int = parameter(32, "values per categorical variable", low=2, high=256)
@@ -187,14 +174,6 @@ class MotoSettings(AveragingSettings, BasePolicySettings, ReplaySettings):
     )
     target_every: int = parameter(100, "policy updates between copies of the critics to the target", low=1)
 
-    offline_base_updates: int = parameter(0, "updates of the base policy, before those of the model", low=0, before=0)
-    online_base_updates: int = parameter(
-        0,
-        "updates of the base policy after each online episode; above 0 it is no floor any more",
-        low=0,
-        high=0,
-        before=0,
-    )
     offline_model_updates: int = parameter(10_000, "world-model updates before the first online episode", low=0)
     offline_policy_updates: int = parameter(10_000, "policy updates before the first online episode", low=0)
     online_model_updates: int = parameter(50, "world-model updates after each online episode", low=0)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from moto_ros.agents.common.replay_settings import WHOLE_EPISODES, steps_after_success
-from moto_ros.agents.interface import Spaces
+from moto_ros.agents.interface import EDITED, Spaces
 from moto_ros.agents.registry import agent_settings
 from moto_ros.config import build, write_parameters
 from moto_ros.data.episode import Episode
@@ -28,7 +28,6 @@ from moto_ros.experiments.suite_folder import SuiteFolder, read_run
 from moto_ros.stopping import watch_parent
 from moto_ros.terminal import replace_unknown_letters
 from moto_ros.training import offline_runner
-from moto_ros.training.episode_results import EDITED
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.run_schedule import RunEpisode
 from moto_ros.training.session import TrainingRun
