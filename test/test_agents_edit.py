@@ -14,6 +14,7 @@ from moto_ros.agents.common.exploration import CorrelatedNoise
 from moto_ros.agents.interface import BASE, POLICY, ActRequest, Batch
 from moto_ros.agents.moto.agent import MotoAgent
 from moto_ros.agents.moto.edit import EditPolicy, Transitions, heads_of_episodes
+from moto_ros.errors import MotoError
 
 EDIT: dict[str, object] = {
     "policy": "edit",
@@ -240,3 +241,9 @@ def test_critics_tell_success_from_failure() -> None:
         figures = agent.update("policy", data)
     assert figures["q_solved"] > 0.7
     assert figures["q_failed"] < 0.3
+
+
+def test_an_average_that_nothing_acts_by_is_refused() -> None:
+    """A user would wait for a smoother policy, and get the same one."""
+    with pytest.raises(MotoError, match=r"'actor_ema' is 0\.9, expected 0 with policy: edit"):
+        make_editing(actor_ema=0.9)

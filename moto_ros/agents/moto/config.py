@@ -9,6 +9,7 @@ from moto_ros.agents.common.base_policy import BasePolicySettings
 from moto_ros.agents.common.exploration import ExplorationSettings
 from moto_ros.agents.common.replay_settings import ReplaySettings
 from moto_ros.config import parameter
+from moto_ros.errors import MotoError
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,14 @@ class MotoSettings(AveragingSettings, BasePolicySettings, ExplorationSettings, R
         "compile the steps of filter and imagination at the first update (minutes); falls back where that fails",
         operational=True,
     )
+
+    def __post_init__(self) -> None:
+        """Raise MotoError for an average that the policy does not act by."""
+        if self.policy == "edit" and self.actor_ema:
+            raise MotoError(
+                f"parameter 'actor_ema' is {self.actor_ema}, expected 0 with policy: edit, whose edits act by their "
+                "newest weights; leave it out, or set base_ema"
+            )
 
     @property
     def heads(self) -> int:
