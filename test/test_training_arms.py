@@ -6,21 +6,18 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.two_arms import TwoArmAgent, TwoArmSettings
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from training_support import SPACES, PointWorld, play_with, store_maker
+from training_support import SPACES, KilledError, PointWorld, run_until_killed, store_maker, trace
 
 from moto_ros.agents.interface import BASE, POLICY
-from moto_ros.data.episode import Episode
 from moto_ros.data.records import HUMAN
 from moto_ros.errors import MotoError
 from moto_ros.policy.checkpoint_policy import load_policy
 from moto_ros.report.history import History
 from moto_ros.report.report import write_report
-from moto_ros.training import offline_runner
 from moto_ros.training.arm_bandit import ArmOutcome
 from moto_ros.training.metrics import read_metrics
 from moto_ros.training.run_folder import RunFolder
@@ -44,38 +41,13 @@ SMALL = TwoArmSettings(
 )
 
 
-class KilledError(Exception):
-    """Stands for kill -9: nothing after it runs."""
-
-
 def open_session(path: Path, settings: TrainerSettings = SETTINGS) -> TrainingRun:
     return TrainingRun.open(RunFolder(path), AGENT, SMALL, settings, SPACES, store_maker(path))
 
 
 def run_in(path: Path, killed_at: int = 10**9, settings: TrainerSettings = SETTINGS) -> TrainingRun:
     """Run to the end, or be killed when it would start its `killed_at`-th episode or update."""
-    session, left = open_session(path, settings), iter(range(killed_at))
-    play = play_with(session)
-
-    def count(*_: object) -> None:
-        if next(left, None) is None:
-            raise KilledError
-
-    def played(asked: RunEpisode) -> tuple[Episode, list[float]]:
-        count()
-        return play(asked)
-
-    try:
-        offline_runner.run(session, played, on_update=count)
-    finally:
-        session.close()
-    return session
-
-
-def trace(path: Path) -> list[Any]:
-    """Return what a run did, without wall time."""
-    rows = read_metrics(RunFolder(path).metrics_file)
-    return [{name: value for name, value in sorted(row.items()) if name not in {"time", "rate"}} for row in rows]
+    return run_until_killed(open_session(path, settings), killed_at)
 
 
 @pytest.fixture(scope="module")

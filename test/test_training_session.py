@@ -13,10 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_support import SPACES, CloneSettings, PointWorld, play_with, store_maker
+from training_support import (
+    SPACES,
+    CloneSettings,
+    KilledError,
+    PointWorld,
+    play_with,
+    run_until_killed,
+    store_maker,
+    trace,
+)
 
 from moto_ros.agents import registry
-from moto_ros.data.episode import Episode
 from moto_ros.data.replay import ReplayStore
 from moto_ros.errors import MotoError
 from moto_ros.files import sha256_of
@@ -33,10 +41,6 @@ from moto_ros.training.weights import unpack
 SETTINGS = TrainerSettings(evaluation_episodes=3, log_every=5, checkpoint_every=0.0)
 
 
-class KilledError(Exception):
-    """Stands for kill -9: nothing after it runs."""
-
-
 @pytest.fixture(autouse=True)
 def _clone_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Register the small agent, as a project with an own agent does."""
@@ -49,29 +53,7 @@ def open_session(path: Path, settings: TrainerSettings = SETTINGS) -> TrainingRu
 
 def run_in(path: Path, killed_at: int = 10**9) -> TrainingRun:
     """Run to the end, or be killed when it would start its `killed_at`-th episode or update."""
-    session, left = open_session(path), iter(range(killed_at))
-    play = play_with(session)
-
-    def count(*_: object) -> None:
-        if next(left, None) is None:
-            raise KilledError
-
-    def played(asked: RunEpisode) -> tuple[Episode, list[float], list[float]]:
-        count()
-        return play(asked)
-
-    try:
-        offline_runner.run(session, played, on_update=count)
-    finally:
-        session.close()
-    return session
-
-
-def trace(path: Path) -> list[Any]:
-    """Return what a run did: kinds, counters and results, without wall time."""
-    rows = read_metrics(RunFolder(path).metrics_file)
-    hidden = {"time", "rate"}
-    return [{name: value for name, value in sorted(row.items()) if name not in hidden} for row in rows]
+    return run_until_killed(open_session(path), killed_at)
 
 
 @pytest.mark.parametrize("killed_at", [3, 8, 21, 25, 31])
@@ -167,7 +149,7 @@ def test_demonstrations_are_in_the_metrics(tmp_path: Path) -> None:
 RUN = """
     import sys
     from pathlib import Path
-    from training_support import SPACES, CloneSettings, play_with, store_maker
+    from training_support import CloneSettings, KilledError, SPACES, play_with, run_until_killed, store_maker, trace
     from moto_ros.agents import registry
     from moto_ros.training import offline_runner
     from moto_ros.training.run_folder import RunFolder

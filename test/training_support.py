@@ -18,7 +18,10 @@ from moto_ros.config import parameter
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import StepLayout
 from moto_ros.data.replay import ReplayStore
+from moto_ros.training import offline_runner
 from moto_ros.training.episode_results import Player
+from moto_ros.training.metrics import read_metrics
+from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.run_schedule import RunEpisode
 from moto_ros.training.session import TrainingRun
 
@@ -168,3 +171,33 @@ def play_with(session: TrainingRun, *, camera: bool = False) -> Any:
         return episode, player.uncertainty, player.success_probability
 
     return play
+
+
+class KilledError(Exception):
+    """Stands for kill -9: nothing after it runs."""
+
+
+def run_until_killed(session: TrainingRun, killed_at: int = 10**9) -> TrainingRun:
+    """Run to the end, or be killed when it would start its `killed_at`-th episode or update; close the run."""
+    play, left = play_with(session), iter(range(killed_at))
+
+    def count(*_: object) -> None:
+        if next(left, None) is None:
+            raise KilledError
+
+    def played(asked: RunEpisode) -> tuple[Episode, list[float], list[float]]:
+        count()
+        return play(asked)
+
+    try:
+        offline_runner.run(session, played, on_update=count)
+    finally:
+        session.close()
+    return session
+
+
+def trace(path: Path) -> list[Any]:
+    """Return what a run did: kinds, counters and results, without wall time."""
+    rows = read_metrics(RunFolder(path).metrics_file)
+    hidden = {"time", "rate"}
+    return [{name: value for name, value in sorted(row.items()) if name not in hidden} for row in rows]
