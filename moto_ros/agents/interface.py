@@ -14,6 +14,8 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from moto_ros.errors import MotoError
+
 Batch = dict[str, Tensor]
 """A chunk batch in the Dreamer convention (action[t] led to observation[t]; is_first[:, 0] is true):
 
@@ -38,6 +40,10 @@ SUCCESS_PROBABILITY, EDITED = "success_probability", "edited"
 
 BASE, POLICY = "base", "policy"
 """Names of arms: the policy cloned from demonstrations, which stays as it is, and the one that learns."""
+
+
+BASE_PHASE = "base"
+"""Name of the phase of updates that clones the arm "base"; left out where it was cloned before."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +174,17 @@ class Agent(ABC):
         an agent that learns no values. Nothing random is drawn.
         """
         return None
+
+    def take_base(self, cloned: dict[str, Tensor], what: str) -> None:
+        """Take the weights of a policy of agent `bc` as the base policy, which is then not learned.
+
+        Raises MotoError, naming `what`, where they do not fit, and from an agent that keeps no base policy, the
+        default.
+        """
+        raise MotoError(
+            f"{what}: is of agent bc, but agent {self.name} keeps no base policy with these settings; choose its "
+            "preset quick, or give a checkpoint of its own"
+        )
 
     @abstractmethod
     def update(self, phase: str, data: Data) -> Metrics:

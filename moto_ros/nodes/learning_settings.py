@@ -101,7 +101,11 @@ class TrainerNodeSettings(Learns, TrainerSettings, StepLayout, SuccessRule):
     run: str = parameter(REQUIRED, "run folder")
     task: str = parameter("", "name of the task, which the run keeps from its beginning to its end; empty: any")
     bags: str = parameter("", "demonstrations: bag, or folder of bags and files; empty: bags/offline of the run folder")
-    checkpoint: str = parameter("", "checkpoint to start a new run from, in place of its offline phase; empty: none")
+    checkpoint: str = parameter(
+        "",
+        "run folder or checkpoint to start a new run from, in place of its offline phase; one of agent bc takes the "
+        "place of the base policy only; empty: none",
+    )
     topics: TopicMap = group(TopicMap)
     prior_rule: str = parameter(
         DEFAULT_RULE,

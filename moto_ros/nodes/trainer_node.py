@@ -29,6 +29,7 @@ from moto_msgs.msg import (
     TrainingStatus,
 )
 from moto_msgs.srv import StartEpisode
+from moto_ros.agents.bc.agent import BcAgent
 from moto_ros.agents.common.replay_settings import steps_after_success
 from moto_ros.config import part
 from moto_ros.contract import topics
@@ -48,7 +49,7 @@ from moto_ros.nodes.learning_settings import (
     spaces_of,
     trainer_settings,
 )
-from moto_ros.policy.checkpoint_policy import load_policy
+from moto_ros.policy.checkpoint_policy import is_cloned, load_base, load_policy
 from moto_ros.ros import process, qos
 from moto_ros.ros.convert import to_bytes, to_nanoseconds
 from moto_ros.ros.diagnostics import NodeReport
@@ -273,13 +274,23 @@ class TrainerNode(MotoNode[TrainerNodeSettings]):
         if session.resumed_from is not None:
             self.get_logger().info(f"resumes {self._run.path} at {session.resumed_from.path.name}")
         elif settings.checkpoint:
-            weights = load_policy(Path(settings.checkpoint).expanduser(), session.agent, session.identity)
-            if weights.joint_names:
-                self._joints.settle(STATE, weights.joint_names)
-                self._joints.expected(STATE, self._layout.joint_names)
-            session.schedule.starts_from(weights.arm)
-            self.get_logger().info(f"starts from {settings.checkpoint}; the offline phase is left out")
+            self._start_from(Path(settings.checkpoint).expanduser(), session)
         return session
+
+    def _start_from(self, checkpoint: Path, session: TrainingRun) -> None:
+        """Begin a new run with a policy of this agent, or with a cloned one as the base policy."""
+        if session.agent.name != BcAgent.name and is_cloned(checkpoint):
+            joint_names = load_base(checkpoint, session.agent)
+            session.schedule.base_given()
+            self.log(f"starts from the cloned policy of {checkpoint}; no base policy is cloned")
+        else:
+            weights = load_policy(checkpoint, session.agent, session.identity)
+            joint_names = weights.joint_names
+            session.schedule.starts_from(weights.arm)
+            self.log(f"starts from {checkpoint}; the offline phase is left out")
+        if joint_names:
+            self._joints.settle(STATE, joint_names)
+            self._joints.expected(STATE, self._layout.joint_names)
 
     def _make_store(self, state: Mapping[str, Any] | None) -> ReplayStore:
         settings = self.settings

@@ -76,7 +76,12 @@ ARGUMENTS = (
     ),
     Argument("run", "", "run folder; empty: runs/<task>_<agent>_<preset>_seed<seed>"),
     Argument("bags", "", "demonstrations: bag, or folder of bags and loose files; empty: <run>/bags/offline"),
-    Argument("checkpoint", "", "checkpoint folder to start from; empty: the newest of the run folder, if any"),
+    Argument(
+        "checkpoint",
+        "",
+        "run folder or checkpoint to start from, of this agent or of agent bc, whose policy is then fine-tuned; empty: "
+        "the newest of the run folder, if any",
+    ),
     Argument("reset_checkpoint", "", "checkpoint of a second policy that resets the scene before each episode"),
     Argument("episodes", "", "episodes to do: demonstrations, online or evaluation; empty: as configured"),
     Argument("seed", "0", "seed of everything random"),

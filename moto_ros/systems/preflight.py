@@ -6,10 +6,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from moto_ros.agents.bc.agent import BcAgent
+from moto_ros.agents.registry import agent_class, make_agent
 from moto_ros.config import part
+from moto_ros.data.layout import StepLayout
 from moto_ros.errors import MotoError
-from moto_ros.nodes.learning_settings import as_begun, data_part
-from moto_ros.policy.checkpoint_policy import find_checkpoint
+from moto_ros.nodes.learning_settings import as_begun, data_part, spaces_of
+from moto_ros.policy.checkpoint_policy import find_checkpoint, is_cloned, load_base
 from moto_ros.robot.arms import ARMS
 from moto_ros.systems.bringup import System
 from moto_ros.systems.implied_parameters import require_demonstrations
@@ -42,7 +45,7 @@ def _check_run(trainer: Any, *, records: bool, fresh: bool) -> None:
         run.check_configuration(shaping, data_part(as_begun(trainer, run)))
         if has_checkpoint(run):
             return
-    if trainer.checkpoint:
+    if trainer.checkpoint and not _check_base(trainer):
         _check_checkpoint(trainer)
     if not records:
         require_demonstrations(Path(trainer.bags).expanduser() if trainer.bags else run.bag_folder("offline"))
@@ -57,6 +60,16 @@ def _check_checkpoint(settings: Any) -> None:
     """Raise MotoError where a node's checkpoint is not there, is damaged or is of another agent."""
     identity = agent_identity(settings.agent_name, settings.agent)
     find_checkpoint(Path(settings.checkpoint).expanduser(), identity)
+
+
+def _check_base(trainer: Any) -> bool:
+    """Return whether the trainer starts from a cloned policy; MotoError where that does not fit its agent."""
+    path, agent = Path(trainer.checkpoint).expanduser(), agent_class(trainer.agent_name)
+    if agent.name == BcAgent.name or not is_cloned(path):
+        return False
+    # The agent that the trainer will make, for a moment: it says what does not fit before anything is recorded.
+    load_base(path, make_agent(trainer.agent_name, spaces_of(part(trainer, StepLayout)), trainer.agent, trainer.seed))
+    return True
 
 
 def _check_scene(settings: Mapping[str, Any]) -> None:

@@ -66,9 +66,7 @@ class CheckpointFolder:
 
     def numbers(self) -> list[int]:
         """Return the numbers of the checkpoints on disk, oldest first; MotoError when they may not be read."""
-        require_readable(self.path)
-        found = (NAME.fullmatch(folder.name) for folder in self.path.glob("checkpoint_*"))
-        return sorted(int(name[1]) for name in found if name)
+        return numbers(self.path)
 
     def folder(self, number: int) -> Path:
         """Return the folder of a checkpoint."""
@@ -146,6 +144,13 @@ class CheckpointFolder:
         check_manifest(folder, self.identity)
         agent, rng = load_file(folder / AGENT), load_file(folder / RNG)
         return Checkpoint(folder, number, agent, rng, read_json(folder / STATE), refused)
+
+
+def numbers(path: Path) -> list[int]:
+    """Return the numbers of the checkpoints in a folder, oldest first; MotoError when they may not be read."""
+    require_readable(path)
+    found = (NAME.fullmatch(folder.name) for folder in path.glob("checkpoint_*"))
+    return sorted(int(name[1]) for name in found if name)
 
 
 def damage(folder: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from moto_ros.agents.interface import POLICY
+from moto_ros.agents.interface import BASE_PHASE, POLICY
 from moto_ros.errors import MotoError
 from moto_ros.training.arm_bandit import ArmBandit, ArmChoice, ArmOutcome, check_arm
 from moto_ros.training.settings import TrainerSettings, UpdateBudget
@@ -121,6 +121,8 @@ class Position:
     """Which arm acted in each training episode, and whether it solved the task."""
     first_arm: str = ""
     """Arm that acts in evaluations before the first outcome; empty: the base."""
+    has_base: bool = False
+    """Whether the base policy was given, so that the offline phase does not learn one."""
 
 
 class RunSchedule:
@@ -137,7 +139,8 @@ class RunSchedule:
     def next(self) -> Action:
         """Return what to do now; the same answer until an event changes the position."""
         if not self.position.offline_done:
-            return Offline(dict(self.budget.offline))
+            given = {BASE_PHASE} if self.position.has_base else set()
+            return Offline({phase: n for phase, n in self.budget.offline.items() if phase not in given})
         if self.position.published < self.position.rounds + 1:
             return Publish(self.position.rounds + 1)
         return self._evaluate() or self._collect_or_update()
@@ -242,6 +245,10 @@ class RunSchedule:
         """Note that a checkpoint takes the place of the offline phase, and which arm is its better one."""
         self.position.first_arm = arm
         self.offline_ended()
+
+    def base_given(self) -> None:
+        """Note that the base policy is not to be learned."""
+        self.position.has_base = True
 
     def published(self, version: int) -> None:
         """Note that weights went out as `version`."""

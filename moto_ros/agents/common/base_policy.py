@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from moto_ros.agents.common.augment import random_shift
 from moto_ros.agents.common.averaging import averaged
-from moto_ros.agents.common.base import Terms, observation
+from moto_ros.agents.common.base import Terms, copy_into, observation
 from moto_ros.agents.common.encoder import Encoder, EncoderSettings
 from moto_ros.agents.common.optimizer import Optimizer
 from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, orthogonal
@@ -54,6 +54,11 @@ class BasePolicySettings:
     online_base_updates: int = parameter(
         0, "0: the base policy stays as it is while the agent is fine-tuned", low=0, high=0, before=0
     )
+
+    @property
+    def keeps_base(self) -> bool:
+        """Return whether the agent has a base policy; an agent that may have none says so."""
+        return True
 
     @property
     def base_encoder(self) -> EncoderSettings:
@@ -116,6 +121,11 @@ class BasePolicy(nn.Module):
         heads: Tensor = self.acting(seen)
         return heads
 
+    def take(self, cloned: dict[str, Tensor], what: str) -> None:
+        """Take the weights of a policy that was cloned before; MotoError, naming `what`, where they do not fit."""
+        copy_into(self.acting.state_dict(), cloned, what)
+        self.newest.load_state_dict(self.acting.state_dict())
+
     def draw(self, data: Data) -> Batch:
         """Return a batch of windows (B, 2, ...) of what may be imitated, or of all steps where nothing may."""
         return data.windows("successful" if data.holds("successful") else "all", self._batch, 2)
@@ -126,6 +136,13 @@ class BasePolicy(nn.Module):
         norm = optimizer.step(loss)
         self.average.update_parameters(self.newest)
         return {"base_loss": loss, "base_norm": norm}
+
+
+def cloned_policy(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of what acts in the state dict of agent `bc`: its average, where it has one."""
+    parts = ("average/module.", "network/")
+    prefix = next((part for part in parts if any(name.startswith(part) for name in state)), parts[-1])
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 class BaseActions:

@@ -179,6 +179,13 @@ class FowmAgent(NetworkAgent):
 
     # Learning.
 
+    def take_base(self, cloned: dict[str, Tensor], what: str) -> None:
+        """Take a cloned policy as the base policy, with `base_policy: cloned`."""
+        if self.base is None:
+            super().take_base(cloned, what)
+        else:
+            self.base.take(cloned, what)
+
     def improve(self, phase: str, data: Data) -> Metrics:
         """Do one update of the base policy (phase "base"), or of everything else ("joint")."""
         return self._update_base(data) if phase == "base" else self._update_joint(data)

@@ -179,6 +179,13 @@ class MotoAgent(NetworkAgent):
             return self._edit.critic.logits(latent, action).sigmoid().mean(0)
         return self.behaviour.critics.values(Latent(state["deter"], state["stoch"]).feature, action).amin(0)
 
+    def take_base(self, cloned: dict[str, Tensor], what: str) -> None:
+        """Take a cloned policy as the base policy, with `policy: edit`."""
+        if self.network.base is None:
+            super().take_base(cloned, what)
+        self._base.take(cloned, what)
+        self._base_actions.clear()
+
     def improve(self, phase: str, data: Data) -> Metrics:
         """Do one update of the phase "base", "model" or "policy"."""
         updates = {"base": self._update_base, "model": self._update_model, "policy": self._update_policy}
