@@ -60,7 +60,9 @@ class RandomData:
     def windows(self, source: str, size: int, length: int, prioritised: Prioritised | None = None) -> Batch:
         """Return the batch of this shape as windows that lie inside their episodes."""
         more = {"valid": torch.ones(size, length, dtype=torch.bool), "weight": torch.ones(size)}
-        more["index"] = torch.arange(size)
+        more["index"] = more["episode"] = torch.arange(size)
+        more["frame"] = torch.arange(size * length).view(size, length)
+        more["steps_to_success"] = torch.arange(length, 0, -1).expand(size, length)
         return self.batch(source, size, length) | {name: rows.to(self._device) for name, rows in more.items()}
 
     def prioritise(self, source: str, index: Tensor, priority: Tensor) -> None:
@@ -79,6 +81,7 @@ def random_chunk(spaces: Spaces, size: int, length: int) -> dict[str, np.ndarray
         "is_first": first,
         "is_terminal": np.zeros((size, length), bool),
         "imitable": np.ones((size, length), bool),
+        "begins": np.zeros((size, length), bool),
     }
     if spaces.image is not None:
         chunk["image"] = generator.integers(0, 256, (size, length, *spaces.image), np.uint8)

@@ -321,7 +321,7 @@ def test_video_without_a_camera_is_an_error() -> None:
         make_tiny(spaces=spaces).video(RandomData(spaces).batch("all", 1, 6))
 
 
-@pytest.mark.parametrize("preset", ["moto_quick", "moto_quick_many", "moto_ci", "moto_paper"])
+@pytest.mark.parametrize("preset", ["moto_quick", "moto_imagined", "moto_quick_many", "moto_ci", "moto_paper"])
 def test_every_shipped_preset_is_valid(preset: str) -> None:
     values = read_parameters(shipped("agents", preset))
     flat = {name.removeprefix("agent."): value for name, value in values.items() if name.startswith("agent.")}
