@@ -50,8 +50,9 @@ $(BUILT): $(MESSAGES_BUILT) $(SOURCES) requirements/run.txt requirements/franka.
 	@tools/build.sh moto_ros moto_sim
 	@touch $@
 
+# Interrupted after 80 minutes, pytest lists what has failed: xdist may wait for ever for a worker that has crashed.
 test: build lint  ## run the linters and the whole test suite; PYTEST_ARGS="-k name" for a part
-	@$(ENTER) OMP_NUM_THREADS=1 pytest --timeout 300 -n 2 --dist loadgroup $(PYTEST_ARGS)
+	@$(ENTER) OMP_NUM_THREADS=1 timeout --foreground --signal=INT --kill-after=60 80m pytest --timeout 300 -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 lint: $(ENV_MADE)  ## run ruff and mypy
 	@$(ENTER) ruff check $(PYTHON_FILES) && ruff format --check $(PYTHON_FILES) && mypy moto_ros sim/moto_sim bench/*.py

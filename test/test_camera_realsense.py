@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -339,3 +342,29 @@ def test_a_source_whose_sdk_is_not_installed_is_named(monkeypatch: pytest.Monkey
     monkeypatch.setitem(__import__("sys").modules, "pyrealsense2", None)
     with pytest.raises(MotoError, match=r"\(source realsense\): pyrealsense2 is not installed; pip install"):
         make_camera(SETUP)
+
+
+OPENS_AT_ONCE = """
+import dataclasses, threading
+from test_camera_realsense import SETUP
+from moto_ros.camera.realsense_synthetic import SyntheticRealSense
+
+def work(number):
+    for _ in range(300):
+        camera = SyntheticRealSense(dataclasses.replace(SETUP, device=f"synthetic-{number}"))
+        camera.open()
+        camera.close()
+
+threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_cameras_that_open_at_the_same_time_neither_wait_for_ever_nor_crash() -> None:
+    """Breaks the start of a cell with two cameras, now and then: the SDK's list is for one thread at a time."""
+    here = str(Path(__file__).parent)
+    done = subprocess.run([sys.executable, "-c", OPENS_AT_ONCE], cwd=here, timeout=120, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from functools import lru_cache
@@ -27,6 +28,11 @@ DEPTH_UNIT = 0.001
 
 Profile = tuple[Any, Any]
 """A sensor, and the stream profile that is requested from it."""
+
+
+BUS = threading.Lock()
+"""Held while devices are listed, added or removed. In the SDK two threads that do so at once can crash, or wait for each
+other for ever: one has the SDK's lock and wants Python's, the other the other way round."""
 
 
 @lru_cache(maxsize=1)
@@ -62,11 +68,13 @@ class RealSenseCamera:
             ) from error
 
     def _find(self) -> Any:
-        found = list(context().query_devices())
-        for device in found:
-            if device.get_info(rs.camera_info.serial_number) == self._setup.device:
-                return device
-        known = ", ".join(_described(device) for device in found) or "none at all"
+        with BUS:
+            devices = list(context().query_devices())
+            found = next((one for one in devices if _serial_number(one) == self._setup.device), None)
+            known = ", ".join(map(_described, devices)) or "none at all"
+            del devices  # the SDK frees them, which belongs under the lock, too
+        if found is not None:
+            return found
         raise CameraLost(
             self._message(
                 f"has no RealSense with serial number {self._setup.device} on USB, found {known}; "
@@ -186,8 +194,12 @@ def _quietly(end: Any) -> None:
         return
 
 
+def _serial_number(device: Any) -> str:
+    return str(device.get_info(rs.camera_info.serial_number))
+
+
 def _described(device: Any) -> str:
-    return f"{device.get_info(rs.camera_info.name)} ({device.get_info(rs.camera_info.serial_number)})"
+    return f"{device.get_info(rs.camera_info.name)} ({_serial_number(device)})"
 
 
 def _profiles(device: Any) -> Iterator[Profile]:

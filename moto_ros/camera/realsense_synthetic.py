@@ -14,7 +14,7 @@ import pyrealsense2 as rs
 
 from moto_ros.camera.interface import CameraSetup
 from moto_ros.camera.pattern import Pattern
-from moto_ros.camera.realsense import RealSenseCamera, context
+from moto_ros.camera.realsense import BUS, RealSenseCamera, context
 from moto_ros.errors import MotoError
 
 FIELD_OF_VIEW = 0.9
@@ -84,14 +84,16 @@ class SyntheticDevice:
     def plug(self) -> None:
         """Put the device on the bus, where it stays as long as the SDK's event about it is kept."""
         found: list[Any] = []
-        context().set_devices_changed_callback(found.append)
-        self.device.add_to(context())
-        context().set_devices_changed_callback(_forget)
+        with BUS:
+            context().set_devices_changed_callback(found.append)
+            self.device.add_to(context())
+            context().set_devices_changed_callback(_forget)
         self._present = found
 
     def unplug(self) -> None:
         """Take the device off the bus."""
-        self._present = None
+        with BUS:
+            self._present = None
 
     def send(self, number: int, milliseconds: float, colour: np.ndarray, depth: np.ndarray | None) -> None:
         """Give the SDK one exposure, stamped by the device's own clock."""
