@@ -31,8 +31,8 @@ Profile = tuple[Any, Any]
 
 
 BUS = threading.Lock()
-"""Held while devices are listed, added or removed. In the SDK two threads that do so at once can crash, or wait for each
-other for ever: one has the SDK's lock and wants Python's, the other the other way round."""
+"""Held while devices are listed, added or removed. In the SDK two threads that do so at once can crash, or wait for
+each other for ever: one has the SDK's lock and wants Python's, the other the other way round."""
 
 
 @lru_cache(maxsize=1)

@@ -60,7 +60,7 @@ class FowmAgent(NetworkAgent):
     def __init__(self, spaces: Spaces, settings: FowmSettings, seed: int, device: torch.device | str = "cpu") -> None:
         """Build the agent; equal seeds give equal weights and, on equal data, equal updates."""
         super().__init__(spaces, settings, seed, device)
-        self._noise = CorrelatedNoise(settings.explore_std, settings.explore_correlation, settings.quiet_episodes)
+        self._noise = CorrelatedNoise(settings)
         if self.base is None:
             self.phases = ("joint",)
         else:
@@ -123,9 +123,9 @@ class FowmAgent(NetworkAgent):
             action = self._by_policy(latent, sample, generator)
         kept = {"mean": (mean if plan is None else plan.mean).transpose(0, 1)}
         if self.base is not None:
-            kept |= {name: state[name] for name in ("noise", "loud")}
+            kept |= self._noise.part(state)
             if request.sample:
-                noise, drawn = self._noise.draw(kept["noise"], kept["loud"], generator)
+                noise, drawn = self._noise.draw(kept, generator)
                 action, kept = (action + noise).clamp(-1, 1), kept | drawn
         values = self.actor.q_values(latent, action)
         u = uncertainty(values) / self.planner.scorer.unit

@@ -72,7 +72,7 @@ class MotoAgent(NetworkAgent):
         super().__init__(spaces, settings, seed, device)
         self._encodings = EncodingCache(self.model.encode, settings.encoding_cache_frames)
         self._base_actions = BaseActions(lambda seen: self._base.actions(seen))
-        self._noise = CorrelatedNoise(settings.explore_std, settings.explore_correlation, settings.quiet_episodes)
+        self._noise = CorrelatedNoise(settings)
         if self.network.edit is None:
             self.phases = ("model", "policy")
         else:
@@ -153,7 +153,7 @@ class MotoAgent(NetworkAgent):
     ) -> tuple[Tensor, State, Metrics]:
         """Return the base policy's action or a better one, with noise where it explores; its state; its figures."""
         heads, figures = self._base.actions(seen), Metrics()
-        action = heads.mean(0)
+        action, chance = heads.mean(0), None
         if int(self._edit.updates):
             latent = self._edit.critic.encoder(seen)
             if request.arm == BASE:
@@ -162,9 +162,9 @@ class MotoAgent(NetworkAgent):
             else:
                 action, chance, edited = self._edit.choose(latent, heads)
             figures = {SUCCESS_PROBABILITY: float(chance.mean()), EDITED: float(edited.float().mean())}
-        kept = {name: state[name] for name in ("noise", "loud")}
+        kept = self._noise.part(state)
         if request.sample:
-            noise, kept = self._noise.draw(kept["noise"], kept["loud"], generator)
+            noise, kept = self._noise.draw(kept, generator, chance)
             action = (action + noise).clamp(-1, 1)
         return action, kept, figures
 
