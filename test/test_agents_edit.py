@@ -11,7 +11,7 @@ from torch import Tensor
 
 from moto_ros.agents.common.base_policy import BaseActions
 from moto_ros.agents.common.exploration import CorrelatedNoise
-from moto_ros.agents.interface import BASE, POLICY, ActRequest, Batch
+from moto_ros.agents.interface import BASE, POLICY, ActRequest, Batch, Spaces
 from moto_ros.agents.moto.agent import MotoAgent
 from moto_ros.agents.moto.edit import EditPolicy, Transitions, heads_of_episodes
 from moto_ros.errors import MotoError
@@ -194,6 +194,49 @@ def test_learning_leaves_the_base_policy_as_it_is() -> None:
     heads = agent.network.base.actions(observation(4))  # type: ignore[union-attr]
     acted = agent.act(observation(4), agent.start(4), ActRequest(sample=False, arm=BASE)).action
     assert torch.equal(acted, heads.mean(0))
+
+
+def test_a_copy_of_the_base_learns_on_and_the_base_stays() -> None:
+    """What a person shows while fine-tuning would be lost, or the floor would move."""
+    agent, seen = make_editing(online_base_updates=1), observation(4)
+
+    def actions(arm: str) -> Tensor:
+        return agent.act(seen | {"action": torch.zeros(4, 3)}, agent.start(4), ActRequest(sample=False, arm=arm)).action
+
+    for _ in range(3):
+        agent.update("base", RandomData())
+    before = actions(BASE)
+    assert torch.equal(actions(POLICY), before)
+    for _ in range(3):
+        agent.update("base", RandomData(sources=LEARNED))
+    assert torch.equal(actions(BASE), before)
+    assert not torch.equal(actions(POLICY), before)
+    acting = make_editing(seed=1, online_base_updates=1)
+    acting.load_weights(agent.weights())
+    observed = seen | {"action": torch.zeros(4, 3)}
+    for arm in (BASE, POLICY):
+        taken = acting.act(observed, acting.start(4), ActRequest(sample=False, arm=arm)).action
+        assert torch.equal(taken, actions(arm))
+
+
+def test_all_critics_learn_from_the_smallest_of_some_heads() -> None:
+    """Values that climb by their own errors would choose edits that fail."""
+    rows = Transitions.of(window([0, 0, 0], [False] * 3, [True] * 3, -1), gamma=0.9)
+    loss = {}
+    for count in (0, 1, 3):
+        settings = tiny(**EDIT, edit_target_heads=count, edit_monte_carlo=0.0, edit_head_share=1.0)
+        edit = EditPolicy(settings, Spaces(None, 2, 3))
+        torch.nn.init.normal_(edit.target.heads.last.weight, generator=torch.Generator().manual_seed(1))
+        torch.nn.init.zeros_(edit.target.heads.last.bias)
+        _, _, terms = edit.critic_loss(rows, torch.zeros(1, 3), torch.Generator().manual_seed(0))
+        latent = edit.target.encoder(dict(rows.reached))
+        heads = edit.target.logits(latent, torch.zeros(1, 3)).sigmoid()[:, 0] * 0.9**3
+        loss[count] = float(terms["q_target"]), heads
+    assert loss[3][0] == pytest.approx(float(loss[3][1].min()), abs=0.02)
+    assert loss[0][0] == pytest.approx(float(loss[0][1].mean()), abs=0.02)
+    assert loss[3][0] < loss[0][0] - 0.05
+    with pytest.raises(MotoError, match="edit_target_heads' is 9, expected at most the 3 critics"):
+        tiny(**EDIT, edit_target_heads=9)
 
 
 def test_critics_learn_nothing_before_there_is_a_failure() -> None:

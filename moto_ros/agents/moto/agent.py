@@ -49,6 +49,7 @@ class MotoNetwork(nn.Module):
         self.behaviour = None if editing else Behaviour(settings, spaces, self.model.rssm.feature_size)
         initialise(self)
         self.base = BasePolicy(settings, spaces) if editing else None
+        self.copy = BasePolicy(settings, spaces) if editing and settings.online_base_updates else None
         self.edit = EditPolicy(settings, spaces) if editing else None
         self.model.requires_grad_(False)
 
@@ -88,7 +89,7 @@ class MotoAgent(NetworkAgent):
         parts: dict[str, tuple[nn.Module, float]] = {"model": (self.model, settings.model_rate)}
         if network.edit is not None and network.base is not None:
             parts |= {
-                "base": (network.base.newest, settings.base_rate),
+                "base": ((network.copy or network.base).newest, settings.base_rate),
                 "actor": (network.edit.edit, settings.edit_rate),
                 "critic": (network.edit.critic, settings.edit_rate),
             }
@@ -115,6 +116,11 @@ class MotoAgent(NetworkAgent):
     def _base(self) -> BasePolicy:
         assert self.network.base is not None
         return self.network.base
+
+    @property
+    def _learner(self) -> BasePolicy:
+        """Return the base policy, or its copy that goes on learning."""
+        return self.network.copy or self._base
 
     @property
     def _edit(self) -> EditPolicy:
@@ -152,7 +158,8 @@ class MotoAgent(NetworkAgent):
         self, seen: Batch, state: State, request: ActRequest, generator: torch.Generator
     ) -> tuple[Tensor, State, Metrics]:
         """Return the base policy's action or a better one, with noise where it explores; its state; its figures."""
-        heads, figures = self._base.actions(seen), Metrics()
+        start = self._base if request.arm == BASE else self._learner
+        heads, figures = start.actions(seen), Metrics()
         action, chance = heads.mean(0), None
         if int(self._edit.updates):
             latent = self._edit.critic.encoder(seen)
@@ -183,7 +190,8 @@ class MotoAgent(NetworkAgent):
         """Take a cloned policy as the base policy, with `policy: edit`."""
         if self.network.base is None:
             super().take_base(cloned, what)
-        self._base.take(cloned, what)
+        for policy in {self._base, self._learner}:
+            policy.take(cloned, what)
         self._base_actions.clear()
 
     def improve(self, phase: str, data: Data) -> Metrics:
@@ -196,9 +204,15 @@ class MotoAgent(NetworkAgent):
         return to_numbers(terms) if terms else {}
 
     def _update_base(self, data: Data) -> Terms:
-        """Do one update of the base policy by cloning what may be imitated."""
-        self._base_actions.clear()
-        return self._base.update(self.to_device(self._base.draw(data)), self.optimizers["base"], self.drawing)
+        """Do one update of the base policy by cloning what may be imitated, or online of its copy."""
+        learner = self._learner
+        terms = learner.update(self.to_device(learner.draw(data)), self.optimizers["base"], self.drawing)
+        if learner is self._base:
+            self._base_actions.clear()
+        elif not data.holds("online"):
+            self._base.take(learner.acting.state_dict(), "the base policy")
+            self._base_actions.clear()
+        return terms
 
     def _update_edit(self, data: Data) -> Terms:
         """Do one update of the choosing critics and of the edit; none before there is a failure to tell apart."""
@@ -320,7 +334,8 @@ class MotoAgent(NetworkAgent):
     def saved_parts(self) -> dict[str, nn.Module]:
         """Return model and behaviour, under the names that checkpoints have had from the first."""
         if self.network.edit is not None:
-            return {"model": self.model, "base": self._base, "edit": self._edit}
+            copied = {} if self.network.copy is None else {"copy": self.network.copy}
+            return {"model": self.model, "base": self._base, "edit": self._edit} | copied
         return {"model": self.model, "behaviour": self.behaviour}
 
     def acting_tensors(self) -> dict[str, Tensor]:
@@ -329,7 +344,10 @@ class MotoAgent(NetworkAgent):
         if self.network.edit is None:
             return prefixed("model", model) | prefixed("actor", self.actor.state_dict())
         edit = {name: value for name, value in self._edit.state_dict().items() if not name.startswith("target.")}
-        return prefixed("model", model) | prefixed("base", self._base.acting.state_dict()) | prefixed("edit", edit)
+        tensors = prefixed("model", model) | prefixed("base", self._base.acting.state_dict()) | prefixed("edit", edit)
+        if self.network.copy is not None:
+            tensors |= prefixed("copy", self.network.copy.acting.state_dict())
+        return tensors
 
     def on_loaded(self) -> None:
         """Drop what was computed by the weights before."""

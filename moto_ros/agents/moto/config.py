@@ -56,6 +56,13 @@ class MotoSettings(AveragingSettings, BasePolicySettings, ExplorationSettings, R
         high=1.0,
         before=0.6,
     )
+    edit_target_heads: int = parameter(
+        0,
+        "critics, drawn for each update, whose smallest value all critics learn from; 0: each learns from its own",
+        low=0,
+        high=64,
+        before=0,
+    )
     edit_caution: float = parameter(
         1.0,
         "standard deviations over critics that are taken off the gain of a candidate over the base policy",
@@ -177,6 +184,13 @@ class MotoSettings(AveragingSettings, BasePolicySettings, ExplorationSettings, R
 
     offline_model_updates: int = parameter(10_000, "world-model updates before the first online episode", low=0)
     offline_policy_updates: int = parameter(10_000, "policy updates before the first online episode", low=0)
+    online_base_updates: int = parameter(
+        0,
+        "updates after each online episode of a copy of the base policy, which also learns from what succeeded online, "
+        "a person's steps included; edits then start from the copy; the base policy stays as it is",
+        low=0,
+        before=0,
+    )
     online_model_updates: int = parameter(50, "world-model updates after each online episode", low=0)
     online_policy_updates: int = parameter(50, "policy updates after each online episode", low=0)
     online_episodes: int = parameter(500, "online episodes of a run", low=0, extent=True)
@@ -200,6 +214,11 @@ class MotoSettings(AveragingSettings, BasePolicySettings, ExplorationSettings, R
             raise MotoError(
                 f"parameter 'actor_ema' is {self.actor_ema}, expected 0 with policy: edit, whose edits act by their "
                 "newest weights; leave it out, or set base_ema"
+            )
+        if self.edit_target_heads > self.edit_critics:
+            raise MotoError(
+                f"parameter 'edit_target_heads' is {self.edit_target_heads}, expected at most the {self.edit_critics} "
+                "critics (edit_critics); lower it"
             )
 
     @property
