@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from agents_data import SPACES, RandomData, make_tiny, tiny, train
@@ -217,6 +219,24 @@ def test_a_copy_of_the_base_learns_on_and_the_base_stays() -> None:
     for arm in (BASE, POLICY):
         taken = acting.act(observed, acting.start(4), ActRequest(sample=False, arm=arm)).action
         assert torch.equal(taken, actions(arm))
+
+
+def test_actions_that_may_not_be_imitated_are_not_cloned() -> None:
+    """Breaks learning from help: what made it necessary would be cloned, too."""
+    network, batch = make_editing().network.base, RandomData().windows("all", 8, 2)  # type: ignore[union-attr]
+    batch["imitable"] = torch.arange(8)[:, None].expand(8, 2) < 3
+    some = {name: rows[:3] for name, rows in batch.items()}
+    policy = network.newest  # type: ignore[union-attr]
+
+    def loss(of: Batch, only: bool) -> float:
+        fresh = copy.deepcopy(policy)  # its normaliser counts what it sees
+        fresh.encoder.update_normaliser = lambda batch: None  # type: ignore[method-assign]
+        return fresh.loss(of, False, torch.Generator(), imitable_only=only).item()
+
+    assert loss(batch, True) == pytest.approx(loss(some, True))
+    assert loss(batch, True) != pytest.approx(loss(batch, False))
+    none = batch | {"imitable": torch.zeros(8, 2, dtype=torch.bool)}
+    assert loss(none, True) == pytest.approx(loss(batch, False)), "with nothing to imitate all is cloned"
 
 
 def test_all_critics_learn_from_the_smallest_of_some_heads() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from moto_ros.data.layout import Problems, StepLayout, TopicMap
 from moto_ros.data.prior import RULES
 from moto_ros.data.prioritised_windows import EpisodeRows, WindowTable
 from moto_ros.data.proprio_fields import PROPRIO_FIELDS
+from moto_ros.data.records import HUMAN
 from moto_ros.data.success_end import NEVER, ended_at_success, success_row
 from moto_ros.errors import MotoError
 
@@ -45,6 +46,8 @@ class Entry:
     """Number of its first step, counted over all episodes ever added."""
     success: int = UNSOLVED
     """Row of its first success that held or ended it, or UNSOLVED."""
+    helped: bool = False
+    """Whether a person chose some of the actions, but not all."""
 
     @property
     def size(self) -> int:
@@ -58,6 +61,14 @@ class Entry:
         if source == "failed":
             return len(self.rows["reward"]) if self.success == UNSOLVED else 0
         return len(self.rows["reward"]) if source in ("all", self.origin) else 0
+
+    def may_be_imitated(self, rows: np.ndarray) -> np.ndarray:
+        """Return which of `rows` int64 (L,) may be imitated: bool (L,).
+
+        Where a person helped, the person's only: what the policy did before is what made help necessary.
+        """
+        allowed = rows < self.imitable
+        return allowed & (self.rows["source"][rows] == HUMAN) if self.helped else allowed
 
 
 class ReplayStore:
@@ -136,7 +147,8 @@ class ReplayStore:
             imitable = min(self._rule(rows), len(kept["reward"]))
             success = success_row(rows, self.success_hold)
             row = UNSOLVED if success is None else success
-            self._entries.append(Entry(key, kept, facts, bag, origin, imitable, fits, self._taken, row))
+            helped = _helped(rows)
+            self._entries.append(Entry(key, kept, facts, bag, origin, imitable, fits, self._taken, row, helped))
             self._taken += len(kept["reward"])
             self._drop_oldest()
             self._tables.clear()
@@ -206,9 +218,9 @@ class ReplayStore:
                 batch[name][place] = entries[which].rows[name][start : start + length]
         batch["is_first"] = np.zeros((size, length), bool)
         batch["is_first"][:, 0] = True
-        firsts, imitable = np.array([(entry.first, entry.imitable) for entry in entries])[chosen].T[..., None]
+        firsts = np.array([entry.first for entry in entries])[chosen][:, None]
         rows = starts[:, None] + np.arange(length)
-        batch["frame"], batch["imitable"] = firsts + rows, rows < imitable
+        batch["frame"], batch["imitable"] = firsts + rows, _imitable(entries, chosen, rows)
         batch["begins"] = rows == 0
         return batch
 
@@ -242,9 +254,10 @@ class ReplayStore:
         batch["is_first"] = np.zeros((size, length), bool)
         batch["is_first"][:, 0] = True
         valid = starts[:, None] + np.arange(length) <= lasts[:, None]
-        facts = [(entries[which].first, entries[which].imitable, entries[which].success) for which in episodes]
-        firsts, imitable, success = np.array(facts, np.int64).T[..., None]
-        known = {"frame": firsts + wanted, "imitable": (wanted < imitable) & valid, "episode": firsts[:, 0]}
+        facts = [(entries[which].first, entries[which].success) for which in episodes]
+        firsts, success = np.array(facts, np.int64).T[..., None]
+        imitable = _imitable(entries, episodes, wanted) & valid
+        known = {"frame": firsts + wanted, "imitable": imitable, "episode": firsts[:, 0]}
         known["steps_to_success"] = np.where(success == UNSOLVED, UNSOLVED, np.maximum(success - wanted, 0))
         return batch | known | {"valid": valid, "index": index, "weight": weight}
 
@@ -376,6 +389,17 @@ class ReplayStore:
         raise MotoError(
             f"{bag}: holds another episode than the one learned from; put the bag or settings back as they were"
         )
+
+
+def _helped(rows: Mapping[str, np.ndarray]) -> bool:
+    """Return whether a person chose some of the actions of an episode, but not all; old rows do not say."""
+    by_person = rows["source"][1:] == HUMAN if "source" in rows else np.zeros(1, bool)
+    return bool(by_person.any() and not by_person.all())
+
+
+def _imitable(entries: Sequence[Entry], chosen: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return which `rows` (B, L) of the episodes `chosen` (B,) may be imitated, bool (B, L)."""
+    return np.stack([entries[which].may_be_imitated(of) for which, of in zip(chosen, rows, strict=True)])
 
 
 def _blank(rows: np.ndarray, size: int, length: int) -> np.ndarray:

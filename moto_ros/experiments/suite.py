@@ -87,6 +87,16 @@ class TaskSettings(StepLayout, WorldOptions, SuccessRule):
         0.0, "score is the best reward of an episode over this; 0: score is the rate of success", low=0.0
     )
     expert_noise: float = parameter(0.1, "standard deviation of the noise on scripted actions", low=0.0, high=10.0)
+    helped_episodes: int = parameter(
+        0,
+        "first online episodes in which a simulated person (the scripted expert) takes over when the hand stands still",
+        unit="episodes",
+        low=0,
+        before=0,
+    )
+    helped_share: float = parameter(
+        0.2, "largest share of the steps of such an episode that the person acts", low=0.0, high=1.0, before=0.2
+    )
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,10 @@ class Player:
             self._edited.append(decision.figures[EDITED])
         return decision.action[0].cpu().numpy()
 
+    def executed(self, action: np.ndarray) -> None:
+        """Note that `action` (A,) was executed in place of the last answer: a person took over."""
+        self._action = torch.as_tensor(action, dtype=torch.float32, device=self._device)[None]
+
     def _observation(self, images: Mapping[str, np.ndarray], proprio: np.ndarray) -> Batch:
         seen: dict[str, Tensor] = {"proprio": torch.as_tensor(proprio, dtype=torch.float32), "action": self._action[0]}
         if images:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from moto_ros.data.episode import Episode
+from moto_ros.data.records import HUMAN, UNKNOWN_SOURCE
+from moto_sim.scripted_help import ScriptedHelp
 from moto_sim.snapshot import FIRST_STAMP, Snapshot, proprio
 from moto_sim.world import World
 
@@ -43,19 +45,23 @@ def collect(
     fields: Sequence[str] = (),
     stop_on_success: bool = False,
     success_hold: int = 1,
+    help: ScriptedHelp | None = None,
 ) -> Episode:
     """Run one episode of at most `steps` actions from `seed`; proprioception is the named `fields`.
 
-    With `stop_on_success` it ends, terminal, once success has held for `success_hold` steps in a row.
+    With `stop_on_success` it ends, terminal, once success has held for `success_hold` steps in a row. `help` may take
+    over, which the episode's `source` says.
     """
     rows = _Rows(world, cameras, fields)
-    rows.add(world.reset(seed), np.zeros(world.action_size, np.float32))
+    snapshot = world.reset(seed)
+    rows.add(snapshot, np.zeros(world.action_size, np.float32))
     act = policy.begin(world, seed) if isinstance(policy, NoisyExpert) else policy
     held = 0
     for _ in range(steps):
-        action = np.clip(np.asarray(act(*rows.last()), np.float32), -1.0, 1.0)
+        action, helping = act(*rows.last()), None if help is None else help.action(snapshot)
+        action = np.clip(np.asarray(action if helping is None else helping, np.float32), -1.0, 1.0)
         snapshot = world.step(action)
-        rows.add(snapshot, action)
+        rows.add(snapshot, action, by_person=helping is not None)
         held = held + 1 if snapshot.success else 0
         if stop_on_success and held >= success_hold:
             break
@@ -73,14 +79,16 @@ class _Rows:
         self._proprio: list[np.ndarray] = []
         self._action: list[np.ndarray] = []
         self._outcome: list[tuple[float, bool]] = []
+        self._source: list[int] = []
 
-    def add(self, snapshot: Snapshot, action: np.ndarray) -> None:
+    def add(self, snapshot: Snapshot, action: np.ndarray, *, by_person: bool = False) -> None:
         """Append an observation and the action that led to it; the first row carries no reward."""
         first = not self._action
         for camera, frames in self._images.items():
             frames.append(self._world.render(camera))
         self._proprio.append(proprio(snapshot, self._fields))
         self._action.append(action)
+        self._source.append(HUMAN if by_person else UNKNOWN_SOURCE)
         self._outcome.append((0.0, False) if first else (snapshot.reward, snapshot.success))
 
     def last(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -102,4 +110,5 @@ class _Rows:
             is_terminal=terminal,
             stamps=stamps.astype(np.int64),
             info=info,
+            source=np.asarray(self._source, np.uint8),
         )

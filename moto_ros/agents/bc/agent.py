@@ -69,5 +69,5 @@ class BcAgent(NetworkAgent):
         """Move every head towards the actions that were taken."""
         source = self.settings.source if data.holds(self.settings.source) else "all"
         batch = self.to_device(data.windows(source, self.settings.batch, 2))
-        loss = self.network.loss(batch, self.settings.shift, self.drawing)
+        loss = self.network.loss(batch, self.settings.shift, self.drawing, imitable_only=source == "successful")
         return to_numbers({"policy_loss": loss, "policy_norm": self.optimizers["policy"].step(loss)})

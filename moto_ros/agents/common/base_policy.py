@@ -87,13 +87,20 @@ class ClonedPolicy(nn.Module):
         """Return actions (heads, B, A) in (-1, 1) for observations (B, ...)."""
         return torch.tanh(self.heads(self.encoder(seen)))
 
-    def loss(self, batch: Batch, shift: bool, generator: torch.Generator) -> Tensor:
-        """Return the mean squared error of every head against the actions of windows (B, 2, ...)."""
+    def loss(self, batch: Batch, shift: bool, generator: torch.Generator, *, imitable_only: bool = True) -> Tensor:
+        """Return the mean squared error of every head against the actions of windows (B, 2, ...).
+
+        Actions that may not be imitated do not count, unless that is true of all.
+        """
         self.encoder.update_normaliser(batch)
         seen = observation(batch, 0)
         if "image" in seen and shift:
             seen["image"] = random_shift(seen["image"], generator)
-        return (self(seen) - batch["action"][:, 1]).square().mean()
+        errors = (self(seen) - batch["action"][:, 1]).square().mean((0, 2))
+        imitable = batch["imitable"][:, 1].to(errors.dtype)
+        if not imitable_only or not imitable.any():
+            return errors.mean()
+        return (errors * imitable).sum() / imitable.sum()
 
 
 class BasePolicy(nn.Module):

@@ -34,6 +34,7 @@ from moto_ros.training.session import TrainingRun
 from moto_ros.training.settings import TrainerSettings
 from moto_sim.benchmark.demonstrations import Recipe, demonstrations
 from moto_sim.rollout import collect
+from moto_sim.scripted_help import ScriptedHelp
 from moto_sim.world import World, make_world
 
 STOPPED = 75
@@ -156,7 +157,9 @@ class BenchmarkRun:
         """Run an episode that the schedule asks for; one of evaluation may have a twin that samples its actions."""
         self._progress.report(f"{planned.purpose} episode", session.metrics.clock.updates)
         player = self._player(session, planned, sample=planned.sample)
-        episode = self._collect(player, planned)
+        online = len(session.schedule.position.steps)
+        helps = planned.purpose == "training" and online < self.task.helped_episodes
+        episode = self._collect(player, planned, self._help(player, planned.seed) if helps else None)
         if player.edited is not None:
             episode.info[EDITED] = player.edited
         if planned.purpose == "evaluation":
@@ -171,7 +174,10 @@ class BenchmarkRun:
         size, device = self.task.action_size, str(session.device)
         return PredictingPlayer(session.agent, size, asked.seed, sample=sample, device=device, arm=asked.arm)
 
-    def _collect(self, player: PredictingPlayer, planned: RunEpisode) -> Episode:
+    def _help(self, player: PredictingPlayer, seed: int) -> ScriptedHelp:
+        return ScriptedHelp(self.world, seed, int(self.task.helped_share * self.task.max_steps), player.executed)
+
+    def _collect(self, player: PredictingPlayer, planned: RunEpisode, help: ScriptedHelp | None = None) -> Episode:
         task = self.task
         episode = collect(
             self.world,
@@ -182,6 +188,7 @@ class BenchmarkRun:
             task.proprio,
             stop_on_success=self.ends_at_success,
             success_hold=task.success_hold,
+            help=help,
         )
         episode.info["id"] = planned.id
         return episode
