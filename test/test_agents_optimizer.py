@@ -94,3 +94,25 @@ def test_learning_does_not_import_the_compiler() -> None:
     here = Path(__file__).parent
     done = subprocess.run([sys.executable, "-c", LEARN], cwd=here, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_gradient_of_a_prior_and_that_of_the_rest_are_told_apart() -> None:
+    """A user could not see that the prior alone decides, and the step must stay that of the whole loss."""
+    torch.manual_seed(0)
+    modules = [nn.Linear(3, 2), nn.Linear(3, 2)]
+    modules[1].load_state_dict(modules[0].state_dict())
+    rows, norms = torch.randn(5, 3), {}
+    for at, module in enumerate(modules):
+        optimizer = Optimizer(module, 1e-2, 1e-8, 10.0, 0.0)
+        prior = 4 * module(rows).square().mean()
+        loss = prior - module.bias.sum()
+        if at:
+            norms = optimizer.step_with_prior(loss, prior)
+        else:
+            whole = optimizer.step(loss)
+    assert all(torch.equal(one, other) for one, other in zip(*(m.state_dict().values() for m in modules), strict=True))
+    assert torch.equal(norms["actor_norm"], whole)
+    assert float(norms["objective_norm"]) == pytest.approx(2**0.5)
+    assert float(norms["prior_norm"]) > 0
+    alone = Optimizer(modules[0], 1e-2, 1e-8, 10.0, 0.0).step_with_prior(modules[0].bias.sum(), None)
+    assert float(alone["objective_norm"]) == float(alone["actor_norm"])

@@ -25,6 +25,7 @@ FINE = Figures(
     edited=0.2,
     rank=0.6,
     predicted=0.8,
+    balance=0.7,
 )
 WRONG = {
     "No episode succeeds": replace(FINE, by_arm={"base": wilson(0, 5), "policy": wilson(0, 6)}),
@@ -34,6 +35,7 @@ WRONG = {
     "The base policy does better": replace(FINE, by_arm={"base": wilson(9, 12), "policy": wilson(14, 28)}),
     "The arm is where nothing was recorded": replace(FINE, rank=0.97),
     "Values promise too much": replace(FINE, by_arm={"policy": wilson(8, 40)}, predicted=0.7),
+    "The prior holds the policy where it is": replace(FINE, balance=0.01),
     "The base policy's action is nearly always chosen": replace(FINE, edited=0.005),
 }
 

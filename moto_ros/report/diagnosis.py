@@ -23,6 +23,8 @@ FEW_EDITS, MANY_EPISODES = 0.02, 15
 """Share of edited steps that is next to none, and episodes after which it should be more."""
 UNKNOWN_RANK = 0.95
 """Rank of the mean uncertainty among that on recorded data above which an arm is where nothing was recorded."""
+HELD = 0.05
+"""Gradient norm of the objective over the prior's below which the policy stays where the prior holds it."""
 OPTIMISM = 0.3
 """How far the predicted chance of success may be above what is achieved."""
 
@@ -51,6 +53,8 @@ class Figures:
     rank: float | None
     predicted: float | None
     """Mean predicted chance of success at the first action of training episodes."""
+    balance: float | None = None
+    """Gradient norm of what the policy is to achieve, over that of what keeps it where it is; newest updates."""
 
     @property
     def success(self) -> Interval | None:
@@ -79,6 +83,7 @@ def figures_of(history: History) -> Figures:
         edited=_mean([row for row in online if _arm(row) == POLICY][-MANY_EPISODES:], "edited"),
         rank=_mean(online, "uncertainty_rank"),
         predicted=_mean(online[-2 * FEW :], "success_probability"),
+        balance=_balance(history.of("update", phase="policy")[-FEW:]),
     )
 
 
@@ -97,6 +102,11 @@ def _values(rows: Sequence[Row], name: str, success: int) -> list[float]:
 def _mean(rows: Sequence[Row], name: str) -> float | None:
     known = [float(row[name]) for row in rows if row.get(name) is not None]
     return sum(known) / len(known) if known else None
+
+
+def _balance(rows: Sequence[Row]) -> float | None:
+    objective, prior = _mean(rows, "objective_norm"), _mean(rows, "prior_norm")
+    return objective / prior if objective is not None and prior else None
 
 
 def never_succeeds(found: Figures) -> Finding | None:
@@ -191,6 +201,17 @@ def optimistic(found: Figures) -> Finding | None:
     )
 
 
+def held_by_prior(found: Figures) -> Finding | None:
+    """The prior's gradient outweighs the objective's."""
+    if found.balance is None or found.balance >= HELD:
+        return None
+    return Finding(
+        "The prior holds the policy where it is",
+        f"The gradient of what the policy is to achieve is {100 * found.balance:.1f} % of the prior's.",
+        "Lower agent.beta (agent.edit_penalty with agent.policy:=edit) tenfold, or use preset quick.",
+    )
+
+
 CHECKS: tuple[Callable[[Figures], Finding | None], ...] = (
     never_succeeds,
     never_fails,
@@ -199,6 +220,7 @@ CHECKS: tuple[Callable[[Figures], Finding | None], ...] = (
     edits_hurt,
     unknown_states,
     optimistic,
+    held_by_prior,
     no_edits,
 )
 """What may be found, the more serious first."""

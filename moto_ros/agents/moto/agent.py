@@ -235,8 +235,8 @@ class MotoAgent(NetworkAgent):
         reached = self._base_actions(rows.reached, rows.reached_frame).mean(1)
         loss, latent, terms = edit.critic_loss(rows, reached, self.drawing)
         norms = {"critic_norm": self.optimizers["critic"].step(loss)}
-        loss, more = edit.edit_loss(latent, self._base_actions(rows.seen, rows.frame).mean(1))
-        norms |= {"actor_norm": self.optimizers["actor"].step(loss)}
+        loss, prior, more = edit.edit_loss(latent, self._base_actions(rows.seen, rows.frame).mean(1))
+        norms |= self.optimizers["actor"].step_with_prior(loss, prior)
         edit.step_target()
         return terms | more | norms
 
@@ -265,10 +265,9 @@ class MotoAgent(NetworkAgent):
         values = behaviour.critics.values(rollout.feature, rollout.action)
         actor_loss, actor_terms = behaviour.actor_loss(rollout, rewards, values, cloning)
         critic_loss, critic_terms = behaviour.critic_loss(rollout, rewards, values, latent, batch, self.drawing)
-        norms = {
-            "actor_norm": self.optimizers["actor"].step(actor_loss, retain_graph=True),
-            "critic_norm": self.optimizers["critic"].step(critic_loss),
-        }
+        prior = None if cloning is None else self.settings.beta * cloning
+        norms = self.optimizers["actor"].step_with_prior(actor_loss, prior, retain_graph=True)
+        norms["critic_norm"] = self.optimizers["critic"].step(critic_loss)
         # Hard copy to the target critics
         behaviour.updates += 1
         if int(behaviour.updates) % settings.target_every == 0:

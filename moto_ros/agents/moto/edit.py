@@ -171,14 +171,17 @@ class EditPolicy(nn.Module):
         }
         return loss, latent.detach(), terms
 
-    def edit_loss(self, latent: Tensor, base: Tensor) -> tuple[Tensor, Terms]:
-        """Return the edit's loss at latents (B, D) and base actions (B, A): -mean_i Q_i, and a price of changes."""
+    def edit_loss(self, latent: Tensor, base: Tensor) -> tuple[Tensor, Tensor, Terms]:
+        """Return the edit's loss at latents (B, D) and base actions (B, A), the part of it that is a price, its terms.
+
+        The loss is the price of changes less mean_i Q_i.
+        """
         change = torch.tanh(self.edit(torch.cat((latent, base), -1)))
         action = (base + self.limit * change).clamp(-1, 1)
         value = self.critic.logits(latent, action).sigmoid().mean()
-        price = change.square().mean()
+        price = self.settings.edit_penalty * change.square().mean()
         terms = {"edit_size": (action - base).detach().abs().mean(), "edit_value": value, "edit_limit": self.limit}
-        return self.settings.edit_penalty * price - value, terms
+        return price - value, price, terms
 
     @torch.no_grad()
     def step_target(self) -> None:
