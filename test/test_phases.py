@@ -13,19 +13,22 @@ import torch
 pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 pytest.importorskip("moto_msgs", reason="moto_msgs is not built")
 
+from moto_ros.agents.registry import make_agent
 from moto_ros.cli.main import main
 from moto_ros.config import part
+from moto_ros.data.layout import StepLayout
 from moto_ros.errors import MotoError
-from moto_ros.nodes.learning_settings import as_begun, data_part
+from moto_ros.nodes.learning_settings import as_begun, data_part, spaces_of
 from moto_ros.robot import franka_checks
 from moto_ros.stopping import SAVE_TIME, STOP_TIME
 from moto_ros.systems.bringup import System, resolve
 from moto_ros.systems.exit_causes import ExitCauses
 from moto_ros.systems.phases import SystemPhase, finetune, phases, unfinished
+from moto_ros.systems.preflight import check
 from moto_ros.training.checkpoint import CheckpointFolder, Identity
 from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.run_schedule import Done, EpisodeResult, Offline, Publish, RunEpisode, RunSchedule
-from moto_ros.training.settings import TrainerSettings, agent_digest, budget_of, configuration
+from moto_ros.training.settings import TrainerSettings, agent_digest, agent_identity, budget_of, configuration
 
 pytestmark = pytest.mark.sim
 
@@ -152,6 +155,23 @@ def test_a_checkpoint_that_is_not_there_is_said_before_anything_starts(
 
 def test_an_evaluation_of_a_run_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     assert f"{tmp_path}: no whole checkpoint" in _refusal("evaluate", run=str(tmp_path))
+
+
+@pytest.mark.parametrize("task", ["drawer_open", "window_open"])
+def test_a_policy_that_acts_in_another_task_than_it_has_learned_is_said(
+    task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks trust in a number: the success rate would be that of a task which the policy never saw."""
+    system = resolve("finetune", {"run": str(tmp_path), **SHORT})
+    trainer = _trainer(system)
+    shaping = configuration(part(trainer, TrainerSettings), trainer.agent_name, trainer.agent)
+    RunFolder(tmp_path).open(shaping, 0, data=data_part(trainer))
+    agent = make_agent(trainer.agent_name, spaces_of(part(trainer, StepLayout)), trainer.agent, 0)
+    folder = CheckpointFolder(tmp_path / "checkpoints", agent_identity(trainer.agent_name, trainer.agent))
+    folder.save(agent.state_dict(), {})
+    check(resolve("evaluate", {"run": str(tmp_path), "task": task, "preset": "ci"}))
+    said = capsys.readouterr().err
+    assert ("has learned task drawer_open, and acts in task window_open now" in said) == (task == "window_open")
 
 
 def test_resets_by_a_second_policy_need_one(tmp_path: Path) -> None:

@@ -259,6 +259,8 @@ class System:
     """Sentences about parameters that the user set to other values than the system needs."""
     notes: tuple[str, ...] = ()
     """What a person should know before it starts."""
+    task: str = ""
+    """Name of the task."""
 
     def settings(self) -> dict[str, Any]:
         """Return the settings object of each node; MotoError where parameters do not fit."""
@@ -411,7 +413,8 @@ def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str,
     folders, why = usable_folders(os.environ, lambda: run / "logs" / "ros")
     notes = (why,) if why else ()
     namespace = _namespace(name, arguments, int(common["session"]))
-    return System(name, processes, variables | folders, namespace, run, arguments["agent"], contradictions, notes)
+    agent, task = arguments["agent"], Path(arguments["task"]).stem
+    return System(name, processes, variables | folders, namespace, run, agent, contradictions, notes, task)
 
 
 def _namespace(system: str, arguments: Arguments, session: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ def check(system: System, *, records: bool = False, fresh: bool = False) -> None
     for node in ("policy", "reset_policy"):
         if node in settings and settings[node].checkpoint:
             _check_checkpoint(settings[node])
+    if trainer is None and "policy" in settings:
+        _say_other_task(system, settings["policy"])
     _check_scene(settings)
     check_arm(settings)
 
@@ -60,6 +63,21 @@ def _check_checkpoint(settings: Any) -> None:
     """Raise MotoError where a node's checkpoint is not there, is damaged or is of another agent."""
     identity = agent_identity(settings.agent_name, settings.agent)
     find_checkpoint(Path(settings.checkpoint).expanduser(), identity)
+
+
+def _say_other_task(system: System, policy: Any) -> None:
+    """Print which task a policy has learned, where it is to act in another one."""
+    run = RunFolder(Path(policy.checkpoint).expanduser())
+    if not run.identity_file.exists():
+        return  # a checkpoint without its run
+    learned = str(run.identity().get("data", {}).get("task", ""))
+    if learned and system.task and learned != system.task:
+        print(
+            f"{run.path} has learned task {learned}, and acts in task {system.task} now; "
+            f"give --task {learned} for its own",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _check_base(trainer: Any) -> bool:
