@@ -141,21 +141,6 @@ def test_exploring_noise_goes_on_in_one_direction_and_some_episodes_have_none() 
     assert float(torch.corrcoef(torch.stack((loud[10], loud[11])))[0, 1]) == pytest.approx(0.9, abs=0.02)
 
 
-def test_noise_grows_where_the_chance_of_success_is_lost_and_only_there() -> None:
-    """Noise would spoil episodes that go well, and an arm that is stuck would stay where it is."""
-    settings = tiny(explore_std=0.1, explore_lost_std=0.5, explore_correlation=0.9, quiet_episodes=0.5)
-    noise, generator = CorrelatedNoise(settings), torch.Generator().manual_seed(0)
-    state, spread = noise.start(4000, 1, torch.device("cpu")), []
-    for chance in [0.4] * 30 + [0.8] * 30 + [0.0] * 60:
-        step, state = noise.draw(state, generator, torch.full((4000,), chance))
-        spread.append(step[:, 0])
-    loud = state["loud"][:, 0] > 0
-    for time in (29, 59):
-        assert float(spread[time][loud].std()) == pytest.approx(0.1, abs=0.01)
-        assert not spread[time][~loud].any()
-    assert float(spread[-1].std()) == pytest.approx(0.5, abs=0.02)
-
-
 def test_base_actions_of_a_row_do_not_depend_on_its_batch() -> None:
     """A run split by a checkpoint would end with other weights than the whole run."""
     agent, calls = make_editing(), []

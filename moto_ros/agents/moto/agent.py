@@ -160,7 +160,7 @@ class MotoAgent(NetworkAgent):
         """Return the base policy's action or a better one, with noise where it explores; its state; its figures."""
         start = self._base if request.arm == BASE else self._learner
         heads, figures = start.actions(seen), Metrics()
-        action, chance = heads.mean(0), None
+        action = heads.mean(0)
         if int(self._edit.updates):
             latent = self._edit.critic.encoder(seen)
             if request.arm == BASE:
@@ -171,7 +171,7 @@ class MotoAgent(NetworkAgent):
             figures = {SUCCESS_PROBABILITY: float(chance.mean()), EDITED: float(edited.float().mean())}
         kept = self._noise.part(state)
         if request.sample:
-            noise, kept = self._noise.draw(kept, generator, chance)
+            noise, kept = self._noise.draw(kept, generator)
             action = (action + noise).clamp(-1, 1)
         return action, kept, figures
 
