@@ -13,7 +13,7 @@ from torch import Tensor
 
 from moto_ros.agents.common.base_policy import BaseActions
 from moto_ros.agents.common.exploration import CorrelatedNoise
-from moto_ros.agents.interface import BASE, POLICY, ActRequest, Batch, Spaces
+from moto_ros.agents.interface import BASE, POLICY, ActRequest, Batch
 from moto_ros.agents.moto.agent import MotoAgent
 from moto_ros.agents.moto.edit import EditPolicy, Transitions, heads_of_episodes
 from moto_ros.errors import MotoError
@@ -222,26 +222,6 @@ def test_actions_that_may_not_be_imitated_are_not_cloned() -> None:
     assert loss(batch, True) != pytest.approx(loss(batch, False))
     none = batch | {"imitable": torch.zeros(8, 2, dtype=torch.bool)}
     assert loss(none, True) == pytest.approx(loss(batch, False)), "with nothing to imitate all is cloned"
-
-
-def test_all_critics_learn_from_the_smallest_of_some_heads() -> None:
-    """Values that climb by their own errors would choose edits that fail."""
-    rows = Transitions.of(window([0, 0, 0], [False] * 3, [True] * 3, -1), gamma=0.9)
-    loss = {}
-    for count in (0, 1, 3):
-        settings = tiny(**EDIT, edit_target_heads=count, edit_monte_carlo=0.0, edit_head_share=1.0)
-        edit = EditPolicy(settings, Spaces(None, 2, 3))
-        torch.nn.init.normal_(edit.target.heads.last.weight, generator=torch.Generator().manual_seed(1))
-        torch.nn.init.zeros_(edit.target.heads.last.bias)
-        _, _, terms = edit.critic_loss(rows, torch.zeros(1, 3), torch.Generator().manual_seed(0))
-        latent = edit.target.encoder(dict(rows.reached))
-        heads = edit.target.logits(latent, torch.zeros(1, 3)).sigmoid()[:, 0] * 0.9**3
-        loss[count] = float(terms["q_target"]), heads
-    assert loss[3][0] == pytest.approx(float(loss[3][1].min()), abs=0.02)
-    assert loss[0][0] == pytest.approx(float(loss[0][1].mean()), abs=0.02)
-    assert loss[3][0] < loss[0][0] - 0.05
-    with pytest.raises(MotoError, match="edit_target_heads' is 9, expected at most the 3 critics"):
-        tiny(**EDIT, edit_target_heads=9)
 
 
 def test_critics_learn_nothing_before_there_is_a_failure() -> None:

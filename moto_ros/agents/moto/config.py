@@ -56,13 +56,6 @@ class MotoSettings(AveragingSettings, BasePolicySettings, ExplorationSettings, R
         high=1.0,
         before=0.6,
     )
-    edit_target_heads: int = parameter(
-        0,
-        "critics, drawn for each update, whose smallest value all critics learn from; 0: each learns from its own",
-        low=0,
-        high=64,
-        before=0,
-    )
     edit_caution: float = parameter(
         1.0,
         "standard deviations over critics that are taken off the gain of a candidate over the base policy",
@@ -214,11 +207,6 @@ class MotoSettings(AveragingSettings, BasePolicySettings, ExplorationSettings, R
             raise MotoError(
                 f"parameter 'actor_ema' is {self.actor_ema}, expected 0 with policy: edit, whose edits act by their "
                 "newest weights; leave it out, or set base_ema"
-            )
-        if self.edit_target_heads > self.edit_critics:
-            raise MotoError(
-                f"parameter 'edit_target_heads' is {self.edit_target_heads}, expected at most the {self.edit_critics} "
-                "critics (edit_critics); lower it"
             )
 
     @property

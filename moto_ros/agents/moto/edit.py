@@ -135,9 +135,8 @@ class EditPolicy(nn.Module):
         Head i learns from its own share of the episodes, with its own target
         y_i = (1 - m) (sum_k gamma^k r_k + gamma^n Qbar_i(s', a')) + m G, at least G, the return that the episode
         achieved, 0 where it failed (so m counts for failures only: their values would fall slowly from the end on).
-        a' is the better of {b, edit(b)} by the mean of the target heads. Heads that share their targets agree more, and
-        their spread says less (MSG, Ghasemipour et al. 2022); with `edit_target_heads` the smallest of some heads,
-        drawn each time, stands for Qbar_i (REDQ, Chen et al. 2021). The loss is the cross entropy with y_i.
+        a' is the better of {b, edit(b)} by the mean of the target heads. Heads that share their targets agree, and
+        their spread says nothing (MSG, Ghasemipour et al. 2022). The loss is the cross entropy with y_i.
         """
         settings = self.settings
         seen, reached = dict(rows.seen), dict(rows.reached)
@@ -150,9 +149,6 @@ class EditPolicy(nn.Module):
             values = self.target.logits(latent.expand(2, -1, -1), choices).sigmoid()
             edited = values[:, 1].mean(0) > values[:, 0].mean(0)
             values = torch.where(edited, values[:, 1], values[:, 0])
-            if settings.edit_target_heads:
-                drawn = torch.randperm(len(values), generator=generator, device=values.device)
-                values = values[drawn[: settings.edit_target_heads]].amin(0, keepdim=True).expand_as(values)
             mixed = torch.lerp(rows.reward + rows.discount * values, rows.floor, settings.edit_monte_carlo)
             target = torch.maximum(mixed, rows.floor).clamp(0, 1)
         latent = self.critic.encoder(seen)
