@@ -109,7 +109,7 @@ def main() -> None:
     """Measure, print the table to stderr and JSON to stdout."""
     cores = len(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--presets", nargs="+", default=["moto_quick"], help="names of files in config/agents")
+    parser.add_argument("--presets", nargs="+", default=["moto_imagined"], help="names of files in config/agents")
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, cores}), help="CPU threads")
     parser.add_argument("--waiting", nargs="+", default=list(WAITING), choices=WAITING, help="at OpenMP's barriers")
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 2], help="busy processes beside")

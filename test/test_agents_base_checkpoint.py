@@ -8,17 +8,19 @@ import pytest
 import torch
 from agents_data import SPACES, RandomData
 
-from moto_ros.agents.common.base_policy import BasePolicySettings
+from moto_ros.agents.common.base_policy import BasePolicySettings, cloned_policy
 from moto_ros.agents.interface import BASE, BASE_PHASE, ActRequest, Agent, Spaces
 from moto_ros.agents.registry import agent_settings, make_agent
-from moto_ros.config import build
+from moto_ros.config import build, part
 from moto_ros.errors import MotoError
+from moto_ros.nodes.learning_settings import data_part
 from moto_ros.policy.checkpoint_policy import is_cloned, load_base
 from moto_ros.systems.bringup import resolve
 from moto_ros.systems.preflight import check
 from moto_ros.training.checkpoint import SCHEDULE, CheckpointFolder
+from moto_ros.training.run_folder import RunFolder
 from moto_ros.training.run_schedule import Offline, RunSchedule
-from moto_ros.training.settings import TrainerSettings, agent_identity, budget_of
+from moto_ros.training.settings import TrainerSettings, agent_identity, budget_of, configuration
 
 SIZES = {"encoder": "map", "latent_size": 8, "conv_channels": 8, "hidden": 16, "heads": 3, "state_units": 128}
 SIZES |= {"fusion": "project", "normalise": True, "batch": 4}
@@ -70,6 +72,40 @@ def test_the_base_arm_acts_as_the_cloned_policy(name: str, average: float, tmp_p
     assert torch.equal(action(agent, BASE), action(known))
 
 
+def _is_weight(name: str) -> bool:
+    """Whether a tensor of a checkpoint is a weight of the copy's newest network; statistics are copied."""
+    return name.startswith("copy/newest.") and "normaliser" not in name
+
+
+def test_the_copy_goes_on_from_what_was_taken(tmp_path: Path) -> None:
+    """The first round of updates would replace the policy that the user cloned by a few fresh steps."""
+    known, agent = cloned(tmp_path), fine_tuned("moto", online_base_updates=1, base_ema=0.998)
+    load_base(tmp_path, agent)
+    agent.update("base", RandomData(sources=("all", "online", "failed")))
+    moved = (action(agent) - action(known)).abs().max()
+    newest = {name: tensor for name, tensor in agent.state_dict().items() if _is_weight(name)}
+    average = {name: agent.state_dict()[name.replace("newest.", "average.module.")] for name in newest}
+    before = cloned_policy(known.state_dict())
+    steps = [(newest[name] - before[name.removeprefix("copy/newest.")]).abs().sum() for name in newest]
+    taken = [(average[name] - before[name.removeprefix("copy/newest.")]).abs().sum() for name in newest]
+    assert 0 < sum(map(float, taken)) < 0.01 * sum(map(float, steps))
+    assert 0 < float(moved) < 1e-2
+
+
+def test_a_policy_that_saw_something_else_of_the_same_size_is_refused(tmp_path: Path) -> None:
+    """Another camera's picture would be taken for the one that the policy knows."""
+    quick = resolve("finetune", {"agent": "bc", "run": str(tmp_path / "cloned")}).settings()["trainer"]
+    known = make_agent("bc", Spaces((64, 64, 3), 4, 4), quick.agent, 0)
+    folder = CheckpointFolder(tmp_path / "cloned" / "checkpoints", agent_identity("bc", quick.agent))
+    saved = folder.save(known.state_dict(), {})
+    shaping = configuration(part(quick, TrainerSettings), "bc", quick.agent)
+    RunFolder(tmp_path / "cloned").open(shaping, 0, data=data_part(quick) | {"cameras": ("other",)})
+    for path in (tmp_path / "cloned", saved):
+        given = {"run": str(tmp_path / "run"), "checkpoint": str(path)}
+        with pytest.raises(MotoError, match=r"cameras is \['agent'\] here and \['other'\] in the run; clone it anew"):
+            check(resolve("finetune", given), records=True)
+
+
 def test_the_offline_phase_learns_all_but_the_base(tmp_path: Path) -> None:
     """The cloned policy would be trained over, also by a run that was resumed."""
     agent = fine_tuned("moto")
@@ -116,7 +152,7 @@ def test_a_cloned_policy_is_looked_at_before_anything_is_recorded(preset: str, f
     if fits:
         check(system, records=True)
     else:
-        with pytest.raises(MotoError, match="keeps no base policy with these settings; choose its preset quick"):
+        with pytest.raises(MotoError, match="keeps no base policy with these settings; give a checkpoint of its own"):
             check(system, records=True)
 
 

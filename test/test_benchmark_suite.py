@@ -11,6 +11,7 @@ import pytest
 from moto_ros.agents.registry import AGENTS
 from moto_ros.config import config_folder
 from moto_ros.errors import MotoError
+from moto_ros.experiments.figures import COLORS
 from moto_ros.experiments.suite import chosen, read_method, read_suite, runs_of
 from moto_ros.experiments.suite_folder import SuiteFolder, read_run
 from moto_ros.files import canonical, read_json
@@ -88,6 +89,17 @@ def test_the_users_parameters_and_choices_hold(tmp_path: Path) -> None:
     assert {run.task_values["max_steps"] for run in found} == {9}
     with pytest.raises(MotoError, match="task 'reach' is not in the suite"):
         chosen(suite, tasks=["reach"], methods=[], seeds=[])
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (config_folder() / "suites").glob("*.yaml")))
+def test_each_method_of_a_shipped_suite_is_another_one(name: str) -> None:
+    """Breaks a comparison: two lines of one colour, or an ablation of something that its method does not have."""
+    suite = read_suite(name)
+    assert len(suite.methods) <= len(COLORS)
+    for run in runs_of(suite):
+        if run.agent == "moto" and run.agent_values["policy"] == "edit":
+            switches = [run.agent_values[one] for one in ("uncertainty", "behaviour_prior", "value_expansion")]
+            assert switches == [True] * 3, f"{run.method} switches off what does not act"
 
 
 @pytest.mark.parametrize("suite", sorted(path.stem for path in (config_folder() / "suites").glob("*.yaml")))

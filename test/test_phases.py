@@ -104,7 +104,7 @@ def test_a_parameter_that_contradicts_nothing_is_taken(system: str, parameters: 
         ("record", {"checkpoint": "mine"}, "argument checkpoint"),
         ("record", {"episodes": "0"}, "argument episodes is '0', but record runs episodes, expected 1 or more"),
         ("pretrain", {"episodes": "5"}, "argument episodes is '5', which pretrain has no use for"),
-        ("pretrain", {"checkpoint": "mine"}, "takes the place of the offline phase"),
+        ("pretrain", {"checkpoint": "mine"}, "in place of the offline phase"),
         ("evaluate", {"bags": "mine"}, "argument bags"),
         ("evaluate", {"device": "cuda"}, "give parameter policy.device"),
     ],

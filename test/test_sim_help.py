@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("metaworld", reason="metaworld is not installed")
 
-from moto_sim.rollout import collect
+from moto_sim.rollout import NoisyExpert, collect
 from moto_sim.scripted_help import STILL_STEPS, TURN, ScriptedHelp
 from moto_sim.world import World, make_world
 
@@ -47,6 +47,26 @@ def test_a_person_takes_over_from_a_hand_that_stands_still(world: World, allowan
     assert np.array_equal(np.array(still.executed), episode.action[helped])
     assert not episode.action[~helped].any()
     assert episode.succeeded == (allowance == 1000)
+
+
+def test_nobody_takes_over_from_a_hand_that_moves_or_has_solved_the_task(world: World) -> None:
+    """What help gives would be measured with more of it than was needed."""
+    expert = NoisyExpert(0.0, np.random.default_rng(0))
+    help = ScriptedHelp(world, 3, 1000, lambda action: None)
+    episode = collect(world, expert, 120, 3, (), ("ee_position",), help=help)
+    assert episode.succeeded
+    assert not (episode.source == HUMAN).any(), "it holds still only once the drawer is open"
+
+
+def test_help_after_success_leaves_what_succeeded_to_be_imitated(tmp_path: Path, world: World) -> None:
+    """A person who tidies up after a success would take it from what is learned."""
+    expert = NoisyExpert(0.0, np.random.default_rng(0))
+    episode = collect(world, expert, 120, 3, ("agent",), ("ee_position",))
+    episode.source[-20:] = HUMAN
+    store = ReplayStore(tmp_path, prior_rule="success_prefix", steps_after_success=5)
+    store.add(episode, None, "online")
+    drawn = store.windows("successful", 100, 2, np.random.default_rng(0))
+    assert drawn["imitable"][:, 0].all()
 
 
 def test_only_the_person_is_imitated_where_one_helped(world: World, tmp_path: Path) -> None:

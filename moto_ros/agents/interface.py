@@ -21,8 +21,8 @@ Batch = dict[str, Tensor]
 
 image uint8 (B, L, H, W, C); proprio float32 (B, L, P); action float32 (B, L, A) in [-1, 1];
 reward float32 (B, L); is_first bool (B, L); is_terminal bool (B, L). From a store also frame int64 (B, L): equal
-numbers are the same recorded row; imitable bool (B, L): rows that source "successful" would draw from; and in chunks
-begins bool (B, L): the first row of an episode.
+numbers are the same recorded row; imitable bool (B, L): actions that may be imitated, where a person helped only the
+person's; and in chunks begins bool (B, L): the first row of an episode.
 
 A batch of windows (`Data.windows`) holds besides: valid bool (B, L), false for rows after the episode's end, which
 repeat its last one; steps_to_success int64 (B, L), 0 from the episode's first success on and -1 where it has none;
@@ -182,8 +182,8 @@ class Agent(ABC):
         default.
         """
         raise MotoError(
-            f"{what}: is of agent bc, but agent {self.name} keeps no base policy with these settings; choose its "
-            "preset quick, or give a checkpoint of its own"
+            f"{what}: is of agent bc, but agent {self.name} keeps no base policy with these settings; give a "
+            "checkpoint of its own, or choose agent moto or fowm with preset quick"
         )
 
     @abstractmethod

@@ -30,6 +30,9 @@ Profile = tuple[Any, Any]
 """A sensor, and the stream profile that is requested from it."""
 
 
+BUS_TIMEOUT = 10.0
+"""s; listing devices takes milliseconds."""
+
 BUS = threading.Lock()
 """Held while devices are listed, added or removed. In the SDK two threads that do so at once can crash, or wait for
 each other for ever: one has the SDK's lock and wants Python's, the other the other way round."""
@@ -68,11 +71,21 @@ class RealSenseCamera:
             ) from error
 
     def _find(self) -> Any:
-        with BUS:
+        if not BUS.acquire(timeout=BUS_TIMEOUT):
+            raise CameraLost(
+                self._message("waits for another camera, which the SDK does not answer for; unplug that one")
+            )
+        try:
             devices = list(context().query_devices())
             found = next((one for one in devices if _serial_number(one) == self._setup.device), None)
-            known = ", ".join(map(_described, devices)) or "none at all"
+            known = "" if found else ", ".join(map(_described, devices)) or "none at all"
             del devices  # the SDK frees them, which belongs under the lock, too
+        except RuntimeError as error:
+            raise CameraLost(
+                self._message(f"cannot be looked for ({error}); a camera is leaving the bus: wait")
+            ) from error
+        finally:
+            BUS.release()
         if found is not None:
             return found
         raise CameraLost(

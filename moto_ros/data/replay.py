@@ -47,7 +47,7 @@ class Entry:
     success: int = UNSOLVED
     """Row of its first success that held or ended it, or UNSOLVED."""
     helped: bool = False
-    """Whether a person chose some of the actions, but not all."""
+    """Whether a person chose some of the actions up to there, but not all."""
 
     @property
     def size(self) -> int:
@@ -147,7 +147,7 @@ class ReplayStore:
             imitable = min(self._rule(rows), len(kept["reward"]))
             success = success_row(rows, self.success_hold)
             row = UNSOLVED if success is None else success
-            helped = _helped(rows)
+            helped = _helped(rows, imitable)
             self._entries.append(Entry(key, kept, facts, bag, origin, imitable, fits, self._taken, row, helped))
             self._taken += len(kept["reward"])
             self._drop_oldest()
@@ -204,8 +204,8 @@ class ReplayStore:
 
         Returns image uint8 (B, L, H, W, C) if there are cameras, proprio float32 (B, L, P), action float32 (B, L, A),
         reward float32 (B, L), is_terminal and is_first bool (B, L); is_first is true at each chunk's start; imitable
-        bool (B, L), the rows that "successful" would draw from; begins bool (B, L), the first row of an episode; frame
-        int64 (B, L), the row's number, which stays the same while the store is open.
+        bool (B, L), the actions that may be imitated, where a person helped only the person's; begins bool (B, L), the
+        first row of an episode; frame int64 (B, L), the row's number, which stays the same while the store is open.
         Raises MotoError when the source is empty.
         """
         entries, spans, length = self._table(source, length)
@@ -391,9 +391,9 @@ class ReplayStore:
         )
 
 
-def _helped(rows: Mapping[str, np.ndarray]) -> bool:
-    """Return whether a person chose some of the actions of an episode, but not all; old rows do not say."""
-    by_person = rows["source"][1:] == HUMAN if "source" in rows else np.zeros(1, bool)
+def _helped(rows: Mapping[str, np.ndarray], imitable: int) -> bool:
+    """Return whether a person chose some, but not all, of the actions that may be imitated; old rows do not say."""
+    by_person = rows["source"][1:imitable] == HUMAN if "source" in rows else np.zeros(1, bool)
     return bool(by_person.any() and not by_person.all())
 
 

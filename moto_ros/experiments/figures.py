@@ -14,7 +14,10 @@ from moto_ros.report.page import counted
 from moto_ros.report.style import INK, MUTED, OFFLINE, OFFLINE_BAND, PAPER, page, styled
 from moto_ros.training.statistics import Interval, bootstrap
 
-COLORS = ("#0b7285", "#e8590c", "#5f3dc4", "#2f9e44", "#c2255c", "#1971c2", "#f08c00", "#495057", "#7f4f24", "#087f5b")
+COLORS: tuple[str, ...] = (
+    *("#0b7285", "#e8590c", "#5f3dc4", "#2f9e44", "#c2255c", "#1971c2", "#f08c00", "#495057", "#7f4f24", "#087f5b"),
+    *("#d6336c", "#74b816", "#364fc7", "#868e96"),
+)
 EPISODES = "online episodes learned from"
 SUCCESS = "success (%)"
 OFFLINE_SHARE = 0.14

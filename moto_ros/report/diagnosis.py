@@ -74,8 +74,8 @@ def auc(solved: Sequence[float], failed: Sequence[float]) -> float | None:
 
 
 def figures_of(history: History) -> Figures:
-    """Return the figures of a run's training episodes."""
-    online = history.online
+    """Return the figures of a run's training episodes in which nobody helped: help says nothing of the policy."""
+    online = [row for row in history.online if not row.get("human_share")]
     return Figures(
         episodes=len(online),
         by_arm={arm: _rate([row for row in online if _arm(row) == arm]) for arm in dict.fromkeys(map(_arm, online))},
@@ -162,7 +162,8 @@ def edits_hurt(found: Figures) -> Finding | None:
     return Finding(
         "The base policy does better",
         f"The policy that learns succeeds in {policy.percent()}, the base policy in {base.percent()}.",
-        "Nothing is lost, as the better one is published; lower agent.edit_limit, or raise agent.edit_caution.",
+        "Nothing is lost, as the better one is published; lower agent.edit_limit, raise agent.edit_caution, or set "
+        "agent.online_base_updates to 0.",
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from moto_ros.agents.bc.agent import BcAgent
+from moto_ros.agents.common.encoder import EncoderSettings
 from moto_ros.agents.registry import agent_class, make_agent
 from moto_ros.config import part
 from moto_ros.data.layout import StepLayout
@@ -17,7 +18,7 @@ from moto_ros.policy.checkpoint_policy import find_checkpoint, is_cloned, load_b
 from moto_ros.robot.arms import ARMS
 from moto_ros.systems.bringup import System
 from moto_ros.systems.implied_parameters import require_demonstrations
-from moto_ros.training.run_folder import RunFolder
+from moto_ros.training.run_folder import RunFolder, differences
 from moto_ros.training.settings import TrainerSettings, agent_identity, configuration
 
 
@@ -67,9 +68,9 @@ def _check_checkpoint(settings: Any) -> None:
 
 def _say_other_task(system: System, policy: Any) -> None:
     """Print which task a policy has learned, where it is to act in another one."""
-    run = RunFolder(Path(policy.checkpoint).expanduser())
-    if not run.identity_file.exists():
-        return  # a checkpoint without its run
+    run = _run_of(Path(policy.checkpoint).expanduser())
+    if run is None:
+        return
     learned = str(run.identity().get("data", {}).get("task", ""))
     if learned and system.task and learned != system.task:
         print(
@@ -87,7 +88,33 @@ def _check_base(trainer: Any) -> bool:
         return False
     # The agent that the trainer will make, for a moment: it says what does not fit before anything is recorded.
     load_base(path, make_agent(trainer.agent_name, spaces_of(part(trainer, StepLayout)), trainer.agent, trainer.seed))
+    _check_seen(path, trainer)
     return True
+
+
+def _check_seen(path: Path, trainer: Any) -> None:
+    """Raise MotoError where a cloned policy saw something else of the same size, or has another kind of latent."""
+    run = _run_of(path)
+    if run is None:
+        return
+    identity = run.identity()
+    known, asked = identity.get("data", {}), data_part(trainer)
+    names = [name for name in ("cameras", "image_size", "proprio") if name in known]
+    latent = "agent.latent"
+    wrong = differences({name: known[name] for name in names}, {name: asked[name] for name in names})
+    stored = identity["configuration"].get(latent, EncoderSettings.latent)
+    wrong += differences({latent: stored}, {latent: trainer.agent.base_encoder.latent})
+    if wrong:
+        raise MotoError(
+            f"{path}: its policy was cloned from other observations or with other settings than those of this run: "
+            f"{'; '.join(wrong)}; clone it anew as this run sees, or give the same task and cameras"
+        )
+
+
+def _run_of(path: Path) -> RunFolder | None:
+    """Return the run folder that a checkpoint is of; None for a checkpoint alone."""
+    folders = (RunFolder(folder) for folder in (path, path.parent, path.parent.parent))
+    return next((run for run in folders if run.identity_file.exists()), None)
 
 
 def _check_scene(settings: Mapping[str, Any]) -> None:
@@ -114,7 +141,7 @@ UNUSED: dict[str, dict[str, str]] = {
     },
     "pretrain": {
         "episodes": "no episode is run here",
-        "checkpoint": "it takes the place of the offline phase, which is all that pretrain does: give it to finetune",
+        "checkpoint": "a run begins from it, in place of the offline phase or of the base policy: give it to finetune",
         "reset_checkpoint": "no episode is run here",
     },
     "evaluate": {

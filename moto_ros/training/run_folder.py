@@ -132,6 +132,7 @@ class RunFolder:
         if wrong:
             raise MotoError(
                 f"{self.path} holds a run of another configuration: {'; '.join(wrong)}; "
+                f"{_former_preset(stored, configuration)}"
                 "choose a new run folder, or pass --fresh to set the old one aside"
             )
 
@@ -171,6 +172,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], most: int = 4) -
     changed = [name for name in sorted(set(old) | set(plain)) if old.get(name) != plain.get(name)]
     phrases = [f"{name} is {plain.get(name, 'unset')} here and {old.get(name, 'unset')} in the run" for name in changed]
     return phrases[:most] + ([f"and {len(phrases) - most} more"] if len(phrases) > most else [])
+
+
+def _former_preset(stored: Mapping[str, Any], asked: Mapping[str, Value]) -> str:
+    """Return how to resume a run of MOTO's `quick` of earlier versions; empty for others."""
+    imagined, edit = (str(one.get("agent.policy", "imagined")) for one in (stored, asked))
+    if (stored.get("agent.name"), imagined, edit) != ("moto", "imagined", "edit"):
+        return ""
+    return "preset quick of earlier versions is preset imagined now: resume it with --preset imagined and --run; else "
 
 
 def _new_identity(configuration: Mapping[str, Value], seed: int) -> dict[str, Any]:

@@ -38,7 +38,10 @@ class ScriptedHelp:
             self._expert = self._world.expert(self._seed)
         suggested = self._expert.action()  # once a step, as scripts ask for
         self._path.append(snapshot.ee_position)
-        if not self._turn and self._stuck():
+        if snapshot.success:
+            self._turn = 0
+            self._path.clear()
+        elif not self._turn and self._stuck():
             self._turn = TURN
         if not self._turn or not self._left:
             return None

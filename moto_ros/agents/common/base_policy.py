@@ -20,6 +20,9 @@ from moto_ros.agents.common.tdmpc2_layers import HeadEnsemble, orthogonal
 from moto_ros.agents.interface import Batch, Data, Spaces
 from moto_ros.config import parameter
 
+SETTLED_UPDATES = 1_000_000
+"""Updates after which an average of any decay has forgotten how it began."""
+
 
 @dataclass(frozen=True)
 class BasePolicySettings:
@@ -56,11 +59,6 @@ class BasePolicySettings:
     )
 
     @property
-    def keeps_base(self) -> bool:
-        """Return whether the agent has a base policy; an agent that may have none says so."""
-        return True
-
-    @property
     def base_encoder(self) -> EncoderSettings:
         """Return the sizes of the base policy's encoder."""
         return EncoderSettings(
@@ -90,17 +88,17 @@ class ClonedPolicy(nn.Module):
     def loss(self, batch: Batch, shift: bool, generator: torch.Generator, *, imitable_only: bool = True) -> Tensor:
         """Return the mean squared error of every head against the actions of windows (B, 2, ...).
 
-        Actions that may not be imitated do not count, unless that is true of all.
+        Actions that may not be imitated count only without `imitable_only`.
         """
         self.encoder.update_normaliser(batch)
         seen = observation(batch, 0)
         if "image" in seen and shift:
             seen["image"] = random_shift(seen["image"], generator)
         errors = (self(seen) - batch["action"][:, 1]).square().mean((0, 2))
-        imitable = batch["imitable"][:, 1].to(errors.dtype)
-        if not imitable_only or not imitable.any():
+        if not imitable_only:
             return errors.mean()
-        return (errors * imitable).sum() / imitable.sum()
+        imitable = batch["imitable"][:, 1].to(errors.dtype)
+        return (errors * imitable).sum() / imitable.sum().clamp(min=1)
 
 
 class BasePolicy(nn.Module):
@@ -132,13 +130,21 @@ class BasePolicy(nn.Module):
         """Take the weights of a policy that was cloned before; MotoError, naming `what`, where they do not fit."""
         copy_into(self.acting.state_dict(), cloned, what)
         self.newest.load_state_dict(self.acting.state_dict())
+        # As after many updates: the next one must not replace what was taken.
+        self.average.n_averaged.fill_(SETTLED_UPDATES)
 
     def draw(self, data: Data) -> Batch:
-        """Return a batch of windows (B, 2, ...) of what may be imitated, or of all steps where nothing may."""
-        return data.windows("successful" if data.holds("successful") else "all", self._batch, 2)
+        """Return a batch of windows (B, 2, ...) of what may be imitated; where nothing may, of all, to imitate all."""
+        if data.holds("successful"):
+            return data.windows("successful", self._batch, 2)
+        batch = data.windows("all", self._batch, 2)
+        return batch | {"imitable": torch.ones_like(batch["imitable"])}
 
     def update(self, batch: Batch, optimizer: Optimizer, generator: torch.Generator) -> Terms:
-        """Clone the actions of windows (B, 2, ...) in one step of `optimizer`, that of `newest`; return the scalars."""
+        """Clone the actions of windows (B, 2, ...) that may be imitated, in one step of `optimizer`, that of `newest`.
+
+        Returns the scalars.
+        """
         loss = self.newest.loss(batch, self._shift, generator)
         norm = optimizer.step(loss)
         self.average.update_parameters(self.newest)

@@ -160,14 +160,9 @@ class FowmSettings(
             )
 
     @property
-    def keeps_base(self) -> bool:
-        """Return whether a base policy is cloned."""
-        return self.base_policy == "cloned"
-
-    @property
     def cloning_scale(self) -> float:
         """Return the weight of cloning in the losses: 0 without a base policy."""
-        return self.bc_scale if self.keeps_base else 0.0
+        return self.bc_scale if self.base_policy == "cloned" else 0.0
 
     @property
     def values_are_chances(self) -> bool:

@@ -19,8 +19,8 @@ phase "policy": one update of actor and critics (DreamerV2, section 2.2)    agen
     L_BC = -ln pi(a_t | s_t) on successful episodes [P]                      actor.cloning_loss
     L_critic = L_model + L_real, imagined and real transitions [V]           behaviour.Behaviour.critic_loss
 
-policy: edit (preset edit) has another policy on the same world model, learned from real episodes:
-phase "base": clone what may be imitated, once, offline                     agent.MotoAgent._update_base
+policy: edit (preset quick) has another policy on the same world model, learned from real episodes:
+phase "base": clone what may be imitated; online a copy goes on with it     agent.MotoAgent._update_base
 phase "policy": n-step targets y_i in [0, 1], cross entropy                 edit.EditPolicy.critic_loss
     edit f: a = clip(b + eps tanh f(s, b)), maximises mean_i Q_i             edit.EditPolicy.edit_loss
 acting: the candidate whose paired gain over b is surely above the margin   edit.EditPolicy.choose

@@ -50,6 +50,8 @@ class MotoNetwork(nn.Module):
         initialise(self)
         self.base = BasePolicy(settings, spaces) if editing else None
         self.copy = BasePolicy(settings, spaces) if editing and settings.online_base_updates else None
+        if self.copy is not None and self.base is not None:
+            self.copy.load_state_dict(self.base.state_dict())
         self.edit = EditPolicy(settings, spaces) if editing else None
         self.model.requires_grad_(False)
 
@@ -205,17 +207,22 @@ class MotoAgent(NetworkAgent):
 
     def _update_base(self, data: Data) -> Terms:
         """Do one update of the base policy by cloning what may be imitated, or online of its copy."""
-        learner = self._learner
+        learner, online = self._learner, data.holds("online")
+        if online and not data.holds("successful"):
+            return {}  # only failures are new, and the demonstrations do not say what succeeded
         terms = learner.update(self.to_device(learner.draw(data)), self.optimizers["base"], self.drawing)
         if learner is self._base:
             self._base_actions.clear()
-        elif not data.holds("online"):
-            self._base.take(learner.acting.state_dict(), "the base policy")
+        elif not online:
+            self._base.acting.load_state_dict(learner.acting.state_dict())
             self._base_actions.clear()
         return terms
 
     def _update_edit(self, data: Data) -> Terms:
-        """Do one update of the choosing critics and of the edit; none before there is a failure to tell apart."""
+        """Do one update of the choosing critics and of the edit; none before there is a failure to tell apart.
+
+        Both learn around the base policy, whose actions are known for every row, and act around its copy.
+        """
         if not data.holds("failed"):
             return {}
         settings, edit = self.settings, self._edit

@@ -210,11 +210,6 @@ class MotoSettings(AveragingSettings, BasePolicySettings, ExplorationSettings, R
             )
 
     @property
-    def keeps_base(self) -> bool:
-        """Return whether a base policy is cloned and edited."""
-        return self.policy == "edit"
-
-    @property
     def heads(self) -> int:
         """Return the number of transition heads of the world model."""
         return self.ensemble if self.uncertainty and self.ensemble_kind == "transition" else 1

@@ -206,7 +206,7 @@ class EditPolicy(nn.Module):
         gain = gains.mean(0) - settings.edit_caution * gains.std(0)
         best = gain.argmax(0)
         rows = torch.arange(len(latent), device=latent.device)
-        better = gain[best, rows] >= settings.edit_margin
+        better = (best > 0) & (gain[best, rows] >= settings.edit_margin)
         chosen = torch.where(better, best, 0)
         return candidates[chosen, rows], values.mean(0)[chosen, rows], better
 
