@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from support.bags import Recipe, lockstep_episode, write_bag
 from support.graph import Graph, ros_graph
 
@@ -20,6 +22,7 @@ from support.point_robot import PointRobot
 from support.process import Start, processes
 
 from moto_msgs.msg import Action, PolicyWeights, TrainingStatus
+from moto_ros.agents.common.base_policy import cloned_policy
 from moto_ros.config import read_parameters, shipped
 from moto_ros.contract import topics
 from moto_ros.data.bag_reader import read_episodes
@@ -244,6 +247,50 @@ def test_pre_training_alone_needs_no_robot_and_fine_tuning_goes_on_from_it(graph
     graph.add(TrainerNode(trainer(tmp_path, evaluation_episodes=1)))
     finish(graph)
     assert [row["id"] for row in episodes(tmp_path)] == [1_000_000, 0, 1, 1_001_000]
+
+
+SMALL_BASE = {"encoder": "map", "latent_size": 8, "conv_channels": 8, "hidden": 16, "heads": 3, "state_units": 128}
+CLONING = {
+    **{f"agent.{name}": value for name, value in SMALL_BASE.items()},
+    "agent.fusion": "project",
+    "agent.normalise": True,
+    "agent.batch": 4,
+    "agent.offline_policy_updates": 3,
+}
+EDITING = {
+    "agent.policy": "edit",
+    "agent.base_latent_size": 8,
+    "agent.base_channels": 8,
+    "agent.base_hidden": 16,
+    "agent.base_heads": 3,
+    "agent.base_batch": 4,
+    "agent.offline_base_updates": 9,
+    "agent.online_base_updates": 2,
+}
+
+
+def test_a_cloned_policy_is_fine_tuned_and_not_cloned_anew(graph: Graph, tmp_path: Path) -> None:
+    """Breaks `moto finetune --checkpoint runs/cloned`: another policy than the cloned one would act."""
+    demonstrate(tmp_path / "cloned")
+    alone = {**LAYOUT, "wait_for": [], "threads": 1, "device": "cpu"}
+    node = graph.add(TrainerNode({**alone, **CLONING, "agent_name": "bc", "run": str(tmp_path / "cloned")}))
+    finish(graph)
+    graph.drop(node)
+    bags = str(tmp_path / "cloned" / "bags" / "offline")
+    given = {"run": str(tmp_path / "run"), "bags": bags, "checkpoint": str(tmp_path / "cloned")}
+    graph.add(TrainerNode({**alone, **AGENT, **EDITING, **given}))
+    finish(graph)
+    known = cloned_policy(load_file(newest(tmp_path / "cloned") / "agent.safetensors"))
+    found = load_file(newest(tmp_path / "run") / "agent.safetensors")
+    for part in ("base/average.module.", "copy/average.module."):
+        assert all(torch.equal(found[part + name], tensor) for name, tensor in known.items())
+    updates = json.loads((newest(tmp_path / "run") / "state.json").read_text())["learner"]["updates"]
+    assert (updates["base"], updates["model"]) == (0, AGENT["agent.offline_model_updates"])
+
+
+def newest(run: Path) -> Path:
+    """Return the newest checkpoint of a run."""
+    return sorted((run / "checkpoints").glob("checkpoint_*"))[-1]
 
 
 def test_learning_stands_back_for_the_control_loop(graph: Graph, tmp_path: Path, start: Start) -> None:
