@@ -89,6 +89,37 @@ def test_a_requested_episode_is_reset_run_and_ended_with_the_robots_stamps(graph
     assert (last.episode, last.step, last.outcome) == (4, 3, EpisodeState.OUTCOME_TIME_LIMIT)
 
 
+class LateRobot(Robot):
+    """A robot that goes on for some steps after the limit, and only then solves the task."""
+
+    def _episode(self, state: EpisodeState) -> None:
+        if state.phase == EpisodeState.PHASE_RUNNING:
+            for step in range(1, 4):
+                self.reward(Reward(episode=state.episode, step=step, value=1.0))
+        if state.phase == EpisodeState.PHASE_ENDED:
+            for step in range(4, 9):
+                self.reward(Reward(episode=state.episode, step=step, value=1.0, success=True))
+            self.peer.graph.spin(0.3)
+            self._bag(EpisodeBag(episode=state.episode, complete=True))
+
+
+def test_steps_after_the_limit_count_for_nothing(graph: Graph, capfd: pytest.CaptureFixture[str]) -> None:
+    """On a busy machine a robot stops some steps late: return and success would depend on the machine."""
+    robot = LateRobot(graph)
+    graph.add(EpisodeNode(FAST))
+    begin(robot)
+    graph.until(ended(robot), "the episode to end")
+    said = ""
+
+    def logged() -> bool:
+        nonlocal said
+        said += capfd.readouterr().err
+        return "training episode 4" in said
+
+    graph.until(logged, "the result in the log")
+    assert "training episode 4: no success, 3 steps, return 3," in said
+
+
 def test_a_late_joiner_receives_the_state_of_the_episode(graph: Graph) -> None:
     robot = Robot(graph)
     graph.add(EpisodeNode(FAST))

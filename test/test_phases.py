@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,6 +173,31 @@ def test_a_policy_that_acts_in_another_task_than_it_has_learned_is_said(
     check(resolve("evaluate", {"run": str(tmp_path), "task": task, "preset": "ci"}))
     said = capsys.readouterr().err
     assert ("has learned task drawer_open, and acts in task window_open now" in said) == (task == "window_open")
+
+
+@pytest.mark.parametrize(("name", "given"), [("finetune", "trainer.pinned_arm:=bas"), ("record", "")])
+def test_an_arm_that_the_agent_does_not_have_is_said_before_anything_is_recorded(
+    name: str, given: str, tmp_path: Path
+) -> None:
+    """Breaks patience: a person would demonstrate first."""
+    if given:
+        refusal = _refusal(name, run=str(tmp_path / "run"), parameters=given)
+        assert "trainer.pinned_arm is 'bas', expected an arm of the agent: base, policy" in refusal
+        assert not (tmp_path / "run").exists()
+    else:
+        check(resolve(name, {"run": str(tmp_path / "run")}))
+
+
+def test_an_evaluation_with_other_settings_than_the_runs_says_which(tmp_path: Path) -> None:
+    """Breaks the next command: "settings digest is 34a4…" does not say that a preset is missing."""
+    trainer = _trainer(resolve("finetune", {"run": str(tmp_path), **SHORT}))
+    shaping = configuration(part(trainer, TrainerSettings), trainer.agent_name, trainer.agent)
+    RunFolder(tmp_path).open(shaping, 0, data=data_part(trainer))
+    agent = make_agent(trainer.agent_name, spaces_of(part(trainer, StepLayout)), trainer.agent, 0)
+    folder = CheckpointFolder(tmp_path / "checkpoints", agent_identity(trainer.agent_name, trainer.agent))
+    folder.save(agent.state_dict(), {})
+    refusal = _refusal("evaluate", run=str(tmp_path))
+    assert re.search(r"with other settings: agent\.\S+ is \S+ here and \S+ in the run;.*as when it began", refusal)
 
 
 def test_resets_by_a_second_policy_need_one(tmp_path: Path) -> None:

@@ -178,9 +178,13 @@ class EpisodeMachine:
         if self._is(Phase.RUNNING, episode):
             self.last_action = max(self.last_action, step)
 
+    def counts(self, episode: int, step: int) -> bool:
+        """Return whether a reward is of a new step of the running episode: not repeated, foreign, or after its end."""
+        return self._is(Phase.RUNNING, episode) and step > self.status.step
+
     def reward(self, now: float, episode: int, step: int, success: bool, terminal: bool) -> None:
-        """Count a step, and end the episode after the last; repeated and foreign rewards are ignored."""
-        if not self._is(Phase.RUNNING, episode) or step <= self.status.step:
+        """Count a step, and end the episode after the last; all rewards that do not count are ignored."""
+        if not self.counts(episode, step):
             return
         self.status = replace(self.status, step=step)
         if not self._faults:

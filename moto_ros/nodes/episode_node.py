@@ -61,7 +61,7 @@ class EpisodeNode(MotoNode[EpisodeSettings]):
     # Topics and services in.
 
     def _on_reward(self, message: Reward) -> None:
-        if message.episode == self._machine.status.episode and message.step > self._machine.status.step:
+        if self._machine.counts(message.episode, message.step):
             self._return += message.value
             self._solved |= message.success
         self._reward_stamp = to_nanoseconds(message.header.stamp)

@@ -59,7 +59,10 @@ def load_base(path: Path, agent: Agent) -> JointNames:
     Raises MotoError when the checkpoint is damaged, and when its policy is of other sizes than the agent's.
     """
     folder = _whole(path)
-    agent.take_base(cloned_policy(load_file(folder / AGENT)), str(folder))
+    try:
+        agent.take_base(cloned_policy(load_file(folder / AGENT)), str(folder))
+    except MotoError as error:
+        raise MotoError(f"{error} (the presets quick of agents bc, moto and fowm fit each other)") from error
     return _joint_names(read_json(folder / STATE))
 
 

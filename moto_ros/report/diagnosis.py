@@ -139,7 +139,7 @@ def few_episodes(found: Figures) -> Finding | None:
     return Finding(
         "Too few episodes",
         f"Only {found.episodes} training episodes have been run{shown}.",
-        "Go on: the choosing critics need about 25 episodes before edits pay.",
+        "Go on: with ten episodes a rate of success is known to about 30 points.",
     )
 
 
@@ -149,7 +149,7 @@ def critics_are_blind(found: Figures) -> Finding | None:
         return None
     return Finding(
         "The critics do not tell success from failure",
-        f"The predicted chance of success is no higher where episodes succeed (AUC {found.auc:.2f}, chance is 0.50).",
+        f"The predicted chance of success is hardly higher where episodes succeed (AUC {found.auc:.2f}, chance 0.50).",
         "Look whether the cameras show what decides, and whether rewards are right; then allow more online updates.",
     )
 
@@ -162,8 +162,7 @@ def edits_hurt(found: Figures) -> Finding | None:
     return Finding(
         "The base policy does better",
         f"The policy that learns succeeds in {policy.percent()}, the base policy in {base.percent()}.",
-        "Nothing is lost, as the better one is published; lower agent.edit_limit, raise agent.edit_caution, or set "
-        "agent.online_base_updates to 0.",
+        "Nothing is lost, as the better one is published; for what to change see docs/no_improvement.md.",
     )
 
 
@@ -198,7 +197,7 @@ def optimistic(found: Figures) -> Finding | None:
         "Values promise too much",
         f"Success is predicted with {100 * found.predicted:.0f} % at the start, and achieved in "
         f"{found.success.percent()}.",
-        "Raise agent.edit_monte_carlo, or allow more online updates.",
+        "Allow more online updates; with MOTO's edits, raise agent.edit_monte_carlo.",
     )
 
 

@@ -18,8 +18,9 @@ from moto_ros.policy.checkpoint_policy import find_checkpoint, is_cloned, load_b
 from moto_ros.robot.arms import ARMS
 from moto_ros.systems.bringup import System
 from moto_ros.systems.implied_parameters import require_demonstrations
+from moto_ros.training import arm_bandit
 from moto_ros.training.run_folder import RunFolder, differences
-from moto_ros.training.settings import TrainerSettings, agent_identity, configuration
+from moto_ros.training.settings import TrainerSettings, agent_identity, configuration, stored_configuration
 
 
 def check(system: System, *, records: bool = False, fresh: bool = False) -> None:
@@ -32,6 +33,9 @@ def check(system: System, *, records: bool = False, fresh: bool = False) -> None
     trainer = settings.get("trainer")
     if trainer is not None:
         _check_run(trainer, records=records, fresh=fresh)
+        _check_arms(trainer, "trainer.pinned_arm", trainer.pinned_arm)
+    if "policy" in settings:
+        _check_arms(settings["policy"], "policy.acting_arm", settings["policy"].acting_arm)
     for node in ("policy", "reset_policy"):
         if node in settings and settings[node].checkpoint:
             _check_checkpoint(settings[node])
@@ -61,7 +65,10 @@ def has_checkpoint(run: RunFolder) -> bool:
 
 
 def _check_checkpoint(settings: Any) -> None:
-    """Raise MotoError where a node's checkpoint is not there, is damaged or is of another agent."""
+    """Raise MotoError where a node's checkpoint is not there, is damaged or is of another agent or other settings."""
+    run = _run_of(Path(settings.checkpoint).expanduser())
+    if run is not None:
+        _check_agent(run, settings)
     identity = agent_identity(settings.agent_name, settings.agent)
     find_checkpoint(Path(settings.checkpoint).expanduser(), identity)
 
@@ -79,6 +86,25 @@ def _say_other_task(system: System, policy: Any) -> None:
             file=sys.stderr,
             flush=True,
         )
+
+
+def _check_agent(run: RunFolder, settings: Any) -> None:
+    """Raise MotoError, saying which settings differ, where a run was learned by an agent that is set otherwise here."""
+    asked = configuration(TrainerSettings(), settings.agent_name, settings.agent)
+    stored = stored_configuration(run.identity()["configuration"], str(run.identity_file), agent=settings.agent_name)
+    in_run, here = ({name: one[name] for name in one if name.startswith("agent.")} for one in (stored, asked))
+    if wrong := differences(in_run, here):
+        raise MotoError(
+            f"{run.path} was learned by another agent or with other settings: {'; '.join(wrong)}; "
+            "give --agent, --preset and -p as when it began"
+        )
+
+
+def _check_arms(settings: Any, name: str, arm: str) -> None:
+    """Raise MotoError for an arm that the agent does not have, before anything is recorded."""
+    if arm:
+        spaces = spaces_of(part(settings, StepLayout))
+        arm_bandit.check_arm(arm, make_agent(settings.agent_name, spaces, settings.agent, 0).arms, name)
 
 
 def _check_base(trainer: Any) -> bool:
