@@ -1,3 +1,8 @@
 # Source this (sh or bash) in the repository root: the environment, and the workspace if it is built.
-. ./.venv/bin/activate
-[ ! -f install/setup.sh ] || . ./install/setup.sh
+if [ -f ./.venv/bin/activate ]; then
+  . ./.venv/bin/activate
+  [ ! -f install/setup.sh ] || . ./install/setup.sh
+else
+  echo "tools/enter.sh: no .venv here, expected the repository's root after 'make build'" >&2
+  false
+fi
