@@ -180,7 +180,17 @@ def test_the_trainer_knows_for_how_many_steps_success_must_hold_as_the_episode_n
         }
         assert found == {"episode": 5, "trainer": 5}, text
     (said,) = resolve("finetune", {"run": "somewhere", "parameters": "trainer.success_steps:=5"}).contradictions
-    assert said.startswith("parameters: 'success_steps' of the trainer node is 5, but finetune sets it to 0")
+    assert said.startswith("parameters: 'success_steps' of the trainer node is 5, but finetune sets it to 1")
+
+
+@pytest.mark.parametrize(
+    ("system", "preset", "expected"),
+    [("finetune", "quick", 1), ("evaluate", "quick", 1), ("finetune", "paper", 0), ("record", "quick", 0)],
+)
+def test_an_episode_ends_at_success_where_nothing_is_learned_after_it(system: str, preset: str, expected: int) -> None:
+    """Breaks an hour at the robot: half of each episode would be spent on holding still."""
+    assert _parameters(system, "episode", preset=preset)["success_steps"] == expected
+    assert _parameters(system, "episode", preset=preset, parameters="success_steps:=0")["success_steps"] == 0
 
 
 def test_what_was_resolved_is_written_so_that_each_node_can_read_it(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from moto_ros import locks
+from moto_ros.agents.common.replay_settings import WHOLE_EPISODES
 from moto_ros.agents.registry import AGENTS, preset_file
 from moto_ros.config import (
     Spec,
@@ -187,6 +188,9 @@ BACKENDS = {
 
 ACTION_PARAMETERS = ("action_axes", "translation_step", "rotation_step")
 """Parameters of the arm's file that say what an action means; the operator node needs them for a person's commands."""
+
+SUCCESS_STEPS, STEPS_AFTER_SUCCESS = "success_steps", "agent.steps_after_success"
+"""Parameters of the episode and of the agent."""
 
 SYSTEMS = {
     "record": ("script", "recorder", "episode"),
@@ -390,7 +394,8 @@ def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str,
         arm = layers.of("franka", common)
         common |= {name: arm[name] for name in ACTION_PARAMETERS if name in arm}
     ends = layers.of("episode", common)
-    common |= {name: ends[name] for name in specs(SuccessRule) if name in ends}
+    common |= {rule: ends[rule] for rule in specs(SuccessRule) if rule in ends}
+    common.setdefault(SUCCESS_STEPS, int(any(_learns_up_to_success(layers, node, common) for node in nodes)))
     fixed = {node: common | implied(name, node, arguments, run) | dict((more or {}).get(node, {})) for node in nodes}
     processes = tuple(
         Process(
@@ -415,6 +420,12 @@ def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str,
     namespace = _namespace(name, arguments, int(common["session"]))
     agent, task = arguments["agent"], Path(arguments["task"]).stem
     return System(name, processes, variables | folders, namespace, run, agent, contradictions, notes, task)
+
+
+def _learns_up_to_success(layers: ParameterLayers, node: str, common: Mapping[str, Value]) -> bool:
+    """Return whether a node has an agent that learns nothing of what follows success: robot time for nothing."""
+    steps = layers.of(node, common).get(STEPS_AFTER_SUCCESS, WHOLE_EPISODES)
+    return steps != WHOLE_EPISODES
 
 
 def _namespace(system: str, arguments: Arguments, session: int) -> str:
