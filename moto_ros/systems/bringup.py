@@ -422,7 +422,7 @@ def resolve(name: str, given: Mapping[str, str], more: Mapping[str, Mapping[str,
     return System(name, processes, variables | folders, namespace, run, agent, contradictions, notes, task)
 
 
-def _learns_up_to_success(layers: ParameterLayers, node: str, common: Mapping[str, Value]) -> bool:
+def _learns_up_to_success(layers: ParameterLayers, node: str, common: dict[str, Any]) -> bool:
     """Return whether a node has an agent that learns nothing of what follows success: robot time for nothing."""
     steps = layers.of(node, common).get(STEPS_AFTER_SUCCESS, WHOLE_EPISODES)
     return steps != WHOLE_EPISODES
