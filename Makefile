@@ -66,10 +66,10 @@ reference: build  ## write the reference pages docs/configuration.md and docs/me
 # Each variable given on the command line (the environment does not count) becomes the argument of the same name.
 NAMES := TASK AGENT PRESET SEED RUN BAGS EPISODES DEVICE
 # A misspelled one would start the default run, of minutes.
-KNOWN := $(NAMES) PYTHON PYTEST_ARGS SHELL ROS_DISTRO
+KNOWN := $(NAMES) PYTHON PYTEST_ARGS SHELL ROS_DISTRO TORCH_INDEX
 UNKNOWN := $(filter-out $(KNOWN) -*-%,$(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name))))
-ifneq ($(UNKNOWN),)
-$(error unknown variable $(UNKNOWN), expected one of $(NAMES) PYTHON PYTEST_ARGS)
+ifneq ($(and $(UNKNOWN),$(filter finetune,$(MAKECMDGOALS))),)
+$(error unknown variable $(UNKNOWN), expected one of $(NAMES) PYTHON TORCH_INDEX)
 endif
 GIVEN = $(foreach name,$(NAMES),$(if $(filter command,$(origin $(name))),$(name)))
 ARGUMENTS = $(foreach name,$(GIVEN),--$(shell echo $(name) | tr A-Z a-z) '$($(name))')
