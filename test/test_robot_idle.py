@@ -22,7 +22,7 @@ from moto_ros.robot.reset import SceneSettings
 from moto_ros.robot.robot import ResetJob, Robot
 from moto_ros.robot.safety import ArmReading, Command, Mode
 
-pytestmark = pytest.mark.sim
+pytestmark = [pytest.mark.sim, pytest.mark.realtime]  # the simulated arm brakes in real time
 
 STAYS = 1e-3
 """m that the measured and the commanded pose may move while the arm is not commanded."""
