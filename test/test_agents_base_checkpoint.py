@@ -102,7 +102,7 @@ def test_a_policy_that_saw_something_else_of_the_same_size_is_refused(tmp_path: 
     RunFolder(tmp_path / "cloned").open(shaping, 0, data=data_part(quick) | {"cameras": ("other",)})
     for path in (tmp_path / "cloned", saved):
         given = {"run": str(tmp_path / "run"), "checkpoint": str(path)}
-        with pytest.raises(MotoError, match=r"cameras is \['agent'\] here and \['other'\] in the run; clone it anew"):
+        with pytest.raises(MotoError, match=r"cameras is \['agent'\] here and \['other'\] in the run; clone it again"):
             check(resolve("finetune", given), records=True)
 
 

@@ -269,7 +269,7 @@ EDITING = {
 }
 
 
-def test_a_cloned_policy_is_fine_tuned_and_not_cloned_anew(graph: Graph, tmp_path: Path) -> None:
+def test_a_cloned_policy_is_fine_tuned_and_not_cloned_again(graph: Graph, tmp_path: Path) -> None:
     """Breaks `moto finetune --checkpoint runs/cloned`: another policy than the cloned one would act."""
     demonstrate(tmp_path / "cloned")
     alone = {**LAYOUT, "wait_for": [], "threads": 1, "device": "cpu"}

@@ -175,17 +175,14 @@ def test_a_policy_that_acts_in_another_task_than_it_has_learned_is_said(
     assert ("has learned task drawer_open, and acts in task window_open now" in said) == (task == "window_open")
 
 
-@pytest.mark.parametrize(("name", "given"), [("finetune", "trainer.pinned_arm:=bas"), ("record", "")])
+@pytest.mark.parametrize(("name", "parameter"), [("finetune", "trainer.pinned_arm"), ("finetune", "policy.acting_arm")])
 def test_an_arm_that_the_agent_does_not_have_is_said_before_anything_is_recorded(
-    name: str, given: str, tmp_path: Path
+    name: str, parameter: str, tmp_path: Path
 ) -> None:
-    """Breaks patience: a person would demonstrate first."""
-    if given:
-        refusal = _refusal(name, run=str(tmp_path / "run"), parameters=given)
-        assert "trainer.pinned_arm is 'bas', expected an arm of the agent: base, policy" in refusal
-        assert not (tmp_path / "run").exists()
-    else:
-        check(resolve(name, {"run": str(tmp_path / "run")}))
+    """A person would demonstrate first, in vain."""
+    refusal = _refusal(name, run=str(tmp_path / "run"), parameters=f"{parameter}:=bas")
+    assert f"{parameter} is 'bas', expected an arm of the agent: base, policy" in refusal
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_evaluation_with_other_settings_than_the_runs_says_which(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def _check_seen(path: Path, trainer: Any) -> None:
     if wrong:
         raise MotoError(
             f"{path}: its policy was cloned from other observations or with other settings than those of this run: "
-            f"{'; '.join(wrong)}; clone it anew as this run sees, or give the same task and cameras"
+            f"{'; '.join(wrong)}; clone it again as this run sees, or give the same task and cameras"
         )
 
 
