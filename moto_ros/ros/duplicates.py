@@ -39,6 +39,12 @@ GRAPH_PERIOD = 1.0
 QUIET_TIME = 1.5
 """Seconds without another system after which a node is ready, and publishes what has no session, such as images."""
 
+ANNOUNCEMENT_TIME = 6.0
+"""Seconds that a node waits for the announcements of all nodes in the graph, of which some may be dead.
+
+It is two periods of Fast DDS's own announcements, of which one may be lost on a busy machine.
+"""
+
 START_TIME = 15.0
 """Seconds that a start takes: until then a node ends for one that was there before."""
 
@@ -79,8 +85,12 @@ class Duplicates:
 
     @property
     def quiet(self) -> bool:
-        """Whether the node has run for a while without meeting another system."""
-        return self._mine.settled or (self._began is not None and time.monotonic() - self._began > QUIET_TIME)
+        """Whether the node has run for a while, with all others announced, without meeting another system."""
+        if self._mine.settled or self._began is None:
+            return self._mine.settled
+        age = time.monotonic() - self._began
+        heard = self._node.count_publishers(topics.SYSTEM_NODE) <= len(self._others) + 1
+        return age > (QUIET_TIME if heard else ANNOUNCEMENT_TIME)
 
     def writers(self, topic: str, session: int) -> str:
         """Return the names of a session's nodes that publish a topic; for 0 also those without an announcement."""
