@@ -445,7 +445,8 @@ def shipped(kind: str, name: str) -> Path:
     path = folder / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-        raise MotoError(f"{kind} '{name}': no file {path}, expected one of {known} or a path ending in .yaml")
+        what = f"{kind.removesuffix('s')} '{name}'"
+        raise MotoError(f"{what}: no file {path}, expected one of {known} or a path ending in .yaml; correct it")
     return path
 
 

@@ -62,7 +62,7 @@ def test_a_shipped_suite_can_be_read(name: str) -> None:
     [
         ("moto behaviour_prior", "dreamer behaviour_prior", "method 'MOTO, no prior': agent 'dreamer' is unknown"),
         ("behaviour_prior:=false", "behavior_prior:=false", "has no setting 'behavior_prior'"),
-        ("preset: ci", "preset: huge", "no file"),
+        ("preset: ci", "preset: huge", "has none of this name"),
         ("drawer_open", "drawer_opne", "no file"),
         ("max_steps: 33", "steps: 33", "unknown parameter 'steps'"),
         ("demonstrations: [5, 10]", "demonstrations: [0]", "'demonstrations'"),

@@ -240,7 +240,7 @@ def test_a_missing_file_is_named() -> None:
 
 
 def test_an_unknown_shipped_file_gets_the_list_of_known_ones() -> None:
-    with pytest.raises(MotoError, match="tasks 'no_such_task'"):
+    with pytest.raises(MotoError, match="task 'no_such_task'"):
         shipped("tasks", "no_such_task")
 
 

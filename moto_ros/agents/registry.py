@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 
 from moto_ros.agents.interface import Agent, Spaces
-from moto_ros.config import Spec, shipped, specs
+from moto_ros.config import Spec, config_folder, shipped, specs
 from moto_ros.errors import MotoError
 from moto_ros.registry import Registry
 
@@ -46,6 +46,12 @@ def preset_file(agent: str, preset: str) -> Path | None:
         raise MotoError(
             f"preset '{preset}': agent '{agent}' is not shipped and has no presets by name, expected {DEFAULTS} or a "
             "path ending in .yaml; give one of them"
+        )
+    known = [file.stem.removeprefix(f"{agent}_") for file in sorted(config_folder().glob(f"agents/{agent}_*.yaml"))]
+    if not is_path and preset not in known:
+        raise MotoError(
+            f"preset '{preset}': agent '{agent}' has none of this name, expected {DEFAULTS}, {', '.join(known)} or a path "
+            "ending in .yaml; correct it"
         )
     return shipped("agents", preset if is_path else f"{agent}_{preset}")
 
