@@ -262,7 +262,23 @@ def test_the_policy_side_acts_as_the_learner_after_taking_its_weights(arm: str) 
     ]
     assert torch.equal(decisions[0].action, decisions[1].action)
     assert decisions[0].figures == decisions[1].figures
-    assert decisions[0].figures.keys() == {"success_probability", "edited"}
+    assert decisions[0].figures.keys() == {"success_probability"} | (set() if arm == BASE else {"edited"})
+
+
+def test_until_the_warm_up_is_over_critics_learn_and_the_base_action_acts() -> None:
+    """Breaks fine-tuning: edits of critics that know nothing yet cost episodes that the base policy would solve."""
+    agent = make_editing(edit_warm_up=3, edit_limit_first=0.3, edit_margin=0.0)
+    request, seen = ActRequest(sample=False, arm=POLICY), observation(2)
+    for _ in range(3):
+        train(agent, RandomData(sources=LEARNED), 1)
+        heads = (agent.network.copy or agent.network.base).actions(seen)
+        decision = agent.act(seen, agent.start(2), request)
+        assert torch.equal(decision.action, heads.mean(0))
+        assert decision.figures.keys() == {"success_probability"}
+        assert float(agent.network.edit.limit) == pytest.approx(0.3)
+    assert int(agent.network.edit.updates) == 3
+    train(agent, RandomData(sources=LEARNED), 1)
+    assert "edited" in agent.act(seen, agent.start(2), request).figures
 
 
 def test_critics_tell_success_from_failure() -> None:

@@ -50,8 +50,8 @@ def preset_file(agent: str, preset: str) -> Path | None:
     known = [file.stem.removeprefix(f"{agent}_") for file in sorted(config_folder().glob(f"agents/{agent}_*.yaml"))]
     if not is_path and preset not in known:
         raise MotoError(
-            f"preset '{preset}': agent '{agent}' has none of this name, expected {DEFAULTS}, {', '.join(known)} or a path "
-            "ending in .yaml; correct it"
+            f"preset '{preset}': agent '{agent}' has none of this name, expected {DEFAULTS}, {', '.join(known)} or a "
+            "path ending in .yaml; correct it"
         )
     return shipped("agents", preset if is_path else f"{agent}_{preset}")
 

@@ -165,12 +165,12 @@ class MotoAgent(NetworkAgent):
         action = heads.mean(0)
         if int(self._edit.updates):
             latent = self._edit.critic.encoder(seen)
-            if request.arm == BASE:
+            if request.arm == BASE or not self._edit.warm:
                 chance = self._edit.critic.logits(latent, action).sigmoid().mean(0)
-                edited = torch.zeros(len(action), dtype=torch.bool)
             else:
                 action, chance, edited = self._edit.choose(latent, heads)
-            figures = {SUCCESS_PROBABILITY: float(chance.mean()), EDITED: float(edited.float().mean())}
+                figures[EDITED] = float(edited.float().mean())
+            figures[SUCCESS_PROBABILITY] = float(chance.mean())
         kept = self._noise.part(state)
         if request.sample:
             noise, kept = self._noise.draw(kept, generator)

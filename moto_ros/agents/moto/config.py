@@ -43,10 +43,17 @@ class MotoSettings(AveragingSettings, BasePolicySettings, ExplorationSettings, R
         before=0.2,
     )
     edit_limit_first: float = parameter(
-        0.05, "the same before the first update; it grows evenly", low=0.0, high=2.0, before=0.05
+        0.05, "the same at the end of edit_warm_up; it grows evenly", low=0.0, high=2.0, before=0.05
     )
     edit_limit_updates: int = parameter(
-        3000, "policy updates until edit_limit is reached", unit="updates", low=1, before=3000
+        3000, "policy updates from there until edit_limit is reached", unit="updates", low=1, before=3000
+    )
+    edit_warm_up: int = parameter(
+        0,
+        "policy updates before a candidate may replace the base action: until then critics only learn",
+        unit="updates",
+        low=0,
+        before=0,
     )
     edit_critics: int = parameter(8, "critics that choose", low=2, high=64, before=8)
     edit_head_share: float = parameter(

@@ -118,10 +118,16 @@ class EditPolicy(nn.Module):
         self.target.encoder.load_state_dict(encoder.state_dict())
 
     @property
+    def warm(self) -> bool:
+        """Return whether the critics have learned for long enough to choose."""
+        return int(self.updates) > self.settings.edit_warm_up
+
+    @property
     def limit(self) -> Tensor:
         """Return eps, the largest change of an action entry: it grows with the updates done."""
         first, last = self.settings.edit_limit_first, self.settings.edit_limit
-        share = (self.updates / max(1, self.settings.edit_limit_updates)).clamp(max=1.0)
+        after = self.updates - self.settings.edit_warm_up
+        share = (after / max(1, self.settings.edit_limit_updates)).clamp(0.0, 1.0)
         return first + (last - first) * share
 
     def edited(self, latent: Tensor, action: Tensor) -> Tensor:
@@ -135,8 +141,9 @@ class EditPolicy(nn.Module):
         Head i learns from its own share of the episodes, with its own target
         y_i = (1 - m) (sum_k gamma^k r_k + gamma^n Qbar_i(s', a')) + m G, at least G, the return that the episode
         achieved, 0 where it failed (so m counts for failures only: their values would fall slowly from the end on).
-        a' is the better of {b, edit(b)} by the mean of the target heads. Heads that share their targets agree, and
-        their spread says nothing (MSG, Ghasemipour et al. 2022). The loss is the cross entropy with y_i.
+        a' is the better of {b, edit(b)} by the mean of the target heads, and b before edits act. Heads that share their
+        targets agree, and their spread says nothing (MSG, Ghasemipour et al. 2022). The loss is the cross entropy with
+        y_i.
         """
         settings = self.settings
         seen, reached = dict(rows.seen), dict(rows.reached)
@@ -147,7 +154,7 @@ class EditPolicy(nn.Module):
             latent = self.target.encoder(reached)
             choices = torch.stack((base, self.edited(latent, base)))
             values = self.target.logits(latent.expand(2, -1, -1), choices).sigmoid()
-            edited = values[:, 1].mean(0) > values[:, 0].mean(0)
+            edited = self.warm & (values[:, 1].mean(0) > values[:, 0].mean(0))
             values = torch.where(edited, values[:, 1], values[:, 0])
             mixed = torch.lerp(rows.reward + rows.discount * values, rows.floor, settings.edit_monte_carlo)
             target = torch.maximum(mixed, rows.floor).clamp(0, 1)
