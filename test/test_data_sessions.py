@@ -27,8 +27,9 @@ MESSAGES = lockstep_episode(Recipe(steps=12, outcome="success"))
 
 
 LACKING = (
-    "uint64 session|float32 success_probability|string arm|string arm_reason",
-    "float32 success_probability|string arm|string arm_reason",
+    "uint64 session|float32 success_probability|string arm|string arm_reason|float32 edited",
+    "float32 success_probability|string arm|string arm_reason|float32 edited",
+    "float32 edited",
 )
 """Fields that the messages of earlier versions did not have."""
 

@@ -95,12 +95,14 @@ def test_what_the_policy_estimates_of_success_is_taken_from_its_actions_by_step(
     for sent in reversed(lockstep_episode(Recipe(5, 6, ("agent",), (16, 16)))):
         if sent.role == "action":
             sent.message.success_probability = 0.125 * sent.message.step
+            sent.message.edited = float("nan") if sent.message.step == 0 else float(sent.message.step == 3)
             if sent.message.step == 2:
                 del sent.message.success_probability
         live.add(sent.role, sent.message)
     found = live.fetch(5)
     assert found is not None
     assert np.array_equal(found.success_probabilities(5), [0.0, 0.125, np.nan, 0.375, 0.5], equal_nan=True)
+    assert found.edited_share(5) == 0.25
 
 
 def test_a_camera_that_films_on_after_an_episode_does_not_fill_the_memory() -> None:

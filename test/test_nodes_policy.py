@@ -20,7 +20,7 @@ from safetensors.torch import load, save
 from support.robot_side import PERIOD, RobotSide
 
 from moto_msgs.msg import Action, EpisodeState, PolicyVersion, PolicyWeights
-from moto_ros.agents.interface import SUCCESS_PROBABILITY, Decision
+from moto_ros.agents.interface import EDITED, SUCCESS_PROBABILITY, Decision
 from moto_ros.agents.registry import make_agent
 from moto_ros.config import build, read_parameters, shipped
 from moto_ros.contract import topics
@@ -404,12 +404,12 @@ def test_the_agents_estimate_of_success_is_published_with_the_action_and_shown(
     act = bench.node._agent.act
 
     def knowing(*given: Any) -> Decision:
-        return replace(act(*given), figures={SUCCESS_PROBABILITY: 0.75})
+        return replace(act(*given), figures={SUCCESS_PROBABILITY: 0.75, EDITED: 1.0})
 
     monkeypatch.setattr(bench.node._agent, "act", knowing)
     bench.run(1, EpisodeState.PURPOSE_EVALUATION, start=20 * PERIOD)
     bench.steps(1, start=20 * PERIOD)
-    assert bench.robot.actions[-1].success_probability == 0.75
+    assert (bench.robot.actions[-1].success_probability, bench.robot.actions[-1].edited) == (0.75, 1.0)
     shown = bench.node.report().values
     assert (shown["success_probability"], shown["uncertainty"]) == (0.75, bench.robot.actions[-1].uncertainty)
 

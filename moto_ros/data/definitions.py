@@ -31,12 +31,10 @@ CONTRACT = (
 ALWAYS_WITH_SESSION = ("PolicyVersion", "SystemNode")
 """Messages of moto_msgs whose first version already had the field `session`."""
 
-ADDED_FIELDS = ("uint64 session", "float32 success_probability")
-"""Fields that the messages of earlier versions lack, in the order in which versions added them."""
-
 ADDED_FIELDS = (
     "uint64 session",
     r"float32 success_probability|\S+ (arm|arm_reason|better_arm|arms|arm_episodes|arm_successes)",
+    "float32 edited",
 )
 """Fields that the messages of earlier versions lack, in the order in which versions added them."""
 

@@ -18,12 +18,13 @@ MAX_MESSAGES_AFTER_END = 200
 
 @dataclass
 class LiveEpisode:
-    """One episode as received: its messages, and by step the policy's uncertainty, its rank, and chance of success."""
+    """One episode as received: its messages, and by step what the policy estimated and whether it edited the action."""
 
     assembler: EpisodeAssembler
     uncertainty: dict[int, float] = field(default_factory=dict)
     rank: dict[int, float] = field(default_factory=dict)
     success_probability: dict[int, float] = field(default_factory=dict)
+    edited: dict[int, float] = field(default_factory=dict)
     after: int = 0
 
     def uncertainties(self, steps: int) -> list[float]:
@@ -38,6 +39,11 @@ class LiveEpisode:
         """Return the estimated probability of success at each step that was received."""
         return [self.success_probability[step] for step in range(steps) if step in self.success_probability]
 
+    def edited_share(self, steps: int) -> float | None:
+        """Return the share of the steps that the policy edited, of those where it says so; None where it never does."""
+        known = [edited for step, edited in self.edited.items() if step < steps and math.isfinite(edited)]
+        return sum(known) / len(known) if known else None
+
     def add(self, role: str, message: Any) -> None:
         """Add a message in its role."""
         self.after += self.assembler.ended
@@ -48,6 +54,7 @@ class LiveEpisode:
             self.uncertainty[int(message.step)] = float(message.uncertainty)
             self.rank[int(message.step)] = float(message.uncertainty_rank)
             self.success_probability[int(message.step)] = float(getattr(message, "success_probability", math.nan))
+            self.edited[int(message.step)] = float(getattr(message, "edited", math.nan))
 
 
 class LiveEpisodes:

@@ -24,7 +24,7 @@ MIN_TIMER_PERIOD = 0.005
 """Shortest period of the control timer, in seconds."""
 
 
-ESTIMATES = ("uncertainty", "uncertainty_rank", "success_probability")
+ESTIMATES = ("uncertainty", "uncertainty_rank", "success_probability", "edited")
 """Fields of an action that say what the model estimates; the diagnostics of acting nodes show them."""
 
 

@@ -234,7 +234,8 @@ class OperatorNode(MotoNode[OperatorSettings]):
             return None
         stamps = [found[f"camera/{camera}"][0] for camera in self.settings.cameras]
         message = self._acting.stamped(stamps, found["state"][0])
-        message.uncertainty = message.uncertainty_rank = message.success_probability = float("nan")
+        message.uncertainty = message.uncertainty_rank = float("nan")
+        message.success_probability = message.edited = float("nan")
         return _filled(message, self._decider.demonstrate(time.monotonic()))
 
     # Diagnostics.

@@ -177,7 +177,7 @@ class PolicyNode(MotoNode[PolicySettings]):
         message.policy_version, message.arm = choice.version, choice.arm
         message.policy_age = self._policy_age()
         message.uncertainty, message.uncertainty_rank = choice.uncertainty, choice.rank
-        message.success_probability = choice.success_probability
+        message.success_probability, message.edited = choice.success_probability, choice.edited
         self._estimates = estimates_of(message)
         self._warning = ""
         self._measure(observation)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moto_ros.agents.interface import ActRequest, Agent, Batch, Decision, State
+from moto_ros.agents.interface import EDITED, ActRequest, Agent, Batch, Decision, State
 from moto_ros.contract.episodes import Purpose
 from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.observer import Observation
@@ -38,6 +38,11 @@ class Choice:
     figures: Mapping[str, float] = field(default_factory=dict)
     success_probability: float = math.nan
     arm: str = ""
+
+    @property
+    def edited(self) -> float:
+        """Return 1 where the agent chose a better action than its base policy's, else 0; NaN where unknown."""
+        return float(self.figures.get(EDITED, math.nan))
 
 
 @dataclass(frozen=True)

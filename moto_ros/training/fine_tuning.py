@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from moto_ros.agents.interface import Metrics
+from moto_ros.agents.interface import EDITED, Metrics
 from moto_ros.contract.episodes import Outcome
 from moto_ros.contract.log import Log
 from moto_ros.data.bag_library import BagLibrary
@@ -40,6 +40,8 @@ class RecordedEpisode:
     ranks: list[float] = field(default_factory=list)
     note: str = ""
     success_probability: list[float] = field(default_factory=list)
+    edited: float | None = None
+    """Share of the steps that an agent edited that edits a base policy."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,9 @@ class FineTuning:
             return
         if recorded.note:
             self._log.warning(f"episode {recorded.id}: {recorded.note}")
-        version = float(recorded.episode.info["policy_version"])
+        figures = {"policy_version": float(recorded.episode.info["policy_version"])}
+        if recorded.edited is not None:
+            figures[EDITED] = recorded.edited
         result = self._session.take(
             running,
             recorded.episode,
@@ -228,7 +232,7 @@ class FineTuning:
             recorded.uncertainty,
             recorded.ranks,
             recorded.success_probability,
-            policy_version=version,
+            **figures,
         )
         self._report_episode(running, result)
 

@@ -203,6 +203,7 @@ class RobotLink:
         steps = status.step
         uncertainty, ranks = (live.uncertainties(steps), live.ranks(steps)) if live is not None else ([], [])
         chances = live.success_probabilities(steps) if live is not None else []
+        edited = live.edited_share(steps) if live is not None else None
         episode, note = self._episode(status, path, live)
         if bag is None:
             note = f"{note}; the recorder has not closed its bag".strip("; ")
@@ -210,7 +211,7 @@ class RobotLink:
             note = f"{note}; its bag is not complete: {bag.message}".strip("; ")
         elif path is None:
             note = f"{note}; {bag.uri[:200]!r} is no folder in {self._library.bags}, so it is not used".strip("; ")
-        return RecordedEpisode(status.episode, status.outcome, episode, path, uncertainty, ranks, note, chances)
+        return RecordedEpisode(status.episode, status.outcome, episode, path, uncertainty, ranks, note, chances, edited)
 
     def _episode(self, status: EpisodeStatus, bag: Path | None, live: LiveEpisode | None) -> tuple[Episode | None, str]:
         """Return the steps received live, or those of the bag where some were missed."""

@@ -100,7 +100,8 @@ def _action(played: Played, number: int, step: int) -> Message:
     fields = {"episode": number, "step": step, "values": values, "source": played.source}
     message = make("moto_msgs/msg/Action", stamp, cameras=cameras, **fields)
     message.camera_stamps = [_set_time(blank("builtin_interfaces/msg/Time"), stamp) for _ in cameras]
-    message.uncertainty = message.uncertainty_rank = message.success_probability = float("nan")
+    message.uncertainty = message.uncertainty_rank = float("nan")
+    message.success_probability = message.edited = float("nan")
     _set_time(message.state_stamp, stamp)
     return f"/{topics.ACTION}", "moto_msgs/msg/Action", message, stamp
 

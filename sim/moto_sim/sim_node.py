@@ -208,7 +208,8 @@ class SimNode(MotoNode[SimSettings]):
         message.header.stamp = message.state_stamp = to_time(seen.stamp)
         message.camera_stamps = [message.state_stamp] * len(seen.frames)
         message.values, message.source = seen.expert, Action.SOURCE_SCRIPT
-        message.uncertainty = message.uncertainty_rank = message.success_probability = float("nan")
+        message.uncertainty = message.uncertainty_rank = float("nan")
+        message.success_probability = message.edited = float("nan")
         self._experts.publish(message)
 
     # Episodes, stop and recover.
