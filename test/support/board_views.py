@@ -49,15 +49,16 @@ class Scene:
     camera: np.ndarray = field(init=False)
     poses: list[np.ndarray] = field(init=False)
     seen: list[np.ndarray] = field(init=False)
+    held: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
         """Choose poses of the board before the camera; the arm's follow from them and the answer."""
         rng = np.random.default_rng(self.seed)
         middle = self.board.settings.square * np.array([self.board.settings.columns, self.board.settings.rows]) / 2
         self.seen = [self._board_in_camera(rng, middle) for _ in range(self.views)]
-        held = pose((4.0, -7.0, 30.0), (0.5, 0.1, 0.02) if self.mount == "hand" else (-0.1, -0.08, 0.06))
+        self.held = pose((4.0, -7.0, 30.0), (0.5, 0.1, 0.02) if self.mount == "hand" else (-0.1, -0.08, 0.06))
         self.camera = CAMERA_ON_HAND if self.mount == "hand" else CAMERA_IN_CELL
-        board = [self.camera @ seen @ np.linalg.inv(held) for seen in self.seen]
+        board = [self.camera @ seen @ np.linalg.inv(self.held) for seen in self.seen]
         self.poses = [np.linalg.inv(one) if self.mount == "hand" else one for one in board]
 
     def _board_in_camera(self, rng: np.random.Generator, middle: np.ndarray) -> np.ndarray:
