@@ -416,6 +416,8 @@ def test_a_board_is_not_written_over_a_file(tmp_path: Path, capsys: pytest.Captu
     assert main(["calibrate", "--write-board", str(path)]) == 1
     assert "exists and is kept" in capsys.readouterr().err
     assert path.read_bytes() == before
+    assert main(["calibrate", "--write-board", str(path), "--force", "--rows", "4"]) == 0
+    assert (tmp_path / "board.pdf.old-1").read_bytes() == before
     assert main(["calibrate", "--write-board", str(tmp_path / "board.svg")]) == 1
     assert "expected .png or .pdf" in capsys.readouterr().err
 

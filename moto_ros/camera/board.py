@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from moto_ros.errors import MotoError, require_writable
+from moto_ros.files import set_aside
 
 CHARUCO, APRILTAG = "charuco", "apriltag"
 DEFAULTS: dict[str, tuple[int, int, float, float, str]] = {
@@ -156,14 +157,19 @@ class Board:
 
 
 def write_board(board: Board, path: Path, force: bool = False) -> None:
-    """Write the page to print as PNG or PDF in its true size. MotoError for another suffix, or a file that exists."""
+    """Write the page to print as PNG or PDF in its true size; with `force`, a file that exists is renamed.
+
+    Raises MotoError for another suffix, or a file that exists.
+    """
     if path.suffix.lower() not in (".png", ".pdf"):
         raise MotoError(f"{path}: its name ends in '{path.suffix}', expected .png or .pdf; give such a name")
     if path.exists() and not force:
-        raise MotoError(f"{path} exists and is kept; give another --write-board, or --force to overwrite it")
+        raise MotoError(f"{path} exists and is kept; give another --write-board, or --force to rename and replace it")
     require_writable(path)
     dpi = PIXELS_PER_METRE * 0.0254
     image = Image.fromarray(board.page())
+    if path.exists():
+        set_aside(path)
     if path.suffix.lower() == ".png":
         image.save(path, dpi=(dpi, dpi))
     else:
