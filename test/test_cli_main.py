@@ -107,7 +107,7 @@ def test_a_word_that_no_option_takes_is_answered_with_what_was_meant(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["record", "--task", "window_opne"], "tasks 'window_opne'"),
+        (["record", "--task", "window_opne"], "task 'window_opne'"),
         (["finetune", "--seed", "one"], "seed is 'one'"),
         (["pretrain", "-p", "agent.alhpa:=1"], "did you mean agent.alpha"),
         (["pretrain", "-p", "agent.alpha"], "'agent.alpha' is not an assignment"),

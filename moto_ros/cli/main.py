@@ -35,6 +35,10 @@ COMMANDS = {
     "benchmark": ("benchmark", "run a suite of experiments on simulated worlds, resume it, draw the figures"),
     "bag": ("bag", "show what bags contain: episodes, steps, topics, rates, gaps, success, what is wrong"),
     "workspace": ("workspace", "measure the box that an arm may move in, by guiding the arm by hand"),
+    "calibrate": (
+        "calibrate",
+        "find a camera's pose (m, quaternion) on the arm's base or hand from views of a board",
+    ),
     "doctor": (
         "doctor",
         "check this machine: what it has, what it lacks and what to do; exits 1 if something is missing",
