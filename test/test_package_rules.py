@@ -79,7 +79,7 @@ def table() -> str:
 
 
 REQUIREMENTS = (
-    *(f"requirements/{name}.txt" for name in ("run", "dev", "docs", "build", "franka", "ray", "realsense")),
+    *(f"requirements/{name}.txt" for name in ("run", "dev", "docs", "build", "franka", "lerobot", "ray", "realsense")),
     *("sim/requirements.txt", "sim/requirements-franka.txt"),
 )
 FROM_ROS = {
