@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data import lerobot_stats
 from moto_ros.data.episode import Episode
 from moto_ros.data.layout import StepLayout
@@ -32,6 +33,9 @@ from moto_ros.data.lerobot_modules import arrow
 from moto_ros.data.lerobot_video import CODECS, MAX_VIDEO_MB, VideoWriter
 from moto_ros.errors import MotoError
 from moto_ros.registry import expected_choice
+
+RATE_TOLERANCE = 0.1
+"""Largest deviation of the median time between steps, as a share of the period."""
 
 OWN = "moto/"
 """Beginning of the columns of `meta/episodes` that only this program writes."""
@@ -72,7 +76,8 @@ class DatasetWriter:
         self.written = Exported()
 
     def add(self, episode: Episode) -> None:
-        """Append an episode: T + 1 frames."""
+        """Append an episode: T + 1 frames. MotoError where its steps are not at the layout's rate."""
+        self._check_rate(episode)
         columns = frame_columns(episode)
         first, count = self.written.frames, len(episode) + 1
         number = self.written.episodes
@@ -96,6 +101,13 @@ class DatasetWriter:
         self._rows.add(arrow().Table.from_pylist([row | own | lerobot_stats.flat(stats)]))
         self._totals.add(stats)
         self.written.episodes, self.written.frames = number + 1, first + count
+
+    def _check_rate(self, episode: Episode) -> None:
+        period = float(np.median(np.diff(episode.stamps))) / NSEC_PER_SEC
+        if abs(period * self._fps - 1.0) > RATE_TOLERANCE:
+            text = f"episode {episode.info.get('id', '?')}: its steps are {period:.4g} s apart"
+            advice = f"set -p control_rate:={1 / period:.0f}"
+            raise MotoError(f"{text}, expected 1/{self._fps} s, as control_rate says; {advice}, or name its task")
 
     def _placed(self, columns: Mapping[str, np.ndarray], number: int, first: int, count: int) -> dict[str, Any]:
         """Write the frames; return the columns of the episode's row that say where they are."""

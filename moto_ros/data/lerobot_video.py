@@ -32,15 +32,16 @@ class Codec:
     options: dict[str, str]
     low: int
     """Smallest side of an image, px."""
+    pixels: str = "yuv420p"
+    """Layout of colours: yuv420p has one for four pixels, which limits PSNR however large the file is."""
 
-
-PIXELS = "yuv420p"
 
 CODECS = {
     "h264": Codec("libx264", "h264", "h264", {"crf": "18", "preset": "medium"}, 16),
     "av1": Codec("libsvtav1", "libdav1d", "av1", {"crf": "24", "preset": "8"}, 64),
+    "h264_444": Codec("libx264", "h264", "h264", {"crf": "4", "preset": "medium"}, 16, "yuv444p"),
 }
-"""H.264 is what every player decodes; AV1 is what lerobot writes by default."""
+"""H.264 is what every player decodes; AV1 is what lerobot writes by default; h264_444 keeps colours, for learners."""
 
 KEYFRAME_EVERY = 2
 """Frames between two that can be decoded alone, as lerobot writes them: training reads single frames."""
@@ -78,7 +79,7 @@ class VideoWriter:
             self._next_file(frames)
         start = self._frames
         for pixels in frames:
-            frame = pyav().VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=PIXELS)
+            frame = pyav().VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=self._codec.pixels)
             frame.pts, frame.time_base = self._frames, Fraction(1, self._fps)
             self._originals.append(pixels)
             self._frames += 1
@@ -109,7 +110,7 @@ class VideoWriter:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._container = pyav().open(str(self._path), "w")
         self._stream = self._container.add_stream(self._codec.encoder, rate=self._fps, options=self._codec.options)
-        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, PIXELS
+        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, self._codec.pixels
         self._stream.codec_context.gop_size = KEYFRAME_EVERY
         self._stream.codec_context.max_b_frames = 0
         self._stream.codec_context.time_base = Fraction(1, self._fps)
@@ -137,7 +138,7 @@ class VideoWriter:
             "video.height": height,
             "video.width": width,
             "video.codec": self._codec.name,
-            "video.pix_fmt": PIXELS,
+            "video.pix_fmt": self._codec.pixels,
             "video.is_depth_map": False,
             "video.fps": self._fps,
             "video.channels": channels,
