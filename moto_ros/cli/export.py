@@ -32,8 +32,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     made.add_argument("--instruction", default="", help="the task in words (default: the task's name)")
     made.add_argument("--codec", choices=tuple(CODECS), default="h264", help="codec of the videos (default: h264)")
     made.add_argument("--robot-type", default="", help="name of the robot, as the dataset shall have it")
+    made.add_argument("--fps", type=_rate, default=0, help="steps a second, whole (default: as in the bags' stamps)")
     add_arguments(made, only=MAPPING)
     made.set_defaults(function=run)
+
+
+def _rate(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"found '{text}', expected a whole number of Hz of at least 1")
+    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -46,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     bags, joints = find_bags(options.bags), JointOrder()
     instruction = options.instruction or Path(given["task"]).stem.replace("_", " ")
     with new_folder(options.output) as folder:
-        writer = DatasetWriter(folder, layout, instruction, options.codec, options.robot_type)
+        writer = DatasetWriter(folder, layout, instruction, options.codec, options.robot_type, options.fps)
         for bag in track(bags, "bags", console=progress_console()):
             reading = read_episodes(bag, layout, topics, joints)
             for episode in reading.episodes:
@@ -55,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
                 print(f"problem {bag.name}: {problem}", file=sys.stderr)
         written = writer.close(joints.known.get(STATE, ()))
     say = partial(print, flush=True)
-    say(f"{options.output}: {written.episodes} episodes, {written.frames} frames at {layout.control_rate:g} Hz")
+    say(f"{options.output}: {written.episodes} episodes, {written.frames} frames at {writer.fps} Hz")
     for key, psnr in written.psnr.items():
         say(f"{key}: {options.codec}, PSNR {psnr:.1f} dB")
     return 0

@@ -35,7 +35,7 @@ from moto_ros.errors import MotoError
 from moto_ros.registry import expected_choice
 
 RATE_TOLERANCE = 0.1
-"""Largest deviation of the median time between steps, as a share of the period."""
+"""Largest deviation of an episode's rate from the dataset's, as a share."""
 
 OWN = "moto/"
 """Beginning of the columns of `meta/episodes` that only this program writes."""
@@ -56,34 +56,36 @@ class Exported:
 class DatasetWriter:
     """Writes a dataset, one episode at a time; `close` completes it."""
 
-    def __init__(self, root: Path, layout: StepLayout, instruction: str, codec: str = "h264", robot: str = "") -> None:
+    def __init__(
+        self, root: Path, layout: StepLayout, instruction: str, codec: str = "h264", robot: str = "", fps: int = 0
+    ) -> None:
         """Write to the folder `root`, which exists and is empty.
 
-        `instruction` is the task in words. Raises MotoError for an unknown codec, or a rate that is no whole number.
+        `instruction` is the task in words. `fps` is the rate of steps in Hz; 0: that of the first episode's stamps.
+        Raises MotoError for an unknown codec.
         """
         if codec not in CODECS:
             raise MotoError(f"codec is '{codec}', expected {expected_choice(tuple(CODECS))}; set --codec")
-        if layout.control_rate != round(layout.control_rate):
-            text = f"control_rate is {layout.control_rate:g} Hz, expected a whole number, as a LeRobot dataset has"
-            raise MotoError(f"{text}; set it, e.g. -p control_rate:={round(layout.control_rate)}")
         self._root, self._layout, self._instruction, self._robot = root, layout, instruction, robot
-        self._fps = round(layout.control_rate)
-        keys = [f"{IMAGES}{camera}" for camera in layout.cameras]
-        self._videos = {key: VideoWriter(root, key, self._fps, codec) for key in keys}
+        self._codec, self.fps, self._measures = codec, fps, not fps
+        self._videos: dict[str, VideoWriter] = {}
         self._data, self._rows = TableWriter(root / "data"), TableWriter(root / EPISODES)
         self._totals = lerobot_stats.Totals()
         self._shapes: dict[str, tuple[int, ...]] = {}
         self.written = Exported()
 
     def add(self, episode: Episode) -> None:
-        """Append an episode: T + 1 frames. MotoError where its steps are not at the layout's rate."""
+        """Append an episode: T + 1 frames. MotoError where its steps are not at the rate of those before."""
         self._check_rate(episode)
+        if not self._videos:
+            keys = [f"{IMAGES}{camera}" for camera in self._layout.cameras]
+            self._videos = {key: VideoWriter(self._root, key, self.fps, self._codec) for key in keys}
         columns = frame_columns(episode)
         first, count = self.written.frames, len(episode) + 1
         number = self.written.episodes
         order = np.arange(count)
         columns |= {
-            "timestamp": (order / self._fps).astype(np.float32),
+            "timestamp": (order / self.fps).astype(np.float32),
             "frame_index": order,
             "episode_index": np.full(count, number),
             "index": first + order,
@@ -103,11 +105,14 @@ class DatasetWriter:
         self.written.episodes, self.written.frames = number + 1, first + count
 
     def _check_rate(self, episode: Episode) -> None:
-        period = float(np.median(np.diff(episode.stamps))) / NSEC_PER_SEC
-        if abs(period * self._fps - 1.0) > RATE_TOLERANCE:
-            text = f"episode {episode.info.get('id', '?')}: its steps are {period:.4g} s apart"
-            advice = f"set -p control_rate:={1 / period:.0f}"
-            raise MotoError(f"{text}, expected 1/{self._fps} s, as control_rate says; {advice}, or name its task")
+        """Take the rate of the first episode's stamps; check that of the others."""
+        if not self._measures:
+            return
+        rate = NSEC_PER_SEC / float(np.median(np.diff(episode.stamps)))
+        self.fps = self.fps or max(1, round(rate))
+        if abs(rate / self.fps - 1.0) > RATE_TOLERANCE:
+            text = f"episode {episode.info.get('id', '?')}: its steps are at {rate:.4g} Hz, expected {self.fps} Hz"
+            raise MotoError(f"{text}, one whole number for all episodes; give --fps, or export fewer bags at once")
 
     def _placed(self, columns: Mapping[str, np.ndarray], number: int, first: int, count: int) -> dict[str, Any]:
         """Write the frames; return the columns of the episode's row that say where they are."""
@@ -144,7 +149,7 @@ class DatasetWriter:
             "chunks_size": CHUNK_FILES,
             "data_files_size_in_mb": MAX_TABLE_MB,
             "video_files_size_in_mb": MAX_VIDEO_MB,
-            "fps": self._fps,
+            "fps": self.fps,
             "splits": {"train": f"0:{self.written.episodes}"},
             "data_path": DATA_PATH,
             "video_path": VIDEO_PATH if images else None,

@@ -10,7 +10,7 @@ import numpy as np
 
 from moto_ros.data.layout import StepLayout
 from moto_ros.data.lerobot_dataset import LeRobotFolder
-from moto_ros.data.lerobot_features import ACTION, STATE
+from moto_ros.data.lerobot_features import ACTION, STAMP, STATE
 from moto_ros.data.proprio_fields import PROPRIO_FIELDS
 from moto_ros.errors import MotoError
 
@@ -161,7 +161,8 @@ def _joints(dataset: LeRobotFolder, states: dict[str, Part], layout: StepLayout 
 
 
 def _check_task(dataset: LeRobotFolder, layout: StepLayout, size: int) -> None:
-    if abs(dataset.fps - layout.control_rate) > 1e-6 * layout.control_rate:
+    keeps_stamps = STAMP in dataset.features  # those of the recording come back, whatever its rate was
+    if not keeps_stamps and abs(dataset.fps - layout.control_rate) > 1e-6 * layout.control_rate:
         text = f"{dataset.root}: has {dataset.fps:g} frames a second, expected the task's control_rate"
         advice = f"set -p control_rate:={dataset.fps:g}, here and where it is learned from"
         raise MotoError(f"{text} of {layout.control_rate:g} Hz; {advice}")

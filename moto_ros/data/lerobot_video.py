@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ class VideoWriter:
         self._file, self._frames = -1, 0
         self._container: Any = None
         self._originals: deque[np.ndarray] = deque()
+        os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder logs errors only, not its settings
         self._squares, self._numbers = 0.0, 0
 
     @property
@@ -75,7 +77,7 @@ class VideoWriter:
 
     def add(self, frames: np.ndarray) -> Span:
         """Encode the frames of an episode, uint8 (N, H, W, 3), all of one size."""
-        if self._container is None or self._path.stat().st_size > MAX_VIDEO_MB * MIB:
+        if self._container is None or self._size() > MAX_VIDEO_MB * MIB:
             self._next_file(frames)
         start = self._frames
         for pixels in frames:
@@ -94,6 +96,10 @@ class VideoWriter:
             self._container.close()
             self._container = None
 
+    def _size(self) -> int:
+        """Return the bytes of the file so far; an encoder may keep the first frames for a while."""
+        return self._path.stat().st_size if self._path.exists() else 0
+
     @property
     def _path(self) -> Path:
         return self._root / "videos" / self._key / f"{file_name(self._file)}.mp4"
@@ -108,7 +114,8 @@ class VideoWriter:
                 f"for codec {self._codec.name}; set image_size, e.g. -p image_size:=64"
             )
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._container = pyav().open(str(self._path), "w")
+        av = pyav()
+        self._container = av.open(str(self._path), "w")
         self._stream = self._container.add_stream(self._codec.encoder, rate=self._fps, options=self._codec.options)
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, self._codec.pixels
         self._stream.codec_context.gop_size = KEYFRAME_EVERY
