@@ -10,7 +10,7 @@ from setuptools import find_packages, setup
 PACKAGE = "moto_ros"
 NODES = ("policy", "trainer", "recorder", "episode", "robot", "camera", "reward", "operator")
 CONFIG = ("agents", "cameras", "nodes", "robots", "suites", "tasks")
-EXTRAS = ("dev", "docs", "franka", "ray", "realsense")
+EXTRAS = ("dev", "docs", "franka", "lerobot", "ray", "realsense")
 HERE = Path(__file__).resolve().parent
 
 

@@ -41,8 +41,11 @@ ROSDEP = {
 WITHOUT_KEY = {"lz4", "mcap", "safetensors", "zstandard", "metaworld", "franky", "franky_sim"}
 """Modules that rosdep does not know: requirements/*.txt brings them."""
 
-OPTIONAL = {"pyrealsense2"}
-"""Drivers that only the machine with the device needs: an extra of setup.py."""
+OPTIONAL = {"pyrealsense2", "av", "pyarrow", "lerobot"}
+"""Drivers that only the machine with the device needs, and libraries of datasets: extras of setup.py.
+
+`lerobot` itself is only imported by an interpreter of its own, which a test is told of.
+"""
 
 INDIRECT = {"moto_ros": {"python3-tensorboard-pip", "ros2launch"}, "moto_sim": set(), "moto_msgs": set()}
 """What no module imports: torch's writer of event files, and the command that starts launch files."""

@@ -135,12 +135,16 @@ def moto(name: str) -> argparse.ArgumentParser:
     return parser(name)
 
 
+ONLY = {"bag": ("info",), "export": ("lerobot",), "import": ("lerobot",)}
+"""The sub-command of commands that have one."""
+
+
 @cache
 def help_of(name: str) -> str:
-    """Return what `moto NAME --help` prints, of `bag` that of `bag info`."""
+    """Return what `moto NAME --help` prints, of a command with sub-commands that of the one that it has."""
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown), pytest.raises(SystemExit) as ended:
-        main([*(("bag", "info") if name == "bag" else (name,)), "--help"])
+        main([name, *ONLY.get(name, ()), "--help"])
     assert ended.value.code == 0
     return shown.getvalue()
 

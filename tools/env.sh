@@ -13,7 +13,7 @@ if [ -n "$lacks" ]; then
 fi
 
 options=(-c requirements/constraints.txt -r requirements/run.txt -r sim/requirements.txt -r requirements/dev.txt)
-options+=(-r requirements/docs.txt)
+options+=(-r requirements/docs.txt -r requirements/lerobot.txt)
 # The drivers, and the arm that is simulated behind its driver: tests run the real code of both.
 options+=(-r requirements/franka.txt -r requirements/realsense.txt -r sim/requirements-franka.txt)
 if [ "$ros" = wheels ]; then

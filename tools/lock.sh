@@ -7,7 +7,7 @@ pins=$(mktemp)
 trap 'rm -f "$pins"' EXIT
 grep -v '^#' constraints.txt | cat - constraints-wheels.txt >"$pins"
 uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header --output-file "$pins" \
-  --constraint constraints-wheels.txt run.txt franka.txt ray.txt realsense.txt ../sim/requirements.txt \
+  --constraint constraints-wheels.txt run.txt franka.txt lerobot.txt ray.txt realsense.txt ../sim/requirements.txt \
   ../sim/requirements-franka.txt build.txt dev.txt docs.txt ros-jazzy.txt
 {
   sed -n '/^#/p' constraints.txt

@@ -15,19 +15,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from moto_ros.cli.arguments import add_arguments, given_arguments
+from moto_ros.cli.bag_mapping import MAPPING, mapping
 from moto_ros.cli.console import console
-from moto_ros.config import build, part
 from moto_ros.data.bag_files import find_bags
 from moto_ros.data.bag_info import BagFacts, EpisodeRow, TopicRow, bag_facts
 from moto_ros.data.joints import JointOrder
-from moto_ros.data.layout import StepLayout, TopicMap
 from moto_ros.data.reading_progress import ReadingProgress
 from moto_ros.errors import MotoError
-from moto_ros.nodes.learning_settings import trainer_settings
-from moto_ros.systems.bringup import resolve
-
-MAPPING = ("task", "parameters", "preset", "agent")
-"""Arguments that define how messages become steps."""
 
 KIB = 1024
 TOPIC_COLUMNS = ("topic", "type", "role", "messages", "rate, Hz", "longest pause, s", "KiB")
@@ -48,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the facts of every bag that is found; return 1 when one gives no step."""
     given = {name: value for name, value in given_arguments(options).items() if name in MAPPING}
-    layout, topics = _mapping(given) if given else (None, None)
+    layout, topics = mapping(given) if given else (None, None)
     bags, missing = _bags(options.bags)
     progress = ReadingProgress(partial(print, file=sys.stderr, flush=True), len(bags))
     joints = None if layout is None else JointOrder()  # one for all, as a run has
@@ -77,13 +71,6 @@ def _bags(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
     if not found:
         raise MotoError(missing[0])
     return found, missing
-
-
-def _mapping(given: dict[str, str]) -> tuple[StepLayout, TopicMap]:
-    """Return the layout and topics with which the trainer would read these bags."""
-    (trainer,) = resolve("pretrain", given).processes
-    settings = build(trainer_settings({"agent_name": given.get("agent", "moto")}), trainer.parameters, "trainer")
-    return part(settings, StepLayout), settings.topics
 
 
 def _show(found: Sequence[BagFacts]) -> None:

@@ -15,3 +15,8 @@ def console() -> Console:
     """Return a console as wide as the terminal, or as COLUMNS sets, or wide enough for a file."""
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
     return Console(width=None if known else WIDTH_OF_FILES)
+
+
+def progress_console() -> Console:
+    """Return a console for progress bars, on standard error: the output stays what was asked for."""
+    return Console(stderr=True)

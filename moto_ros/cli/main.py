@@ -34,6 +34,8 @@ COMMANDS = {
     "report": ("report", "write the HTML report of one run, or compare several"),
     "benchmark": ("benchmark", "run a suite of experiments on simulated worlds, resume it, draw the figures"),
     "bag": ("bag", "show what bags contain: episodes, steps, topics, rates, gaps, success, what is wrong"),
+    "export": ("export", "write bags as a dataset of another program: lerobot"),
+    "import": ("import_", "write a dataset of another program as bags: lerobot"),
     "workspace": ("workspace", "measure the box that an arm may move in, by guiding the arm by hand"),
     "calibrate": (
         "calibrate",

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rosbags.interfaces import Nodetype
 
 from moto_ros.contract import topics
 from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.bag_metadata import Qos
 from moto_ros.data.bag_writer import BagWriter
 from moto_ros.data.definitions import contract_types
+from moto_ros.data.message_making import blank, image, make, set_time
 from moto_ros.robot.state_message import fill_state, fill_vector
 from moto_sim.snapshot import BASE_FRAME, FIRST_STAMP, Snapshot
 
@@ -74,7 +74,7 @@ def messages(played: Played, number: int) -> Iterator[Message]:
 def _observation(played: Played, step: int) -> Iterator[Message]:
     stamp = played.stamp(step)
     for camera, frames in played.frames.items():
-        yield f"/{topics.camera_image(camera)}", "sensor_msgs/msg/Image", _image(frames[step], stamp), stamp
+        yield f"/{topics.camera_image(camera)}", "sensor_msgs/msg/Image", image(frames[step], stamp), stamp
     state = _robot_state(played.snapshots[step], played.joint_names, stamp)
     yield f"/{topics.ROBOT_STATE}", "moto_msgs/msg/RobotState", state, stamp
 
@@ -83,7 +83,7 @@ def _phase(played: Played, number: int, step: int, phase: int, outcome: int) -> 
     stamp = played.stamp(step)
     fields = {"episode": number, "step": step, "phase": phase, "outcome": outcome}
     message = make("moto_msgs/msg/EpisodeState", stamp, **fields)
-    _set_time(message.start, FIRST_STAMP)
+    set_time(message.start, FIRST_STAMP)
     return f"/{topics.EPISODE_STATE}", "moto_msgs/msg/EpisodeState", message, stamp
 
 
@@ -99,17 +99,11 @@ def _action(played: Played, number: int, step: int) -> Message:
     values = np.asarray(played.actions[step], np.float32)
     fields = {"episode": number, "step": step, "values": values, "source": played.source}
     message = make("moto_msgs/msg/Action", stamp, cameras=cameras, **fields)
-    message.camera_stamps = [_set_time(blank("builtin_interfaces/msg/Time"), stamp) for _ in cameras]
+    message.camera_stamps = [set_time(blank("builtin_interfaces/msg/Time"), stamp) for _ in cameras]
     message.uncertainty = message.uncertainty_rank = float("nan")
     message.success_probability = message.edited = float("nan")
-    _set_time(message.state_stamp, stamp)
+    set_time(message.state_stamp, stamp)
     return f"/{topics.ACTION}", "moto_msgs/msg/Action", message, stamp
-
-
-def _image(pixels: np.ndarray, stamp: int) -> Any:
-    height, width, channels = pixels.shape
-    size = {"height": height, "width": width, "step": width * channels}
-    return make("sensor_msgs/msg/Image", stamp, encoding="rgb8", data=np.ascontiguousarray(pixels).reshape(-1), **size)
 
 
 def _robot_state(snapshot: Snapshot, joints: Sequence[str], stamp: int) -> Any:
@@ -122,35 +116,3 @@ def _robot_state(snapshot: Snapshot, joints: Sequence[str], stamp: int) -> Any:
 
 def _point(position: np.ndarray) -> Any:
     return fill_vector(blank("geometry_msgs/msg/Point"), position)
-
-
-def make(kind: str, stamp: int, **fields: Any) -> Any:
-    """Return a message with a header, its stamp (ns) and the given fields, all others zero or empty."""
-    message = blank(kind)
-    for name, value in fields.items():
-        setattr(message, name, value)
-    _set_time(message.header.stamp, stamp)
-    return message
-
-
-def blank(kind: str) -> Any:
-    """Return a message with every field zero or empty."""
-    store = contract_types()
-    return store.types[kind](**{name: _empty(described) for name, described in store.fielddefs[kind][1]})
-
-
-def _empty(described: Any) -> Any:
-    kind, detail = described
-    if kind == Nodetype.NAME:
-        return blank(detail)
-    if kind == Nodetype.BASE:
-        return {"string": "", "bool": False}.get(detail[0], 0)
-    element, length = detail
-    if element[0] == Nodetype.BASE and element[1][0] != "string":
-        return np.zeros(length if kind == Nodetype.ARRAY else 0, element[1][0])
-    return [_empty(element) for _ in range(length)] if kind == Nodetype.ARRAY else []
-
-
-def _set_time(stamp: Any, nanoseconds: int) -> Any:
-    stamp.sec, stamp.nanosec = nanoseconds // NSEC_PER_SEC, nanoseconds % NSEC_PER_SEC
-    return stamp
