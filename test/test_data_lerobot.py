@@ -287,6 +287,13 @@ def _changed(work: Path, target: Path, **entries: Any) -> Path:
         ({}, ("--map", "nothing"), "expected FEATURE=NAME"),
         ({"features": {}}, (), "has no features"),
         ({"video_path": "videos/none.mp4"}, (), "is not a video that can be decoded"),
+        (
+            {"data_path": "../{chunk_index}.parquet"},
+            (),
+            "names the file '../0.parquet', expected one inside the dataset",
+        ),
+        ({"video_path": "/etc/{video_key}"}, (), "expected one inside the dataset"),
+        ({"data_path": "{nowhere}.parquet"}, (), "path '{nowhere}.parquet' cannot be filled in"),
     ],
 )
 def test_a_dataset_that_cannot_be_imported_gives_one_sentence(

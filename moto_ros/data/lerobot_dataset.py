@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
@@ -114,7 +114,7 @@ class LeRobotFolder:
     def _rows(self, row: dict[str, Any], keys: list[str]) -> Any:
         pattern = str(self.info.get("data_path") or DATA_PATH)
         places = {"chunk_index": row["data/chunk_index"], "file_index": row["data/file_index"]}
-        path, number = self.root / pattern.format(**places), int(row["episode_index"])
+        path, number = self._file(pattern, **places), int(row["episode_index"])
         present = set(self._schema(path))
         table = self._table(
             path, columns=[key for key in keys if key in present], filters=[("episode_index", "==", number)]
@@ -128,14 +128,33 @@ class LeRobotFolder:
         """Yield the images of a camera in an episode, RGB uint8 (H, W, 3)."""
         if self.features[key]["dtype"] == "video":
             places = {name: row[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index")}
-            path = self.root / str(self.info.get("video_path") or VIDEO_PATH).format(video_key=key, **places)
+            path = self._file(str(self.info.get("video_path") or VIDEO_PATH), video_key=key, **places)
             yield from read_frames(path, float(row[f"videos/{key}/from_timestamp"]), int(row["length"]), self.fps)
             return
         for stored in self._rows(row, [key]).column(key).to_pylist():
             yield self._decoded(stored, key)
 
+    def _file(self, pattern: str, **places: Any) -> Path:
+        """Return the file that a pattern of the description names; MotoError for one outside the dataset."""
+        try:
+            name = PurePosixPath(pattern.format(**places))
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            text = f"{self.root / INFO}: path '{pattern}' cannot be filled in ({_brief(error)})"
+            raise MotoError(f"{text}, expected one like {DATA_PATH}; fetch the dataset again") from error
+        # By its words, not by where links lead: datasets that were fetched are links into a cache.
+        if name.is_absolute() or ".." in name.parts:
+            raise MotoError(f"{self.root}: names the file '{name}', expected one inside the dataset; do not trust it")
+        return self.root / name
+
+    def _image(self, name: str) -> bytes:
+        path = self._file(name.replace("{", "{{").replace("}", "}}"))
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise MotoError(f"{path}: cannot be read ({_brief(error)}), expected an image; fetch it again") from error
+
     def _decoded(self, stored: dict[str, Any], key: str) -> np.ndarray:
-        data = stored.get("bytes") or (self.root / str(stored.get("path"))).read_bytes()
+        data = stored.get("bytes") or self._image(str(stored.get("path")))
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         if pixels is None:
             raise MotoError(f"{self.root}: an image of {key} cannot be decoded, expected PNG; fetch the dataset again")
