@@ -80,7 +80,7 @@ finetune: build  ## record, pre-train, fine-tune, evaluate, report: TASK= AGENT=
 bench: build  ## measure simulator, ROS loop, bags, replay and learning; prints tables, writes bench.json
 	@$(ENTER) python -m bench
 
-lock: $(ENV_MADE)  ## pin anew: rewrite requirements/constraints.txt (needs uv)
+lock: $(ENV_MADE)  ## pin again: rewrite requirements/constraints.txt (needs uv)
 	@tools/lock.sh
 
 clean:  ## remove what was built and cached; runs/ and .venv stay

@@ -139,7 +139,7 @@ def test_an_agent_without_a_base_policy_says_so(name: str, change: dict[str, obj
 
 @pytest.mark.parametrize(("preset", "fits"), [("fowm_quick", True), ("fowm_paper", False)])
 def test_a_cloned_policy_is_looked_at_before_anything_is_recorded(preset: str, fits: bool, tmp_path: Path) -> None:
-    """Breaks patience: ten demonstrations would be recorded first, and then the trainer would refuse."""
+    """Costs minutes: ten demonstrations would be recorded first, and then the trainer would refuse."""
     agent, size = preset.split("_")
     quick = resolve("finetune", {"agent": "bc", "run": str(tmp_path / "cloned")}).settings()["trainer"]
     spaces = Spaces((64, 64, 3), 4, 4)

@@ -465,9 +465,9 @@ def test_large_weights_pass_to_a_late_joiner(graph: Graph) -> None:
     peer.advertise(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched(), readers=0)(
         PolicyWeights(version=3, agent="moto", data=padding)
     )
-    heard = graph.peer("late").hear(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched())
-    graph.until(lambda: heard, "the weights")
-    assert bytes(heard[0].data) == padding
+    received = graph.peer("late").hear(PolicyWeights, topics.POLICY_WEIGHTS, qos.latched())
+    graph.until(lambda: received, "the weights")
+    assert bytes(received[0].data) == padding
 
 
 def test_weights_bring_the_order_of_joints_and_another_one_is_refused(graph: Graph) -> None:

@@ -126,7 +126,7 @@ def _refusal(name: str, **given: str) -> str:
 
 @pytest.mark.parametrize("name", ["pretrain", "finetune"])
 def test_bags_that_are_not_there_are_said_before_anything_starts(name: str, tmp_path: Path) -> None:
-    """Breaks patience: all nodes would start, and end after a minute with "no usable episode"."""
+    """Costs minutes: all nodes would start, and end after a minute with "no usable episode"."""
     run, bags = tmp_path / "run", tmp_path / "bags"
     assert f"{bags}: does not exist" in _refusal(name, run=str(run), bags=str(bags))
     bags.mkdir()
@@ -198,13 +198,13 @@ def test_an_evaluation_with_other_settings_than_the_runs_says_which(tmp_path: Pa
 
 
 def test_resets_by_a_second_policy_need_one(tmp_path: Path) -> None:
-    """Breaks patience: the first reset would wait for a policy that nobody starts."""
+    """Costs minutes: the first reset would wait for a policy that nobody starts."""
     refusal = _refusal("record", run=str(tmp_path), parameters="episode.scene_reset:=policy")
     assert "argument reset_checkpoint" in refusal
 
 
 def test_other_settings_than_those_of_the_run_are_said_before_anything_starts(tmp_path: Path) -> None:
-    """Breaks patience: missing demonstrations would be recorded first."""
+    """Costs minutes: missing demonstrations would be recorded first."""
     trainer = _trainer(resolve("finetune", {"run": str(tmp_path), **SHORT}))
     kept = configuration(part(trainer, TrainerSettings), trainer.agent_name, trainer.agent)
     RunFolder(tmp_path).open(kept, trainer.seed)
@@ -297,7 +297,7 @@ def test_an_address_of_an_arm_that_is_none_is_said_before_anything_starts(tmp_pa
 def test_a_kernel_that_the_driver_refuses_is_said_before_anything_starts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Breaks patience: the driver would try for half a minute."""
+    """Costs minutes: the driver would try for half a minute."""
     pytest.importorskip("franky", reason="franky is not installed")
     pytest.importorskip("pyrealsense2", reason="pyrealsense2 is not installed")
     monkeypatch.setattr(franka_checks, "REALTIME", tmp_path / "realtime")

@@ -8,9 +8,10 @@ import pytest
 pytest.importorskip("metaworld", reason="Meta-World is not installed")
 
 from moto_sim.rollout import NoisyExpert, collect
-from moto_sim.snapshot import FIRST_STAMP, proprio
+from moto_sim.snapshot import proprio
 from moto_sim.world import World, image_shape, make_world
 
+from moto_ros.contract.stamps import FIRST_STAMP
 from moto_ros.data.episode import Episode
 from moto_ros.data.proprio_fields import PROPRIO_FIELDS
 from moto_ros.errors import MotoError

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Pin anew: resolve the requirements for every supported Python and rewrite requirements/constraints.txt.
+# Pin again: resolve the requirements for every supported Python and rewrite requirements/constraints.txt.
 # Versions already pinned are kept where they still fit; delete a line to let its package move. Needs `uv`.
 set -euo pipefail
 cd "$(dirname "$0")/../requirements"

@@ -19,6 +19,7 @@ from scipy.spatial.transform import Rotation
 from moto_ros.camera.calibration import read_calibration
 from moto_ros.camera.extrinsics import pose_matrix
 from moto_ros.camera.interface import Intrinsics
+from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.contract.topics import ROBOT_STATE, camera_image
 from moto_ros.data.bag_files import find_bags, read_messages
 from moto_ros.data.bag_reader import DECODE_ERRORS
@@ -46,8 +47,6 @@ NEW_DISTANCE, NEW_ANGLE = 0.005, 2.0
 """A motion by more than this, m or degrees, begins another view."""
 MAX_GAP = 0.1
 """Longest time, s, from an image to the nearest pose."""
-
-SECOND = 1e9
 
 
 @dataclass(frozen=True)
@@ -219,7 +218,7 @@ def _add_bag(found: Photos, bag: Path, state_topic: str) -> None:
             except MotoError as error:
                 problems.add(f"{name} decode", f"{bag.name}: {name}: {error}")
                 continue
-            found.photos.append(Photo(f"{bag.name} {name} at {stamp / SECOND:.3f} s", pose, pixels))
+            found.photos.append(Photo(f"{bag.name} {name} at {stamp / NSEC_PER_SEC:.3f} s", pose, pixels))
     found.problems += problems.sentences()
 
 
@@ -316,14 +315,14 @@ def _stops(track: _Track, images: Sequence[int]) -> Iterator[tuple[int, np.ndarr
 
 def _pose_at_rest(track: _Track, stamps: np.ndarray, stamp: int) -> np.ndarray | None:
     """Return the arm's pose at a time (ns), None where it moves or is not known."""
-    low, high = np.searchsorted(stamps, [stamp - STILL_TIME * SECOND, stamp + STILL_TIME * SECOND + 1])
+    low, high = np.searchsorted(stamps, [stamp - STILL_TIME * NSEC_PER_SEC, stamp + STILL_TIME * NSEC_PER_SEC + 1])
     around = track.poses[low:high]
     if not around:
         return None
     nearest = int(low + np.argmin(np.abs(stamps[low:high] - stamp)))
     pose = track.poses[nearest]
     moves = any(_apart(pose, other, STILL_DISTANCE, STILL_ANGLE) for other in around)
-    return None if moves or abs(int(stamps[nearest]) - stamp) > MAX_GAP * SECOND else pose
+    return None if moves or abs(int(stamps[nearest]) - stamp) > MAX_GAP * NSEC_PER_SEC else pose
 
 
 def _apart(one: np.ndarray, other: np.ndarray, distance: float, angle: float) -> bool:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from moto_ros.cli.console import console
+from moto_ros.contract.topics import BASE_FRAME
 from moto_ros.errors import MotoError
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _calibrate(options: argparse.Namespace, board: Board) -> int:
     assert photos.intrinsics is not None
     found = solve(views, photos.intrinsics, options.mount)
     _show(views, found)
-    parent = options.parent_frame or (END_EFFECTOR if options.mount == "hand" else photos.base_frame or "base")
+    parent = options.parent_frame or (END_EFFECTOR if options.mount == "hand" else photos.base_frame or BASE_FRAME)
     frame_id = options.frame_id or photos.frame_id or f"{photos.camera}_optical_frame"
     result = extrinsics_of(found.camera, options.mount, parent, frame_id, _quality(found, board.settings))
     cameras, before = write_extrinsics(options.output, photos.camera, result, options.add, options.force)

@@ -86,7 +86,7 @@ def _scale(options: argparse.Namespace, size: int) -> ActionScale:
         raise MotoError("one of --action-low and --action-high is given, expected both or none; give the other")
     for name, values in (("low", low), ("high", high)):
         if len(values) not in (0, 1, size):
-            raise MotoError(f"--action-{name} has {len(values)} numbers, expected 1 or {size}; give so many")
+            raise MotoError(f"--action-{name} has {len(values)} numbers, expected 1 or {size}; correct it")
     pairs = zip(low * (size // max(1, len(low))), high * (size // max(1, len(high))), strict=True)
     if any(a >= b for a, b in pairs):
         raise MotoError("--action-low is not below --action-high in every entry, expected so; swap or fix them")

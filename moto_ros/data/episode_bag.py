@@ -22,8 +22,6 @@ from moto_ros.data.records import OUTCOMES, PURPOSES
 Message = tuple[str, str, Any, int]
 """Topic, type, message, and its time (ns)."""
 
-BASE_FRAME = "base"
-
 
 @dataclass
 class EpisodeRows:
@@ -109,7 +107,7 @@ def _action(rows: EpisodeRows, k: int, stamp: int) -> Message:
 
 def _state(rows: EpisodeRows, k: int, stamp: int) -> Any:
     message = make("moto_msgs/msg/RobotState", stamp, joint_names=list(rows.joints))
-    message.header.frame_id = BASE_FRAME
+    message.header.frame_id = topics.BASE_FRAME
     for name in ("joint_position", "joint_velocity", "joint_effort"):
         setattr(message, name, np.zeros(len(rows.joints)))
     message.ee_pose.orientation.w = 1.0

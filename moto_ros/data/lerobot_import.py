@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from moto_ros.contract.stamps import NSEC_PER_SEC
+from moto_ros.contract.stamps import FIRST_STAMP, NSEC_PER_SEC
 from moto_ros.data.episode_bag import EpisodeRows
 from moto_ros.data.lerobot_dataset import LeRobotFolder
 from moto_ros.data.lerobot_export import OWN
@@ -32,9 +32,6 @@ from moto_ros.data.records import HUMAN, SOURCES, UNKNOWN_SOURCE
 from moto_ros.errors import MotoError
 
 REWARD_SOURCES = ("dataset", "success_at_end", "zero")
-FIRST_STAMP = NSEC_PER_SEC
-"""Stamp of the first observation where the dataset has none, ns; zero would mean unknown."""
-
 ROUNDING = 1e-4
 """Excess over [-1, 1] that is due to rounding, and clipped."""
 

@@ -89,8 +89,8 @@ class Duplicates:
         if self._mine.settled or self._began is None:
             return self._mine.settled
         age = time.monotonic() - self._began
-        heard = self._node.count_publishers(topics.SYSTEM_NODE) <= len(self._others) + 1
-        return age > (QUIET_TIME if heard else ANNOUNCEMENT_TIME)
+        all_announced = self._node.count_publishers(topics.SYSTEM_NODE) <= len(self._others) + 1
+        return age > (QUIET_TIME if all_announced else ANNOUNCEMENT_TIME)
 
     def writers(self, topic: str, session: int) -> str:
         """Return the names of a session's nodes that publish a topic; for 0 also those without an announcement."""

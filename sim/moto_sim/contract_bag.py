@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from moto_ros.contract import topics
-from moto_ros.contract.stamps import NSEC_PER_SEC
+from moto_ros.contract.stamps import FIRST_STAMP, NSEC_PER_SEC
+from moto_ros.contract.topics import BASE_FRAME
 from moto_ros.data.bag_metadata import Qos
 from moto_ros.data.bag_writer import BagWriter
 from moto_ros.data.definitions import contract_types
 from moto_ros.data.message_making import blank, image, make, set_time
 from moto_ros.robot.state_message import fill_state, fill_vector
-from moto_sim.snapshot import BASE_FRAME, FIRST_STAMP, Snapshot
+from moto_sim.snapshot import Snapshot
 
 RUNNING, ENDED, TIME_LIMIT = 2, 3, 2
 """Values of moto_msgs/EpisodeState.phase and .outcome."""

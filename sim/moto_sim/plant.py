@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from moto_ros.camera.interface import Intrinsics
+from moto_ros.contract.stamps import FIRST_STAMP
 from moto_sim.settings import SimSettings
-from moto_sim.snapshot import FIRST_STAMP, Snapshot
+from moto_sim.snapshot import Snapshot
 from moto_sim.world import Script, World, make_world
 
 

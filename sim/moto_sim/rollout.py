@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moto_ros.contract.stamps import FIRST_STAMP
 from moto_ros.data.episode import Episode
 from moto_ros.data.records import HUMAN, UNKNOWN_SOURCE
 from moto_sim.scripted_help import ScriptedHelp
-from moto_sim.snapshot import FIRST_STAMP, Snapshot, proprio
+from moto_sim.snapshot import Snapshot, proprio
 from moto_sim.world import World
 
 Act = Callable[[dict[str, np.ndarray], np.ndarray], np.ndarray]

@@ -17,6 +17,7 @@ from std_srvs.srv import Trigger
 from moto_msgs.msg import Action, EpisodeState, OperatorEvent, Reward, RobotState
 from moto_msgs.srv import ResetRobot
 from moto_ros.contract import topics
+from moto_ros.contract.stamps import FIRST_STAMP
 from moto_ros.robot.command_checks import CommandChecks
 from moto_ros.robot.standstill import Standstill
 from moto_ros.ros import process, qos
@@ -28,7 +29,6 @@ from moto_ros.ros.worker import Worker
 from moto_sim.messages import robot_state
 from moto_sim.plant import Body, Plant, SimObservation
 from moto_sim.settings import SimSettings
-from moto_sim.snapshot import FIRST_STAMP
 from moto_sim.topics import EXPERT_ACTION
 
 STOPPED = "the robot is stopped; call robot/recover"

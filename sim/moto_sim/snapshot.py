@@ -7,15 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from moto_ros.contract.stamps import NSEC_PER_SEC
 from moto_ros.data.proprio_fields import PROPRIO_FIELDS
 from moto_ros.errors import MotoError
 from moto_ros.robot.interface import ArmState
-
-BASE_FRAME = "base"
-
-FIRST_STAMP = NSEC_PER_SEC
-"""Stamp of the first observation of a simulation, ns; a stamp of zero means "unknown" in ROS."""
 
 
 @dataclass(frozen=True)
