@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from moto_ros.cli.console import console
-from moto_ros.contract.topics import BASE_FRAME
+from moto_ros.contract.frames import BASE_FRAME
 from moto_ros.errors import MotoError
 
 if TYPE_CHECKING:

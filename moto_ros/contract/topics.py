@@ -1,7 +1,4 @@
-"""Names of topics and services, relative to the robot's namespace, and of a frame. The contract, said once."""
-
-BASE_FRAME = "base"
-"""`frame_id` of poses where no robot's settings name another: the arm's base."""
+"""Names of topics and services, relative to the robot's namespace. The contract, said once."""
 
 ACTION = "policy/action"
 """The action that the robot executes: values in [-1, 1], who decided, what it was computed from, uncertainty."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from moto_ros.contract import topics
 from moto_ros.contract.episodes import Phase
+from moto_ros.contract.frames import BASE_FRAME
 from moto_ros.data.bag_metadata import Qos
 from moto_ros.data.bag_writer import BagWriter
 from moto_ros.data.definitions import contract_types
@@ -107,7 +108,7 @@ def _action(rows: EpisodeRows, k: int, stamp: int) -> Message:
 
 def _state(rows: EpisodeRows, k: int, stamp: int) -> Any:
     message = make("moto_msgs/msg/RobotState", stamp, joint_names=list(rows.joints))
-    message.header.frame_id = topics.BASE_FRAME
+    message.header.frame_id = BASE_FRAME
     for name in ("joint_position", "joint_velocity", "joint_effort"):
         setattr(message, name, np.zeros(len(rows.joints)))
     message.ee_pose.orientation.w = 1.0

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from moto_ros.contract import topics
+from moto_ros.contract.frames import BASE_FRAME
 from moto_ros.contract.stamps import FIRST_STAMP, NSEC_PER_SEC
-from moto_ros.contract.topics import BASE_FRAME
 from moto_ros.data.bag_metadata import Qos
 from moto_ros.data.bag_writer import BagWriter
 from moto_ros.data.definitions import contract_types

@@ -8,7 +8,7 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point
 
 from moto_msgs.msg import RobotState
-from moto_ros.contract.topics import BASE_FRAME
+from moto_ros.contract.frames import BASE_FRAME
 from moto_ros.robot.state_message import fill_state, fill_vector
 from moto_sim.snapshot import Snapshot
 
